@@ -1,0 +1,2 @@
+//! The `servelab` command.
+fn main() {}

@@ -1,0 +1,144 @@
+//! The text of `docs/FORMATS.md`, made from the types' own fields and docstrings.
+
+use crate::{
+    EngineRecord, EnvironmentRecord, Plan, Prompt, PromptManifest, RunManifest, TelemetrySample, Trace, TrialRecord,
+};
+use schemars::{JsonSchema, schema_for};
+use serde_json::{Map, Value};
+use std::fmt::Write;
+
+const HEAD: &str = "# File formats
+
+Generated from `crates/schema` by `servelab formats`; a test fails where the two differ. Do not edit.
+
+JSONL files hold one object a line. `v` comes first and names the format's version. Units stand in the names: `_ns`
+nanoseconds of engine time unless the text says wall time, `_bytes`, `_tokens`, `_per_s`, `_ratio`. `?` marks a field
+that may be null.
+";
+
+/// The whole document.
+#[must_use]
+pub fn markdown() -> String {
+    let mut out = HEAD.to_owned();
+    section::<Prompt>(&mut out, "prompts/*.jsonl", "one row a prompt");
+    section::<PromptManifest>(&mut out, "prompts/*.manifest.json", "one document a prompt file");
+    section::<Plan>(&mut out, "plan.json", "one document a run");
+    section::<EnvironmentRecord>(&mut out, "environment.json", "one document a run");
+    section::<EngineRecord>(&mut out, "trials/*/engine.json", "one document a take");
+    section::<Trace>(&mut out, "trials/*/traces.jsonl", "one row an attempt");
+    section::<TelemetrySample>(&mut out, "trials/*/telemetry.jsonl", "one row a sample");
+    section::<TrialRecord>(&mut out, "trials/*/trial.json", "one document a take");
+    section::<RunManifest>(&mut out, "run_manifest.json", "one document a run, written last");
+    out
+}
+
+fn section<T: JsonSchema>(out: &mut String, path: &str, count: &str) {
+    let schema = schema_for!(T).to_value();
+    let _ = writeln!(out, "\n## `{path}`: {count}\n\n{}", doc(&schema));
+    fields(out, &schema);
+    if let Some(defs) = schema.get("$defs").and_then(Value::as_object) {
+        let mut named: Vec<(&String, &Value)> = defs.iter().filter(|(_, def)| is_worth_a_table(def)).collect();
+        named.sort_by(|a, b| a.0.cmp(b.0));
+        for (name, def) in named {
+            let _ = writeln!(out, "\n### {name}\n\n{}", doc(def));
+            fields(out, def);
+            variants(out, def);
+        }
+    }
+}
+
+fn is_worth_a_table(def: &Value) -> bool {
+    def.get("properties").is_some() || def.get("oneOf").is_some() || def.get("enum").is_some()
+}
+
+fn doc(schema: &Value) -> String {
+    schema.get("description").and_then(Value::as_str).unwrap_or_default().replace('\n', " ")
+}
+
+fn fields(out: &mut String, schema: &Value) {
+    let Some(properties) = schema.get("properties").and_then(Value::as_object) else { return };
+    out.push_str("\n| field | type | meaning |\n| --- | --- | --- |\n");
+    for (name, field) in properties {
+        let _ = writeln!(out, "| `{name}` | {} | {} |", kind(field), doc(field).replace('|', "\\|"));
+    }
+}
+
+fn variants(out: &mut String, schema: &Value) {
+    let empty = Vec::new();
+    let one_of = schema.get("oneOf").and_then(Value::as_array).unwrap_or(&empty);
+    let plain = schema.get("enum").and_then(Value::as_array).unwrap_or(&empty);
+    if one_of.is_empty() && plain.is_empty() {
+        return;
+    }
+    out.push_str("\n| value | meaning |\n| --- | --- |\n");
+    for value in plain {
+        let _ = writeln!(out, "| `{}` | |", value.as_str().unwrap_or_default());
+    }
+    for variant in one_of {
+        let name = variant.get("const").and_then(Value::as_str).map_or_else(
+            || {
+                let object = variant.get("properties").and_then(Value::as_object).and_then(first_entry);
+                object.map_or_else(|| listed(variant), |(name, inner)| format!("`{{\"{name}\": …}}` {}", kind(inner)))
+            },
+            |name| format!("`{name}`"),
+        );
+        let _ = writeln!(out, "| {name} | {} |", doc(variant).replace('|', "\\|"));
+    }
+}
+
+fn first_entry(map: &Map<String, Value>) -> Option<(&String, &Value)> {
+    map.iter().next()
+}
+
+fn listed(variant: &Value) -> String {
+    let names = variant.get("enum").and_then(Value::as_array);
+    let names: Vec<String> =
+        names.into_iter().flatten().filter_map(Value::as_str).map(|name| format!("`{name}`")).collect();
+    names.join(", ")
+}
+
+fn reference(schema: &Value) -> Option<String> {
+    let path = schema.get("$ref")?.as_str()?;
+    path.rsplit('/').next().map(str::to_owned)
+}
+
+fn kind(schema: &Value) -> String {
+    if let Some(name) = reference(schema) {
+        return name;
+    }
+    if let Some(number) = schema.get("const") {
+        return number.to_string();
+    }
+    if let Some(any) = schema.get("anyOf").and_then(Value::as_array) {
+        let names: Vec<String> = any.iter().map(kind).filter(|name| name != "null").collect();
+        return format!("{}?", names.join(" or "));
+    }
+    match schema.get("type") {
+        Some(Value::String(name)) if name == "array" => array(schema),
+        Some(Value::String(name)) if name == "object" => schema
+            .get("additionalProperties")
+            .filter(|inner| inner.is_object())
+            .map_or_else(|| object(schema), |inner| format!("map to {}", kind(inner))),
+        Some(Value::String(name)) => name.clone(),
+        Some(Value::Array(names)) => {
+            let names: Vec<&str> = names.iter().filter_map(Value::as_str).filter(|name| *name != "null").collect();
+            format!("{}?", names.join(" or "))
+        }
+        _ => "any".to_owned(),
+    }
+}
+
+fn array(schema: &Value) -> String {
+    if let Some(items) = schema.get("prefixItems").and_then(Value::as_array) {
+        let names: Vec<String> = items.iter().map(kind).collect();
+        return format!("[{}]", names.join(", "));
+    }
+    schema.get("items").map_or_else(|| "list".to_owned(), |inner| format!("list of {}", kind(inner)))
+}
+
+fn object(schema: &Value) -> String {
+    let names = schema.get("properties").and_then(Value::as_object);
+    let names: Vec<String> =
+        names.into_iter().flatten().map(|(name, field)| format!("`{name}`: {}", kind(field))).collect();
+    format!("{{{}}}", names.join(", "))
+}

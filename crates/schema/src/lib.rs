@@ -1,0 +1,46 @@
+//! The types of every file that passes between two stages of servelab, with their units and invariants.
+//!
+//! A value of these types is valid by construction: what cannot be true cannot be written down, and a file that says it
+//! anyway is refused while it is read. This room does no I/O, reads no clock, draws no random number and computes no
+//! statistic. `docs/FORMATS.md` is generated from here (see [`formats`]).
+
+mod canonical;
+mod engine_record;
+mod environment;
+pub mod formats;
+mod ids;
+mod load;
+mod manifest;
+mod plan;
+mod policy;
+mod prompt;
+mod telemetry;
+mod trace;
+mod trial;
+mod units;
+mod variant;
+mod version;
+
+pub use canonical::{CanonicalError, canonical_json};
+pub use engine_record::{Check, CheckResult, EngineRecord, Treatment};
+pub use environment::{ClockAnchor, EnvironmentRecord, HostFacts};
+pub use ids::{IdError, LoadId, PromptId, PromptSetId, RequestId, RunId, Sha256Hex, TrialId, VariantId};
+pub use load::{Arrivals, Load, Rate, Shape};
+pub use manifest::{RunEnd, RunManifest, SealedFile, TrialSummary};
+pub use plan::{
+    BlockOrder, EngineKind, EngineSpec, Limits, NamedLoad, Plan, PlannedBlock, PlannedTrial, Profile, PromptRef,
+    PromptSetRef, Provider, SourceFile,
+};
+pub use policy::{Gates, Margin, MetricName, OutputPolicy, Slo, Stop, Timeouts, WarmUp};
+pub use prompt::{
+    BudgetError, Bucket, Message, Prompt, PromptManifest, PromptSource, Role, SourceRecord, Task, TokenBudget,
+};
+pub use telemetry::{HostSample, TelemetrySample};
+pub use trace::{Chunk, Completion, CompletionError, Failure, FinishReason, Outcome, Reason, Trace, TtftKind};
+pub use trial::{GateName, GateOutcome, GateResult, Instrument, TrialCounts, TrialRecord, Validity, Window};
+pub use units::{Bytes, Nanos, ParseDurationError, Ratio, RatioError};
+pub use variant::{ArgValue, Expectation, FieldValue, Origin, PlannedVariant, VariantRole};
+pub use version::V;
+
+/// Version of the measuring method. Whatever can move a number raises it; runs of two versions are NotComparable.
+pub const METHOD_VERSION: u32 = 1;

@@ -1,0 +1,290 @@
+//! `plan.json`: everything that a run will do, with nothing left to a default.
+
+use crate::{
+    Gates, Load, LoadId, Margin, MetricName, Nanos, OutputPolicy, PlannedVariant, PromptId, PromptSetId, Ratio,
+    Sha256Hex, Slo, Task, Timeouts, V, VariantId, WarmUp,
+};
+use crate::{Bucket, Bytes};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::{fmt, num::NonZeroU32};
+
+/// Where numbers come from. The three never look alike on a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum EngineKind {
+    /// A real engine answered.
+    Measured,
+    /// The simulated engine answered: no GPU gave these numbers.
+    Simulated,
+    /// Somebody else measured.
+    Imported,
+}
+
+impl fmt::Display for EngineKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Measured => "MEASURED",
+            Self::Simulated => "SIMULATED",
+            Self::Imported => "IMPORTED",
+        })
+    }
+}
+
+/// An input file and its hash.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SourceFile {
+    /// Path relative to the project.
+    pub path: String,
+    /// SHA-256 of its bytes.
+    pub sha256: Sha256Hex,
+}
+
+/// The machine and model that the numbers are about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Profile {
+    /// Name, such as `l4-mistral-7b`.
+    pub name: String,
+    /// GPU, such as `NVIDIA L4`.
+    pub gpu: String,
+    /// GPU memory.
+    pub gpu_memory_bytes: Bytes,
+    /// Cloud machine type, such as `g2-standard-8`.
+    pub machine_type: String,
+    /// Model id.
+    pub model: String,
+    /// Weight type, such as `float16`.
+    pub dtype: String,
+    /// Context of prompt and answer together.
+    pub context_tokens: NonZeroU32,
+    /// Price of the machine in micro-US-dollars an hour; null where nothing is declared.
+    pub price_micro_usd_per_hour: Option<u64>,
+}
+
+/// How the engine comes to be there.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Provider {
+    /// The simulated engine, `servelab sim`, as a child process.
+    Sim {
+        /// Engine seconds per wall second; 1 is real time.
+        time_scale: NonZeroU32,
+        /// Seed of the simulator.
+        seed: u64,
+        /// Folder of the tokenizer that it counts with, relative to the project.
+        tokenizer: String,
+        /// More words for `servelab sim` itself (faults, hidden factors: for known-answer runs).
+        extra_args: Vec<String>,
+    },
+    /// A command that is started as a child process; flags, `--host` and `--port` are added.
+    Process {
+        /// Program and leading words, such as `["vllm", "serve", "MODEL"]`.
+        command: Vec<String>,
+    },
+}
+
+/// The engine under test.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EngineSpec {
+    /// Dialect of flags, metrics and logs, such as `vllm`.
+    pub dialect: String,
+    /// Version that the flags were resolved for.
+    pub version: String,
+    /// How it comes to be there.
+    pub provider: Provider,
+    /// Name that requests give as `model`.
+    pub served_model: String,
+}
+
+impl EngineSpec {
+    /// Where its numbers come from.
+    #[must_use]
+    pub const fn kind(&self) -> EngineKind {
+        match self.provider {
+            Provider::Sim { .. } => EngineKind::Simulated,
+            Provider::Process { .. } => EngineKind::Measured,
+        }
+    }
+
+    /// Engine seconds per wall second; 1 unless simulated.
+    #[must_use]
+    pub const fn time_scale(&self) -> NonZeroU32 {
+        match self.provider {
+            Provider::Sim { time_scale, .. } => time_scale,
+            Provider::Process { .. } => NonZeroU32::MIN,
+        }
+    }
+}
+
+/// What the report must know of a prompt without its text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PromptRef {
+    /// Name.
+    pub id: PromptId,
+    /// What is asked for.
+    pub task: Task,
+    /// Length class.
+    pub bucket: Bucket,
+    /// Packed count.
+    pub prompt_tokens: NonZeroU32,
+    /// Tokens that may be generated.
+    pub max_new_tokens: NonZeroU32,
+}
+
+/// A prompt file, pinned.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PromptSetRef {
+    /// Name of the set.
+    pub id: PromptSetId,
+    /// The prompt file, relative to the project.
+    pub path: String,
+    /// SHA-256 of the prompt file.
+    pub sha256: Sha256Hex,
+    /// SHA-256 of the tokenizer that counted it.
+    pub tokenizer_sha256: Sha256Hex,
+    /// SHA-256 of the chat template that rendered it.
+    pub chat_template_sha256: Sha256Hex,
+    /// Its prompts, in file order.
+    pub prompts: Vec<PromptRef>,
+}
+
+/// A load with its name.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NamedLoad {
+    /// Name, such as `c8`.
+    pub id: LoadId,
+    /// The load.
+    pub load: Load,
+}
+
+/// Order of the trials inside a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum BlockOrder {
+    /// Seeded random order, new in each block.
+    Random,
+    /// As declared; verdicts are then only indicative.
+    Sequential,
+}
+
+/// One block: the prompts every cell serves in it, and the order of the trials.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PlannedBlock {
+    /// Number, from 1.
+    pub block: u32,
+    /// Seed of arrivals and fillers, the same for every trial of the block.
+    pub seed: u64,
+    /// Measured prompts in the order they are sent, the same for every trial of the block.
+    pub prompts: Vec<PromptId>,
+    /// The trials in the order they are executed.
+    pub trials: Vec<PlannedTrial>,
+}
+
+/// One cell in one block.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PlannedTrial {
+    /// Position in the block, from 1.
+    pub order: u32,
+    /// Variant under test.
+    pub variant: VariantId,
+    /// Load put on it.
+    pub load: LoadId,
+}
+
+/// What a run may take at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Longest wall time.
+    pub max_duration_ns: Option<Nanos>,
+    /// Most money, in micro-US-dollars.
+    pub max_cost_micro_usd: Option<u64>,
+}
+
+/// Everything that a run will do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// Format version.
+    pub v: V<1>,
+    /// Name of the matrix.
+    pub name: String,
+    /// Where the numbers will come from.
+    pub engine_kind: EngineKind,
+    /// Version of the measuring method.
+    pub method_version: u32,
+    /// The one seed that all others are split from.
+    pub seed: u64,
+    /// The TOML files it was resolved from.
+    pub sources: Vec<SourceFile>,
+    /// Machine and model.
+    pub profile: Profile,
+    /// The engine under test.
+    pub engine: EngineSpec,
+    /// The measured prompts.
+    pub prompts: PromptSetRef,
+    /// The unmeasured prompts that hold the load.
+    pub fillers: PromptSetRef,
+    /// Order of the trials inside a block.
+    pub order: BlockOrder,
+    /// The loads.
+    pub loads: Vec<NamedLoad>,
+    /// The arms; the baseline first.
+    pub variants: Vec<PlannedVariant>,
+    /// What is asked of the model.
+    pub output: OutputPolicy,
+    /// What happens before the first measured request.
+    pub warm_up: WarmUp,
+    /// Deadlines.
+    pub timeouts: Timeouts,
+    /// Limits of validity.
+    pub gates: Gates,
+    /// Objectives.
+    pub slo: Slo,
+    /// The metric that Holm's correction protects.
+    pub primary_metric: MetricName,
+    /// Smallest effect that matters.
+    pub delta: Margin,
+    /// Family-wise error rate.
+    pub alpha: Margin,
+    /// Interval between telemetry samples, in engine time.
+    pub telemetry_interval_ns: Nanos,
+    /// What the run may take at most.
+    pub limits: Limits,
+    /// Predicted wall time of the whole run: an upper guess from token counts, not a measurement.
+    pub predicted_wall_ns: Nanos,
+    /// Predicted cost, where a price is declared and the engine is not simulated.
+    pub predicted_cost_micro_usd: Option<u64>,
+    /// Share of the blocks' prompts that the plan uses of the set, such as 1 for all.
+    pub prompt_share_ratio: Ratio,
+    /// The blocks in order.
+    pub blocks: Vec<PlannedBlock>,
+}
+
+impl Plan {
+    /// The variant of that name.
+    #[must_use]
+    pub fn variant(&self, id: &VariantId) -> Option<&PlannedVariant> {
+        self.variants.iter().find(|v| &v.id == id)
+    }
+
+    /// The load of that name.
+    #[must_use]
+    pub fn load(&self, id: &LoadId) -> Option<&Load> {
+        self.loads.iter().find(|l| &l.id == id).map(|l| &l.load)
+    }
+
+    /// Number of trials in all blocks.
+    #[must_use]
+    pub fn trial_count(&self) -> usize {
+        self.blocks.iter().map(|b| b.trials.len()).sum()
+    }
+}

@@ -1,0 +1,482 @@
+//! Rows of `traces.jsonl`: what is kept of one attempt at one request.
+
+use crate::{Nanos, PromptId, RequestId, Sha256Hex, V, VariantId};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::{fmt, num::NonZeroU32};
+
+/// Tokens that arrived together: nanoseconds since the previous token chunk, and how many tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(from = "(u64, u32)", into = "(u64, u32)")]
+#[schemars(with = "(u64, u32)")]
+pub struct Chunk {
+    /// Engine time since the previous token chunk; 0 for the first one.
+    pub gap: Nanos,
+    /// Rise of `usage.completion_tokens`; 0 = unknown (only for [`TtftKind::Content`]).
+    pub tokens: u32,
+}
+
+impl From<(u64, u32)> for Chunk {
+    fn from((gap, tokens): (u64, u32)) -> Self {
+        Self { gap: Nanos(gap), tokens }
+    }
+}
+
+impl From<Chunk> for (u64, u32) {
+    fn from(chunk: Chunk) -> Self {
+        (chunk.gap.0, chunk.tokens)
+    }
+}
+
+/// What the first timestamp of a completion is. The two kinds are not comparable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum TtftKind {
+    /// First chunk at which `usage.completion_tokens` rose: the true first token.
+    Token,
+    /// First non-empty content, reasoning or tool delta: all that is known without continuous usage.
+    Content,
+}
+
+/// Why a completed generation ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum FinishReason {
+    /// End of sequence or a stop string.
+    Stop,
+    /// `max_new_tokens` reached.
+    Length,
+}
+
+/// Why a completion's numbers contradict each other.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CompletionError {
+    /// No token chunk.
+    #[error("a completion needs at least one token chunk")]
+    NoChunk,
+    /// The first chunk has no predecessor.
+    #[error("the first chunk's gap must be 0, not {0} ns")]
+    FirstGap(u64),
+    /// Token counts of the chunks disagree with usage.
+    #[error("the chunks hold {chunks} tokens, usage says {usage}")]
+    Tokens {
+        /// Sum over the chunks.
+        chunks: u64,
+        /// `usage.completion_tokens`.
+        usage: u32,
+    },
+    /// A chunk of a token timeline without tokens, or of a content timeline with some.
+    #[error("chunk {0} has a token count that its ttft_kind does not allow")]
+    ChunkTokens(usize),
+    /// `ttft + gaps` differs from the stored end.
+    #[error("ttft_ns plus the gaps is {sum}, but e2e_ns says {e2e}")]
+    End {
+        /// First token plus gaps, ns.
+        sum: u64,
+        /// Stored value, ns.
+        e2e: u64,
+    },
+}
+
+/// A generation that succeeded by every rule. A backwards or empty timeline cannot be represented.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "CompletionWire", into = "CompletionWire")]
+#[schemars(with = "CompletionWire")]
+pub struct Completion {
+    ttft_kind: TtftKind,
+    ttft: Nanos,
+    ttft_content: Option<Nanos>,
+    chunks: Vec<Chunk>,
+    e2e: Nanos,
+    prompt_tokens: NonZeroU32,
+    completion_tokens: NonZeroU32,
+    finish_reason: FinishReason,
+    text_sha256: Sha256Hex,
+}
+
+/// The stored form of [`Completion`].
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Completion")]
+struct CompletionWire {
+    /// What `ttft_ns` is.
+    ttft_kind: TtftKind,
+    /// First token chunk − sent, ns.
+    ttft_ns: Nanos,
+    /// First non-empty text − sent, ns; null where no text came.
+    ttft_content_ns: Option<Nanos>,
+    /// `[gap to the previous token chunk in ns, tokens]`, first gap 0.
+    chunks: Vec<Chunk>,
+    /// Last token chunk − sent, ns; always `ttft_ns` plus the gaps.
+    e2e_ns: Nanos,
+    /// `usage.prompt_tokens`.
+    prompt_tokens: NonZeroU32,
+    /// `usage.completion_tokens`.
+    completion_tokens: NonZeroU32,
+    /// Why the generation ended.
+    finish_reason: FinishReason,
+    /// SHA-256 of the text.
+    text_sha256: Sha256Hex,
+}
+
+/// The facts a [`Completion`] is made of.
+#[derive(Debug, Clone)]
+struct Parts {
+    kind: TtftKind,
+    ttft: Nanos,
+    chunks: Vec<Chunk>,
+    completion_tokens: NonZeroU32,
+}
+
+fn check(parts: &Parts) -> Result<Nanos, CompletionError> {
+    let first = parts.chunks.first().ok_or(CompletionError::NoChunk)?;
+    if first.gap != Nanos::ZERO {
+        return Err(CompletionError::FirstGap(first.gap.0));
+    }
+    let wants_tokens = parts.kind == TtftKind::Token;
+    if let Some(i) = parts.chunks.iter().position(|c| (c.tokens > 0) != wants_tokens) {
+        return Err(CompletionError::ChunkTokens(i));
+    }
+    let sum: u64 = parts.chunks.iter().map(|c| u64::from(c.tokens)).sum();
+    if wants_tokens && sum != u64::from(parts.completion_tokens.get()) {
+        return Err(CompletionError::Tokens { chunks: sum, usage: parts.completion_tokens.get() });
+    }
+    Ok(parts.chunks.iter().fold(parts.ttft, |t, c| t.saturating_add(c.gap)))
+}
+
+impl Completion {
+    /// A completion from its timeline, counted in engine time from `sent`.
+    ///
+    /// # Errors
+    /// [`CompletionError`] where the facts contradict each other.
+    #[expect(clippy::too_many_arguments, reason = "each is one independent fact of the wire")]
+    pub fn new(
+        ttft_kind: TtftKind,
+        ttft: Nanos,
+        ttft_content: Option<Nanos>,
+        chunks: Vec<Chunk>,
+        prompt_tokens: NonZeroU32,
+        completion_tokens: NonZeroU32,
+        finish_reason: FinishReason,
+        text_sha256: Sha256Hex,
+    ) -> Result<Self, CompletionError> {
+        let parts = Parts { kind: ttft_kind, ttft, chunks, completion_tokens };
+        let e2e = check(&parts)?;
+        let chunks = parts.chunks;
+        Ok(Self {
+            ttft_kind,
+            ttft,
+            ttft_content,
+            chunks,
+            e2e,
+            prompt_tokens,
+            completion_tokens,
+            finish_reason,
+            text_sha256,
+        })
+    }
+
+    /// What [`ttft`](Self::ttft) is.
+    #[must_use]
+    pub const fn ttft_kind(&self) -> TtftKind {
+        self.ttft_kind
+    }
+
+    /// First token chunk − sent.
+    #[must_use]
+    pub const fn ttft(&self) -> Nanos {
+        self.ttft
+    }
+
+    /// First non-empty text − sent; none where no text came.
+    #[must_use]
+    pub const fn ttft_content(&self) -> Option<Nanos> {
+        self.ttft_content
+    }
+
+    /// The token chunks; never empty.
+    #[must_use]
+    pub fn chunks(&self) -> &[Chunk] {
+        &self.chunks
+    }
+
+    /// Last token chunk − sent.
+    #[must_use]
+    pub const fn e2e(&self) -> Nanos {
+        self.e2e
+    }
+
+    /// `usage.prompt_tokens`.
+    #[must_use]
+    pub const fn prompt_tokens(&self) -> NonZeroU32 {
+        self.prompt_tokens
+    }
+
+    /// `usage.completion_tokens`.
+    #[must_use]
+    pub const fn completion_tokens(&self) -> NonZeroU32 {
+        self.completion_tokens
+    }
+
+    /// Why the generation ended.
+    #[must_use]
+    pub const fn finish_reason(&self) -> FinishReason {
+        self.finish_reason
+    }
+
+    /// SHA-256 of the text.
+    #[must_use]
+    pub const fn text_sha256(&self) -> &Sha256Hex {
+        &self.text_sha256
+    }
+
+    /// Time per output token after the first chunk, in ns: (last − first token chunk) / (N − m₁), where m₁ is the number
+    /// of tokens in the first chunk (1 for content timelines). None where no token came after the first chunk.
+    #[must_use]
+    pub fn tpot_ns(&self) -> Option<f64> {
+        let first = self.chunks.first()?;
+        let after = self.completion_tokens.get().checked_sub(first.tokens.max(1))?;
+        let span = self.e2e.saturating_sub(self.ttft);
+        (after > 0).then(|| span.as_secs_f64() * 1e9 / f64::from(after))
+    }
+}
+
+impl TryFrom<CompletionWire> for Completion {
+    type Error = CompletionError;
+    fn try_from(w: CompletionWire) -> Result<Self, Self::Error> {
+        let completion = Self::new(
+            w.ttft_kind,
+            w.ttft_ns,
+            w.ttft_content_ns,
+            w.chunks,
+            w.prompt_tokens,
+            w.completion_tokens,
+            w.finish_reason,
+            w.text_sha256,
+        )?;
+        if completion.e2e == w.e2e_ns {
+            Ok(completion)
+        } else {
+            Err(CompletionError::End { sum: completion.e2e.0, e2e: w.e2e_ns.0 })
+        }
+    }
+}
+
+impl From<Completion> for CompletionWire {
+    fn from(c: Completion) -> Self {
+        Self {
+            ttft_kind: c.ttft_kind,
+            ttft_ns: c.ttft,
+            ttft_content_ns: c.ttft_content,
+            chunks: c.chunks,
+            e2e_ns: c.e2e,
+            prompt_tokens: c.prompt_tokens,
+            completion_tokens: c.completion_tokens,
+            finish_reason: c.finish_reason,
+            text_sha256: c.text_sha256,
+        }
+    }
+}
+
+/// The closed set of reasons for which a request fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reason {
+    /// The connection could not be opened.
+    Connect,
+    /// The TLS handshake failed.
+    Tls,
+    /// An HTTP status other than 200 that has no reason of its own; the code is in `http_status`.
+    HttpStatus,
+    /// Prompt and answer do not fit the engine's context.
+    ContextOverflow,
+    /// HTTP 429.
+    RateLimited,
+    /// No token within the TTFT deadline.
+    TtftTimeout,
+    /// Not finished within the total deadline.
+    TotalTimeout,
+    /// Silent between chunks for longer than the idle deadline.
+    Stalled,
+    /// The connection was reset.
+    Reset,
+    /// The body ended without `[DONE]` or without its end of body.
+    Truncated,
+    /// What came was not the protocol.
+    Malformed,
+    /// An error event inside the stream.
+    ErrorEvent,
+    /// `finish_reason` abort: the engine gave up on the request.
+    AbortedByEngine,
+    /// No completion token.
+    Empty,
+    /// No final usage.
+    NoUsage,
+    /// `usage.prompt_tokens` is not the packed count.
+    PromptTokenMismatch,
+    /// Fewer tokens than asked for under `ignore_eos`.
+    ShortOutput,
+    /// The engine ran out of memory.
+    EngineOom,
+    /// The engine process ended.
+    EngineExited,
+    /// servelab itself stopped the request.
+    Cancelled,
+}
+
+impl Reason {
+    /// Every reason, in the order of tables.
+    pub const ALL: [Self; 20] = [
+        Self::Connect,
+        Self::Tls,
+        Self::HttpStatus,
+        Self::ContextOverflow,
+        Self::RateLimited,
+        Self::TtftTimeout,
+        Self::TotalTimeout,
+        Self::Stalled,
+        Self::Reset,
+        Self::Truncated,
+        Self::Malformed,
+        Self::ErrorEvent,
+        Self::AbortedByEngine,
+        Self::Empty,
+        Self::NoUsage,
+        Self::PromptTokenMismatch,
+        Self::ShortOutput,
+        Self::EngineOom,
+        Self::EngineExited,
+        Self::Cancelled,
+    ];
+
+    /// The name as written in files.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Tls => "tls",
+            Self::HttpStatus => "http-status",
+            Self::ContextOverflow => "context-overflow",
+            Self::RateLimited => "rate-limited",
+            Self::TtftTimeout => "ttft-timeout",
+            Self::TotalTimeout => "total-timeout",
+            Self::Stalled => "stalled",
+            Self::Reset => "reset",
+            Self::Truncated => "truncated",
+            Self::Malformed => "malformed",
+            Self::ErrorEvent => "error-event",
+            Self::AbortedByEngine => "aborted-by-engine",
+            Self::Empty => "empty",
+            Self::NoUsage => "no-usage",
+            Self::PromptTokenMismatch => "prompt-token-mismatch",
+            Self::ShortOutput => "short-output",
+            Self::EngineOom => "engine-oom",
+            Self::EngineExited => "engine-exited",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// A request that failed. It has no latency.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Failure {
+    /// Why.
+    pub reason: Reason,
+    /// HTTP status, where an answer's head arrived.
+    pub http_status: Option<u16>,
+    /// The engine's or the operating system's own words, at most [`Failure::MAX_DETAIL`] bytes.
+    pub detail: String,
+    /// From `sent` (or `scheduled`, if nothing was sent) to the failure, ns.
+    pub after_ns: Nanos,
+}
+
+impl Failure {
+    /// Longest detail that is kept, in bytes.
+    pub const MAX_DETAIL: usize = 500;
+
+    /// A failure whose detail is cut to [`Self::MAX_DETAIL`] at a character boundary.
+    #[must_use]
+    pub fn new(reason: Reason, http_status: Option<u16>, detail: &str, after: Nanos) -> Self {
+        let mut end = detail.len().min(Self::MAX_DETAIL);
+        while !detail.is_char_boundary(end) {
+            end = end.saturating_sub(1);
+        }
+        let detail = detail.get(..end).unwrap_or_default().to_owned();
+        Self { reason, http_status, detail, after_ns: after }
+    }
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// Succeeded by every rule.
+    Completed(Completion),
+    /// Did not.
+    Failed(Failure),
+}
+
+/// What is kept of one attempt at one request. Every time is engine time in ns since the trial's start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Trace {
+    /// Format version.
+    pub v: V<1>,
+    /// Name of the attempt; sent as `x-request-id`.
+    pub request_id: RequestId,
+    /// The prompt that was sent.
+    pub prompt_id: PromptId,
+    /// Block, from 1.
+    pub block: u32,
+    /// Variant under test.
+    pub variant: VariantId,
+    /// Number of the request in the trial, from 0, in the order sent.
+    pub seq: u32,
+    /// Attempt at this request, from 1.
+    pub attempt: u32,
+    /// False for warm-up and filler requests, which no metric but throughput of the held window counts.
+    pub measured: bool,
+    /// When it should have been sent: the open loop's schedule, or when the closed loop's slot became free.
+    pub scheduled_ns: Nanos,
+    /// Just before its first byte was written; null when no byte was.
+    pub sent_ns: Option<Nanos>,
+    /// Time to open the connection; 0 on one that was open already.
+    pub connect_ns: Nanos,
+    /// When the response head arrived; null when none did.
+    pub headers_ns: Option<Nanos>,
+    /// End of the body, or of the attempt.
+    pub finished_ns: Nanos,
+    /// The packed count, where there is one.
+    pub expected_prompt_tokens: Option<NonZeroU32>,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+impl Trace {
+    /// The completion, where the attempt succeeded.
+    #[must_use]
+    pub const fn completion(&self) -> Option<&Completion> {
+        match &self.outcome {
+            Outcome::Completed(c) => Some(c),
+            Outcome::Failed(_) => None,
+        }
+    }
+
+    /// Arrival of each token chunk in ns since the trial's start, with its tokens; empty for a failure.
+    pub fn token_arrivals(&self) -> impl Iterator<Item = (Nanos, u32)> + '_ {
+        let start = self.sent_ns.unwrap_or(self.scheduled_ns);
+        let completion = self.completion();
+        let mut at = completion.map_or(start, |c| start.saturating_add(c.ttft()));
+        completion.map(Completion::chunks).unwrap_or_default().iter().map(move |c| {
+            at = at.saturating_add(c.gap);
+            (at, c.tokens)
+        })
+    }
+}

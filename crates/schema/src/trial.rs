@@ -1,0 +1,247 @@
+//! `trial.json`: counts, gates and validity of one take of a trial.
+
+use crate::{EngineKind, LoadId, Nanos, Ratio, Reason, Treatment, TrialId, V, VariantId};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, fmt, num::NonZeroU32};
+
+/// Rules of validity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum GateName {
+    /// The client sent requests late.
+    ScheduleLag,
+    /// The client's event loop ran late.
+    EventLoopLag,
+    /// A client thread was near a whole core.
+    ClientCpu,
+    /// The open loop's rate was not reached.
+    AchievedRate,
+    /// The load was held for too small a part of the trial.
+    HeldWindow,
+    /// Too few measured requests.
+    MinRequests,
+    /// Too short.
+    MinDuration,
+    /// Too many failures.
+    Failures,
+    /// The engine died or restarted.
+    EngineAlive,
+    /// The engine counted other prompt tokens than the packer.
+    PromptTokens,
+    /// The engine answered from a warm prefix cache that the plan does not allow.
+    CacheContamination,
+    /// The setting under test did not take effect.
+    Treatment,
+    /// A clock went backwards.
+    Clock,
+}
+
+impl GateName {
+    /// Every gate, in the order of tables.
+    pub const ALL: [Self; 13] = [
+        Self::ScheduleLag,
+        Self::EventLoopLag,
+        Self::ClientCpu,
+        Self::AchievedRate,
+        Self::HeldWindow,
+        Self::MinRequests,
+        Self::MinDuration,
+        Self::Failures,
+        Self::EngineAlive,
+        Self::PromptTokens,
+        Self::CacheContamination,
+        Self::Treatment,
+        Self::Clock,
+    ];
+
+    /// The name as written in files.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ScheduleLag => "schedule-lag",
+            Self::EventLoopLag => "event-loop-lag",
+            Self::ClientCpu => "client-cpu",
+            Self::AchievedRate => "achieved-rate",
+            Self::HeldWindow => "held-window",
+            Self::MinRequests => "min-requests",
+            Self::MinDuration => "min-duration",
+            Self::Failures => "failures",
+            Self::EngineAlive => "engine-alive",
+            Self::PromptTokens => "prompt-tokens",
+            Self::CacheContamination => "cache-contamination",
+            Self::Treatment => "treatment",
+            Self::Clock => "clock",
+        }
+    }
+}
+
+impl fmt::Display for GateName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// Result of one gate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum GateOutcome {
+    /// Within its limit.
+    Passed,
+    /// Beyond its limit.
+    Failed,
+    /// Does not apply to this load or engine.
+    NotApplicable,
+}
+
+/// One gate, what was observed, and the limit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GateResult {
+    /// The rule.
+    pub gate: GateName,
+    /// The result.
+    pub outcome: GateOutcome,
+    /// What was observed, with its unit, for people.
+    pub observed: String,
+    /// The limit, with its unit, for people.
+    pub limit: String,
+}
+
+/// Whether a trial counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Validity {
+    /// Every gate passed.
+    Valid,
+    /// Some gates failed: shown, never ranked.
+    Invalid {
+        /// The gates that failed; never empty.
+        gates: Vec<GateName>,
+    },
+    /// It did not run to its end.
+    Aborted {
+        /// Why.
+        why: String,
+    },
+}
+
+impl Validity {
+    /// Valid where no gate failed.
+    #[must_use]
+    pub fn from_gates(gates: &[GateResult]) -> Self {
+        let failed: Vec<GateName> =
+            gates.iter().filter(|g| g.outcome == GateOutcome::Failed).map(|g| g.gate).collect();
+        if failed.is_empty() { Self::Valid } else { Self::Invalid { gates: failed } }
+    }
+
+    /// True for [`Validity::Valid`].
+    #[must_use]
+    pub const fn is_valid(&self) -> bool {
+        matches!(self, Self::Valid)
+    }
+}
+
+/// How many requests ended how.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TrialCounts {
+    /// Measured requests that the block asks for.
+    pub planned: u32,
+    /// Measured requests that completed.
+    pub completed: u32,
+    /// Measured requests that failed, by reason; absent = 0.
+    pub failed: BTreeMap<Reason, u32>,
+    /// Warm-up and filler requests that completed.
+    pub fillers_completed: u32,
+    /// Warm-up and filler requests that failed.
+    pub fillers_failed: u32,
+}
+
+impl TrialCounts {
+    /// Measured requests that failed.
+    #[must_use]
+    pub fn failures(&self) -> u32 {
+        self.failed.values().sum()
+    }
+}
+
+/// A span of the trial.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Window {
+    /// Engine time since the trial's start.
+    pub start_ns: Nanos,
+    /// Engine time since the trial's start; not before `start_ns`.
+    pub end_ns: Nanos,
+}
+
+impl Window {
+    /// Length of the window.
+    #[must_use]
+    pub const fn length(self) -> Nanos {
+        self.end_ns.saturating_sub(self.start_ns)
+    }
+}
+
+/// What the instrument measured of itself. Times are engine time: wall errors × the time scale.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Instrument {
+    /// Median of sent − scheduled.
+    pub schedule_lag_p50_ns: Nanos,
+    /// 99th percentile of sent − scheduled.
+    pub schedule_lag_p99_ns: Nanos,
+    /// Largest sent − scheduled.
+    pub schedule_lag_max_ns: Nanos,
+    /// Median delay of a wake-up in the client's event loop.
+    pub event_loop_lag_p50_ns: Nanos,
+    /// 99th percentile of that delay.
+    pub event_loop_lag_p99_ns: Nanos,
+    /// Busiest client thread, as a share of one core over the trial.
+    pub client_thread_cpu_ratio: Ratio,
+    /// Achieved rate of measured arrivals in requests per second of engine time; null in a closed loop.
+    pub achieved_rate_per_s: Option<f64>,
+}
+
+/// One take of a trial.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TrialRecord {
+    /// Format version.
+    pub v: V<1>,
+    /// Name of its folder.
+    pub id: TrialId,
+    /// Block, from 1.
+    pub block: u32,
+    /// Position in the block, from 1.
+    pub order: u32,
+    /// Variant under test.
+    pub variant: VariantId,
+    /// Load put on it.
+    pub load: LoadId,
+    /// Take, from 1.
+    pub take: u32,
+    /// Where the numbers come from.
+    pub engine_kind: EngineKind,
+    /// Engine seconds per wall second.
+    pub time_scale: NonZeroU32,
+    /// Wall-clock start, RFC 3339 in UTC.
+    pub started_utc: String,
+    /// From the first to the last request, engine time; null where none was sent.
+    pub span: Option<Window>,
+    /// While the load was held; null where no measured request was sent.
+    pub held: Option<Window>,
+    /// How many requests ended how.
+    pub counts: TrialCounts,
+    /// What the instrument measured of itself; null where the engine never started.
+    pub instrument: Option<Instrument>,
+    /// Whether the setting took effect.
+    pub treatment: Treatment,
+    /// Prompt tokens that the engine answered from its prefix cache, as a share; null where it does not say.
+    pub prefix_cache_hit_ratio: Option<Ratio>,
+    /// The gates.
+    pub gates: Vec<GateResult>,
+    /// Whether it counts.
+    pub validity: Validity,
+}
