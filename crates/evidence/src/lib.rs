@@ -1,1 +1,45 @@
-//! servelab evidence.
+//! Run directories: written append-only, sealed by a manifest that comes last, opened only after every hash was checked.
+//!
+//! All file access of a run goes through [`FileLayer`], so that a full disk or a lost write can be injected. This room
+//! knows names and bytes; what the numbers in them mean is for others. Whoever rewrites every file *and* the manifest is
+//! found only by a fingerprint that is kept elsewhere: the report prints it for that reason.
+
+mod error;
+mod layer;
+mod sealed;
+mod walk;
+mod writer;
+
+pub use error::EvidenceError;
+pub use layer::{Disk, FileLayer, RunFile};
+pub use sealed::SealedRun;
+pub use walk::sha256_file;
+pub use writer::{JsonlWriter, RunWriter, TrialWriter};
+
+/// Names of the files of a run directory.
+pub mod names {
+    /// The plan that was executed.
+    pub const PLAN: &str = "plan.json";
+    /// The machine that executed it.
+    pub const ENVIRONMENT: &str = "environment.json";
+    /// What the directory holds; written last.
+    pub const MANIFEST: &str = "run_manifest.json";
+    /// SHA-256 of the manifest.
+    pub const FINGERPRINT: &str = "run_manifest.sha256";
+    /// Folder of the takes.
+    pub const TRIALS: &str = "trials";
+    /// What was started for a take.
+    pub const ENGINE: &str = "engine.json";
+    /// Counts, gates and validity of a take.
+    pub const TRIAL: &str = "trial.json";
+    /// One row an attempt.
+    pub const TRACES: &str = "traces.jsonl";
+    /// One row a telemetry sample.
+    pub const TELEMETRY: &str = "telemetry.jsonl";
+    /// The engine's own output.
+    pub const SERVER_LOG: &str = "server.log";
+    /// `/metrics` before the first request.
+    pub const METRICS_BEFORE: &str = "metrics.before.prom";
+    /// `/metrics` after the last request.
+    pub const METRICS_AFTER: &str = "metrics.after.prom";
+}

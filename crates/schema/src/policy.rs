@@ -35,11 +35,11 @@ pub struct WarmUp {
     pub requests: u32,
 }
 
-/// Deadlines, in engine time.
+/// Deadlines: of processes in wall time, of requests in engine time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Timeouts {
-    /// From launch to the first good answer.
+    /// From launch to the first good answer, wall time.
     pub startup_ns: Nanos,
     /// To open a connection.
     pub connect_ns: Nanos,
@@ -49,7 +49,7 @@ pub struct Timeouts {
     pub idle_ns: Nanos,
     /// From sent to the end of the body.
     pub total_ns: Nanos,
-    /// From SIGTERM to SIGKILL when the engine is stopped.
+    /// From SIGTERM to SIGKILL when the engine is stopped, wall time.
     pub stop_grace_ns: Nanos,
 }
 

@@ -1,0 +1,80 @@
+//! What can go wrong with a run directory.
+
+use std::{io, path::PathBuf};
+
+/// A run directory could not be written, or does not say what its manifest says.
+#[derive(Debug, thiserror::Error)]
+pub enum EvidenceError {
+    /// The operating system refused.
+    #[error("{path}: cannot {what}: {source}{}", remedy(.source))]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// The refusal.
+        source: io::Error,
+    },
+    /// A run of that name is there already.
+    #[error("{0}: this run is there already; runs are never overwritten, choose another --run-id")]
+    Exists(PathBuf),
+    /// No manifest.
+    #[error("{0}: unfinished run (no run_manifest.json): it was cut off before it could be sealed")]
+    Unfinished(PathBuf),
+    /// A document cannot be read.
+    #[error("{path}: {message}")]
+    Format {
+        /// The file, with the line for JSONL.
+        path: String,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A file is not what the manifest says.
+    #[error("{path}: changed since the run was sealed: the manifest says {expected}, the file has {found}")]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// From the manifest.
+        expected: String,
+        /// From the file.
+        found: String,
+    },
+    /// A listed file is gone.
+    #[error("{0}: listed in the manifest, but missing")]
+    Missing(PathBuf),
+    /// A file that the manifest does not list.
+    #[error("{0}: not listed in the manifest; a sealed run holds nothing else")]
+    Unlisted(PathBuf),
+    /// What was read back differs from what was written.
+    #[error("{path}: {written} bytes were written, {found} came back; the disk lost data, the run is not sealed")]
+    LostWrite {
+        /// The file.
+        path: PathBuf,
+        /// Bytes that were handed to the disk.
+        written: u64,
+        /// Bytes that were read back.
+        found: u64,
+    },
+}
+
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "; free some space, what was written so far is kept",
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => "; choose a writable folder with --runs",
+        _ => "",
+    }
+}
+
+impl EvidenceError {
+    pub(crate) fn io(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { what, path, source }
+    }
+
+    /// True where the disk is full.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        matches!(self, Self::Io { source, .. }
+            if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+    }
+}

@@ -1,0 +1,289 @@
+//! Writing a run directory.
+
+use crate::{
+    EvidenceError, FileLayer, RunFile,
+    layer::create_private,
+    names,
+    walk::{files, seal_entry},
+};
+use serde::Serialize;
+use servelab_schema::{
+    ClockAnchor, EngineRecord, EnvironmentRecord, Plan, RunEnd, RunId, RunManifest, Sha256Hex, TelemetrySample, Trace,
+    TrialId, TrialRecord, TrialSummary, V, canonical_json,
+};
+use sha2::{Digest, Sha256};
+use std::{
+    fs::File,
+    io::ErrorKind,
+    marker::PhantomData,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+/// What was handed to the disk for one file, to be compared with what comes back.
+#[derive(Debug, Clone)]
+struct Written {
+    path: PathBuf,
+    bytes: u64,
+    sha256: Sha256Hex,
+}
+
+type Ledger = Arc<Mutex<Vec<Written>>>;
+
+/// An unsealed run directory.
+#[derive(Debug)]
+pub struct RunWriter {
+    dir: PathBuf,
+    layer: Arc<dyn FileLayer>,
+    ledger: Ledger,
+    manifest: RunManifest,
+}
+
+fn document<T: Serialize>(value: &T, path: &Path) -> Result<String, EvidenceError> {
+    canonical_json(value)
+        .map_err(|e| EvidenceError::Format { path: path.display().to_string(), message: e.to_string() })
+}
+
+fn write_file(layer: &dyn FileLayer, ledger: &Ledger, path: &Path, text: &str) -> Result<(), EvidenceError> {
+    let mut file = layer.create_new(path).map_err(EvidenceError::io("create", path))?;
+    file.write_all(text.as_bytes()).map_err(EvidenceError::io("write", path))?;
+    file.sync().map_err(EvidenceError::io("sync", path))?;
+    note(ledger, path, text.len(), Sha256::digest(text).into());
+    Ok(())
+}
+
+fn note(ledger: &Ledger, path: &Path, bytes: usize, digest: [u8; 32]) {
+    let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+    let written = Written { path: path.to_path_buf(), bytes, sha256: Sha256Hex::from_bytes(digest) };
+    ledger.lock().unwrap_or_else(PoisonError::into_inner).push(written);
+}
+
+impl RunWriter {
+    /// Makes `runs_dir/run_id` with the plan and the environment in it.
+    ///
+    /// # Errors
+    /// [`EvidenceError::Exists`] where a run of that name is there already; [`EvidenceError::Io`] otherwise.
+    pub fn create(
+        layer: Arc<dyn FileLayer>,
+        runs_dir: &Path,
+        run_id: &RunId,
+        plan: &Plan,
+        environment: &EnvironmentRecord,
+    ) -> Result<Self, EvidenceError> {
+        let dir = runs_dir.join(run_id.as_str());
+        layer.create_dirs(runs_dir).map_err(EvidenceError::io("create", runs_dir))?;
+        layer.create_dir(&dir).map_err(|e| match e.kind() {
+            ErrorKind::AlreadyExists => EvidenceError::Exists(dir.clone()),
+            _ => EvidenceError::io("create", &dir)(e),
+        })?;
+        let trials = dir.join(names::TRIALS);
+        layer.create_dir(&trials).map_err(EvidenceError::io("create", &trials))?;
+        let ledger = Ledger::default();
+        let plan_path = dir.join(names::PLAN);
+        let plan_text = document(plan, &plan_path)?;
+        write_file(&*layer, &ledger, &plan_path, &plan_text)?;
+        let environment_path = dir.join(names::ENVIRONMENT);
+        write_file(&*layer, &ledger, &environment_path, &document(environment, &environment_path)?)?;
+        let manifest = RunManifest {
+            v: V,
+            run_id: run_id.clone(),
+            name: plan.name.clone(),
+            engine_kind: plan.engine_kind,
+            time_scale: plan.engine.time_scale(),
+            method_version: plan.method_version,
+            servelab_version: environment.servelab_version.clone(),
+            plan_sha256: Sha256Hex::from_bytes(Sha256::digest(&plan_text).into()),
+            prompts_sha256: plan.prompts.sha256.clone(),
+            started: environment.started.clone(),
+            finished: environment.started.clone(),
+            end: RunEnd::Complete,
+            trials: Vec::new(),
+            files: Vec::new(),
+        };
+        Ok(Self { dir, layer, ledger, manifest })
+    }
+
+    /// The run directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Begins a take of a trial.
+    ///
+    /// # Errors
+    /// [`EvidenceError::Io`], also where that take is there already.
+    pub fn trial(&self, id: &TrialId) -> Result<TrialWriter, EvidenceError> {
+        let dir = self.dir.join(names::TRIALS).join(id.as_str());
+        self.layer.create_dir(&dir).map_err(EvidenceError::io("create", &dir))?;
+        Ok(TrialWriter { dir, layer: Arc::clone(&self.layer), ledger: Arc::clone(&self.ledger) })
+    }
+
+    /// Notes a finished take for the manifest.
+    pub fn note_trial(&mut self, record: &TrialRecord) {
+        self.manifest.trials.push(TrialSummary { id: record.id.clone(), validity: record.validity.clone() });
+    }
+
+    /// Reads everything back, compares it with what was written, and writes the manifest last. Returns the fingerprint.
+    ///
+    /// # Errors
+    /// [`EvidenceError::LostWrite`] where the disk returns something else; [`EvidenceError::Io`] otherwise. The directory
+    /// then stays unsealed and nothing in it is lost.
+    pub fn seal(mut self, end: RunEnd, finished: ClockAnchor) -> Result<Sha256Hex, EvidenceError> {
+        let mut sealed = Vec::new();
+        for (relative, path) in files(&self.dir)? {
+            sealed.push(seal_entry(relative, &path)?);
+        }
+        for written in self.ledger.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            let relative = written.path.strip_prefix(&self.dir).unwrap_or(&written.path);
+            let back = sealed.iter().find(|f| Path::new(&f.path) == relative);
+            if back.is_none_or(|f| f.sha256 != written.sha256) {
+                return Err(EvidenceError::LostWrite {
+                    path: written.path.clone(),
+                    written: written.bytes,
+                    found: back.map_or(0, |f| f.bytes.0),
+                });
+            }
+        }
+        self.manifest.files = sealed;
+        self.manifest.end = end;
+        self.manifest.finished = finished;
+        let path = self.dir.join(names::MANIFEST);
+        let text = document(&self.manifest, &path)?;
+        let fingerprint = Sha256Hex::from_bytes(Sha256::digest(&text).into());
+        let temporary = self.dir.join("run_manifest.json.tmp");
+        let unlisted = Ledger::default();
+        write_file(&*self.layer, &unlisted, &temporary, &text)?;
+        let line = format!("{fingerprint}  {}\n", names::MANIFEST);
+        write_file(&*self.layer, &unlisted, &self.dir.join(names::FINGERPRINT), &line)?;
+        self.layer.rename(&temporary, &path).map_err(EvidenceError::io("rename to", &path))?;
+        self.layer.sync_dir(&self.dir).map_err(EvidenceError::io("sync", &self.dir))?;
+        Ok(fingerprint)
+    }
+}
+
+/// The directory of one take.
+#[derive(Debug)]
+pub struct TrialWriter {
+    dir: PathBuf,
+    layer: Arc<dyn FileLayer>,
+    ledger: Ledger,
+}
+
+impl TrialWriter {
+    /// The take's directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    fn jsonl<T: Serialize>(&self, name: &str) -> Result<JsonlWriter<T>, EvidenceError> {
+        let path = self.dir.join(name);
+        let file = self.layer.create_new(&path).map_err(EvidenceError::io("create", &path))?;
+        let ledger = Arc::clone(&self.ledger);
+        Ok(JsonlWriter { file, path, ledger, hasher: Sha256::new(), bytes: 0, buffer: Vec::new(), row: PhantomData })
+    }
+
+    /// The take's `traces.jsonl`.
+    ///
+    /// # Errors
+    /// [`EvidenceError::Io`], also where it is there already.
+    pub fn traces(&self) -> Result<JsonlWriter<Trace>, EvidenceError> {
+        self.jsonl(names::TRACES)
+    }
+
+    /// The take's `telemetry.jsonl`.
+    ///
+    /// # Errors
+    /// [`EvidenceError::Io`], also where it is there already.
+    pub fn telemetry(&self) -> Result<JsonlWriter<TelemetrySample>, EvidenceError> {
+        self.jsonl(names::TELEMETRY)
+    }
+
+    /// A file that a child process writes to, such as `server.log`. Its bytes cannot be compared at the seal.
+    ///
+    /// # Errors
+    /// [`EvidenceError::Io`], also where it is there already.
+    pub fn child_output(&self, name: &str) -> Result<(File, PathBuf), EvidenceError> {
+        let path = self.dir.join(name);
+        Ok((create_private(&path).map_err(EvidenceError::io("create", &path))?, path))
+    }
+
+    /// Writes a whole text file, such as a `/metrics` snapshot.
+    ///
+    /// # Errors
+    /// [`EvidenceError::Io`], also where it is there already.
+    pub fn text(&self, name: &str, text: &str) -> Result<(), EvidenceError> {
+        write_file(&*self.layer, &self.ledger, &self.dir.join(name), text)
+    }
+
+    /// Writes `engine.json`.
+    ///
+    /// # Errors
+    /// [`EvidenceError::Io`].
+    pub fn engine(&self, record: &EngineRecord) -> Result<(), EvidenceError> {
+        let path = self.dir.join(names::ENGINE);
+        write_file(&*self.layer, &self.ledger, &path, &document(record, &path)?)
+    }
+
+    /// Writes `trial.json`: the take is finished.
+    ///
+    /// # Errors
+    /// [`EvidenceError::Io`].
+    pub fn finish(self, record: &TrialRecord) -> Result<(), EvidenceError> {
+        let path = self.dir.join(names::TRIAL);
+        write_file(&*self.layer, &self.ledger, &path, &document(record, &path)?)?;
+        self.layer.sync_dir(&self.dir).map_err(EvidenceError::io("sync", &self.dir))
+    }
+}
+
+/// Rows of one JSONL file. A row is with the operating system when [`append`](Self::append) returns, so that killing
+/// servelab loses none.
+pub struct JsonlWriter<T> {
+    file: Box<dyn RunFile>,
+    path: PathBuf,
+    ledger: Ledger,
+    hasher: Sha256,
+    bytes: usize,
+    buffer: Vec<u8>,
+    row: PhantomData<fn(&T)>,
+}
+
+impl<T: Serialize> JsonlWriter<T> {
+    /// Appends one row.
+    ///
+    /// # Errors
+    /// [`EvidenceError::Io`]; rows before it stay whole.
+    pub fn append(&mut self, row: &T) -> Result<(), EvidenceError> {
+        self.append_all(std::slice::from_ref(row))
+    }
+
+    /// Appends rows with one write.
+    ///
+    /// # Errors
+    /// [`EvidenceError::Io`]; rows before them stay whole.
+    pub fn append_all(&mut self, rows: &[T]) -> Result<(), EvidenceError> {
+        self.buffer.clear();
+        for row in rows {
+            serde_json::to_writer(&mut self.buffer, row).map_err(|e| EvidenceError::Format {
+                path: self.path.display().to_string(),
+                message: format!("a row cannot be written as JSON: {e}"),
+            })?;
+            self.buffer.push(b'\n');
+        }
+        self.file.write_all(&self.buffer).map_err(EvidenceError::io("append to", &self.path))?;
+        self.hasher.update(&self.buffer);
+        self.bytes = self.bytes.saturating_add(self.buffer.len());
+        Ok(())
+    }
+
+    /// Waits until the rows are on the disk and notes what must come back.
+    ///
+    /// # Errors
+    /// [`EvidenceError::Io`].
+    pub fn finish(mut self) -> Result<(), EvidenceError> {
+        self.file.sync().map_err(EvidenceError::io("sync", &self.path))?;
+        note(&self.ledger, &self.path, self.bytes, self.hasher.finalize().into());
+        Ok(())
+    }
+}
