@@ -1,9 +1,8 @@
 //! The text of `docs/FORMATS.md`, made from the types' own fields and docstrings.
 
-use crate::{
-    EngineRecord, EnvironmentRecord, Plan, Prompt, PromptManifest, RunManifest, TelemetrySample, Trace, TrialRecord,
-};
+use crate::examples;
 use schemars::{JsonSchema, schema_for};
+use serde::Serialize;
 use serde_json::{Map, Value};
 use std::fmt::Write;
 
@@ -20,21 +19,26 @@ that may be null.
 #[must_use]
 pub fn markdown() -> String {
     let mut out = HEAD.to_owned();
-    section::<Prompt>(&mut out, "prompts/*.jsonl", "one row a prompt");
-    section::<PromptManifest>(&mut out, "prompts/*.manifest.json", "one document a prompt file");
-    section::<Plan>(&mut out, "plan.json", "one document a run");
-    section::<EnvironmentRecord>(&mut out, "environment.json", "one document a run");
-    section::<EngineRecord>(&mut out, "trials/*/engine.json", "one document a take");
-    section::<Trace>(&mut out, "trials/*/traces.jsonl", "one row an attempt");
-    section::<TelemetrySample>(&mut out, "trials/*/telemetry.jsonl", "one row a sample");
-    section::<TrialRecord>(&mut out, "trials/*/trial.json", "one document a take");
-    section::<RunManifest>(&mut out, "run_manifest.json", "one document a run, written last");
+    section(&mut out, &examples::prompt(), "prompts/*.jsonl", "one row a prompt");
+    section(&mut out, &examples::prompt_manifest(), "prompts/*.manifest.json", "one document a prompt file");
+    section(&mut out, &examples::plan(), "plan.json", "one document a run");
+    section(&mut out, &examples::environment(), "environment.json", "one document a run");
+    section(&mut out, &examples::engine_record(), "trials/*/engine.json", "one document a take");
+    section(&mut out, &examples::trace(), "trials/*/traces.jsonl", "one row an attempt");
+    section(&mut out, &examples::telemetry(), "trials/*/telemetry.jsonl", "one row a sample");
+    section(&mut out, &examples::trial_record(), "trials/*/trial.json", "one document a take");
+    section(&mut out, &examples::manifest(), "run_manifest.json", "one document a run, written last");
     out
 }
 
-fn section<T: JsonSchema>(out: &mut String, path: &str, count: &str) {
+fn section<T: JsonSchema + Serialize>(out: &mut String, example: &T, path: &str, count: &str) {
     let schema = schema_for!(T).to_value();
     let _ = writeln!(out, "\n## `{path}`: {count}\n\n{}", doc(&schema));
+    // The whole plan would fill pages; its fields are below.
+    let text = serde_json::to_string(example).unwrap_or_default();
+    if text.len() <= 2000 {
+        let _ = writeln!(out, "\n```json\n{text}\n```");
+    }
     fields(out, &schema);
     if let Some(defs) = schema.get("$defs").and_then(Value::as_object) {
         let mut named: Vec<(&String, &Value)> = defs.iter().filter(|(_, def)| is_worth_a_table(def)).collect();

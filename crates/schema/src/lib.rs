@@ -7,6 +7,7 @@
 mod canonical;
 mod engine_record;
 mod environment;
+pub mod examples;
 pub mod formats;
 mod ids;
 mod load;

@@ -112,7 +112,7 @@ impl fmt::Display for Nanos {
 pub struct Bytes(pub u64);
 
 /// A finite, non-negative number without unit, such as 0.03 for 3 %.
-#[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "f64", into = "f64")]
 #[schemars(with = "f64")]
 pub struct Ratio(f64);

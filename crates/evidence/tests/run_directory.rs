@@ -1,0 +1,208 @@
+//! A run directory keeps what was written, seals only what came back, and opens only what was sealed.
+#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
+use servelab_evidence::{Disk, EvidenceError, FileLayer, RunFile, RunWriter, SealedRun, names};
+use servelab_schema::{ClockAnchor, Nanos, RunEnd, RunId, Sha256Hex, examples};
+use std::{
+    fs,
+    io::{self, Write},
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+fn run_id() -> RunId {
+    RunId::new("r1").unwrap()
+}
+
+fn end() -> ClockAnchor {
+    ClockAnchor { utc: "2026-11-22T10:01:00Z".into(), monotonic_ns: Nanos::from_secs(60) }
+}
+
+fn create(layer: Arc<dyn FileLayer>, runs: &Path) -> Result<RunWriter, EvidenceError> {
+    RunWriter::create(layer, runs, &run_id(), &examples::plan(), &examples::environment())
+}
+
+/// One take with two traces, sealed.
+fn write(layer: Arc<dyn FileLayer>, runs: &Path) -> Result<Sha256Hex, EvidenceError> {
+    let mut run = create(layer, runs)?;
+    let trial = run.trial(&examples::trial_id())?;
+    let mut traces = trial.traces()?;
+    traces.append(&examples::trace())?;
+    traces.append(&examples::failed_trace())?;
+    traces.finish()?;
+    let mut telemetry = trial.telemetry()?;
+    telemetry.append(&examples::telemetry())?;
+    telemetry.finish()?;
+    trial.engine(&examples::engine_record())?;
+    trial.finish(&examples::trial_record())?;
+    run.note_trial(&examples::trial_record());
+    run.seal(RunEnd::Complete, end())
+}
+
+#[test]
+fn what_is_written_comes_back() {
+    let runs = tempfile::tempdir().unwrap();
+    let fingerprint = write(Arc::new(Disk), runs.path()).unwrap();
+    let run = SealedRun::open(&runs.path().join("r1")).unwrap();
+    assert_eq!(run.fingerprint(), &fingerprint);
+    assert_eq!(run.plan().unwrap(), examples::plan());
+    assert_eq!(run.environment().unwrap(), examples::environment());
+    let id = examples::trial_id();
+    assert_eq!(run.traces(&id).unwrap(), [examples::trace(), examples::failed_trace()]);
+    assert_eq!(run.telemetry(&id).unwrap(), [examples::telemetry()]);
+    assert_eq!(run.engine_record(&id).unwrap(), examples::engine_record());
+    assert_eq!(run.trial_record(&id).unwrap(), examples::trial_record());
+    assert_eq!(run.manifest().files.len(), 6);
+}
+
+#[test]
+fn a_run_is_never_overwritten() {
+    let runs = tempfile::tempdir().unwrap();
+    write(Arc::new(Disk), runs.path()).unwrap();
+    assert!(matches!(create(Arc::new(Disk), runs.path()), Err(EvidenceError::Exists(_))));
+}
+
+#[test]
+fn without_a_manifest_it_is_unfinished() {
+    let runs = tempfile::tempdir().unwrap();
+    let run = create(Arc::new(Disk), runs.path()).unwrap();
+    let dir = run.dir().to_path_buf();
+    drop(run);
+    assert!(matches!(SealedRun::open(&dir), Err(EvidenceError::Unfinished(_))));
+}
+
+/// Every single bit of every file, flipped one at a time in one byte of each kilobyte, is found and the file named.
+#[test]
+fn a_flipped_bit_names_its_file() {
+    let runs = tempfile::tempdir().unwrap();
+    write(Arc::new(Disk), runs.path()).unwrap();
+    let dir = runs.path().join("r1");
+    let manifest = SealedRun::open(&dir).unwrap().manifest().clone();
+    let mut paths: Vec<PathBuf> = manifest.files.iter().map(|f| dir.join(&f.path)).collect();
+    paths.push(dir.join(names::MANIFEST));
+    for path in paths {
+        let good = fs::read(&path).unwrap();
+        for at in (0..good.len()).step_by(1024) {
+            let mut bad = good.clone();
+            *bad.get_mut(at).unwrap() ^= 1 << (at % 8);
+            fs::write(&path, &bad).unwrap();
+            let error = SealedRun::open(&dir).unwrap_err().to_string();
+            assert!(error.contains(path.file_name().unwrap().to_str().unwrap()), "{error}");
+        }
+        fs::write(&path, &good).unwrap();
+    }
+    SealedRun::open(&dir).unwrap();
+}
+
+#[test]
+fn files_come_and_go_only_with_the_manifest() {
+    let runs = tempfile::tempdir().unwrap();
+    write(Arc::new(Disk), runs.path()).unwrap();
+    let dir = runs.path().join("r1");
+    let extra = dir.join("notes.txt");
+    fs::write(&extra, "x").unwrap();
+    assert!(matches!(SealedRun::open(&dir), Err(EvidenceError::Unlisted(p)) if p == extra));
+    fs::remove_file(&extra).unwrap();
+    std::os::unix::fs::symlink("/etc/hostname", &extra).unwrap();
+    assert!(matches!(SealedRun::open(&dir), Err(EvidenceError::Unlisted(_))), "a link leaves the folder");
+    fs::remove_file(&extra).unwrap();
+    let plan = dir.join(names::PLAN);
+    fs::remove_file(&plan).unwrap();
+    assert!(matches!(SealedRun::open(&dir), Err(EvidenceError::Missing(p)) if p == plan));
+}
+
+/// A disk that takes `left` bytes, then is full; with `lose`, it takes all and keeps none after those.
+#[derive(Debug)]
+struct SmallDisk {
+    left: Arc<AtomicUsize>,
+    lose: bool,
+}
+
+struct SmallFile {
+    inner: Box<dyn RunFile>,
+    left: Arc<AtomicUsize>,
+    lose: bool,
+}
+
+impl Write for SmallFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let left = self.left.load(Ordering::SeqCst);
+        let n = bytes.len().min(left);
+        self.left.store(left - n, Ordering::SeqCst);
+        self.inner.write_all(bytes.get(..n).unwrap())?;
+        match n {
+            0 if self.lose => Ok(bytes.len()),
+            0 => Err(io::ErrorKind::StorageFull.into()),
+            _ => Ok(n),
+        }
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+impl RunFile for SmallFile {
+    fn sync(&mut self) -> io::Result<()> {
+        self.inner.sync()
+    }
+}
+
+impl FileLayer for SmallDisk {
+    fn create_dirs(&self, path: &Path) -> io::Result<()> {
+        Disk.create_dirs(path)
+    }
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        Disk.create_dir(path)
+    }
+    fn create_new(&self, path: &Path) -> io::Result<Box<dyn RunFile>> {
+        let inner = Disk.create_new(path)?;
+        Ok(Box::new(SmallFile { inner, left: Arc::clone(&self.left), lose: self.lose }))
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        Disk.rename(from, to)
+    }
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        Disk.sync_dir(path)
+    }
+}
+
+fn size_of_all() -> usize {
+    let runs = tempfile::tempdir().unwrap();
+    let left = Arc::new(AtomicUsize::new(usize::MAX));
+    write(Arc::new(SmallDisk { left: Arc::clone(&left), lose: false }), runs.path()).unwrap();
+    usize::MAX - left.load(Ordering::SeqCst)
+}
+
+/// Wherever the disk fills up, the run ends with that error, is not sealed, and the traces before it are whole.
+#[test]
+fn a_full_disk_seals_nothing() {
+    let all = size_of_all();
+    for left in (0..all).step_by(all / 40) {
+        let runs = tempfile::tempdir().unwrap();
+        let error = write(Arc::new(SmallDisk { left: Arc::new(AtomicUsize::new(left)), lose: false }), runs.path());
+        assert!(error.unwrap_err().is_disk_full(), "{left} of {all} bytes");
+        let dir = runs.path().join("r1");
+        assert!(SealedRun::open(&dir).is_err());
+        let traces = dir.join(names::TRIALS).join(examples::trial_id().as_str()).join(names::TRACES);
+        let text = fs::read_to_string(traces).unwrap_or_default();
+        let (whole, _cut) = text.rsplit_once('\n').unwrap_or_default();
+        for line in whole.lines() {
+            serde_json::from_str::<servelab_schema::Trace>(line).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_lost_write_is_noticed_at_the_seal() {
+    let all = size_of_all();
+    let manifest_and_more = 4_000;
+    for left in (0..all - manifest_and_more).step_by(all / 20) {
+        let runs = tempfile::tempdir().unwrap();
+        let layer = SmallDisk { left: Arc::new(AtomicUsize::new(left)), lose: true };
+        let error = write(Arc::new(layer), runs.path()).unwrap_err();
+        assert!(matches!(error, EvidenceError::LostWrite { .. }), "{left} of {all}: {error}");
+    }
+}
