@@ -27,6 +27,7 @@ PRIVATE = re.compile(
     | \b\d+\s+(?:[NSEW]\.?\s+)?\w+\s+(street|st|avenue|ave|road|rd|drive|dr|lane|ln|blvd)\b
     | \b(my|your|ur|his|her|their)\s+(full\s+|real\s+|first\s+|last\s+|middle\s+|actual\s+)*(name|nickname|surname|username)s?\b
     | \b(what|whats|what's)\s+(is\s+)?(your|ur)\s+name | \bwho\s+(is\s+this|are\s+you|am\s+i\s+(talking|speaking|chatting))
+    | (?<=\byou)[,\s]+(?-i:(?!I\b|I'|Do\b|Are\b|What|How|Haha|And\b|But\b|So\b|Have\b|That|Did\b|My\b|Is\b|Yeah|Any\b|Where|Why|Like)[A-Z][a-z]+)\s*[?!.]
     | \b(named|call\s+me|called\s+me|goes\s+by|go\s+by|nice\s+to\s+meet\s+you|pleasure\s+to\s+meet)\b
     | \b(i\ am|i'?m|it'?s|this\ is|im)\s+(?-i:[A-Z][a-z]+)\b
     | \b(hi|hey|hello|hullo|heya|sup|thanks|thank\ you|bye|goodbye)[,\s]+(?-i:[A-Z][a-z]+)\b
@@ -47,7 +48,7 @@ PROFANE = re.compile(
 )
 # Given names that are no common English words; anyone so called, in any case, drops the conversation.
 NAMES = re.compile(
-    r"\b(aaron|abby|abigail|adam|adrian|alan|alex|alexa|alexander|alexis|alice|alicia|alison|allison|amanda|amber|amelia|amy|andrea|andrew|andy|angela|angie|anna|anne|annie|anthony"
+    r"\b(jaezo|ollie|sadie|kelley|eve|stewart|talmage|helaman|jules|marko|zac|aaron|abby|abigail|adam|adrian|alan|alex|alexa|alexander|alexis|alice|alicia|alison|allison|amanda|amber|amelia|amy|andrea|andrew|andy|angela|angie|anna|anne|annie|anthony"
     r"|ashley|ashton|audrey|austin|ava|bailey|barbara|becca|becky|ben|benjamin|beth|bethany|betty|bianca|blake|bob|bobby|bradley|brandon|braden|brayden|brenda|brennan|brent"
     r"|brett|brian|brianna|brittany|brooklyn|bruce|bryan|bryce|caitlin|caleb|calvin|cameron|camille|carl|carla|carlos|carly|carol|caroline|carrie|carson|carter|casey|cassandra|cassidy"
     r"|catherine|chad|charles|charlie|charlotte|chelsea|cheryl|chloe|chris|christian|christina|christine|christopher|cindy|claire|clara|cody|cole|colin|connor|corey|courtney|craig"
@@ -94,7 +95,7 @@ PROPER = re.compile(r"(?<=[a-z,;] )[A-Z][a-z]+")
 
 
 def rare_names(conversations):
-    """Proper nouns of fewer than four conversations: too rare to be a film or a town, so perhaps a person."""
+    """Proper nouns of fewer than ten conversations: too rare to be a film or a town, so perhaps a person."""
     found, lower = {}, {}
     for turns in conversations:
         text = " ".join(t for _, t in turns)
@@ -103,7 +104,7 @@ def rare_names(conversations):
         for word in WORD.findall(text):
             if word.islower():
                 lower[word] = lower.get(word, 0) + 1
-    return {word for word, count in found.items() if count < 4 and lower.get(word.lower(), 0) < 4}
+    return {word for word, count in found.items() if count < 10 and lower.get(word.lower(), 0) < 10}
 
 
 def unfit(text, rare):
@@ -154,7 +155,7 @@ def main():
                 continue
             seen |= long
             chars += sum(len(text) for _, text in piece)
-            records.append({"id": f"chat/{len(records) + 1:04}", "turns": [f"{letter}: {text}" for letter, text in piece]})
+            records.append({"id": f"{len(records) + 1:04}", "turns": [f"{letter}: {text}" for letter, text in piece]})
     write_jsonl_gz(out, records)
     print(f"{chars} characters kept; {pasted} pieces with pasted or repeated turns left out; turns left out: {cut}", file=sys.stderr)
 

@@ -1,6 +1,6 @@
-"""Six Austen novels and Shakespeare's plays -> prose.jsonl.gz, one record per chapter or scene.
+"""Six Austen novels -> austen.jsonl.gz, Shakespeare's plays -> shakespeare.jsonl.gz, one record per chapter or scene.
 
-usage: prose.py AUSTEN_DIR SHAKESPEARE_TXT OUT.jsonl.gz
+usage: prose.py AUSTEN_DIR SHAKESPEARE_TXT OUT_DIR
 AUSTEN_DIR holds emma.txt, mansfieldpark.txt … as the R package janeaustenr has them (one array element a line).
 """
 
@@ -38,7 +38,7 @@ def novel(key, title, lines):
         close_paragraph()
         if chapter and body:
             place = f"Volume {volume}, Chapter {chapter}" if volume else f"Chapter {chapter}"
-            out.append({"id": f"austen/{key}/{len(out) + 1:02}", "work": title, "title": place, "paragraphs": list(body)})
+            out.append({"id": f"{key}/{len(out) + 1:02}", "work": title, "title": place, "paragraphs": list(body)})
         body.clear()
 
     for line in lines:
@@ -86,7 +86,7 @@ def plays(lines):
                 text = [tidy_lines(b) for b in body]
                 if scene and sum(map(len, text)) >= LEAST_CHARS:
                     number += 1
-                    yield {"id": f"shakespeare/{key}/{number:02}", "work": title, "title": f"Act {act}, Scene {scene}", "paragraphs": text}
+                    yield {"id": f"{key}/{number:02}", "work": title, "title": f"Act {act}, Scene {scene}", "paragraphs": text}
                 body, speech = [], []
                 if head[1] == "ACT":
                     act, scene = head[2], None
@@ -106,9 +106,9 @@ def main():
     for key, title in NOVELS:
         with open(f"{austen}/{key}.txt", encoding="utf-8") as file:
             records += novel(key, title, file.read().split("\n"))
+    write_jsonl_gz(f"{out}/austen.jsonl.gz", records)
     with open(shakespeare, encoding="utf-8") as file:
-        records += plays(file.read().split("\n"))
-    write_jsonl_gz(out, records)
+        write_jsonl_gz(f"{out}/shakespeare.jsonl.gz", list(plays(file.read().split("\n"))))
 
 
 if __name__ == "__main__":

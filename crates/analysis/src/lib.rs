@@ -1,1 +1,38 @@
-//! servelab analysis.
+//! Traces in; metrics, gates, pairing and verdicts out.
+//!
+//! Everything here is a function of its arguments: no file, no clock, no process. Integers of the files become floating
+//! point here and units move into the names of the fields: `_s` seconds of engine time, `_per_s`, `_percent`, `_ratio`. What
+//! was not observed is absent, never 0. This room knows no SQL, no page and no engine.
+
+pub mod compare;
+pub mod gates;
+pub mod groups;
+pub mod metrics;
+mod num;
+mod pairing;
+pub mod pooled;
+#[cfg(test)]
+mod testkit;
+pub mod verdict;
+
+pub use compare::{AaOutcome, AaResult, CellMetrics, Comparison, Estimate, Study, compare, study};
+pub use gates::{GateFacts, evaluate};
+pub use groups::{GroupMetrics, groups};
+pub use metrics::{Descriptive, KindSeen, MetricValue, TrialMetrics, trial_metrics};
+pub use pairing::{BlockEffect, ControlArm};
+pub use pooled::{Distribution, LatencyKind, PooledArm, PooledGroup, PooledOptions, PooledQuantile, pooled};
+pub use servelab_stats::{Certification, Interval, OrInfinite, Outlier, Quantile, Summary};
+pub use verdict::Verdict;
+
+use servelab_schema::{Plan, Trace, TrialRecord};
+
+/// One finished trial as its run directory holds it.
+#[derive(Debug, Clone, Copy)]
+pub struct TrialData<'a> {
+    /// The plan it belongs to.
+    pub plan: &'a Plan,
+    /// Its `trial.json`.
+    pub record: &'a TrialRecord,
+    /// Its `traces.jsonl`.
+    pub traces: &'a [Trace],
+}

@@ -1,2 +1,96 @@
-//! The `servelab` command.
-fn main() {}
+//! The `servelab` command: one file per verb that parses, calls, prints and exits. No logic of its own.
+//!
+//! Standard output is the answer and nothing else; progress and logs go to standard error.
+
+mod exit;
+mod output;
+mod progress;
+mod project;
+mod verbs;
+
+use clap::{Parser, Subcommand};
+use exit::{Exit, Failure};
+use std::{path::PathBuf, process::ExitCode};
+use tracing_subscriber::EnvFilter;
+
+/// Compare LLM serving configurations under one token-checked load, with evidence and error bars.
+///
+/// First steps: `servelab dataset build`, `servelab run matrix/demo.toml`, `servelab report`.
+#[derive(Debug, Parser)]
+#[command(name = "servelab", version, propagate_version = true, max_term_width = 110)]
+#[command(after_help = "Exit codes: 0 ok, 2 usage, 3 configuration, 4 environment, 5 aborted, 6 measured but invalid, \
+7 compared and worse, 8 no evidence.")]
+struct Cli {
+    /// The project: paths in matrix and dataset files are relative to it.
+    #[arg(long, global = true, default_value = ".", value_name = "DIR")]
+    project: PathBuf,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Build or check the token-checked prompt files.
+    #[command(subcommand)]
+    Dataset(verbs::dataset::Dataset),
+    /// Show what a matrix would run: cells, effective flags and where each value came from. Runs nothing.
+    Plan(verbs::plan::Plan),
+    /// Execute a matrix and seal the evidence under runs/.
+    Run(verbs::run::Run),
+    /// Read sealed runs into the database; a run that is there already is left as it is.
+    Ingest(verbs::ingest::Ingest),
+    /// Write the HTML report, plots, summary.csv and summary.json of runs.
+    Report(verbs::report::Report),
+    /// What has been run.
+    #[command(subcommand)]
+    Results(verbs::results::Results),
+    /// Write a commented matrix to begin with.
+    Init(verbs::init::Init),
+    /// Serve the simulated engine: vLLM's wire behaviour, timed by a simulated GPU. Every answer says SIMULATED.
+    Sim(Box<servelab_simengine::SimArgs>),
+    /// Print docs/FORMATS.md from the types.
+    #[command(hide = true)]
+    Formats,
+}
+
+fn dispatch(cli: Cli) -> Result<Exit, Failure> {
+    let project = project::Project::new(cli.project);
+    match cli.verb {
+        Verb::Dataset(verb) => verb.execute(&project),
+        Verb::Plan(verb) => verb.execute(&project),
+        Verb::Run(verb) => verb.execute(&project),
+        Verb::Ingest(verb) => verb.execute(&project),
+        Verb::Report(verb) => verb.execute(&project),
+        Verb::Results(verb) => verb.execute(&project),
+        Verb::Init(verb) => verb.execute(&project),
+        Verb::Sim(args) => verbs::sim::execute(*args),
+        Verb::Formats => {
+            output::answer(&servelab_schema::formats::markdown());
+            Ok(Exit::Ok)
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let filter = EnvFilter::try_from_env("SERVELAB_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let exit = match dispatch(Cli::parse()) {
+        Ok(exit) => exit,
+        Err(failure) => {
+            output::note(&format!("error: {:#}", failure.error));
+            failure.exit
+        }
+    };
+    exit.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,1 +1,69 @@
-//! servelab matrix.
+//! Declares experiments: TOML in, a fully resolved [`Plan`] out, with nothing left to a default.
+//!
+//! Every error of every file is reported at once, each at file:line:column with its key and a remedy. This room reads
+//! the matrix, the prompt sets it names and the tokenizer files they are checked against; it runs nothing, asks no
+//! engine, reads no clock, and draws no random number that does not follow from the plan's seed.
+//!
+//! The parts, in the order data takes: `document` (TOML with places) → `merge` (`extends`) → `reader` and `values`
+//! (types, units, unknown keys) → `wire` (sections) → `variants` (one factor each, by `factors`), `prompts`, `order`,
+//! `predict` → `resolve` (the plan). The manual of every key is `defaults.toml`.
+
+mod document;
+mod error;
+mod explain;
+mod factors;
+mod merge;
+mod order;
+mod paths;
+mod predict;
+mod prompts;
+mod reader;
+mod resolve;
+mod values;
+mod variants;
+mod version;
+mod wire;
+
+pub use error::{MatrixError, MatrixErrors, Place, Problem};
+pub use explain::{CellRow, Explanation, FlagRow, explain, needs_confirmation};
+pub use resolve::{Resolved, Setting, resolve_with_origins};
+
+use servelab_schema::Plan;
+use std::path::Path;
+
+/// What the command line changes of a matrix. Texts are read by the same rules as in a file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// Engine version to resolve the flags for, such as `0.32.0`.
+    pub engine_version: Option<String>,
+    /// Most money in US dollars, such as `12.50`.
+    pub max_cost: Option<String>,
+    /// Longest predicted wall time, such as `30m`.
+    pub max_duration: Option<String>,
+    /// Engine seconds per wall second of the simulated engine.
+    pub time_scale: Option<u32>,
+    /// Number of blocks.
+    pub blocks: Option<u32>,
+    /// Measured requests of each block.
+    pub requests_per_block: Option<u32>,
+}
+
+/// Resolves a matrix into a plan. `file` is relative to `project_root`, or absolute and inside it.
+///
+/// # Errors
+/// [`MatrixErrors`]: every error of every file, each with its place, key and remedy.
+pub fn resolve(project_root: &Path, file: &Path, overrides: &Overrides) -> Result<Plan, MatrixErrors> {
+    resolve_with_origins(project_root, file, overrides).map(|resolved| resolved.plan)
+}
+
+/// A commented matrix to begin with, for `servelab init`.
+#[must_use]
+pub const fn starter() -> &'static str {
+    include_str!("starter.toml")
+}
+
+/// The commented defaults: the manual of every key of a matrix.
+#[must_use]
+pub const fn defaults() -> &'static str {
+    resolve::DEFAULTS
+}

@@ -1,1 +1,20 @@
-//! servelab runner.
+//! Executes a plan: starts the engine of each trial, puts the load on it, watches, applies the gates, stops it, keeps the
+//! evidence, and seals the run.
+//!
+//! What a number means is decided elsewhere; this room decides only the order of things. It keeps three kinds of trouble
+//! apart: a request that failed is a row, a trial that measured badly is Invalid, and only what makes going on pointless
+//! (a full disk, a missing program) is an [`RunError`].
+
+mod environment;
+mod error;
+mod progress;
+mod requests;
+mod run;
+mod stop;
+mod trial;
+mod watch;
+
+pub use error::RunError;
+pub use progress::{NoProgress, Progress};
+pub use run::{RunOptions, RunOutcome, execute};
+pub use stop::StopFlag;

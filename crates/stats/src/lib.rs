@@ -1,1 +1,34 @@
-//! servelab stats.
+//! Pure statistics: samples, quantiles and what certifies them, paired tests, intervals, corrections, resampling.
+//!
+//! Everything here is a function of its arguments. This room knows no request, variant or unit, reads no clock and no
+//! file, and draws random numbers only from a seed it is given. What cannot be computed is an `Option` or an error, never
+//! a zero.
+
+pub mod bootstrap;
+pub mod certify;
+pub mod ecdf;
+pub mod multiplicity;
+mod num;
+pub mod outliers;
+pub mod paired;
+pub mod power;
+pub mod rng;
+pub mod sample;
+pub mod sequential;
+pub mod sign_flip;
+pub mod special;
+pub mod tost;
+
+pub use bootstrap::{Interval, block_bootstrap_quantiles};
+pub use certify::{Certification, Quantile, certify, smallest_certifying_n};
+pub use ecdf::Ecdf;
+pub use multiplicity::{benjamini_hochberg, holm};
+pub use outliers::{Outlier, tukey_labels};
+pub use paired::{PairedT, paired_t};
+pub use power::blocks_to_detect;
+pub use rng::SplitMix64;
+pub use sample::{OrInfinite, Probability, ProbabilityError, Sample, SampleError, Summary};
+pub use sequential::{Look, looks};
+pub use sign_flip::sign_flip_p;
+pub use special::{normal_cdf, normal_quantile, t_quantile, t_two_sided_p, t_upper_tail};
+pub use tost::tost_p;

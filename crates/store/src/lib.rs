@@ -1,1 +1,71 @@
-//! servelab store.
+//! Sealed runs in, SQLite rows out.
+//!
+//! Parts: [`Store`] opens the file and brings its schema up to date (`migrations`), `ingest` writes one sealed run in one
+//! transaction, `read` gives it back as the types of `schema`, `chunks` packs a token timeline into one blob.
+//!
+//! Format: one SQLite file in WAL mode; readers never wait for the writer. Every row hangs on its run by foreign keys, so
+//! that a run comes and goes as a whole.
+//!
+//! Traps: the database is a cache. Whatever it holds comes from `runs/` and can be made again by `ingest`; this room must
+//! never become the only place of a fact. Per-token data never becomes rows: the chunks of a request are one blob. This
+//! room judges nothing; verdicts are made by `analysis` when they are asked for.
+
+mod chunks;
+mod error;
+mod ingest;
+mod migrations;
+mod read;
+mod words;
+
+pub use chunks::{ChunkBlobError, decode_chunks, encode_chunks};
+pub use error::StoreError;
+pub use ingest::Ingested;
+pub use read::{RunData, RunSummary, StoredMetric, TrialRow};
+
+use rusqlite::Connection;
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// How long a writer waits for another writer before it gives up. Readers never wait.
+const BUSY: Duration = Duration::from_secs(30);
+
+/// An open database of ingested runs.
+#[derive(Debug)]
+pub struct Store {
+    conn: Connection,
+    path: PathBuf,
+}
+
+impl Store {
+    /// Opens the database, makes it where there is none, and brings its tables up to date.
+    ///
+    /// # Errors
+    /// [`StoreError::Open`] where the file cannot be opened, [`StoreError::NotOurs`] where it is another program's
+    /// database, [`StoreError::Newer`] where a later servelab made it.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let open = |source| StoreError::Open {
+            path: path.to_owned(),
+            source,
+        };
+        let mut conn = Connection::open(path).map_err(open)?;
+        conn.busy_timeout(BUSY).map_err(open)?;
+        migrations::check_owner(&conn, path)?;
+        // WAL: a report can read while a run is being ingested.
+        conn.pragma_update(None, "journal_mode", "WAL").map_err(open)?;
+        conn.pragma_update(None, "synchronous", "NORMAL").map_err(open)?;
+        conn.pragma_update(None, "foreign_keys", true).map_err(open)?;
+        migrations::migrate(&mut conn, path)?;
+        Ok(Self {
+            conn,
+            path: path.to_owned(),
+        })
+    }
+
+    /// The database file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}

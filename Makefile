@@ -1,0 +1,60 @@
+# servelab: `make demo` and `make test` are all a newcomer needs.
+# Every target works from a clean checkout; files that are there already are not built again.
+
+CARGO ?= cargo
+BIN := target/release/servelab
+PROMPTS := prompts/l4-1800.jsonl
+SOURCES := $(shell find crates -name '*.rs' -o -name '*.toml' -o -name '*.html' -o -name '*.css' -o -name '*.js' -o -name '*.sql' -o -name '*.txt' | grep -v /tests/)
+DATASETS := $(wildcard datasets/*.toml datasets/*/*) $(wildcard prompts/*.j2)
+
+.PHONY: help build demo dataset matrix report test torture lint deny formats clean
+
+help: ## what there is to make
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+
+build: $(BIN) ## the servelab program
+
+$(BIN): $(SOURCES) Cargo.toml Cargo.lock
+	$(CARGO) build --release --locked --package servelab-cli
+	@touch $@
+
+dataset: $(PROMPTS) ## the 1800 prompts, token-checked
+
+$(PROMPTS): $(BIN) $(DATASETS)
+	$(BIN) dataset build datasets/l4.toml
+	@touch $@
+
+demo: $(PROMPTS) ## dataset, small matrix and report on the simulated engine, in minutes and without a GPU
+	$(BIN) run matrix/sanity.toml
+	$(BIN) run matrix/demo.toml
+	$(BIN) report
+	@echo "Open report/out/index.html"
+
+matrix: $(PROMPTS) ## the full C1-C8 study (simulated engine unless the matrix says otherwise)
+	$(BIN) run matrix/sanity.toml
+	$(BIN) run matrix/c1-c8.toml
+
+report: $(BIN) ## HTML, SVG, CSV and JSON of the latest run
+	$(BIN) report
+	@echo "Open report/out/index.html"
+
+test: lint ## everything that CI checks
+	$(CARGO) test --workspace --locked --quiet
+
+lint: ## format and lints
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked --quiet -- -D warnings
+
+deny: ## licences and sources of the dependencies (needs cargo-deny)
+	$(CARGO) deny --locked check licenses bans sources
+
+torture: ## what takes longer than a test may: the full study, end to end, twice the same
+	$(CARGO) test --workspace --locked --release -- --include-ignored
+	$(MAKE) matrix report
+
+formats: $(BIN) ## docs/FORMATS.md from the types
+	$(BIN) formats > docs/FORMATS.md
+
+clean: ## what was built, not what was measured
+	$(CARGO) clean
+	rm -rf report/out prompts/*.jsonl prompts/*.manifest.json

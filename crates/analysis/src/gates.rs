@@ -1,0 +1,296 @@
+//! The rules of validity of one trial, applied to what was observed.
+//!
+//! Errors of the client arrive already multiplied by the time scale (as `Instrument` documents) and are compared with the
+//! limits as they are: the same wall-clock error weighs 20 times as much in a simulation that runs 20 times faster. What
+//! was not measured never passes a gate that needs it.
+
+use servelab_schema::{
+    GateName, GateOutcome, GateResult, Instrument, Load, Nanos, Plan, Ratio, Treatment, TrialCounts, VariantRole,
+    Window,
+};
+use std::num::NonZeroU32;
+
+/// Share of prompt tokens from a prefix cache that counts as contamination where prefix caching is not allowed.
+///
+/// Not 0, because engines count the tokens of the chat template that all prompts share; packed prompts share less than
+/// one cache block otherwise.
+pub const CACHE_HIT_LIMIT_RATIO: f64 = 0.01;
+
+/// What was observed of a trial, as far as a gate needs it.
+#[derive(Debug, Clone)]
+pub struct GateFacts<'a> {
+    /// The load that was put on the engine.
+    pub load: Load,
+    /// What the variant is in the experiment; only a treatment must show that it took effect.
+    pub role: VariantRole,
+    /// What the instrument measured of itself; none where the engine never started.
+    pub instrument: Option<&'a Instrument>,
+    /// How many requests ended how.
+    pub counts: &'a TrialCounts,
+    /// From the first to the last request.
+    pub span: Option<Window>,
+    /// While the load was held.
+    pub held: Option<Window>,
+    /// Median time to first token of the measured requests, engine time.
+    pub median_ttft: Option<Nanos>,
+    /// Whether the engine lived through the trial, or how it ended.
+    pub engine_alive: Result<(), String>,
+    /// Requests whose `usage.prompt_tokens` was not the packed count.
+    pub prompt_token_mismatches: u32,
+    /// Share of prompt tokens from the engine's prefix cache; none where it does not say.
+    pub prefix_cache_hit_ratio: Option<Ratio>,
+    /// Whether the plan allows a prefix cache.
+    pub prefix_caching_allowed: bool,
+    /// Whether the setting took effect.
+    pub treatment: Treatment,
+    /// False where a clock went backwards.
+    pub clock_ok: bool,
+    /// Engine seconds per wall second; only for the texts.
+    pub time_scale: NonZeroU32,
+}
+
+/// Every gate of [`GateName::ALL`], in that order.
+#[must_use]
+pub fn evaluate(plan: &Plan, facts: &GateFacts<'_>) -> Vec<GateResult> {
+    GateName::ALL
+        .into_iter()
+        .map(|gate| {
+            let Check {
+                outcome,
+                observed,
+                limit,
+            } = check(gate, plan, facts);
+            GateResult {
+                gate,
+                outcome,
+                observed,
+                limit,
+            }
+        })
+        .collect()
+}
+
+/// A gate's result before it has its name.
+struct Check {
+    outcome: GateOutcome,
+    observed: String,
+    limit: String,
+}
+
+impl Check {
+    fn new(passed: bool, observed: impl Into<String>, limit: impl Into<String>) -> Self {
+        let outcome = if passed {
+            GateOutcome::Passed
+        } else {
+            GateOutcome::Failed
+        };
+        Self {
+            outcome,
+            observed: observed.into(),
+            limit: limit.into(),
+        }
+    }
+
+    fn not_applicable(observed: impl Into<String>, limit: impl Into<String>) -> Self {
+        Self {
+            outcome: GateOutcome::NotApplicable,
+            observed: observed.into(),
+            limit: limit.into(),
+        }
+    }
+}
+
+const NOT_MEASURED: &str = "not measured";
+
+fn check(gate: GateName, plan: &Plan, facts: &GateFacts<'_>) -> Check {
+    match gate {
+        GateName::ScheduleLag => schedule_lag(plan, facts),
+        GateName::EventLoopLag => {
+            let most = plan.gates.event_loop_lag_p99_ns;
+            at_most_time(
+                facts.instrument.map(|i| i.event_loop_lag_p99_ns),
+                most,
+                "",
+                facts.time_scale,
+            )
+        }
+        GateName::ClientCpu => {
+            let most = plan.gates.client_thread_cpu_ratio;
+            let limit = format!("busiest thread ≤ {}", percent(most.get()));
+            facts.instrument.map_or_else(
+                || Check::new(false, NOT_MEASURED, limit.as_str()),
+                |i| {
+                    let seen = i.client_thread_cpu_ratio;
+                    Check::new(
+                        seen <= most,
+                        format!("{} of a core", percent(seen.get())),
+                        limit.as_str(),
+                    )
+                },
+            )
+        }
+        GateName::AchievedRate => achieved_rate(plan, facts),
+        GateName::HeldWindow => held_window(plan, facts),
+        GateName::MinRequests => {
+            let least = plan.gates.min_requests;
+            let done = facts.counts.completed;
+            Check::new(
+                done >= least,
+                format!("{done} completed"),
+                format!("≥ {least} completed"),
+            )
+        }
+        GateName::MinDuration => {
+            let least = plan.gates.min_duration_ns;
+            let seen = facts.held.map(Window::length);
+            let observed = seen.map_or_else(|| NOT_MEASURED.to_owned(), |s| format!("{s} held"));
+            Check::new(seen.is_some_and(|s| s >= least), observed, format!("≥ {least} held"))
+        }
+        GateName::Failures => failures(plan, facts.counts),
+        GateName::EngineAlive => match &facts.engine_alive {
+            Ok(()) => Check::new(true, "alive throughout", "no exit, no restart"),
+            Err(why) => Check::new(false, why.as_str(), "no exit, no restart"),
+        },
+        GateName::PromptTokens => {
+            let seen = facts.prompt_token_mismatches;
+            Check::new(seen == 0, format!("{seen} mismatches"), "0 mismatches")
+        }
+        GateName::CacheContamination => cache(facts),
+        GateName::Treatment => treatment(facts),
+        GateName::Clock => {
+            let observed = if facts.clock_ok { "monotonic" } else { "went backwards" };
+            Check::new(facts.clock_ok, observed, "never backwards")
+        }
+    }
+}
+
+fn schedule_lag(plan: &Plan, facts: &GateFacts<'_>) -> Check {
+    let floor = plan.gates.schedule_lag_p99_ns;
+    let share = plan.gates.schedule_lag_ttft_ratio;
+    let relative = facts.median_ttft.map(|ttft| share.get() * ttft.as_secs_f64());
+    let seen = facts.instrument.map(|i| i.schedule_lag_p99_ns);
+    match (seen, relative) {
+        (Some(seen), Some(relative)) if relative > floor.as_secs_f64() => {
+            let limit = format!(
+                "p99 ≤ {:.2}ms ({} of median TTFT)",
+                relative * 1e3,
+                percent(share.get())
+            );
+            Check::new(seen.as_secs_f64() <= relative, lag(seen, facts.time_scale), limit)
+        }
+        _ => {
+            let of = format!(" (or {} of median TTFT if that is more)", percent(share.get()));
+            at_most_time(seen, floor, &of, facts.time_scale)
+        }
+    }
+}
+
+fn at_most_time(seen: Option<Nanos>, most: Nanos, also: &str, scale: NonZeroU32) -> Check {
+    let limit = format!("p99 ≤ {most}{also}");
+    match seen {
+        Some(seen) => Check::new(seen <= most, lag(seen, scale), limit),
+        None => Check::new(false, NOT_MEASURED, limit),
+    }
+}
+
+/// A lag for people; in a scaled run with the wall-clock error that it comes from.
+fn lag(seen: Nanos, scale: NonZeroU32) -> String {
+    if scale == NonZeroU32::MIN {
+        format!("p99 {seen}")
+    } else {
+        let wall = Nanos(seen.0.checked_div(u64::from(scale.get())).unwrap_or(seen.0));
+        format!("p99 {seen} ({wall} wall × {scale})")
+    }
+}
+
+fn percent(ratio: f64) -> String {
+    let text = format!("{:.2}", ratio * 100.0);
+    format!("{} %", text.trim_end_matches('0').trim_end_matches('.'))
+}
+
+fn achieved_rate(plan: &Plan, facts: &GateFacts<'_>) -> Check {
+    let share = plan.gates.achieved_rate_ratio;
+    let Load::Open { rate_per_s, .. } = facts.load else {
+        return Check::not_applicable("closed loop", format!("within {}", percent(share.get())));
+    };
+    let limit = format!("within {} of {}/s", percent(share.get()), rate_per_s.get());
+    match facts
+        .instrument
+        .and_then(|i| i.achieved_rate_per_s)
+        .filter(|r| r.is_finite())
+    {
+        Some(rate) => {
+            let off = (rate / rate_per_s.get() - 1.0).abs();
+            Check::new(
+                off <= share.get(),
+                format!("{rate:.3}/s, off by {}", percent(off)),
+                limit,
+            )
+        }
+        None => Check::new(false, NOT_MEASURED, limit),
+    }
+}
+
+fn held_window(plan: &Plan, facts: &GateFacts<'_>) -> Check {
+    let least = plan.gates.held_window_ratio;
+    let limit = format!("≥ {} of the trial", percent(least.get()));
+    let share = facts.held.zip(facts.span).and_then(|(held, span)| {
+        let span = span.length().as_secs_f64();
+        (span > 0.0).then(|| held.length().as_secs_f64() / span)
+    });
+    match share {
+        Some(share) => Check::new(share >= least.get(), format!("{} of the trial", percent(share)), limit),
+        None => Check::new(false, NOT_MEASURED, limit),
+    }
+}
+
+/// A planned request that never ended is no success either.
+fn failures(plan: &Plan, counts: &TrialCounts) -> Check {
+    let most = plan.gates.failures_ratio;
+    let limit = format!("≤ {}", percent(most.get()));
+    let failed = counts.failures();
+    let all = counts.planned.max(counts.completed.saturating_add(failed));
+    let missing = all.saturating_sub(counts.completed).saturating_sub(failed);
+    if all == 0 {
+        return Check::new(false, "no request", limit);
+    }
+    let share = f64::from(failed.saturating_add(missing)) / f64::from(all);
+    let mut observed = format!("{failed} of {all} failed ({})", percent(share));
+    if missing > 0 {
+        observed = format!(
+            "{failed} of {all} failed and {missing} never ended ({})",
+            percent(share)
+        );
+    }
+    Check::new(share <= most.get(), observed, limit)
+}
+
+fn cache(facts: &GateFacts<'_>) -> Check {
+    let limit = format!("≤ {} of prompt tokens from the cache", percent(CACHE_HIT_LIMIT_RATIO));
+    let observed = facts
+        .prefix_cache_hit_ratio
+        .map(|r| format!("{} from the cache", percent(r.get())));
+    match (facts.prefix_caching_allowed, facts.prefix_cache_hit_ratio) {
+        (true, _) => Check::not_applicable(
+            observed.unwrap_or_else(|| NOT_MEASURED.into()),
+            "the plan allows a prefix cache",
+        ),
+        (false, None) => Check::not_applicable("the engine does not say", limit),
+        (false, Some(hits)) => Check::new(hits.get() <= CACHE_HIT_LIMIT_RATIO, observed.unwrap_or_default(), limit),
+    }
+}
+
+fn treatment(facts: &GateFacts<'_>) -> Check {
+    if facts.role != VariantRole::Treatment {
+        return Check::new(true, "baseline", "no setting under test");
+    }
+    let passed = matches!(facts.treatment, Treatment::Confirmed | Treatment::Unobservable);
+    Check::new(
+        passed,
+        facts.treatment.to_string(),
+        "CONFIRMED, or UNOBSERVABLE and marked",
+    )
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,271 @@
+//! A small plan and short traces for the tests of this room.
+
+use crate::CellMetrics;
+use servelab_schema::*;
+use std::{collections::BTreeMap, num::NonZeroU32};
+
+pub(crate) fn nz(n: u32) -> NonZeroU32 {
+    NonZeroU32::new(n).unwrap()
+}
+
+pub(crate) fn vid(id: &str) -> VariantId {
+    VariantId::new(id).unwrap()
+}
+
+pub(crate) fn ratio(x: f64) -> Ratio {
+    Ratio::new(x).unwrap()
+}
+
+fn sha() -> Sha256Hex {
+    Sha256Hex::from_bytes([7; 32])
+}
+
+fn prompt_set(id: &str) -> PromptSetRef {
+    PromptSetRef {
+        id: PromptSetId::new(id).unwrap(),
+        path: format!("prompts/{id}.jsonl"),
+        sha256: sha(),
+        tokenizer_sha256: sha(),
+        chat_template_sha256: sha(),
+        prompts: Vec::new(),
+    }
+}
+
+pub(crate) fn prompt(id: &str, task: Task, bucket: Bucket) -> PromptRef {
+    PromptRef {
+        id: PromptId::new(id).unwrap(),
+        task,
+        bucket,
+        prompt_tokens: nz(100),
+        max_new_tokens: nz(4),
+    }
+}
+
+fn variant(id: &str, role: VariantRole, control: Option<&str>) -> PlannedVariant {
+    PlannedVariant {
+        id: vid(id),
+        role,
+        control: control.map(vid),
+        factor: None,
+        hypothesis: "for a test".into(),
+        flags: BTreeMap::new(),
+        differs_in: Vec::new(),
+        expect: Expectation::default(),
+    }
+}
+
+pub(crate) fn load_id() -> LoadId {
+    LoadId::new("c8").unwrap()
+}
+
+/// C1, its copy C1b, and the given treatments, each with its control; one closed loop of 8; δ 3 %, α 5 %.
+pub(crate) fn plan(treatments: &[(&str, &str)]) -> Plan {
+    let mut variants = vec![
+        variant("C1", VariantRole::Baseline, None),
+        variant("C1b", VariantRole::Aa, Some("C1")),
+    ];
+    variants.extend(
+        treatments
+            .iter()
+            .map(|(id, control)| variant(id, VariantRole::Treatment, Some(control))),
+    );
+    Plan {
+        v: V,
+        name: "test".into(),
+        engine_kind: EngineKind::Simulated,
+        method_version: METHOD_VERSION,
+        seed: 1,
+        sources: Vec::new(),
+        profile: Profile {
+            name: "l4".into(),
+            gpu: "L4".into(),
+            gpu_memory_bytes: Bytes(24 << 30),
+            machine_type: "g2".into(),
+            model: "m".into(),
+            dtype: "float16".into(),
+            context_tokens: nz(8192),
+            price_micro_usd_per_hour: None,
+        },
+        engine: EngineSpec {
+            dialect: "vllm".into(),
+            version: "0.32.0".into(),
+            provider: Provider::Process {
+                command: vec!["engine".into()],
+            },
+            served_model: "m".into(),
+        },
+        prompts: prompt_set("p"),
+        fillers: prompt_set("f"),
+        order: BlockOrder::Random,
+        loads: vec![NamedLoad {
+            id: load_id(),
+            load: Load::Closed { concurrency: nz(8) },
+        }],
+        variants,
+        output: OutputPolicy {
+            stop: Stop::Fixed,
+            temperature: ratio(0.0),
+            seed: 0,
+        },
+        warm_up: WarmUp { requests: 0 },
+        timeouts: Timeouts {
+            startup_ns: Nanos::from_secs(1),
+            connect_ns: Nanos::from_secs(1),
+            ttft_ns: Nanos::from_secs(1),
+            idle_ns: Nanos::from_secs(1),
+            total_ns: Nanos::from_secs(1),
+            stop_grace_ns: Nanos::from_secs(1),
+        },
+        gates: Gates {
+            schedule_lag_p99_ns: Nanos::from_millis(1),
+            schedule_lag_ttft_ratio: ratio(0.01),
+            event_loop_lag_p99_ns: Nanos::from_millis(2),
+            client_thread_cpu_ratio: ratio(0.8),
+            achieved_rate_ratio: ratio(0.02),
+            held_window_ratio: ratio(0.6),
+            min_requests: 10,
+            min_duration_ns: Nanos::from_secs(5),
+            failures_ratio: ratio(0.01),
+        },
+        slo: Slo::default(),
+        primary_metric: MetricName::OutputThroughput,
+        delta: Margin::new(0.03).unwrap(),
+        alpha: Margin::new(0.05).unwrap(),
+        telemetry_interval_ns: Nanos::from_secs(1),
+        limits: Limits::default(),
+        predicted_wall_ns: Nanos::ZERO,
+        predicted_cost_micro_usd: None,
+        prompt_share_ratio: ratio(1.0),
+        blocks: Vec::new(),
+    }
+}
+
+/// A valid, confirmed cell with the given metrics.
+pub(crate) fn cell(variant: &str, block: u32, metrics: &[(MetricName, f64)]) -> CellMetrics {
+    CellMetrics {
+        block,
+        variant: vid(variant),
+        load: load_id(),
+        order: 1,
+        validity: Validity::Valid,
+        treatment: Treatment::Confirmed,
+        metrics: metrics.iter().copied().collect(),
+        ttft_kind: Some(TtftKind::Token),
+    }
+}
+
+/// A completed trace: sent at `sent_ms`, first token after `ttft_ms`, then one chunk per (gap in ms, tokens).
+pub(crate) fn completed(prompt: &str, sent_ms: u64, ttft_ms: u64, first: u32, rest: &[(u64, u32)]) -> Trace {
+    let mut chunks = vec![Chunk {
+        gap: Nanos::ZERO,
+        tokens: first,
+    }];
+    chunks.extend(rest.iter().map(|(gap, tokens)| Chunk {
+        gap: Nanos::from_millis(*gap),
+        tokens: *tokens,
+    }));
+    let tokens = chunks.iter().map(|c| c.tokens).sum();
+    let completion = Completion::new(
+        TtftKind::Token,
+        Nanos::from_millis(ttft_ms),
+        Some(Nanos::from_millis(ttft_ms)),
+        chunks,
+        nz(100),
+        nz(tokens),
+        FinishReason::Length,
+        sha(),
+    )
+    .unwrap();
+    let finished = Nanos::from_millis(sent_ms).saturating_add(completion.e2e());
+    trace(prompt, sent_ms, finished, Outcome::Completed(completion))
+}
+
+/// A completed trace without token counts per chunk.
+pub(crate) fn content_only(prompt: &str, sent_ms: u64, ttft_ms: u64, tokens: u32) -> Trace {
+    let chunks = vec![
+        Chunk {
+            gap: Nanos::ZERO,
+            tokens: 0,
+        },
+        Chunk {
+            gap: Nanos::from_millis(10),
+            tokens: 0,
+        },
+    ];
+    let ttft = Nanos::from_millis(ttft_ms);
+    let completion = Completion::new(
+        TtftKind::Content,
+        ttft,
+        Some(ttft),
+        chunks,
+        nz(100),
+        nz(tokens),
+        FinishReason::Length,
+        sha(),
+    )
+    .unwrap();
+    let finished = Nanos::from_millis(sent_ms).saturating_add(completion.e2e());
+    trace(prompt, sent_ms, finished, Outcome::Completed(completion))
+}
+
+/// A failed trace.
+pub(crate) fn failed(prompt: &str, sent_ms: u64, reason: Reason) -> Trace {
+    let failure = Failure::new(reason, None, "for a test", Nanos::from_millis(5));
+    trace(
+        prompt,
+        sent_ms,
+        Nanos::from_millis(sent_ms + 5),
+        Outcome::Failed(failure),
+    )
+}
+
+fn trace(prompt: &str, sent_ms: u64, finished_ns: Nanos, outcome: Outcome) -> Trace {
+    Trace {
+        v: V,
+        request_id: RequestId::new(format!("{prompt}-{sent_ms}")).unwrap(),
+        prompt_id: PromptId::new(prompt).unwrap(),
+        block: 1,
+        variant: vid("C1"),
+        seq: 0,
+        attempt: 1,
+        measured: true,
+        scheduled_ns: Nanos::from_millis(sent_ms),
+        sent_ns: Some(Nanos::from_millis(sent_ms)),
+        connect_ns: Nanos::ZERO,
+        headers_ns: None,
+        finished_ns,
+        expected_prompt_tokens: None,
+        outcome,
+    }
+}
+
+pub(crate) fn window(start_ms: u64, end_ms: u64) -> Window {
+    Window {
+        start_ns: Nanos::from_millis(start_ms),
+        end_ns: Nanos::from_millis(end_ms),
+    }
+}
+
+/// A valid, confirmed record of a trial.
+pub(crate) fn record(variant: &str, block: u32) -> TrialRecord {
+    TrialRecord {
+        v: V,
+        id: TrialId::new(format!("b{block:02}-01-{variant}-c8-t1")).unwrap(),
+        block,
+        order: 1,
+        variant: vid(variant),
+        load: load_id(),
+        take: 1,
+        engine_kind: EngineKind::Simulated,
+        time_scale: nz(20),
+        started_utc: "2026-01-01T00:00:00Z".into(),
+        span: Some(window(0, 10_000)),
+        held: Some(window(0, 10_000)),
+        counts: TrialCounts::default(),
+        instrument: None,
+        treatment: Treatment::Confirmed,
+        prefix_cache_hit_ratio: None,
+        gates: Vec::new(),
+        validity: Validity::Valid,
+    }
+}

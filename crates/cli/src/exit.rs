@@ -1,0 +1,51 @@
+//! Exit codes, documented in `servelab --help`.
+
+use std::process::ExitCode;
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Done.
+    Ok,
+    /// A matrix, dataset or prompt file is wrong.
+    Configuration,
+    /// The machine lacks something: a program, a file, space, a permission.
+    Environment,
+    /// Interrupted.
+    Aborted,
+    /// It ran, but some cell has no valid trial.
+    Invalid,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Ok => 0,
+            Exit::Configuration => 3,
+            Exit::Environment => 4,
+            Exit::Aborted => 5,
+            Exit::Invalid => 6,
+        })
+    }
+}
+
+/// An error with the exit code it causes.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    /// The exit code.
+    pub(crate) exit: Exit,
+    /// What went wrong, and the remedy.
+    pub(crate) error: anyhow::Error,
+}
+
+impl Failure {
+    /// Something in a file of the project is wrong.
+    pub(crate) fn configuration(error: impl Into<anyhow::Error>) -> Self {
+        Self { exit: Exit::Configuration, error: error.into() }
+    }
+
+    /// Something on the machine is missing or refuses.
+    pub(crate) fn environment(error: impl Into<anyhow::Error>) -> Self {
+        Self { exit: Exit::Environment, error: error.into() }
+    }
+}

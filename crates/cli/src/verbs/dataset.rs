@@ -1,0 +1,126 @@
+//! `servelab dataset build` and `servelab dataset verify`.
+
+use crate::{
+    exit::{Exit, Failure},
+    output,
+    project::Project,
+};
+use clap::{Args, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
+use servelab_workload::{BuildReport, BuildStep, WorkloadError, build, verify};
+use std::path::PathBuf;
+
+/// The dataset verbs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Dataset {
+    /// Pack prompts to exact token counts and write them with their manifests.
+    Build(Build),
+    /// Recount every prompt of a file from scratch and check every hash and bound.
+    Verify(Verify),
+}
+
+/// Arguments of `servelab dataset build`.
+#[derive(Debug, Args)]
+pub(crate) struct Build {
+    /// The dataset's declaration.
+    #[arg(default_value = "datasets/l4.toml", value_name = "DATASET.toml")]
+    file: PathBuf,
+    /// Folder of the prompt files.
+    #[arg(long, default_value = "prompts", value_name = "DIR")]
+    out: PathBuf,
+    /// Threads; 0 is one per core. The bytes do not depend on it.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    threads: usize,
+}
+
+/// Arguments of `servelab dataset verify`.
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// The prompt file.
+    #[arg(value_name = "PROMPTS.jsonl")]
+    file: PathBuf,
+}
+
+fn failure(error: WorkloadError) -> Failure {
+    if error.is_environment() { Failure::environment(error) } else { Failure::configuration(error) }
+}
+
+impl Dataset {
+    pub(crate) fn execute(&self, project: &Project) -> Result<Exit, Failure> {
+        match self {
+            Self::Build(args) => args.execute(project),
+            Self::Verify(args) => args.execute(project),
+        }
+    }
+}
+
+fn show(bar: &ProgressBar, step: BuildStep) {
+    match step {
+        BuildStep::Reading => bar.set_message("reading and tokenizing the texts"),
+        BuildStep::Choosing => bar.set_message("choosing the text of each prompt"),
+        BuildStep::Packing { done, of } => {
+            bar.set_length(u64::try_from(of).unwrap_or(0));
+            bar.set_position(u64::try_from(done).unwrap_or(0));
+            bar.set_message("packing");
+        }
+        BuildStep::Writing => bar.set_message("writing"),
+    }
+}
+
+impl Build {
+    fn execute(&self, project: &Project) -> Result<Exit, Failure> {
+        let bar = ProgressBar::new(0);
+        // A wrong template would only make the line plain.
+        if let Ok(style) = ProgressStyle::with_template("dataset [{bar:30}] {pos}/{len}  {elapsed}  {msg}") {
+            bar.set_style(style);
+        }
+        let config = project.path(&self.file);
+        let report = build(&config, &project.path(&self.out), self.threads, &|step| show(&bar, step));
+        bar.finish_and_clear();
+        output::answer(&text(&report.map_err(failure)?));
+        Ok(Exit::Ok)
+    }
+}
+
+fn text(report: &BuildReport) -> String {
+    let rows = report.sets.iter().map(|set| {
+        let pinned = if set.pinned { "as pinned" } else { "not pinned" };
+        vec![
+            set.path.display().to_string(),
+            set.prompts.to_string(),
+            set.prompt_tokens.to_string(),
+            set.blocks.to_string(),
+            set.sha256.to_string(),
+            pinned.to_owned(),
+        ]
+    });
+    let header = ["file", "prompts", "prompt tokens", "blocks", "sha256", ""];
+    let mut out = output::table(header, rows.collect());
+    let prefix = report.longest_common_prefix_tokens;
+    out.push_str(&format!("longest common prefix of any two prompts: {prefix} tokens\n"));
+    out
+}
+
+impl Verify {
+    fn execute(&self, project: &Project) -> Result<Exit, Failure> {
+        let report = verify(&project.path(&self.file)).map_err(failure)?;
+        if report.violations.is_empty() {
+            output::answer(&format!(
+                "{}: {} prompts, every count, hash and bound holds; longest common prefix {} tokens\n",
+                self.file.display(),
+                report.prompts,
+                report.longest_common_prefix_tokens
+            ));
+            return Ok(Exit::Ok);
+        }
+        for violation in &report.violations {
+            output::answer(&format!("{violation}\n"));
+        }
+        let error = anyhow::anyhow!(
+            "{}: {} violations; build it again with `servelab dataset build`",
+            self.file.display(),
+            report.violations.len()
+        );
+        Err(Failure::configuration(error))
+    }
+}

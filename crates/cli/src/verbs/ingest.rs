@@ -1,0 +1,46 @@
+//! `servelab ingest`: sealed runs into the database.
+
+use crate::{
+    exit::{Exit, Failure},
+    output,
+    project::Project,
+};
+use clap::Args;
+use servelab_evidence::SealedRun;
+use servelab_store::{Ingested, Store};
+use std::path::{Path, PathBuf};
+
+/// Arguments of `servelab ingest`.
+#[derive(Debug, Args)]
+pub(crate) struct Ingest {
+    /// Names or directories of runs; by default every sealed run under runs/.
+    #[arg(value_name = "RUN")]
+    runs: Vec<String>,
+}
+
+/// Opens a run, which re-hashes every file of it, and puts it into the database.
+pub(crate) fn ingest(store: &mut Store, dir: &Path) -> Result<(SealedRun, Ingested), Failure> {
+    let run = SealedRun::open(dir).map_err(Failure::environment)?;
+    let ingested = store.ingest(&run).map_err(Failure::environment)?;
+    Ok((run, ingested))
+}
+
+impl Ingest {
+    pub(crate) fn execute(&self, project: &Project) -> Result<Exit, Failure> {
+        let dirs: Vec<PathBuf> = if self.runs.is_empty() {
+            project.sealed_runs()?
+        } else {
+            self.runs.iter().map(|name| project.run_dir(name)).collect::<Result<_, _>>()?
+        };
+        let mut store = project.store()?;
+        for dir in dirs {
+            let (run, ingested) = ingest(&mut store, &dir)?;
+            let what = match ingested {
+                Ingested::New => "ingested",
+                Ingested::Already => "already there",
+            };
+            output::answer(&format!("{}\t{}\t{what}\n", run.manifest().run_id, run.fingerprint().short()));
+        }
+        Ok(Exit::Ok)
+    }
+}

@@ -1,0 +1,138 @@
+//! `servelab plan`: what a matrix would run.
+
+use crate::{
+    exit::{Exit, Failure},
+    output::{self, Format},
+    project::Project,
+};
+use clap::Args;
+use servelab_matrix::{Explanation, MatrixErrors, Overrides, Resolved, explain, resolve_with_origins};
+use servelab_schema::VariantRole;
+use std::{fmt::Write, path::PathBuf};
+
+/// A matrix and what the command line changes of it.
+#[derive(Debug, Args)]
+pub(crate) struct Matrix {
+    /// The matrix file.
+    #[arg(value_name = "MATRIX.toml")]
+    file: PathBuf,
+    /// Resolve flags for this engine version, such as 0.32.0.
+    #[arg(long, value_name = "VERSION")]
+    engine_version: Option<String>,
+    /// Refuse a run that is predicted to cost more, in US dollars.
+    #[arg(long, value_name = "USD")]
+    max_cost: Option<String>,
+    /// Refuse a run that is predicted to take longer, such as 30m.
+    #[arg(long, value_name = "TIME")]
+    max_duration: Option<String>,
+    /// Engine seconds per wall second of the simulated engine.
+    #[arg(long, value_name = "N")]
+    time_scale: Option<u32>,
+    /// Number of blocks.
+    #[arg(long, value_name = "N")]
+    blocks: Option<u32>,
+    /// Measured requests of each block.
+    #[arg(long, value_name = "N")]
+    requests: Option<u32>,
+}
+
+impl Matrix {
+    /// The resolved matrix.
+    pub(crate) fn resolve(&self, project: &Project) -> Result<Resolved, Failure> {
+        let overrides = Overrides {
+            engine_version: self.engine_version.clone(),
+            max_cost: self.max_cost.clone(),
+            max_duration: self.max_duration.clone(),
+            time_scale: self.time_scale,
+            blocks: self.blocks,
+            requests_per_block: self.requests,
+        };
+        resolve_with_origins(project.root(), &self.file, &overrides).map_err(|errors: MatrixErrors| {
+            let error = anyhow::anyhow!("the matrix cannot be run as it stands\n{errors}");
+            Failure::configuration(error)
+        })
+    }
+}
+
+/// Arguments of `servelab plan`.
+#[derive(Debug, Args)]
+pub(crate) struct Plan {
+    #[command(flatten)]
+    matrix: Matrix,
+    /// Show every setting and where it was written, not only the variants' flags.
+    #[arg(long)]
+    explain: bool,
+    /// `json` gives plan.json.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+}
+
+impl Plan {
+    pub(crate) fn execute(&self, project: &Project) -> Result<Exit, Failure> {
+        let resolved = self.matrix.resolve(project)?;
+        if self.format == Format::Json {
+            let text = servelab_schema::canonical_json(&resolved.plan).map_err(Failure::configuration)?;
+            output::answer(&text);
+        } else {
+            output::answer(&text(&resolved, &explain(&resolved), self.explain));
+        }
+        Ok(Exit::Ok)
+    }
+}
+
+fn role(role: VariantRole) -> &'static str {
+    match role {
+        VariantRole::Baseline => "baseline",
+        VariantRole::Aa => "A/A",
+        VariantRole::Treatment => "treatment",
+    }
+}
+
+fn text(resolved: &Resolved, explanation: &Explanation, all: bool) -> String {
+    let plan = &resolved.plan;
+    let mut out = String::new();
+    let cells: Vec<Vec<String>> = explanation
+        .cells
+        .iter()
+        .map(|c| {
+            let own = c.differs_in.join(", ");
+            let control = c.control.clone().unwrap_or_default();
+            vec![c.variant.clone(), role(c.role).into(), control, c.load.clone(), own, c.trials.to_string()]
+        })
+        .collect();
+    out.push_str(&output::table(["variant", "role", "control", "load", "differs from its control in", "trials"], cells));
+    // Flags that every variant shares are shown once, then what each variant changes.
+    let baseline = plan.variants.first().map(|v| v.id.to_string()).unwrap_or_default();
+    let flags: Vec<Vec<String>> = explanation
+        .flags
+        .iter()
+        .filter(|f| f.variant == baseline || f.differs)
+        .map(|f| {
+            let origin = format!("{}:{}", f.origin.file, f.origin.line);
+            vec![f.variant.clone(), f.flag.clone(), f.value.to_string(), origin]
+        })
+        .collect();
+    out.push('\n');
+    out.push_str(&output::table(["variant", "engine flag", "value", "from"], flags));
+    if all {
+        let settings = &explanation.settings;
+        let rows = settings.iter().map(|s| vec![s.key.clone(), s.value.clone(), s.origin.to_string()]).collect();
+        out.push('\n');
+        out.push_str(&output::table(["setting", "value", "from"], rows));
+    }
+    let prompts: usize = plan.blocks.iter().map(|b| b.prompts.len()).sum();
+    let _ = writeln!(
+        out,
+        "\n{}: {} engine, {} trials in {} blocks, {} measured requests a cell, predicted wall time up to {}",
+        plan.name,
+        plan.engine_kind,
+        plan.trial_count(),
+        plan.blocks.len(),
+        prompts,
+        plan.predicted_wall_ns
+    );
+    if let Some(cost) = servelab_matrix::needs_confirmation(plan) {
+        let _ = writeln!(out, "{cost}: `servelab run` asks, or takes --confirm");
+    }
+    out
+}

@@ -1,0 +1,176 @@
+//! The load's books: which request is next, what has ended, and the instants that bound the windows.
+
+use crate::{
+    clock,
+    facts::{LoadResult, ThreadCpu, instrument},
+    request::PreparedRequest,
+};
+use servelab_schema::{Nanos, Outcome, Reason, Trace, TrialCounts, Window};
+
+/// One request that is to be sent.
+#[derive(Debug)]
+pub(crate) struct Job {
+    /// Number in the trial, in the order sent.
+    pub(crate) seq: u32,
+    pub(crate) request: PreparedRequest,
+    pub(crate) measured: bool,
+    /// When it should be sent.
+    pub(crate) scheduled: Nanos,
+}
+
+/// A span that grows to hold what it is shown.
+#[derive(Debug, Clone, Copy, Default)]
+struct Span(Option<(Nanos, Nanos)>);
+
+impl Span {
+    fn add(&mut self, from: Nanos, to: Nanos) {
+        let (start, end) = self.0.unwrap_or((from, to));
+        self.0 = Some((start.min(from), end.max(to)));
+    }
+
+    fn window(self) -> Option<Window> {
+        self.0.map(|(start_ns, end_ns)| Window { start_ns, end_ns })
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct CpuMark {
+    cpu_ns: u64,
+    wall_ns: u64,
+}
+
+/// The books of one load.
+#[derive(Debug, Default)]
+pub(crate) struct Book {
+    warm_up: u32,
+    measured: Vec<PreparedRequest>,
+    fillers: Vec<PreparedRequest>,
+    next_seq: u32,
+    measured_index: usize,
+    filler_index: usize,
+    fillers_ended: u32,
+    measured_ended: usize,
+    span: Span,
+    held: Span,
+    /// sent − scheduled of measured requests, engine ns.
+    lags_ns: Vec<u64>,
+    scheduled: Span,
+    sent: Span,
+    counts: TrialCounts,
+    cpu_mark: Option<CpuMark>,
+    /// CPU of the load's thread over the held window.
+    load_cpu: Option<ThreadCpu>,
+}
+
+impl Book {
+    pub(crate) fn new(warm_up: u32, measured: Vec<PreparedRequest>, fillers: Vec<PreparedRequest>) -> Self {
+        let counts = TrialCounts { planned: u32::try_from(measured.len()).unwrap_or(u32::MAX), ..TrialCounts::default() };
+        Self { warm_up, measured, fillers, counts, ..Self::default() }
+    }
+
+    pub(crate) const fn is_warm(&self) -> bool {
+        self.fillers_ended >= self.warm_up
+    }
+
+    pub(crate) fn is_measured_out(&self) -> bool {
+        self.measured_ended >= self.measured.len()
+    }
+
+    /// The closed loop's next request for a slot that became free at `free`; none when the slot has nothing more to do.
+    pub(crate) fn next(&mut self, free: Nanos) -> Option<Job> {
+        if !self.is_warm() {
+            self.next_filler(free)
+        } else if let Some(job) = self.next_measured(free) {
+            Some(job)
+        } else if self.is_measured_out() {
+            None
+        } else {
+            self.next_filler(free)
+        }
+    }
+
+    /// The next filler, in turn; none where there are none.
+    pub(crate) fn next_filler(&mut self, scheduled: Nanos) -> Option<Job> {
+        let index = self.filler_index.checked_rem(self.fillers.len())?;
+        self.filler_index = self.filler_index.wrapping_add(1);
+        let request = self.fillers.get(index)?.clone();
+        Some(self.job(request, false, scheduled))
+    }
+
+    /// The next measured request; none where all have been sent.
+    pub(crate) fn next_measured(&mut self, scheduled: Nanos) -> Option<Job> {
+        let request = self.measured.get(self.measured_index)?.clone();
+        if self.cpu_mark.is_none() {
+            self.cpu_mark = Some(CpuMark { cpu_ns: clock::thread_cpu_ns(), wall_ns: clock::monotonic_ns() });
+        }
+        self.measured_index = self.measured_index.saturating_add(1);
+        Some(self.job(request, true, scheduled))
+    }
+
+    const fn job(&mut self, request: PreparedRequest, measured: bool, scheduled: Nanos) -> Job {
+        let seq = self.next_seq;
+        self.next_seq = seq.saturating_add(1);
+        Job { seq, request, measured, scheduled }
+    }
+
+    /// An attempt has ended; its row may still wait for its final reason.
+    pub(crate) fn ended(&mut self, trace: &Trace) {
+        let began = trace.sent_ns.unwrap_or(trace.scheduled_ns);
+        self.span.add(began, trace.finished_ns);
+        if !trace.measured {
+            self.fillers_ended = self.fillers_ended.saturating_add(1);
+            return;
+        }
+        self.held.add(began, trace.finished_ns);
+        if let Some(sent) = trace.sent_ns {
+            self.lags_ns.push(sent.saturating_sub(trace.scheduled_ns).0);
+            self.scheduled.add(trace.scheduled_ns, trace.scheduled_ns);
+            self.sent.add(sent, sent);
+        }
+        self.measured_ended = self.measured_ended.saturating_add(1);
+        if self.is_measured_out()
+            && let Some(mark) = self.cpu_mark
+        {
+            self.load_cpu = Some(ThreadCpu::since("load", mark.cpu_ns, mark.wall_ns));
+        }
+    }
+
+    /// A row has its final outcome.
+    pub(crate) fn counted(&mut self, trace: &Trace) {
+        let counts = &mut self.counts;
+        let count = match (&trace.outcome, trace.measured) {
+            (Outcome::Completed(_), true) => &mut counts.completed,
+            (Outcome::Completed(_), false) => &mut counts.fillers_completed,
+            (Outcome::Failed(failure), true) => counts.failed.entry(failure.reason).or_default(),
+            (Outcome::Failed(_), false) => &mut counts.fillers_failed,
+        };
+        *count = count.saturating_add(1);
+    }
+
+    /// Closes the books. `loop_lags_ns` and the threads are the probe's; `is_open` says whether a schedule was kept.
+    pub(crate) fn close(self, is_open: bool, loop_lags_ns: Vec<u64>, mut threads: Vec<ThreadCpu>) -> LoadResult {
+        let arrivals = self.lags_ns.len();
+        let rate = |span: Span| {
+            let gaps = u32::try_from(arrivals.checked_sub(1)?).ok()?;
+            let seconds = span.window()?.length().as_secs_f64();
+            (is_open && gaps > 0 && seconds > 0.0).then(|| f64::from(gaps) / seconds)
+        };
+        let achieved_rate_per_s = rate(self.sent);
+        let scheduled_rate_per_s = rate(self.scheduled);
+        threads.extend(self.load_cpu);
+        LoadResult {
+            counts: self.counts,
+            span: self.span.window(),
+            held: self.held.window(),
+            instrument: instrument(self.lags_ns, loop_lags_ns, &threads, achieved_rate_per_s),
+            scheduled_rate_per_s,
+            threads,
+            stopped: None,
+        }
+    }
+}
+
+/// Reasons that the death of the engine's process shows itself as, before anyone knows of it.
+pub(crate) const fn may_be_engine_exit(reason: Reason) -> bool {
+    matches!(reason, Reason::Connect | Reason::Reset | Reason::Truncated)
+}

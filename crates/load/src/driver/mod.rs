@@ -1,0 +1,136 @@
+//! Keeps a load: warm-up, held load while measured requests are in flight, drain.
+//!
+//! In a closed loop N slots send fillers until the warm-up has ended, then the measured requests in their order, then fillers
+//! again until the last measured one has ended; so N requests are in flight over the whole held window. The open loop does
+//! the same on a schedule. One `current_thread` runtime on a thread of its own serves every stream: with a server on the
+//! same machine more threads only take cores from it, and one drives tens of thousands of chunks a second; writing, probing
+//! and the caller live on other threads.
+
+mod book;
+mod closed;
+mod open;
+mod shared;
+
+use crate::{
+    connection::Net,
+    control::Control,
+    facts::LoadResult,
+    live::Live,
+    probe::Probe,
+    sink::{TraceSink, Writer},
+    spec::{LoadError, LoadSpec},
+};
+use book::Book;
+use servelab_schema::{Load, Trace};
+use shared::Shared;
+use std::{sync::Arc, thread::JoinHandle};
+use tokio::sync::mpsc;
+
+/// A load that runs on its own thread.
+#[derive(Debug)]
+pub struct LoadHandle {
+    control: Control,
+    live: Live,
+    thread: JoinHandle<Result<LoadResult, LoadError>>,
+}
+
+impl LoadHandle {
+    /// Stops the load from any thread.
+    #[must_use]
+    pub fn control(&self) -> Control {
+        self.control.clone()
+    }
+
+    /// Counters for a progress line.
+    #[must_use]
+    pub fn live(&self) -> Live {
+        self.live.clone()
+    }
+
+    /// True once [`join`](Self::join) will not wait.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Waits for the end of the load and of its last row. Blocks: in async code call it where blocking is allowed.
+    ///
+    /// # Errors
+    /// [`LoadError`] where the load could not go on. Failed requests are no errors.
+    pub fn join(self) -> Result<LoadResult, LoadError> {
+        self.thread.join().unwrap_or(Err(LoadError::Panicked))
+    }
+}
+
+/// Starts a load; each finished trace goes to `sink`.
+///
+/// # Errors
+/// [`LoadError`] where it cannot begin: a contradictory spec, a host without address, no thread.
+pub fn start(spec: LoadSpec, sink: impl TraceSink + 'static) -> Result<LoadHandle, LoadError> {
+    spec.check()?;
+    raise_open_files();
+    let control = Control::default();
+    let live = Live::new(u64::try_from(spec.measured.len()).unwrap_or(u64::MAX));
+    let net = Net {
+        addresses: spec.endpoint.resolve()?,
+        clock: spec.clock,
+        deadlines: spec.deadlines,
+        limits: spec.limits,
+        control: control.clone(),
+    };
+    let (writer, traces) = Writer::start(Box::new(sink), control.clone())?;
+    let thread = {
+        let (control, live) = (control.clone(), live.clone());
+        std::thread::Builder::new().name("servelab-load".to_owned()).spawn(move || {
+            let result = on_own_runtime(spec, net, live, traces);
+            let (written, writer_cpu) = writer.join();
+            written.map_err(LoadError::Sink)?;
+            let mut result = result?;
+            result.instrument.client_thread_cpu_ratio =
+                crate::facts::at_least(result.instrument.client_thread_cpu_ratio, writer_cpu.ratio);
+            result.threads.push(writer_cpu);
+            result.stopped = control.stopped();
+            Ok(result)
+        })?
+    };
+    Ok(LoadHandle { control, live, thread })
+}
+
+/// Runs a load to its end on a thread of its own and waits for it.
+///
+/// # Errors
+/// As for [`start`] and [`LoadHandle::join`].
+pub fn run_load(spec: LoadSpec, sink: impl TraceSink + 'static) -> Result<LoadResult, LoadError> {
+    start(spec, sink)?.join()
+}
+
+fn on_own_runtime(spec: LoadSpec, net: Net, live: Live, traces: mpsc::Sender<Trace>) -> Result<LoadResult, LoadError> {
+    let (load, seed, n) = (spec.load, spec.seed, spec.measured.len());
+    let scale = u64::from(net.clock.scale().get());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async move {
+        let probe = Probe::start()?;
+        let shared = Arc::new(Shared::new(spec, net, live, traces));
+        let kept = match load {
+            Load::Closed { concurrency } => {
+                closed::run(&shared, concurrency.get()).await;
+                Ok(())
+            }
+            Load::Open { rate_per_s, arrivals } => open::run(&shared, rate_per_s, arrivals, seed, n).await,
+        };
+        shared.settle().await;
+        let (lags_ns, probe_cpu) = probe.stop();
+        kept?;
+        let book: Book = shared.book(std::mem::take);
+        let loop_lags = lags_ns.into_iter().map(|lag| lag.saturating_mul(scale)).collect();
+        Ok(book.close(matches!(load, Load::Open { .. }), loop_lags, vec![probe_cpu]))
+    })
+}
+
+/// Raises the soft limit on open files to the hard one: each stream in flight needs a descriptor. Where that is refused,
+/// connecting says so in its own words.
+fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let now = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: now.maximum, maximum: now.maximum });
+}

@@ -1,0 +1,228 @@
+//! What the slots of a load share, and how one request is run from its slot to its row.
+
+use super::book::{Book, Job, may_be_engine_exit};
+use crate::{
+    connection::{Connection, Net, exchange},
+    control::Stop,
+    live::Live,
+    request::HeadTemplate,
+    spec::{Labels, LoadSpec},
+    stream::Fault,
+};
+use servelab_schema::{Failure, Nanos, Outcome, Reason, RequestId, Trace, V};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::{
+    sync::{Notify, mpsc},
+    task::JoinHandle,
+};
+
+/// The state of one load. All of it is used on one thread; the locks satisfy the compiler and never wait.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) net: Net,
+    head: HeadTemplate,
+    labels: Labels,
+    engine_exit_grace: Duration,
+    live: Live,
+    traces: mpsc::Sender<Trace>,
+    book: Mutex<Book>,
+    ended: Notify,
+    /// Rows that wait to learn whether the engine's process has ended.
+    waiting: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// What a slot has after a request.
+#[derive(Debug)]
+pub(crate) struct Done {
+    /// The connection, where it can carry another request.
+    pub(crate) connection: Option<Connection>,
+    /// When the slot became free.
+    pub(crate) free: Nanos,
+    pub(crate) completed: bool,
+}
+
+/// How one job went on the wire.
+struct Run {
+    attempt: u32,
+    connect: Nanos,
+    sent: Option<Nanos>,
+    headers: Option<Nanos>,
+    finished: Nanos,
+    outcome: Outcome,
+    connection: Option<Connection>,
+}
+
+impl Shared {
+    pub(crate) fn new(spec: LoadSpec, net: Net, live: Live, traces: mpsc::Sender<Trace>) -> Self {
+        Self {
+            net,
+            head: HeadTemplate::new(&spec.endpoint, &spec.headers),
+            labels: spec.labels,
+            engine_exit_grace: spec.engine_exit_grace,
+            live,
+            traces,
+            book: Mutex::new(Book::new(spec.warm_up, spec.measured, spec.fillers)),
+            ended: Notify::new(),
+            waiting: Mutex::default(),
+        }
+    }
+
+    /// Looks into the books or writes to them.
+    pub(crate) fn book<T>(&self, f: impl FnOnce(&mut Book) -> T) -> T {
+        f(&mut self.book.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Waits until the books say so.
+    pub(crate) async fn until(&self, reached: impl Fn(&Book) -> bool) {
+        loop {
+            let mut ended = std::pin::pin!(self.ended.notified());
+            // Registered before the check, so that an end in between is not missed.
+            ended.as_mut().enable();
+            if self.book(|b| reached(b)) {
+                return;
+            }
+            ended.await;
+        }
+    }
+
+    /// Waits for the rows whose reason is still open.
+    pub(crate) async fn settle(&self) {
+        let waiting = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+        for task in waiting {
+            // Only a panic could end it early; the panic hook has reported that.
+            let _ = task.await;
+        }
+    }
+
+    #[expect(clippy::expect_used, reason = "LoadSpec::check has made the longest id of this prefix")]
+    fn request_id(&self, seq: u32, attempt: u32) -> RequestId {
+        self.labels.request_id(seq, attempt).expect("the prefix was checked")
+    }
+
+    /// Runs one request on `connection`, or on a new one, and sends its row to the writer.
+    pub(crate) async fn run(self: &Arc<Self>, job: Job, connection: Option<Connection>) -> Done {
+        self.live.began();
+        let run = self.exchange(&job, connection).await;
+        let trace = Trace {
+            v: V,
+            request_id: self.request_id(job.seq, run.attempt),
+            prompt_id: job.request.prompt_id,
+            block: self.labels.block,
+            variant: self.labels.variant.clone(),
+            seq: job.seq,
+            attempt: run.attempt,
+            measured: job.measured,
+            scheduled_ns: job.scheduled,
+            sent_ns: run.sent,
+            connect_ns: run.connect,
+            headers_ns: run.headers,
+            finished_ns: run.finished,
+            expected_prompt_tokens: job.request.expect.prompt_tokens,
+            outcome: run.outcome,
+        };
+        let completed = trace.completion().is_some();
+        // A slot is free when its answer has ended: what we do after that is our own delay and shows as schedule lag.
+        let free = if completed { trace.finished_ns } else { self.net.clock.now() };
+        self.book(|b| b.ended(&trace));
+        self.ended.notify_waiters();
+        self.keep(trace).await;
+        Done { connection: run.connection, free, completed }
+    }
+
+    async fn exchange(&self, job: &Job, connection: Option<Connection>) -> Run {
+        let mut connection = connection.filter(|c| c.is_fresh(&self.net));
+        let (mut attempt, mut connect) = (1, Nanos::ZERO);
+        loop {
+            let reused = connection.is_some();
+            let open = match connection.take() {
+                Some(open) => open,
+                None => {
+                    let began = self.net.clock.now();
+                    let opened = Connection::open(&self.net).await;
+                    let now = self.net.clock.now();
+                    connect = connect.saturating_add(now.saturating_sub(began));
+                    match opened {
+                        Ok(open) => open,
+                        Err(fault) => return unsent(&fault, job, attempt, connect, now),
+                    }
+                }
+            };
+            let id = self.request_id(job.seq, attempt);
+            let head = self.head.head(id.as_str(), job.request.body.len());
+            let done = exchange(&self.net, open, &head, &job.request.body, job.request.expect).await;
+            match done.end {
+                Ok(end) => {
+                    return Run {
+                        attempt,
+                        connect,
+                        sent: Some(done.sent),
+                        headers: end.headers,
+                        finished: end.finished,
+                        outcome: end.outcome,
+                        connection: done.connection,
+                    };
+                }
+                // The kept connection was dead and no byte went out: the one case that is tried again, as attempt 2.
+                Err(_) if reused => attempt = 2,
+                Err(e) => {
+                    let fault = Fault::new(Reason::Reset, e.to_string());
+                    return unsent(&fault, job, attempt, connect, self.net.clock.now());
+                }
+            }
+        }
+    }
+
+    /// Gives a row its final reason and sends it to the writer. A broken connection may mean that the engine's process has
+    /// ended; that news takes a moment, and only the row waits for it.
+    async fn keep(self: &Arc<Self>, mut trace: Trace) {
+        let open = matches!(&trace.outcome, Outcome::Failed(f) if may_be_engine_exit(f.reason));
+        if open && self.net.control.stopped().is_none() && !self.engine_exit_grace.is_zero() {
+            let shared = Arc::clone(self);
+            let task = tokio::spawn(async move {
+                let _ = tokio::time::timeout(shared.engine_exit_grace, shared.net.control.wait()).await;
+                shared.name_engine_exit(&mut trace);
+                shared.write(trace).await;
+            });
+            self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(task);
+            return;
+        }
+        if open {
+            self.name_engine_exit(&mut trace);
+        }
+        self.write(trace).await;
+    }
+
+    fn name_engine_exit(&self, trace: &mut Trace) {
+        if self.net.control.stopped() == Some(Stop::EngineExited)
+            && let Outcome::Failed(failure) = &mut trace.outcome
+        {
+            failure.reason = Reason::EngineExited;
+        }
+    }
+
+    async fn write(&self, trace: Trace) {
+        self.live.ended(&trace);
+        self.book(|b| b.counted(&trace));
+        // The writer outlives every slot; if it is gone, it has panicked, and the load ends with that error.
+        if self.traces.send(trace).await.is_err() {
+            self.net.control.stop(Stop::Cancelled);
+        }
+    }
+}
+
+/// The run of a job of which no byte reached the wire.
+fn unsent(fault: &Fault, job: &Job, attempt: u32, connect: Nanos, now: Nanos) -> Run {
+    let after = now.saturating_sub(job.scheduled);
+    Run {
+        attempt,
+        connect,
+        sent: None,
+        headers: None,
+        finished: now,
+        outcome: Outcome::Failed(Failure::new(fault.reason, None, &fault.detail, after)),
+        connection: None,
+    }
+}

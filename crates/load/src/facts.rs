@@ -1,0 +1,97 @@
+//! What a load measured of itself, and what it says at its end.
+
+use crate::{clock, control::Stop};
+use servelab_schema::{Instrument, Nanos, Ratio, TrialCounts, Window};
+
+/// What a load came to. The traces have gone to the sink.
+#[derive(Debug, Clone)]
+pub struct LoadResult {
+    /// How many requests ended how.
+    pub counts: TrialCounts,
+    /// From the first to the last request of any kind; none where nothing was sent.
+    pub span: Option<Window>,
+    /// From the first measured request's sending to the last measured request's end: the held window.
+    pub held: Option<Window>,
+    /// What the instrument measured of itself.
+    pub instrument: Instrument,
+    /// Mean rate of the schedule's measured arrivals in requests per second of engine time, which
+    /// `instrument.achieved_rate_per_s` is to be compared with; a random schedule differs from its nominal rate by chance.
+    /// None in a closed loop or below two arrivals.
+    pub scheduled_rate_per_s: Option<f64>,
+    /// CPU use of each client thread.
+    pub threads: Vec<ThreadCpu>,
+    /// Why it ended early; none where it ran to its end.
+    pub stopped: Option<Stop>,
+}
+
+/// CPU use of one client thread.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ThreadCpu {
+    /// What it does.
+    pub name: &'static str,
+    /// Share of one core.
+    pub ratio: f64,
+}
+
+impl ThreadCpu {
+    /// Use of the calling thread since its CPU time was `cpu_ns` and the monotonic clock `wall_ns`.
+    pub(crate) fn since(name: &'static str, cpu_ns: u64, wall_ns: u64) -> Self {
+        let cpu = Nanos(clock::thread_cpu_ns().saturating_sub(cpu_ns)).as_secs_f64();
+        let wall = Nanos(clock::monotonic_ns().saturating_sub(wall_ns)).as_secs_f64();
+        // Below a millisecond the two clocks' grains decide, and nothing can be said.
+        Self { name, ratio: if wall < 1e-3 { 0.0 } else { cpu / wall } }
+    }
+
+    pub(crate) const fn unknown(name: &'static str) -> Self {
+        Self { name, ratio: 0.0 }
+    }
+}
+
+/// The value below which a share `q` of the sorted values lies (nearest rank); 0 where there is none.
+pub(crate) fn nearest_rank(sorted: &[u64], q: f64) -> u64 {
+    let Some(last) = sorted.len().checked_sub(1) else { return 0 };
+    #[expect(clippy::as_conversions, reason = "a rank is far below 2^53 and float to integer saturates")]
+    let rank = (q * sorted.len() as f64).ceil() as usize;
+    sorted.get(rank.saturating_sub(1).min(last)).copied().unwrap_or(0)
+}
+
+/// The larger of a ratio and a number.
+pub(crate) fn at_least(ratio: Ratio, other: f64) -> Ratio {
+    Ratio::new(ratio.get().max(other)).unwrap_or(ratio)
+}
+
+/// The instrument's own errors as they go into `trial.json`.
+pub(crate) fn instrument(
+    mut schedule_lags_ns: Vec<u64>,
+    mut loop_lags_ns: Vec<u64>,
+    threads: &[ThreadCpu],
+    achieved_rate_per_s: Option<f64>,
+) -> Instrument {
+    schedule_lags_ns.sort_unstable();
+    loop_lags_ns.sort_unstable();
+    let busiest = threads.iter().map(|t| t.ratio).fold(0.0, f64::max);
+    Instrument {
+        schedule_lag_p50_ns: Nanos(nearest_rank(&schedule_lags_ns, 0.5)),
+        schedule_lag_p99_ns: Nanos(nearest_rank(&schedule_lags_ns, 0.99)),
+        schedule_lag_max_ns: Nanos(schedule_lags_ns.last().copied().unwrap_or(0)),
+        event_loop_lag_p50_ns: Nanos(nearest_rank(&loop_lags_ns, 0.5)),
+        event_loop_lag_p99_ns: Nanos(nearest_rank(&loop_lags_ns, 0.99)),
+        client_thread_cpu_ratio: Ratio::new(busiest).unwrap_or_default(),
+        achieved_rate_per_s,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranks() {
+        let values: Vec<u64> = (1..=100).collect();
+        for (q, expected) in [(0.0, 1), (0.5, 50), (0.99, 99), (0.991, 100), (1.0, 100)] {
+            assert_eq!(nearest_rank(&values, q), expected, "{q}");
+        }
+        assert_eq!(nearest_rank(&[7], 0.99), 7);
+        assert_eq!(nearest_rank(&[], 0.5), 0);
+    }
+}

@@ -1,0 +1,325 @@
+//! Requests as bytes, made before the load begins: nothing is serialised, resolved or allocated for them on the hot path
+//! but the few header bytes that carry a request's name.
+
+use crate::stream::Expectation;
+use bytes::Bytes;
+use serde::Serialize;
+use servelab_schema::{Message, OutputPolicy, Prompt, PromptId, Stop};
+use std::{
+    fmt,
+    net::{SocketAddr, ToSocketAddrs},
+    num::NonZeroU32,
+};
+
+/// Why a URL cannot be loaded.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EndpointError {
+    /// Another scheme than http.
+    #[error("`{url}`: only http:// URLs can be measured; put a TLS-terminating proxy on this machine or use the plain port")]
+    Scheme {
+        /// The URL as given.
+        url: String,
+    },
+    /// No host, a bad port, user information, or characters that no URL has.
+    #[error("`{url}` is no URL such as http://127.0.0.1:8000/v1/chat/completions: {why}")]
+    Form {
+        /// The URL as given.
+        url: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// The host's name has no address.
+    #[error("`{host}` cannot be resolved: {why}; check the host name")]
+    Resolve {
+        /// The host.
+        host: String,
+        /// The resolver's words.
+        why: String,
+    },
+}
+
+/// Where requests go: host, port and path of an `http://` URL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    host: String,
+    port: u16,
+    path: String,
+}
+
+impl Endpoint {
+    /// Reads `http://host[:port]/path`.
+    ///
+    /// # Errors
+    /// [`EndpointError`] for any other form.
+    pub fn parse(url: &str) -> Result<Self, EndpointError> {
+        let form = |why| EndpointError::Form { url: url.to_owned(), why };
+        let rest = match url.split_once("://") {
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => rest,
+            Some(_) => return Err(EndpointError::Scheme { url: url.to_owned() }),
+            None => return Err(form("it has no scheme")),
+        };
+        if !rest.bytes().all(|b| b.is_ascii_graphic()) || rest.contains('#') {
+            return Err(form("it has a space, a fragment or a character outside ASCII"));
+        }
+        let path_at = rest.find(['/', '?']).unwrap_or(rest.len());
+        let (authority, path) = rest.split_at_checked(path_at).unwrap_or((rest, ""));
+        if authority.contains('@') {
+            return Err(form("it has user information; give credentials as a header"));
+        }
+        let (host, port) = match authority.strip_prefix('[') {
+            Some(v6) => {
+                let (host, after) = v6.split_once(']').ok_or_else(|| form("an IPv6 address lacks its `]`"))?;
+                (host, after.strip_prefix(':').or(after.is_empty().then_some("80")))
+            }
+            None => authority.split_once(':').map_or((authority, Some("80")), |(host, port)| (host, Some(port))),
+        };
+        let port = port.and_then(|p| p.parse().ok()).filter(|p| *p > 0).ok_or_else(|| form("its port is no number"))?;
+        if host.is_empty() {
+            return Err(form("it has no host"));
+        }
+        let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+        Ok(Self { host: host.to_owned(), port, path })
+    }
+
+    /// Its addresses, looked up once before the load.
+    ///
+    /// # Errors
+    /// [`EndpointError::Resolve`] where there is none.
+    pub fn resolve(&self) -> Result<Vec<SocketAddr>, EndpointError> {
+        let error = |why: String| EndpointError::Resolve { host: self.host.clone(), why };
+        let addresses: Vec<SocketAddr> =
+            (self.host.as_str(), self.port).to_socket_addrs().map_err(|e| error(e.to_string()))?.collect();
+        if addresses.is_empty() { Err(error("it has no address".to_owned())) } else { Ok(addresses) }
+    }
+
+    fn authority(&self) -> String {
+        if self.host.contains(':') { format!("[{}]:{}", self.host, self.port) } else { format!("{}:{}", self.host, self.port) }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "http://{}{}", self.authority(), self.path)
+    }
+}
+
+/// Extra request headers, such as `Authorization`. Their values are never shown, not even by `Debug`.
+#[derive(Clone, Default)]
+pub struct RequestHeaders(Vec<(String, String)>);
+
+impl RequestHeaders {
+    /// Adds a header.
+    ///
+    /// # Errors
+    /// Refuses names and values that would break the request apart, and headers that the instrument sets itself.
+    pub fn add(&mut self, name: &str, value: &str) -> Result<(), String> {
+        let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+        if name.is_empty() || !name.bytes().all(token) {
+            return Err(format!("`{name}` is no header name"));
+        }
+        const OURS: [&str; 8] = [
+            "host", "content-length", "content-type", "transfer-encoding", "connection", "accept", "accept-encoding",
+            "x-request-id",
+        ];
+        if OURS.iter().any(|ours| name.eq_ignore_ascii_case(ours)) {
+            return Err(format!("the header `{name}` is set by the instrument itself"));
+        }
+        if !value.bytes().all(|b| b == b'\t' || (b >= b' ' && b != 0x7f)) {
+            return Err(format!("the value of header `{name}` holds a line break or another control character"));
+        }
+        self.0.push((name.to_owned(), value.to_owned()));
+        Ok(())
+    }
+}
+
+impl fmt::Debug for RequestHeaders {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|(name, _)| format!("{name}: (hidden)"))).finish()
+    }
+}
+
+/// The part of the request head that every request shares.
+#[derive(Debug, Clone)]
+pub(crate) struct HeadTemplate(Vec<u8>);
+
+impl HeadTemplate {
+    pub(crate) fn new(endpoint: &Endpoint, headers: &RequestHeaders) -> Self {
+        let mut head = format!(
+            "POST {} HTTP/1.1\r\nhost: {}\r\nuser-agent: servelab/{}\r\naccept: text/event-stream\r\n\
+             content-type: application/json\r\n",
+            endpoint.path,
+            endpoint.authority(),
+            env!("CARGO_PKG_VERSION"),
+        );
+        for (name, value) in &headers.0 {
+            head.push_str(name);
+            head.push_str(": ");
+            head.push_str(value);
+            head.push_str("\r\n");
+        }
+        Self(head.into_bytes())
+    }
+
+    /// The whole head for one request.
+    pub(crate) fn head(&self, request_id: &str, body_bytes: usize) -> Vec<u8> {
+        let mut head = Vec::with_capacity(self.0.len().saturating_add(96));
+        head.extend_from_slice(&self.0);
+        head.extend_from_slice(format!("x-request-id: {request_id}\r\ncontent-length: {body_bytes}\r\n\r\n").as_bytes());
+        head
+    }
+}
+
+/// One request, ready to be sent. Cloning it is cheap.
+#[derive(Debug, Clone)]
+pub struct PreparedRequest {
+    /// The prompt it asks.
+    pub prompt_id: PromptId,
+    /// The JSON body.
+    pub body: Bytes,
+    /// What must hold of its answer.
+    pub expect: Expectation,
+}
+
+impl PreparedRequest {
+    /// The chat request for a packed prompt.
+    ///
+    /// # Errors
+    /// An I/O-free serialisation error, which only a non-finite temperature could cause.
+    pub fn chat(prompt: &Prompt, model: &str, output: OutputPolicy) -> Result<Self, serde_json::Error> {
+        let params = BodyParams {
+            model,
+            messages: &prompt.messages,
+            max_tokens: prompt.max_new_tokens,
+            output,
+            continuous_usage: true,
+            cache_salt: None,
+        };
+        let fixed = output.stop == Stop::Fixed;
+        Ok(Self {
+            prompt_id: prompt.id.clone(),
+            body: request_body(&params)?,
+            expect: Expectation {
+                prompt_tokens: Some(prompt.prompt_tokens),
+                completion_tokens: fixed.then_some(prompt.max_new_tokens),
+            },
+        })
+    }
+}
+
+/// What a chat request asks for.
+#[derive(Debug, Clone, Copy)]
+pub struct BodyParams<'a> {
+    /// The served model's name.
+    pub model: &'a str,
+    /// The conversation.
+    pub messages: &'a [Message],
+    /// Most tokens to generate; exactly this many under [`Stop::Fixed`].
+    pub max_tokens: NonZeroU32,
+    /// When to stop, temperature and seed.
+    pub output: OutputPolicy,
+    /// Ask for cumulative usage in every chunk; false for engines that refuse the option.
+    pub continuous_usage: bool,
+    /// Keeps prefix caches of different salts apart, where the engine knows it.
+    pub cache_salt: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct BodyWire<'a> {
+    model: &'a str,
+    messages: &'a [Message],
+    max_tokens: NonZeroU32,
+    temperature: f64,
+    seed: u64,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    ignore_eos: bool,
+    stream: bool,
+    stream_options: StreamOptions,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache_salt: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct StreamOptions {
+    include_usage: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    continuous_usage_stats: bool,
+}
+
+/// The body of a streamed `/v1/chat/completions` request.
+///
+/// # Errors
+/// A serialisation error, which only a non-finite temperature could cause.
+pub fn request_body(params: &BodyParams<'_>) -> Result<Bytes, serde_json::Error> {
+    let wire = BodyWire {
+        model: params.model,
+        messages: params.messages,
+        max_tokens: params.max_tokens,
+        temperature: params.output.temperature.get(),
+        seed: params.output.seed,
+        ignore_eos: params.output.stop == Stop::Fixed,
+        stream: true,
+        stream_options: StreamOptions { include_usage: true, continuous_usage_stats: params.continuous_usage },
+        cache_salt: params.cache_salt,
+    };
+    serde_json::to_vec(&wire).map(Bytes::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use servelab_schema::{Ratio, Role};
+
+    #[test]
+    fn urls() {
+        for (url, shown) in [
+            ("http://127.0.0.1:8000/v1/chat/completions", "http://127.0.0.1:8000/v1/chat/completions"),
+            ("HTTP://host/x?y=1", "http://host:80/x?y=1"),
+            ("http://[::1]:9/", "http://[::1]:9/"),
+            ("http://[::1]", "http://[::1]:80/"),
+            ("http://h:1?q", "http://h:1/?q"),
+        ] {
+            assert_eq!(Endpoint::parse(url).unwrap().to_string(), shown);
+        }
+        for bad in ["", "host:80/x", "http://", "http://:80/", "http://h:x/", "http://h:0/", "http://h:99999/",
+            "http://u@h/", "http://h/a b", "http://[::1/", "http://h/é", "http://h/x#y", "http://h/\r\nx: y"] {
+            assert!(matches!(Endpoint::parse(bad), Err(EndpointError::Form { .. })), "{bad:?}");
+        }
+        assert!(matches!(Endpoint::parse("https://h/"), Err(EndpointError::Scheme { .. })));
+    }
+
+    #[test]
+    fn headers_cannot_break_the_request() {
+        let mut headers = RequestHeaders::default();
+        headers.add("Authorization", "Bearer secret").unwrap();
+        for (name, value) in [("", "x"), ("a b", "x"), ("x", "a\r\nb: c"), ("Host", "x"), ("x", "a\0"), ("X-Request-Id", "x")] {
+            assert!(headers.add(name, value).is_err(), "{name:?} {value:?}");
+        }
+        assert!(!format!("{headers:?}").contains("secret"));
+        let template = HeadTemplate::new(&Endpoint::parse("http://h:1/p").unwrap(), &headers);
+        let head = String::from_utf8(template.head("r-1", 7)).unwrap();
+        assert!(head.starts_with("POST /p HTTP/1.1\r\nhost: h:1\r\n"), "{head}");
+        assert!(head.ends_with("Authorization: Bearer secret\r\nx-request-id: r-1\r\ncontent-length: 7\r\n\r\n"), "{head}");
+    }
+
+    #[test]
+    fn bodies() {
+        let messages = [Message { role: Role::User, content: "é\"\n".to_owned() }];
+        let mut params = BodyParams {
+            model: "m",
+            messages: &messages,
+            max_tokens: NonZeroU32::new(8).unwrap(),
+            output: OutputPolicy { stop: Stop::Fixed, temperature: Ratio::new(0.0).unwrap(), seed: 7 },
+            continuous_usage: true,
+            cache_salt: None,
+        };
+        let text = String::from_utf8(request_body(&params).unwrap().to_vec()).unwrap();
+        assert_eq!(
+            text,
+            r#"{"model":"m","messages":[{"role":"user","content":"é\"\n"}],"max_tokens":8,"temperature":0.0,"seed":7,"ignore_eos":true,"stream":true,"stream_options":{"include_usage":true,"continuous_usage_stats":true}}"#
+        );
+        params.output.stop = Stop::Natural;
+        params.continuous_usage = false;
+        let text = String::from_utf8(request_body(&params).unwrap().to_vec()).unwrap();
+        assert!(!text.contains("ignore_eos") && !text.contains("continuous"), "{text}");
+    }
+}

@@ -1,0 +1,293 @@
+//! The state machine of one streamed completion: events with arrival stamps in, a completion or exactly one reason out.
+//!
+//! A token chunk is a chunk at which cumulative `usage.completion_tokens` rises; its text may be empty and it may hold
+//! several tokens. The chunk that only names the role carries no token, whatever its usage says. `[DONE]` proves nothing:
+//! engines send it after an error event and after an abort. No I/O, no clock.
+
+use super::{
+    sse::Event,
+    wire::{ChoiceWire, ChunkWire, UsageWire},
+    words,
+};
+use servelab_schema::{Chunk, Completion, FinishReason, Nanos, Reason, Sha256Hex, TtftKind};
+use sha2::{Digest, Sha256};
+use std::num::NonZeroU32;
+
+/// Why an attempt failed: one of the closed set, and words for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The reason.
+    pub reason: Reason,
+    /// The engine's or the operating system's own words, or ours.
+    pub detail: String,
+}
+
+impl Fault {
+    /// A fault with its words.
+    #[must_use]
+    pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
+        Self { reason, detail: detail.into() }
+    }
+
+    fn malformed(detail: impl Into<String>) -> Self {
+        Self::new(Reason::Malformed, detail)
+    }
+}
+
+/// What must hold of a completion besides the protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Expectation {
+    /// The packed prompt length, in tokens; none where it is not known (multi-turn, no tokenizer).
+    pub prompt_tokens: Option<NonZeroU32>,
+    /// The exact number of tokens that must come (`ignore_eos`); none where the model decides.
+    pub completion_tokens: Option<NonZeroU32>,
+}
+
+/// Arrivals of chunks: the first one and the gaps after it, in engine time.
+#[derive(Debug, Default)]
+struct Timeline {
+    first: Option<u64>,
+    last: u64,
+    chunks: Vec<Chunk>,
+}
+
+impl Timeline {
+    fn push(&mut self, at: u64, tokens: u32) {
+        let gap = if self.first.is_none() { 0 } else { at.saturating_sub(self.last) };
+        self.first.get_or_insert(at);
+        self.last = at;
+        self.chunks.push(Chunk { gap: Nanos(gap), tokens });
+    }
+}
+
+/// Whether the engine counts tokens in every chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Counting {
+    /// No chunk but the role chunk has come.
+    Unknown,
+    /// Chunks carry cumulative usage.
+    Continuous,
+    /// A chunk came without usage: only text shows progress.
+    Final,
+}
+
+/// The machine. Feed it events until the body ends or it returns a fault, then call [`finish`](Self::finish).
+#[derive(Debug)]
+pub struct ChatStream {
+    expect: Expectation,
+    counting: Counting,
+    tokens: Timeline,
+    texts: Timeline,
+    /// Cumulative completion tokens so far.
+    cumulative: u32,
+    text_first: Option<u64>,
+    choice_chunks: u64,
+    finish: Option<FinishReason>,
+    usage: Option<UsageWire>,
+    done: bool,
+    hash: Sha256,
+}
+
+impl ChatStream {
+    /// A machine for one attempt.
+    #[must_use]
+    pub fn new(expect: Expectation) -> Self {
+        Self {
+            expect,
+            counting: Counting::Unknown,
+            tokens: Timeline::default(),
+            texts: Timeline::default(),
+            cumulative: 0,
+            text_first: None,
+            choice_chunks: 0,
+            finish: None,
+            usage: None,
+            done: false,
+            hash: Sha256::new(),
+        }
+    }
+
+    /// True once the first token (or, without continuous usage, the first text) has come: the TTFT deadline is met.
+    #[must_use]
+    pub const fn has_started(&self) -> bool {
+        self.tokens.first.is_some() || self.text_first.is_some()
+    }
+
+    /// True once `[DONE]` has come.
+    #[must_use]
+    pub const fn is_done(&self) -> bool {
+        self.done
+    }
+
+    /// Takes one event that arrived at `at` (engine time, ns).
+    ///
+    /// # Errors
+    /// The [`Fault`] that ends the attempt.
+    pub fn on_event(&mut self, event: Event<'_>, at: u64) -> Result<(), Fault> {
+        if self.done {
+            return Err(Fault::malformed(format!("an event after [DONE]: {}", excerpt(event.data))));
+        }
+        if event.data == b"[DONE]" {
+            self.done = true;
+            return Ok(());
+        }
+        let chunk: ChunkWire<'_> = match serde_json::from_slice(event.data) {
+            Ok(chunk) => chunk,
+            Err(_) if event.name == b"error" => return Err(error_event(&excerpt(event.data))),
+            Err(e) => return Err(Fault::malformed(format!("no chunk: {e}: {}", excerpt(event.data)))),
+        };
+        if let Some(text) = chunk.error_text() {
+            return Err(error_event(text));
+        }
+        if event.name == b"error" {
+            return Err(error_event(&excerpt(event.data)));
+        }
+        let Some(choices) = chunk.choices else {
+            return match chunk.usage {
+                Some(usage) => self.on_usage(usage, at, false),
+                None => Err(Fault::malformed(format!("neither choices nor usage: {}", excerpt(event.data)))),
+            };
+        };
+        let Some(choice) = choices.first else {
+            return chunk.usage.map_or(Ok(()), |usage| self.on_usage(usage, at, false));
+        };
+        if choices.count > 1 || choice.index > 0 {
+            return Err(Fault::malformed("more than one choice: n > 1 cannot be measured"));
+        }
+        self.on_choice(&choice, chunk.usage, at)
+    }
+
+    fn on_choice(&mut self, choice: &ChoiceWire<'_>, usage: Option<UsageWire>, at: u64) -> Result<(), Fault> {
+        self.choice_chunks = self.choice_chunks.saturating_add(1);
+        let role_only = self.choice_chunks == 1 && choice.is_role_only();
+        if self.counting == Counting::Unknown {
+            if usage.is_some() {
+                self.counting = Counting::Continuous;
+            } else if !role_only {
+                self.counting = Counting::Final;
+            }
+        }
+        let mut has_text = choice.has_tool_call();
+        for text in choice.texts().filter(|t| !t.is_empty()) {
+            has_text = true;
+            self.hash.update(text.as_bytes());
+        }
+        if has_text {
+            self.text_first.get_or_insert(at);
+            if self.counting == Counting::Final {
+                self.texts.push(at, 0);
+            }
+        }
+        if let Some(reason) = &choice.finish_reason {
+            self.on_finish(reason.as_str())?;
+        }
+        usage.map_or(Ok(()), |usage| self.on_usage(usage, at, role_only))
+    }
+
+    fn on_finish(&mut self, reason: &str) -> Result<(), Fault> {
+        let finish = match reason {
+            "stop" => FinishReason::Stop,
+            "length" => FinishReason::Length,
+            "abort" | "cancelled" => {
+                return Err(Fault::new(Reason::AbortedByEngine, format!("finish_reason {reason}")));
+            }
+            "error" => return Err(error_event("finish_reason error")),
+            other => {
+                return Err(Fault::malformed(format!("finish_reason {} is neither stop nor length", cut(other))));
+            }
+        };
+        if self.finish.replace(finish).is_some() {
+            return Err(Fault::malformed("a second finish_reason"));
+        }
+        Ok(())
+    }
+
+    fn on_usage(&mut self, usage: UsageWire, at: u64, role_only: bool) -> Result<(), Fault> {
+        let total = usage.completion_tokens.unwrap_or(0);
+        let Some(rise) = total.checked_sub(self.cumulative) else {
+            return Err(Fault::malformed(format!("completion_tokens fell from {} to {total}", self.cumulative)));
+        };
+        if self.counting == Counting::Continuous && rise > 0 && !role_only {
+            self.cumulative = total;
+            self.tokens.push(at, rise);
+        }
+        if self.finish.is_some() || self.choice_chunks == 0 {
+            self.usage = Some(usage);
+        }
+        Ok(())
+    }
+
+    /// Judges the whole stream. `clean` says that the body ended by its own rules (last HTTP chunk or full length).
+    ///
+    /// # Errors
+    /// The one [`Fault`] that the stream failed by; the order of the checks decides where several hold.
+    pub fn finish(self, clean: bool, sent: u64) -> Result<Completion, Fault> {
+        let fail = |reason, detail: &str| Err(Fault::new(reason, detail));
+        if !clean {
+            let detail =
+                if self.done { "[DONE] came, the end of the body did not" } else { "the body broke off before [DONE]" };
+            return fail(Reason::Truncated, detail);
+        }
+        if !self.done {
+            return fail(Reason::Truncated, "the body ended without [DONE]");
+        }
+        if self.choice_chunks == 0 {
+            return fail(Reason::Empty, "[DONE] without any choice");
+        }
+        let Some(finish) = self.finish else {
+            return fail(Reason::Truncated, "[DONE] without a finish_reason");
+        };
+        let Some((usage, prompt)) =
+            self.usage.and_then(|u| Some((u, NonZeroU32::new(u.prompt_tokens?)?))).filter(|(u, _)| u.completion_tokens.is_some())
+        else {
+            return fail(Reason::NoUsage, "no final usage; the engine must know stream_options.include_usage");
+        };
+        let Some(completion) = usage.completion_tokens.and_then(NonZeroU32::new) else {
+            return fail(Reason::Empty, "usage says 0 completion tokens");
+        };
+        if let Some(packed) = self.expect.prompt_tokens
+            && packed != prompt
+        {
+            let detail = format!("packed as {packed} tokens, the engine counted {prompt}");
+            return fail(Reason::PromptTokenMismatch, &detail);
+        }
+        if let Some(asked) = self.expect.completion_tokens
+            && asked != completion
+        {
+            let reason = if completion < asked { Reason::ShortOutput } else { Reason::Malformed };
+            return fail(reason, &format!("{asked} tokens asked for under ignore_eos, {completion} came"));
+        }
+        let (kind, timeline) = match self.counting {
+            Counting::Continuous => (TtftKind::Token, self.tokens),
+            Counting::Unknown | Counting::Final => (TtftKind::Content, self.texts),
+        };
+        let Some(first) = timeline.first else {
+            return fail(Reason::Empty, "no text, and no continuous usage that would show its tokens");
+        };
+        let after = |at: u64| Nanos(at.saturating_sub(sent));
+        Completion::new(
+            kind,
+            after(first),
+            self.text_first.map(after),
+            timeline.chunks,
+            prompt,
+            completion,
+            finish,
+            Sha256Hex::from_bytes(self.hash.finalize().into()),
+        )
+        .map_err(|e| Fault::malformed(e.to_string()))
+    }
+}
+
+fn error_event(text: &str) -> Fault {
+    let reason = if words::is_oom(text) { Reason::EngineOom } else { Reason::ErrorEvent };
+    Fault::new(reason, text)
+}
+
+fn cut(text: &str) -> String {
+    text.chars().take(120).collect()
+}
+
+fn excerpt(data: &[u8]) -> String {
+    String::from_utf8_lossy(data.get(..120).unwrap_or(data)).into_owned()
+}

@@ -1,0 +1,101 @@
+//! Waiting, in engine time.
+//!
+//! Arrivals wait on a `timerfd` with an absolute `CLOCK_MONOTONIC` deadline, which the event loop sees as any other
+//! descriptor: tens of microseconds late at most on an idle machine, where tokio's own timer is a millisecond wheel. Timeouts use that wheel: they
+//! are long, and being a millisecond late costs nothing because the attempt compares exact stamps.
+
+use crate::clock::{TrialClock, monotonic_ns};
+use rustix::{
+    fd::OwnedFd,
+    time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime},
+};
+use servelab_schema::Nanos;
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    time::Sleep,
+};
+
+/// An alarm clock for arrivals.
+#[derive(Debug)]
+pub(crate) struct Pacer {
+    fd: AsyncFd<OwnedFd>,
+    clock: TrialClock,
+}
+
+impl Pacer {
+    /// Must be called inside the runtime that will wait.
+    pub(crate) fn new(clock: TrialClock) -> io::Result<Self> {
+        let fd = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
+        #[expect(
+            deprecated,
+            reason = "its successor is `unsafe`, which this workspace forbids; an OwnedFd keeps that successor's contract"
+        )]
+        let fd = AsyncFd::with_interest(fd, Interest::READABLE)?;
+        Ok(Self { fd, clock })
+    }
+
+    /// Waits until engine time `at`. May be dropped while it waits; one caller at a time.
+    pub(crate) async fn wait_until(&self, at: Nanos) -> io::Result<()> {
+        let due = self.clock.monotonic_of(at);
+        while monotonic_ns() < due {
+            let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
+            let value = Timespec {
+                tv_sec: i64::try_from(due / 1_000_000_000).unwrap_or(i64::MAX),
+                tv_nsec: i64::try_from(due % 1_000_000_000).unwrap_or(0),
+            };
+            let spec = Itimerspec { it_interval: zero, it_value: value };
+            timerfd_settime(self.fd.get_ref(), TimerfdTimerFlags::ABSTIME, &spec)?;
+            let mut ready = self.fd.readable().await?;
+            // Reading the number of expirations is what makes the descriptor wait again.
+            let mut count = [0_u8; 8];
+            match rustix::io::read(self.fd.get_ref(), &mut count) {
+                Ok(_) | Err(rustix::io::Errno::AGAIN) => ready.clear_ready(),
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The deadline of an attempt. It moves with every read, so it is re-armed only when it fires too early or must fire sooner.
+#[derive(Debug)]
+pub(crate) struct Alarm {
+    armed: Option<Nanos>,
+}
+
+impl Alarm {
+    pub(crate) const fn new() -> Self {
+        Self { armed: None }
+    }
+
+    /// Ready once engine time is past `deadline`.
+    pub(crate) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut sleep: Pin<&mut Sleep>,
+        clock: &TrialClock,
+        deadline: Nanos,
+    ) -> Poll<()> {
+        if self.armed.is_none_or(|armed| deadline < armed) {
+            self.arm(sleep.as_mut(), clock, deadline);
+        }
+        while sleep.as_mut().poll(cx).is_ready() {
+            if clock.now() > deadline {
+                return Poll::Ready(());
+            }
+            self.arm(sleep.as_mut(), clock, deadline);
+        }
+        Poll::Pending
+    }
+
+    fn arm(&mut self, mut sleep: Pin<&mut Sleep>, clock: &TrialClock, deadline: Nanos) {
+        self.armed = Some(deadline);
+        // One nanosecond more, so that the deadline has passed and is not merely reached.
+        sleep.set(tokio::time::sleep(clock.until(deadline.saturating_add(Nanos(1)))));
+    }
+}

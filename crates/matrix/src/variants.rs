@@ -1,0 +1,334 @@
+//! Resolves variants: picks the flags of the engine version, lays each variant over its control, and refuses what is
+//! no contrast of one factor.
+
+use crate::{
+    error::{Errors, Place, Problem},
+    factors::{Catalogue, same_value},
+    reader::{At, suggestion},
+    version::EngineVersion,
+    wire::{Arg, VariantWire, WhenWire},
+};
+use servelab_schema::{ArgValue, Expectation, FieldValue, Origin, PlannedVariant, VariantId, VariantRole};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What a variant says for one engine version.
+#[derive(Debug)]
+struct Own<'w> {
+    wire: &'w VariantWire,
+    factor: Option<&'w At<String>>,
+    hypothesis: &'w str,
+    args: BTreeMap<&'w str, &'w Arg>,
+    expect: &'w Expectation,
+}
+
+/// What resolving needs to know.
+#[derive(Debug)]
+pub(crate) struct Context<'a> {
+    pub(crate) version: &'a EngineVersion,
+    pub(crate) catalogue: &'a Catalogue,
+    pub(crate) errors: &'a Errors,
+}
+
+/// The place as it is written into a plan.
+pub(crate) fn origin(place: &Place, key: &str) -> Origin {
+    let (file, line) = match place {
+        Place::CommandLine => ("command line".to_owned(), 1),
+        Place::File { path, line, .. } => (path.to_string(), *line),
+    };
+    Origin { file, line, key: key.to_owned() }
+}
+
+/// Every variant with all its flags, the baseline first; none where something is wrong.
+pub(crate) fn resolve(wires: &[VariantWire], start: &Place, cx: &Context<'_>) -> Option<Vec<PlannedVariant>> {
+    let owns: Option<Vec<Own<'_>>> = wires.iter().map(|w| own(w, cx)).collect::<Vec<_>>().into_iter().collect();
+    let baseline = baseline(wires, start, cx)?;
+    let owns = owns?;
+    let by_id: BTreeMap<&VariantId, &Own<'_>> = owns.iter().map(|o| (&o.wire.id.value, o)).collect();
+    let mut planned = Vec::new();
+    let mut complete = true;
+    for own in &owns {
+        match plan_one(own, &baseline, &by_id, cx) {
+            Some(variant) => planned.push(variant),
+            None => complete = false,
+        }
+    }
+    // Stable: the rest stays as declared.
+    planned.sort_by_key(|v| v.role != VariantRole::Baseline);
+    complete.then_some(planned)
+}
+
+/// The one baseline.
+fn baseline(wires: &[VariantWire], start: &Place, cx: &Context<'_>) -> Option<VariantId> {
+    let mut baselines = wires.iter().filter(|w| w.role == VariantRole::Baseline);
+    let Some(first) = baselines.next() else {
+        let text = "no baseline; give one variant `role = \"baseline\"`";
+        cx.errors.push(start, "variant", Problem::Value(text.into()));
+        return None;
+    };
+    for other in baselines {
+        let text = format!("a second baseline beside {}; leave `role` out to make it a treatment", first.id.value);
+        cx.errors.push(&other.place, format!("{}.role", other.path), Problem::Value(text));
+    }
+    Some(first.id.value.clone())
+}
+
+/// Applies the `when` of the engine version.
+fn own<'w>(wire: &'w VariantWire, cx: &Context<'_>) -> Option<Own<'w>> {
+    let matching: Vec<&WhenWire> = wire.when.iter().filter(|w| w.engine.value.contains(cx.version)).collect();
+    if let [first, second, ..] = matching.as_slice() {
+        let text = format!(
+            "engine {} is in this range and in `{}`; make the ranges disjoint",
+            cx.version, first.engine.value
+        );
+        cx.errors.push(&second.engine.place, second.engine.key.clone(), Problem::Value(text));
+        return None;
+    }
+    let when = matching.first().copied();
+    let mut args: BTreeMap<&str, &Arg> = wire.args.iter().map(|(k, v)| (k.as_str(), v)).collect();
+    args.extend(when.iter().flat_map(|w| w.args.iter().map(|(k, v)| (k.as_str(), v))));
+    Some(Own {
+        wire,
+        factor: when.and_then(|w| w.factor.as_ref()).or(wire.factor.as_ref()),
+        hypothesis: when.and_then(|w| w.hypothesis.as_deref()).unwrap_or(&wire.hypothesis),
+        args,
+        expect: when.and_then(|w| w.expect.as_ref()).unwrap_or(&wire.expect),
+    })
+}
+
+fn plan_one(
+    own: &Own<'_>,
+    baseline: &VariantId,
+    by_id: &BTreeMap<&VariantId, &Own<'_>>,
+    cx: &Context<'_>,
+) -> Option<PlannedVariant> {
+    let wire = own.wire;
+    let (control, factor) = (control(wire, baseline, by_id, cx), factor(own, cx));
+    let mut good = known_flags(own, cx);
+    let (control, factor) = (control?, factor?);
+    let flags = flags(own, baseline, by_id)?;
+    good &= accepted_together(own, &flags, cx);
+    let control_flags = match &control {
+        None => BTreeMap::new(),
+        Some(id) => self::flags(by_id.get(id)?, baseline, by_id)?,
+    };
+    let differs_in = if control.is_some() { differing(&flags, &control_flags) } else { Vec::new() };
+    if wire.role == VariantRole::Treatment
+        && let Some(control) = &control
+        && let Some(why) = no_contrast(own, &differs_in, &flags, &control_flags, cx)
+    {
+        let problem = Problem::EqualToControl {
+            variant: wire.id.value.to_string(),
+            control: control.to_string(),
+            why: why.0,
+            remedy: why.1,
+        };
+        cx.errors.push(&wire.place, wire.path.clone(), problem);
+        good = false;
+    }
+    good.then(|| PlannedVariant {
+        id: wire.id.value.clone(),
+        role: wire.role,
+        control,
+        factor,
+        hypothesis: own.hypothesis.to_owned(),
+        flags: flags
+            .into_iter()
+            .map(|(name, arg)| {
+                (name.to_owned(), FieldValue { value: arg.value.clone(), origin: origin(&arg.place, &arg.key) })
+            })
+            .collect(),
+        differs_in,
+        expect: own.expect.clone(),
+    })
+}
+
+/// The control; none inside for the baseline, none outside where it is wrong.
+fn control(
+    wire: &VariantWire,
+    baseline: &VariantId,
+    by_id: &BTreeMap<&VariantId, &Own<'_>>,
+    cx: &Context<'_>,
+) -> Option<Option<VariantId>> {
+    let Some(given) = &wire.control else {
+        return Some((wire.role != VariantRole::Baseline).then(|| baseline.clone()));
+    };
+    let refuse = |text: String| {
+        cx.errors.push(&given.place, given.key.clone(), Problem::Value(text));
+        None
+    };
+    if wire.role == VariantRole::Baseline {
+        return refuse("the baseline has no control; remove this key".into());
+    }
+    if wire.role == VariantRole::Aa && given.value != *baseline {
+        return refuse(format!("the second copy of the baseline is compared with {baseline}; remove this key"));
+    }
+    if !by_id.contains_key(&given.value) {
+        let remedy = suggestion(given.value.as_str(), by_id.keys().map(|id| id.as_str()));
+        return refuse(format!("there is no variant `{}`; {remedy}", given.value));
+    }
+    let mut seen = BTreeSet::from([&wire.id.value]);
+    let mut next = Some(&given.value);
+    while let Some(id) = next {
+        if !seen.insert(id) {
+            return refuse(format!("the controls of {id} go in a circle; name {baseline} in one of them"));
+        }
+        next = by_id.get(id).and_then(|o| o.wire.control.as_ref()).map(|at| &at.value);
+    }
+    Some(Some(given.value.clone()))
+}
+
+/// The factor, checked with the flags that the variant sets; none inside for the baseline and its copy.
+fn factor(own: &Own<'_>, cx: &Context<'_>) -> Option<Option<String>> {
+    let wire = own.wire;
+    let id = &wire.id.value;
+    if wire.role != VariantRole::Treatment {
+        let what = if wire.role == VariantRole::Aa { "the second copy of the baseline" } else { "the baseline" };
+        if let Some(given) = own.factor {
+            let text = format!("{what} has no factor; remove this key, or leave `role` out to make it a treatment");
+            cx.errors.push(&given.place, given.key.clone(), Problem::Value(text));
+            return None;
+        }
+        if wire.role == VariantRole::Aa
+            && let Some(arg) = own.args.values().next()
+        {
+            let text = format!("{what} has no flags of its own; remove this key");
+            cx.errors.push(&arg.place, arg.key.clone(), Problem::Value(text));
+            return None;
+        }
+        return Some(None);
+    }
+    let Some(given) = own.factor else {
+        // A flag that is in the catalogue says which factor was meant.
+        let guess = own.args.keys().find_map(|flag| cx.catalogue.factor_of(flag)).map_or("kv-cache-dtype", |f| &f.id);
+        let problem = Problem::Missing { example: format!("factor = \"{guess}\"") };
+        cx.errors.push(&wire.place, format!("{}.factor", wire.path), problem);
+        return None;
+    };
+    let Some(factor) = cx.catalogue.factor(&given.value) else {
+        let problem = Problem::UnknownFactor { name: given.value.clone(), known: cx.catalogue.names() };
+        cx.errors.push(&given.place, given.key.clone(), problem);
+        return None;
+    };
+    let mut good = true;
+    for (flag, arg) in &own.args {
+        if factor.flags.iter().any(|f| f == flag) {
+            continue;
+        }
+        good = false;
+        let remedy = match cx.catalogue.factor_of(flag) {
+            Some(other) => format!("make a second variant with factor `{}`, or set the flag in the baseline", other.id),
+            None => "set the flag in the baseline, where every variant has it".to_owned(),
+        };
+        let problem = Problem::TwoFactors {
+            variant: id.to_string(),
+            flag: (*flag).to_owned(),
+            factor: factor.id.clone(),
+            flags: factor.flags.join(", "),
+            remedy,
+        };
+        cx.errors.push(&arg.place, arg.key.clone(), problem);
+    }
+    good.then(|| Some(factor.id.clone()))
+}
+
+/// False, with errors, where the engine version does not know a flag.
+fn known_flags(own: &Own<'_>, cx: &Context<'_>) -> bool {
+    let mut good = true;
+    for (flag, arg) in &own.args {
+        if let Some(remedy) = cx.catalogue.refusal(flag, cx.version) {
+            let problem = Problem::RefusedFlag { flag: (*flag).to_owned(), version: cx.version.to_string(), remedy };
+            cx.errors.push(&arg.place, arg.key.clone(), problem);
+            good = false;
+        }
+    }
+    good
+}
+
+type Flags<'w> = BTreeMap<&'w str, &'w Arg>;
+
+/// The flags of a variant over those of its control, back to the baseline. None where a control is missing or circular.
+fn flags<'w>(own: &Own<'w>, baseline: &VariantId, by_id: &BTreeMap<&VariantId, &Own<'w>>) -> Option<Flags<'w>> {
+    let mut chain: Vec<&Own<'w>> = vec![own];
+    let mut current = own;
+    while current.wire.role != VariantRole::Baseline {
+        let control = current.wire.control.as_ref().map_or(baseline, |at| &at.value);
+        current = by_id.get(control)?;
+        if chain.len() > by_id.len() {
+            return None;
+        }
+        chain.push(current);
+    }
+    Some(chain.into_iter().rev().flat_map(|o| o.args.iter().map(|(k, v)| (*k, *v))).collect())
+}
+
+/// The flags whose value differs, or that only one of the two has.
+fn differing(flags: &Flags<'_>, control: &Flags<'_>) -> Vec<String> {
+    let names: BTreeSet<&str> = flags.keys().chain(control.keys()).copied().collect();
+    names
+        .into_iter()
+        .filter(|name| match (flags.get(name), control.get(name)) {
+            (Some(a), Some(b)) => !same_value(&a.value, &b.value),
+            _ => true,
+        })
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Why a treatment is no contrast, and the remedy; none where it is one.
+fn no_contrast(
+    own: &Own<'_>,
+    differs_in: &[String],
+    flags: &Flags<'_>,
+    control: &Flags<'_>,
+    cx: &Context<'_>,
+) -> Option<(String, String)> {
+    if differs_in.is_empty() {
+        let why = if own.args.is_empty() && !own.wire.when.is_empty() {
+            format!(": none of its [[variant.when]] is for engine {}", cx.version)
+        } else {
+            String::new()
+        };
+        return Some((why, "change a flag of its factor, or give it `role = \"aa\"`".to_owned()));
+    }
+    let effective = |flags: &Flags<'_>, name: &str| {
+        flags.get(name).map(|arg| &arg.value).or_else(|| cx.catalogue.default_of(name, cx.version)).cloned()
+    };
+    let same: Vec<(&String, ArgValue)> = differs_in
+        .iter()
+        .filter_map(|name| match (effective(flags, name), effective(control, name)) {
+            (Some(a), Some(b)) if same_value(&a, &b) => Some((name, a)),
+            _ => None,
+        })
+        .collect();
+    if same.len() < differs_in.len() {
+        return None;
+    }
+    let words: Vec<String> = same.iter().map(|(name, value)| format!("{name} = {value}")).collect();
+    Some((
+        format!(": {} is what engine {} takes anyway", words.join(", "), cx.version),
+        "give the control the other value explicitly".to_owned(),
+    ))
+}
+
+/// False, with an error, where the engine refuses the combination: without chunked prefill a whole prompt is one step.
+fn accepted_together(own: &Own<'_>, flags: &Flags<'_>, cx: &Context<'_>) -> bool {
+    let involved = ["enable-chunked-prefill", "max-num-batched-tokens", "max-model-len"];
+    let integer = |name: &str| match flags.get(name).map(|arg| &arg.value) {
+        Some(ArgValue::Integer(n)) => Some(*n),
+        _ => None,
+    };
+    let chunked = flags.get("enable-chunked-prefill").map(|arg| &arg.value);
+    let Some((budget, context)) = integer("max-num-batched-tokens").zip(integer("max-model-len")) else { return true };
+    let own_arg = involved.iter().rev().find_map(|name| own.args.get(name));
+    match own_arg {
+        Some(arg) if chunked == Some(&ArgValue::Switch(false)) && budget < context => {
+            let text = format!(
+                "max-num-batched-tokens = {budget} is below max-model-len = {context} while chunked prefill is off, \
+                 and the engine refuses that; raise the first to {context}"
+            );
+            cx.errors.push(&arg.place, arg.key.clone(), Problem::Value(text));
+            false
+        }
+        _ => true,
+    }
+}

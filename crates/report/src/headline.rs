@@ -1,0 +1,162 @@
+//! What a run says, in sentences: which variant is better, by how much, how sure.
+
+use crate::{number, results::Results, table::Tone, words};
+use serde::Serialize;
+use servelab_analysis::{Comparison, Estimate, Verdict};
+use servelab_schema::{EngineKind, LoadId, MetricName, Plan};
+
+/// One sentence with its verdict.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Headline {
+    /// A sign; the word says the same.
+    pub icon: String,
+    /// The verdict.
+    pub word: String,
+    /// The sentence.
+    pub text: String,
+    /// How it is coloured.
+    pub(crate) tone: Tone,
+}
+
+/// The sentences of a run: the best effects first, what is not compared last.
+pub(crate) fn headlines(results: &Results<'_>) -> Vec<Headline> {
+    let plan = &results.run.plan;
+    let mut lines = Vec::new();
+    for load in &plan.loads {
+        let mut comparisons: Vec<&Comparison> = results.primary(&load.id).filter(|c| c.own_control).collect();
+        comparisons.sort_by(|a, b| rank(a).cmp(&rank(b)).then(goodness(b).total_cmp(&goodness(a))));
+        let suffix = if plan.loads.len() > 1 { format!(" under load {}", load.id) } else { String::new() };
+        lines.extend(comparisons.into_iter().map(|c| line(results, c, &suffix)));
+    }
+    if results.study.suspect {
+        let text = "Two copies of the same configuration differ in this run, so something else moved the numbers: trust no \
+                    verdict below before that is found."
+            .to_owned();
+        lines.insert(0, Headline { icon: "!".into(), word: "Suspect".into(), text, tone: Tone::Warn });
+    }
+    lines
+}
+
+const fn rank(c: &Comparison) -> u8 {
+    match c.verdict {
+        Verdict::Better => 0,
+        Verdict::Worse => 1,
+        Verdict::Equivalent => 2,
+        Verdict::NoEvidence { .. } => 3,
+        Verdict::NotComparable { .. } => 4,
+    }
+}
+
+fn goodness(c: &Comparison) -> f64 {
+    let sign = if c.metric.higher_is_better() { 1.0 } else { -1.0 };
+    c.estimate.map_or(0.0, |e| sign * e.mean_log_ratio)
+}
+
+fn line(results: &Results<'_>, c: &Comparison, suffix: &str) -> Headline {
+    let (icon, word, tone) = words::verdict(&c.verdict);
+    let void = results.void(&c.variant);
+    let word = void.map_or_else(|| word.to_owned(), |treatment| treatment.to_string());
+    let text = match (&c.estimate, void) {
+        (_, Some(treatment)) => format!(
+            "{} is not compared with {}: its setting ({}) was {treatment}.",
+            c.variant,
+            c.control,
+            factor(&results.run.plan, c)
+        ),
+        (None, None) => {
+            format!("{} cannot be compared with {}: {}.", c.variant, c.control, words::verdict_note(c))
+        }
+        (Some(e), None) => sentence(&results.run.plan, c, e, suffix),
+    };
+    Headline { icon: icon.to_owned(), word, text, tone }
+}
+
+fn factor(plan: &Plan, c: &Comparison) -> String {
+    plan.variant(&c.variant).and_then(|v| v.factor.clone()).unwrap_or_else(|| "no factor".to_owned())
+}
+
+fn sentence(plan: &Plan, c: &Comparison, e: &Estimate, suffix: &str) -> String {
+    let who = if plan.engine_kind == EngineKind::Simulated {
+        format!("In simulation, {}", c.variant)
+    } else {
+        c.variant.to_string()
+    };
+    let delta = number::share(plan.delta.get());
+    let amount = format!("{}\u{202f}%", number::fixed(e.effect_percent.abs(), 1));
+    let claim = match &c.verdict {
+        Verdict::Equivalent => format!("{who} ({}) equals {} within ±{delta}{suffix}", factor(plan, c), c.control),
+        Verdict::NoEvidence { .. } => format!(
+            "{who} ({}): no evidence that it differs from {} in {}{suffix}; measured {}",
+            factor(plan, c),
+            c.control,
+            words::metric(c.metric),
+            number::effect(e.effect_percent)
+        ),
+        _ => format!("{who} ({}) {}{suffix}", factor(plan, c), compared(c, e.effect_percent > 0.0, &amount)),
+    };
+    let mut text = format!("{claim} ({}).", certainty(plan, c, e));
+    let note = words::verdict_note(c);
+    if !note.is_empty() {
+        let mut letters = note.chars();
+        let capital = letters.next().map(|first| first.to_uppercase().collect::<String>()).unwrap_or_default();
+        text.push_str(&format!(" {capital}{}.", letters.as_str()));
+    }
+    text
+}
+
+fn compared(c: &Comparison, more: bool, amount: &str) -> String {
+    let serves = |what: &str| {
+        let word = if more { "more" } else { "fewer" };
+        format!("serves {amount} {word} {what} than {}", c.control)
+    };
+    match c.metric {
+        MetricName::OutputThroughput => serves("output tokens/s"),
+        MetricName::RequestThroughput => serves("requests/s"),
+        MetricName::Goodput => serves("requests/s within the objectives"),
+        other => {
+            let word = if more { "longer" } else { "shorter" };
+            format!("has a {amount} {word} {} than {}", words::metric(other), c.control)
+        }
+    }
+}
+
+fn certainty(plan: &Plan, c: &Comparison, e: &Estimate) -> String {
+    let mut parts = Vec::new();
+    if let Some(interval) = e.interval_percent {
+        let confidence = number::fixed((1.0 - plan.alpha.get()) * 100.0, 0);
+        parts.push(format!("{confidence}\u{202f}% interval {}", number::effect_interval(interval.low, interval.high)));
+    }
+    parts.push(number::count(c.k, "block"));
+    if let Some(p) = e.p_adjusted {
+        let sign = if p < 0.001 { "" } else { "= " };
+        parts.push(format!("Holm-adjusted p {sign}{}", number::p_value(p)));
+    }
+    parts.join(", ")
+}
+
+/// The run in one line, for lists: its best and its worst finding.
+pub(crate) fn one_line(results: &Results<'_>) -> String {
+    if results.study.suspect {
+        return "Suspect: two copies of one configuration differ".to_owned();
+    }
+    let plan = &results.run.plan;
+    let of = |load: &LoadId| {
+        let mut found: Vec<&Comparison> = results
+            .primary(load)
+            .filter(|c| c.own_control && matches!(c.verdict, Verdict::Better | Verdict::Worse))
+            .collect();
+        found.sort_by(|a, b| goodness(b).total_cmp(&goodness(a)));
+        let said = |c: &&Comparison| {
+            let (_, word, _) = words::verdict(&c.verdict);
+            c.estimate.map(|e| format!("{} {} {}", c.variant, number::effect(e.effect_percent), word))
+        };
+        let ends = [found.first(), found.last().filter(|_| found.len() > 1)];
+        ends.into_iter().flatten().filter_map(said).collect::<Vec<_>>()
+    };
+    let parts: Vec<String> = plan.loads.iter().flat_map(|l| of(&l.id)).collect();
+    if parts.is_empty() {
+        format!("no variant is shown to be better or worse in {}", words::metric(plan.primary_metric))
+    } else {
+        format!("{} in {}", parts.join(", "), words::metric(plan.primary_metric))
+    }
+}

@@ -1,0 +1,185 @@
+//! `summary.csv`: the same numbers as `summary.json`, one row each, for spreadsheets.
+
+use crate::{
+    ReportError,
+    number::bare,
+    summary::{ComparisonDoc, Document, FailureDoc, IntervalDoc, MetricDoc, RunDoc},
+};
+use servelab_schema::EngineKind;
+
+const HEAD: [&str; 24] = [
+    "engine_kind",
+    "run",
+    "fingerprint",
+    "row",
+    "load",
+    "variant",
+    "control",
+    "task",
+    "bucket",
+    "metric",
+    "statistic",
+    "value",
+    "unit",
+    "n",
+    "n_of",
+    "low",
+    "high",
+    "interval",
+    "p_t",
+    "p_adjusted",
+    "p_sign_flip",
+    "verdict",
+    "exploratory",
+    "note",
+];
+
+/// The text of `summary.csv`.
+pub(crate) fn csv(document: &Document) -> Result<String, ReportError> {
+    let mut out = csv::Writer::from_writer(Vec::new());
+    let failed = |why: csv::Error| ReportError::Csv(why.to_string());
+    out.write_record(HEAD).map_err(failed)?;
+    for run in &document.runs {
+        let (id, fingerprint) = (run.run.id.to_string(), run.run.fingerprint.to_string());
+        let base = [kind(run).to_owned(), id, fingerprint];
+        let rows = run
+            .comparisons
+            .iter()
+            .map(|c| comparison("comparison", c))
+            .chain(run.aa.iter().map(|a| comparison("a/a", a)))
+            .chain(run.metrics.iter().map(metric))
+            .chain(run.failures.iter().map(failure));
+        for row in rows {
+            out.write_record(base.iter().chain(&row).map(|cell| harmless(cell))).map_err(failed)?;
+        }
+    }
+    let bytes = out.into_inner().map_err(|why| ReportError::Csv(why.to_string()))?;
+    String::from_utf8(bytes).map_err(|why| ReportError::Csv(why.to_string()))
+}
+
+const fn kind(run: &RunDoc) -> &'static str {
+    match run.engine_kind {
+        EngineKind::Measured => "MEASURED",
+        EngineKind::Simulated => "SIMULATED",
+        EngineKind::Imported => "IMPORTED",
+    }
+}
+
+/// A cell that no spreadsheet takes for a formula: texts that begin like one get an apostrophe in front. Numbers, also
+/// negative ones, stay numbers.
+fn harmless(cell: &str) -> String {
+    let begins_like_one = cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']);
+    if begins_like_one && cell.parse::<f64>().is_err() { format!("'{cell}") } else { cell.to_owned() }
+}
+
+fn number(value: Option<f64>) -> String {
+    value.map(bare).unwrap_or_default()
+}
+
+fn interval(i: Option<&IntervalDoc>) -> [String; 3] {
+    [number(i.map(|i| i.low)), number(i.map(|i| i.high)), i.map(|i| i.kind.clone()).unwrap_or_default()]
+}
+
+type Cells = [String; 21];
+
+fn comparison(row: &str, c: &ComparisonDoc) -> Cells {
+    let [low, high, kind] = interval(c.interval.as_ref());
+    [
+        row.to_owned(),
+        c.load.clone(),
+        c.variant.clone(),
+        c.control.clone(),
+        String::new(),
+        String::new(),
+        c.metric.to_owned(),
+        "effect".to_owned(),
+        number(c.effect_percent),
+        c.unit.to_owned(),
+        c.n.to_string(),
+        c.n_of.to_owned(),
+        low,
+        high,
+        kind,
+        number(c.p_t),
+        number(c.p_adjusted),
+        number(c.p_sign_flip),
+        c.treatment.map_or_else(|| c.verdict.to_owned(), |t| format!("{} ({t})", c.verdict)),
+        c.exploratory.to_string(),
+        c.note.clone(),
+    ]
+}
+
+fn metric(m: &MetricDoc) -> Cells {
+    let [low, high, kind] = interval(m.interval.as_ref());
+    let none = String::new;
+    [
+        "value".to_owned(),
+        m.load.clone(),
+        m.variant.clone(),
+        none(),
+        m.task.unwrap_or_default().to_owned(),
+        m.bucket.unwrap_or_default().to_owned(),
+        m.metric.to_owned(),
+        m.statistic.to_owned(),
+        number(m.value),
+        m.unit.to_owned(),
+        m.n.to_string(),
+        m.n_of.to_owned(),
+        low,
+        high,
+        kind,
+        none(),
+        none(),
+        none(),
+        none(),
+        none(),
+        m.note.clone(),
+    ]
+}
+
+fn failure(f: &FailureDoc) -> Cells {
+    let none = String::new;
+    [
+        "failures".to_owned(),
+        f.load.clone(),
+        f.variant.clone(),
+        none(),
+        none(),
+        none(),
+        f.reason.to_string(),
+        "count".to_owned(),
+        f.value.to_string(),
+        f.unit.to_owned(),
+        f.n.to_string(),
+        "requests".to_owned(),
+        none(),
+        none(),
+        none(),
+        none(),
+        none(),
+        none(),
+        none(),
+        none(),
+        none(),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(cell: &str, expected: &str) {
+        assert_eq!(harmless(cell), expected);
+    }
+
+    #[test]
+    fn no_cell_is_a_formula_and_numbers_stay_numbers() {
+        check("=HYPERLINK(\"http://x\")", "'=HYPERLINK(\"http://x\")");
+        check("+cmd|' /C calc'!A0", "'+cmd|' /C calc'!A0");
+        check("-1+2", "'-1+2");
+        check("@SUM(A1)", "'@SUM(A1)");
+        check("\t=1", "'\t=1");
+        check("-3.25", "-3.25");
+        check("plain", "plain");
+    }
+}

@@ -1,0 +1,435 @@
+//! `summary.json`: every number of the page with its unit, its n and its interval, for programs.
+
+use crate::{
+    headline::one_line,
+    results::{OverBlocks, Results},
+    words,
+};
+use serde::Serialize;
+use servelab_analysis::{
+    AaOutcome, AaResult, Certification, Comparison, Distribution, Interval, OrInfinite, PooledArm, PooledGroup, Verdict,
+};
+use servelab_schema::{EngineKind, Reason, RunEnd, RunId, Sha256Hex, Treatment, Validity};
+use std::collections::BTreeMap;
+
+/// The whole document.
+#[derive(Debug, Serialize)]
+pub(crate) struct Document {
+    /// Format version.
+    pub(crate) v: u32,
+    /// The kind of every run; `mixed` where they differ.
+    pub(crate) engine_kind: String,
+    pub(crate) runs: Vec<RunDoc>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct RunDoc {
+    pub(crate) engine_kind: EngineKind,
+    pub(crate) run: RunFacts,
+    /// True where two equal arms differ: trust no verdict.
+    pub(crate) suspect: bool,
+    pub(crate) headline: String,
+    pub(crate) notes: Vec<String>,
+    pub(crate) comparisons: Vec<ComparisonDoc>,
+    pub(crate) aa: Vec<ComparisonDoc>,
+    pub(crate) metrics: Vec<MetricDoc>,
+    pub(crate) failures: Vec<FailureDoc>,
+    pub(crate) trials: Vec<TrialDoc>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct RunFacts {
+    pub(crate) id: RunId,
+    pub(crate) name: String,
+    pub(crate) fingerprint: Sha256Hex,
+    pub(crate) end: RunEnd,
+    pub(crate) started_utc: String,
+    pub(crate) finished_utc: String,
+    pub(crate) profile: String,
+    pub(crate) model: String,
+    pub(crate) engine: String,
+    pub(crate) engine_version: String,
+    pub(crate) time_scale: u32,
+    pub(crate) blocks: usize,
+    pub(crate) prompts: String,
+    pub(crate) prompts_sha256: Sha256Hex,
+    pub(crate) prompts_served: usize,
+    pub(crate) prompts_planned: usize,
+    pub(crate) seed: u64,
+    pub(crate) method_version: u32,
+    pub(crate) servelab_version: String,
+    pub(crate) git: Option<String>,
+    pub(crate) primary_metric: &'static str,
+    pub(crate) delta_ratio: f64,
+    pub(crate) alpha: f64,
+}
+
+/// An interval with what it is.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct IntervalDoc {
+    pub(crate) low: f64,
+    pub(crate) high: f64,
+    pub(crate) kind: String,
+}
+
+/// One comparison. `effect_percent` is 100 × (variant / control − 1).
+#[derive(Debug, Serialize)]
+pub(crate) struct ComparisonDoc {
+    /// Names the row of the page that shows these numbers.
+    pub(crate) key: String,
+    pub(crate) load: String,
+    pub(crate) variant: String,
+    pub(crate) control: String,
+    pub(crate) metric: &'static str,
+    pub(crate) unit: &'static str,
+    pub(crate) higher_is_better: bool,
+    pub(crate) primary: bool,
+    pub(crate) exploratory: bool,
+    /// Blocks that count.
+    pub(crate) n: u32,
+    pub(crate) n_of: &'static str,
+    pub(crate) effect_percent: Option<f64>,
+    pub(crate) mean_log_ratio: Option<f64>,
+    pub(crate) sd_log_ratio: Option<f64>,
+    pub(crate) interval: Option<IntervalDoc>,
+    pub(crate) p_t: Option<f64>,
+    pub(crate) p_sign_flip: Option<f64>,
+    pub(crate) p_adjusted: Option<f64>,
+    pub(crate) adjustment: &'static str,
+    pub(crate) verdict: &'static str,
+    pub(crate) treatment: Option<Treatment>,
+    pub(crate) blocks_needed: Option<u32>,
+    pub(crate) indicative: bool,
+    pub(crate) note: String,
+}
+
+/// One measured value.
+#[derive(Debug, Serialize)]
+pub(crate) struct MetricDoc {
+    pub(crate) load: String,
+    pub(crate) variant: String,
+    /// Absent for all tasks together.
+    pub(crate) task: Option<&'static str>,
+    /// Absent for all buckets together.
+    pub(crate) bucket: Option<&'static str>,
+    pub(crate) metric: &'static str,
+    /// `mean`, `p50`, `p90`, `p95` or `p99`.
+    pub(crate) statistic: &'static str,
+    /// Absent where n does not certify the percentile.
+    pub(crate) value: Option<f64>,
+    pub(crate) unit: &'static str,
+    pub(crate) n: u32,
+    pub(crate) n_of: &'static str,
+    pub(crate) interval: Option<IntervalDoc>,
+    /// The percentile is at most this with 99 % confidence, were requests independent.
+    pub(crate) certified_bound: Option<f64>,
+    /// The same percentile with failed requests as +∞; `infinite` says that it is not finite.
+    pub(crate) with_failures: Option<f64>,
+    pub(crate) with_failures_infinite: bool,
+    pub(crate) note: String,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct FailureDoc {
+    pub(crate) load: String,
+    pub(crate) variant: String,
+    pub(crate) reason: Reason,
+    pub(crate) value: u32,
+    pub(crate) unit: &'static str,
+    /// Measured requests of the variant that ended, in all its trials.
+    pub(crate) n: u32,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct TrialDoc {
+    pub(crate) id: String,
+    pub(crate) block: u32,
+    pub(crate) variant: String,
+    pub(crate) load: String,
+    pub(crate) validity: Validity,
+    pub(crate) treatment: Treatment,
+    pub(crate) completed: u32,
+    pub(crate) failed: u32,
+}
+
+/// What a run says, with its facts.
+pub(crate) fn run(results: &Results<'_>) -> RunDoc {
+    let data = results.run;
+    RunDoc {
+        engine_kind: data.plan.engine_kind,
+        run: facts(results),
+        suspect: results.study.suspect,
+        headline: one_line(results),
+        notes: results.study.notes.clone(),
+        comparisons: results.study.comparisons.iter().map(|c| comparison(results, c)).collect(),
+        aa: results.study.aa.iter().map(|a| aa(results, a)).collect(),
+        metrics: metrics(results),
+        failures: failures(results),
+        trials: data
+            .trials
+            .iter()
+            .map(|row| TrialDoc {
+                id: row.record.id.to_string(),
+                block: row.record.block,
+                variant: row.record.variant.to_string(),
+                load: row.record.load.to_string(),
+                validity: row.record.validity.clone(),
+                treatment: row.record.treatment,
+                completed: row.record.counts.completed,
+                failed: row.record.counts.failures(),
+            })
+            .collect(),
+    }
+}
+
+fn facts(results: &Results<'_>) -> RunFacts {
+    let (data, plan) = (results.run, &results.run.plan);
+    RunFacts {
+        id: data.manifest.run_id.clone(),
+        name: data.manifest.name.clone(),
+        fingerprint: data.fingerprint.clone(),
+        end: data.manifest.end.clone(),
+        started_utc: data.manifest.started.utc.clone(),
+        finished_utc: data.manifest.finished.utc.clone(),
+        profile: plan.profile.name.clone(),
+        model: plan.profile.model.clone(),
+        engine: plan.engine.dialect.clone(),
+        engine_version: plan.engine.version.clone(),
+        time_scale: data.manifest.time_scale.get(),
+        blocks: plan.blocks.len(),
+        prompts: plan.prompts.id.to_string(),
+        prompts_sha256: plan.prompts.sha256.clone(),
+        prompts_served: results.prompts_served(),
+        prompts_planned: plan.prompts.prompts.len(),
+        seed: plan.seed,
+        method_version: data.manifest.method_version,
+        servelab_version: data.manifest.servelab_version.clone(),
+        git: data.environment.git.clone(),
+        primary_metric: plan.primary_metric.as_str(),
+        delta_ratio: plan.delta.get(),
+        alpha: plan.alpha.get(),
+    }
+}
+
+/// Names a comparison in the page and in `summary.json`.
+pub(crate) fn comparison_key(c: &Comparison) -> String {
+    format!("{}/{}/{}/{}", c.load, c.variant, c.control.control, c.metric)
+}
+
+/// Names an A/A result in the page and in `summary.json`.
+pub(crate) fn aa_key(a: &AaResult) -> String {
+    format!("aa/{}/{}/{}/{}", a.load, a.variant, a.control, a.metric)
+}
+
+fn t_interval(results: &Results<'_>, interval: Option<Interval>) -> Option<IntervalDoc> {
+    let confidence = (1.0 - results.run.plan.alpha.get()) * 100.0;
+    let kind = format!("{confidence:.0} % t interval over blocks");
+    interval.map(|i| IntervalDoc { low: i.low, high: i.high, kind })
+}
+
+fn comparison(results: &Results<'_>, c: &Comparison) -> ComparisonDoc {
+    let e = c.estimate;
+    ComparisonDoc {
+        key: comparison_key(c),
+        load: c.load.to_string(),
+        variant: c.variant.to_string(),
+        control: c.control.to_string(),
+        metric: c.metric.as_str(),
+        unit: "percent of the control",
+        higher_is_better: c.metric.higher_is_better(),
+        primary: c.primary,
+        exploratory: c.exploratory,
+        n: c.k,
+        n_of: "blocks",
+        effect_percent: e.map(|e| e.effect_percent),
+        mean_log_ratio: e.map(|e| e.mean_log_ratio),
+        sd_log_ratio: e.and_then(|e| e.sd_log_ratio),
+        interval: t_interval(results, e.and_then(|e| e.interval_percent)),
+        p_t: e.and_then(|e| e.p_t),
+        p_sign_flip: e.and_then(|e| e.p_sign_flip),
+        p_adjusted: e.and_then(|e| e.p_adjusted),
+        adjustment: if c.primary { "holm" } else { "benjamini-hochberg" },
+        verdict: words::verdict_word(&c.verdict),
+        treatment: results.void(&c.variant),
+        blocks_needed: match c.verdict {
+            Verdict::NoEvidence { blocks_needed } => blocks_needed,
+            _ => None,
+        },
+        indicative: c.indicative,
+        note: words::verdict_note(c),
+    }
+}
+
+fn aa(results: &Results<'_>, a: &AaResult) -> ComparisonDoc {
+    let e = a.estimate;
+    ComparisonDoc {
+        key: aa_key(a),
+        load: a.load.to_string(),
+        variant: a.variant.to_string(),
+        control: a.control.to_string(),
+        metric: a.metric.as_str(),
+        unit: "percent of the control",
+        higher_is_better: a.metric.higher_is_better(),
+        primary: a.primary,
+        exploratory: !a.primary,
+        n: a.k,
+        n_of: "blocks",
+        effect_percent: e.map(|e| e.effect_percent),
+        mean_log_ratio: e.map(|e| e.mean_log_ratio),
+        sd_log_ratio: e.and_then(|e| e.sd_log_ratio),
+        interval: t_interval(results, e.and_then(|e| e.interval_percent)),
+        p_t: e.and_then(|e| e.p_t),
+        p_sign_flip: e.and_then(|e| e.p_sign_flip),
+        p_adjusted: None,
+        adjustment: "none",
+        verdict: match a.outcome {
+            AaOutcome::Agrees => "aa-agrees",
+            AaOutcome::Differs => "aa-differs",
+            AaOutcome::Unknown => "aa-unknown",
+        },
+        treatment: None,
+        blocks_needed: None,
+        indicative: false,
+        note: if a.reaches_beyond_delta { "reaches beyond ±δ: no Equivalent is given".into() } else { String::new() },
+    }
+}
+
+fn metrics(results: &Results<'_>) -> Vec<MetricDoc> {
+    let plan = &results.run.plan;
+    let mut out = Vec::new();
+    for load in &plan.loads {
+        for variant in &plan.variants {
+            for metric in servelab_schema::MetricName::ALL {
+                // Percentiles of single trials are what comparisons are made of; the values of a cell are pooled ones.
+                if metric.unit() == "s" {
+                    continue;
+                }
+                if let Some(value) = results.over_blocks(&load.id, &variant.id, metric) {
+                    out.push(over_blocks(load.id.as_str(), variant.id.as_str(), metric, value));
+                }
+            }
+            if let Some(arm) = results.pooled(&load.id, &variant.id) {
+                pooled_metrics(arm, &mut out);
+            }
+        }
+    }
+    out
+}
+
+fn over_blocks(load: &str, variant: &str, metric: servelab_schema::MetricName, value: OverBlocks) -> MetricDoc {
+    MetricDoc {
+        load: load.to_owned(),
+        variant: variant.to_owned(),
+        task: None,
+        bucket: None,
+        metric: metric.as_str(),
+        statistic: "mean",
+        value: Some(value.mean),
+        unit: metric.unit(),
+        n: value.n,
+        n_of: "blocks",
+        interval: Some(IntervalDoc {
+            low: value.low,
+            high: value.high,
+            kind: "lowest and highest block".to_owned(),
+        }),
+        certified_bound: None,
+        with_failures: None,
+        with_failures_infinite: false,
+        note: String::new(),
+    }
+}
+
+fn pooled_metrics(arm: &PooledArm, out: &mut Vec<MetricDoc>) {
+    for d in &arm.latencies {
+        out.extend(quantiles(arm, None, d));
+    }
+    for group in &arm.groups {
+        for d in &group.latencies {
+            // A group certifies its median only.
+            out.extend(quantiles(arm, Some(group), d).take(1));
+        }
+    }
+}
+
+/// The statistic's name of each pooled quantile, in the order in which `analysis` gives them.
+pub(crate) const STATISTICS: [&str; 4] = ["p50", "p90", "p95", "p99"];
+
+fn quantiles<'a>(
+    arm: &'a PooledArm,
+    group: Option<&'a PooledGroup>,
+    d: &'a Distribution,
+) -> impl Iterator<Item = MetricDoc> + 'a {
+    STATISTICS.into_iter().zip(&d.quantiles).map(move |(statistic, q)| {
+        let (bound, note) = match q.success_only.certified {
+            Certification::Certified { bound, .. } => (Some(bound), String::new()),
+            Certification::NotCertifiable { needs } => (None, not_certifiable(q.success_only.n, needs)),
+        };
+        MetricDoc {
+            load: arm.load.to_string(),
+            variant: arm.variant.to_string(),
+            task: group.map(|g| g.task.as_str()),
+            bucket: group.map(|g| g.bucket.as_str()),
+            metric: d.latency.as_str(),
+            statistic,
+            value: bound.map(|_| q.success_only.point),
+            unit: "s",
+            n: q.success_only.n,
+            n_of: "requests",
+            interval: q.block_interval.filter(|_| bound.is_some()).map(|i| IntervalDoc {
+                low: i.low,
+                high: i.high,
+                kind: "95 % interval from resampling blocks".to_owned(),
+            }),
+            certified_bound: bound,
+            with_failures: q.with_failures.finite().filter(|_| bound.is_some()),
+            with_failures_infinite: q.with_failures == OrInfinite::Infinite,
+            note,
+        }
+    })
+}
+
+/// What is said in place of a percentile that n does not certify.
+pub(crate) fn not_certifiable(n: u32, needs: u32) -> String {
+    format!("not certifiable (n = {n}, needs {needs})")
+}
+
+/// Failures of every trial, counted or not, by load, variant and reason.
+pub(crate) fn failures(results: &Results<'_>) -> Vec<FailureDoc> {
+    let mut found: BTreeMap<(String, String, Reason), u32> = BTreeMap::new();
+    let mut ended: BTreeMap<(String, String), u32> = BTreeMap::new();
+    for row in &results.run.trials {
+        let r = &row.record;
+        let cell = (r.load.to_string(), r.variant.to_string());
+        let n = ended.entry(cell.clone()).or_default();
+        *n = n.saturating_add(r.counts.completed).saturating_add(r.counts.failures());
+        for (reason, count) in &r.counts.failed {
+            let n = found.entry((cell.0.clone(), cell.1.clone(), *reason)).or_default();
+            *n = n.saturating_add(*count);
+        }
+    }
+    found
+        .into_iter()
+        .map(|((load, variant, reason), value)| FailureDoc {
+            n: ended.get(&(load.clone(), variant.clone())).copied().unwrap_or_default(),
+            load,
+            variant,
+            reason,
+            value,
+            unit: "requests",
+        })
+        .collect()
+}
+
+/// The whole document of several runs.
+pub(crate) fn document(runs: Vec<RunDoc>) -> Document {
+    let mut kinds = runs.iter().map(|r| r.engine_kind);
+    let first = kinds.next();
+    let same = kinds.all(|k| Some(k) == first);
+    let word = first.filter(|_| same).map_or("mixed", |kind| match kind {
+        EngineKind::Measured => "measured",
+        EngineKind::Simulated => "simulated",
+        EngineKind::Imported => "imported",
+    });
+    Document { v: 1, engine_kind: word.to_owned(), runs }
+}

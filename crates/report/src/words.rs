@@ -1,0 +1,140 @@
+//! Names as people read them: metrics, verdicts, loads, kinds.
+
+use crate::{number, table::Tone};
+use servelab_analysis::{Comparison, LatencyKind, Verdict};
+use servelab_schema::{Arrivals, EngineKind, Load, MetricName, RunEnd, Stop, Validity};
+
+/// A metric as printed, such as `TTFT p95`.
+pub(crate) const fn metric(name: MetricName) -> &'static str {
+    match name {
+        MetricName::OutputThroughput => "output throughput",
+        MetricName::RequestThroughput => "request throughput",
+        MetricName::Goodput => "goodput",
+        MetricName::TtftMean => "TTFT mean",
+        MetricName::TtftP50 => "TTFT p50",
+        MetricName::TtftP90 => "TTFT p90",
+        MetricName::TtftP95 => "TTFT p95",
+        MetricName::TpotMean => "TPOT mean",
+        MetricName::TpotP50 => "TPOT p50",
+        MetricName::TpotP90 => "TPOT p90",
+        MetricName::TpotP95 => "TPOT p95",
+        MetricName::E2eMean => "E2E mean",
+        MetricName::E2eP50 => "E2E p50",
+        MetricName::E2eP90 => "E2E p90",
+        MetricName::E2eP95 => "E2E p95",
+    }
+}
+
+/// A latency as printed.
+pub(crate) const fn latency(kind: LatencyKind) -> &'static str {
+    match kind {
+        LatencyKind::Ttft => "TTFT",
+        LatencyKind::Tpot => "TPOT",
+        LatencyKind::E2e => "E2E",
+    }
+}
+
+/// Which way a metric is better.
+pub(crate) const fn direction(name: MetricName) -> &'static str {
+    if name.higher_is_better() { "higher is better" } else { "lower is better" }
+}
+
+/// How a verdict looks: sign, words, tone. The words say all that sign and colour say.
+pub(crate) const fn verdict(verdict: &Verdict) -> (&'static str, &'static str, Tone) {
+    match verdict {
+        Verdict::Better => ("▲", "Better", Tone::Better),
+        Verdict::Worse => ("▼", "Worse", Tone::Worse),
+        Verdict::Equivalent => ("≈", "Equivalent", Tone::Equal),
+        Verdict::NoEvidence { .. } => ("○", "No evidence", Tone::None),
+        Verdict::NotComparable { .. } => ("⊘", "Not comparable", Tone::Void),
+    }
+}
+
+/// The verdict's word in files.
+pub(crate) const fn verdict_word(verdict: &Verdict) -> &'static str {
+    match verdict {
+        Verdict::Better => "better",
+        Verdict::Worse => "worse",
+        Verdict::Equivalent => "equivalent",
+        Verdict::NoEvidence { .. } => "no-evidence",
+        Verdict::NotComparable { .. } => "not-comparable",
+    }
+}
+
+/// What stands behind a verdict's word: the reason, or what would decide it.
+pub(crate) fn verdict_note(c: &Comparison) -> String {
+    let mut notes: Vec<String> = Vec::new();
+    match &c.verdict {
+        Verdict::NotComparable { why } => notes.push(why.clone()),
+        Verdict::NoEvidence { blocks_needed: Some(needed) } => {
+            notes.push(format!("about {} would decide it", number::count(*needed, "block")));
+        }
+        _ => {}
+    }
+    if c.indicative && c.estimate.is_some() {
+        notes.push("indicative only".to_owned());
+    }
+    if !matches!(c.verdict, Verdict::NotComparable { .. }) {
+        notes.extend(c.dropped.iter().map(|why| format!("not counted: {why}")));
+    }
+    notes.join("; ")
+}
+
+/// The word, class and sentence of the banner.
+pub(crate) const fn kind(kind: EngineKind) -> (&'static str, &'static str, &'static str) {
+    match kind {
+        EngineKind::Simulated => (
+            "SIMULATED",
+            "kind-simulated",
+            "No GPU gave these numbers: a simulated engine answered, timed by a model of the hardware. They show what the \
+             method finds, not how fast a real server is.",
+        ),
+        EngineKind::Imported => (
+            "IMPORTED",
+            "kind-imported",
+            "Somebody else measured these numbers; servelab only read them in.",
+        ),
+        EngineKind::Measured => ("MEASURED", "kind-measured", "A real engine answered on the hardware named below."),
+    }
+}
+
+/// A load in words.
+pub(crate) fn load(load: &Load) -> String {
+    match load {
+        Load::Closed { concurrency } => format!("closed loop, {concurrency} in flight"),
+        Load::Open { rate_per_s, arrivals } => {
+            let arrivals = match arrivals {
+                Arrivals::Constant => "constant gaps".to_owned(),
+                Arrivals::Poisson => "Poisson arrivals".to_owned(),
+                Arrivals::Gamma { shape } => format!("gamma arrivals of shape {}", shape.get()),
+                Arrivals::Burst { size } => format!("bursts of {size}"),
+            };
+            format!("open loop, {} requests/s, {arrivals}", rate_per_s.get())
+        }
+    }
+}
+
+/// How a run ended, in words.
+pub(crate) fn end(end: &RunEnd) -> String {
+    match end {
+        RunEnd::Complete => "complete".to_owned(),
+        RunEnd::Aborted { why } => format!("aborted: {why}"),
+    }
+}
+
+/// When generation stops, in words.
+pub(crate) const fn stop(stop: Stop) -> &'static str {
+    match stop {
+        Stop::Fixed => "exactly the packed number of tokens",
+        Stop::Natural => "where the model stops",
+    }
+}
+
+/// Whether a trial counts: sign, word, tone.
+pub(crate) const fn validity(validity: &Validity) -> (&'static str, &'static str, Tone) {
+    match validity {
+        Validity::Valid => ("✓", "Valid", Tone::Plain),
+        Validity::Invalid { .. } => ("!", "Invalid", Tone::Warn),
+        Validity::Aborted { .. } => ("×", "Aborted", Tone::Void),
+    }
+}

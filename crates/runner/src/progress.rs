@@ -1,0 +1,27 @@
+//! What a run tells whoever watches it.
+
+use servelab_load::LiveSnapshot;
+use servelab_schema::{Nanos, TrialRecord};
+
+/// Called while a run goes on, on the runner's thread. Must return quickly.
+pub trait Progress: Send + Sync {
+    /// Trial `n` (from 1) of `total` begins; `name` is its folder.
+    fn trial_begins(&self, n: usize, total: usize, name: &str);
+    /// Its engine is ready after `startup` of engine time.
+    fn engine_ready(&self, startup: Nanos);
+    /// Its load, about ten times a second.
+    fn live(&self, live: &LiveSnapshot);
+    /// It has ended.
+    fn trial_ends(&self, record: &TrialRecord);
+}
+
+/// Says nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoProgress;
+
+impl Progress for NoProgress {
+    fn trial_begins(&self, _: usize, _: usize, _: &str) {}
+    fn engine_ready(&self, _: Nanos) {}
+    fn live(&self, _: &LiveSnapshot) {}
+    fn trial_ends(&self, _: &TrialRecord) {}
+}

@@ -1,0 +1,354 @@
+//! One take of one trial, from launch to `trial.json`.
+
+use crate::{Progress, RunError, RunOptions, StopFlag, requests::Requests, watch::watch};
+use servelab_analysis::gates::{GateFacts, evaluate};
+use servelab_engine::{
+    Command, Ended, EngineError, Launched, Ready, Snapshot, command,
+    treatment::{Shown, judge},
+};
+use servelab_evidence::{EvidenceError, JsonlWriter, RunWriter, TrialWriter, names};
+use servelab_load::{
+    Endpoint, Labels, LoadResult, LoadSpec, RequestHeaders, SinkError, Stop, TraceSink,
+    attempt::{Deadlines, SizeLimits},
+    clock::{TrialClock, monotonic_ns, utc_now},
+    start,
+};
+use servelab_schema::{
+    ArgValue, Check, EngineRecord, Load, Nanos, Outcome, Plan, PlannedBlock, PlannedTrial, PlannedVariant, Ratio,
+    Reason, Trace, Treatment, TrialCounts, TrialId, TrialRecord, V, Validity,
+};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+/// How long a broken connection waits for the news that the engine's process has ended, wall time.
+const ENGINE_EXIT_GRACE: Duration = Duration::from_millis(200);
+
+/// What one take needs of the plan.
+pub(crate) struct Trial<'a> {
+    pub(crate) id: TrialId,
+    plan: &'a Plan,
+    block: &'a PlannedBlock,
+    planned: &'a PlannedTrial,
+    variant: &'a PlannedVariant,
+    load: Load,
+    requests: &'a Requests,
+}
+
+impl<'a> Trial<'a> {
+    pub(crate) fn new(
+        plan: &'a Plan,
+        block: &'a PlannedBlock,
+        planned: &'a PlannedTrial,
+        requests: &'a Requests,
+    ) -> Result<Self, RunError> {
+        let PlannedTrial { order, variant, load } = planned;
+        let id = TrialId::new(format!("b{:02}-{order:02}-{variant}-{load}-t1", block.block))
+            .map_err(|e| RunError::Plan(e.to_string()))?;
+        let missing = |what: &str| RunError::Plan(format!("trial {id} names a {what} that the plan does not have"));
+        let found = plan.variant(variant).ok_or_else(|| missing("variant"))?;
+        let load = *plan.load(load).ok_or_else(|| missing("load"))?;
+        Ok(Self { id, plan, block, planned, variant: found, load, requests })
+    }
+
+    fn control(&self) -> Option<&PlannedVariant> {
+        self.variant.control.as_ref().and_then(|id| self.plan.variant(id))
+    }
+
+    fn prefix_caching_allowed(&self) -> bool {
+        self.variant.flags.get("enable-prefix-caching").is_some_and(|f| f.value == ArgValue::Switch(true))
+    }
+
+    fn spec(&self, base: &str, clock: TrialClock) -> Result<LoadSpec, RunError> {
+        let timeouts = self.plan.timeouts;
+        Ok(LoadSpec {
+            endpoint: Endpoint::parse(&format!("{base}/v1/chat/completions")).map_err(servelab_load::LoadError::from)?,
+            headers: RequestHeaders::default(),
+            load: self.load,
+            warm_up: self.plan.warm_up.requests,
+            measured: self.requests.of_block(self.block)?,
+            fillers: self.requests.fillers(self.block),
+            seed: self.block.seed,
+            deadlines: Deadlines {
+                connect: timeouts.connect_ns,
+                ttft: timeouts.ttft_ns,
+                idle: timeouts.idle_ns,
+                total: timeouts.total_ns,
+            },
+            limits: SizeLimits::default(),
+            labels: Labels {
+                block: self.block.block,
+                variant: self.planned.variant.clone(),
+                request_prefix: format!("b{:02}-{}", self.block.block, self.planned.variant),
+            },
+            clock,
+            engine_exit_grace: ENGINE_EXIT_GRACE,
+        })
+    }
+}
+
+/// What the gates must know of the traces while they pass by on their way to the disk.
+#[derive(Debug, Default)]
+struct Passed {
+    ttfts: Vec<Nanos>,
+    prompt_token_mismatches: u32,
+}
+
+impl Passed {
+    fn note(&mut self, trace: &Trace) {
+        match &trace.outcome {
+            Outcome::Completed(c) if trace.measured => self.ttfts.push(c.ttft()),
+            Outcome::Failed(f) if f.reason == Reason::PromptTokenMismatch => {
+                self.prompt_token_mismatches = self.prompt_token_mismatches.saturating_add(1);
+            }
+            _ => {}
+        }
+    }
+
+    fn median_ttft(&mut self) -> Option<Nanos> {
+        self.ttfts.sort_unstable();
+        self.ttfts.get(self.ttfts.len() / 2).copied()
+    }
+}
+
+/// The traces' file, shared with the load's writer thread until the load has ended.
+struct Sink(Arc<Mutex<(JsonlWriter<Trace>, Passed)>>);
+
+impl TraceSink for Sink {
+    fn write(&mut self, trace: &Trace) -> Result<(), SinkError> {
+        let (file, passed) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        passed.note(trace);
+        Ok(file.append(trace)?)
+    }
+}
+
+/// What the engine showed and how it ended.
+struct EngineFacts {
+    command: Command,
+    startup: Option<Nanos>,
+    version: Option<String>,
+    served_model: Option<String>,
+    cache_config: BTreeMap<String, String>,
+    treatment: Treatment,
+    checks: Vec<Check>,
+    ended: String,
+    /// Ok where it was alive until it was told to stop.
+    alive: Result<(), String>,
+    prefix_hit_ratio: Option<Ratio>,
+}
+
+/// What the load came to, with what passed by.
+struct LoadFacts {
+    result: LoadResult,
+    passed: Passed,
+}
+
+/// Runs one take to its `trial.json`.
+pub(crate) async fn execute_trial(
+    trial: &Trial<'_>,
+    run: &RunWriter,
+    options: &RunOptions,
+    stop: &StopFlag,
+    progress: &dyn Progress,
+) -> Result<TrialRecord, RunError> {
+    let started_utc = utc_now();
+    let writer = run.trial(&trial.id)?;
+    let port = Launched::free_port()?;
+    let plan = trial.plan;
+    let command = command(&plan.engine, &plan.profile, trial.variant, port, &options.servelab, &options.project);
+    let (output, log_path) = writer.child_output(names::SERVER_LOG)?;
+    let begin = monotonic_ns();
+    let launched = Launched::launch(&command, port, output, &log_path)?;
+    stop.engine_is(launched.group());
+    let wall = || Nanos(monotonic_ns().saturating_sub(begin));
+    let asked = || stop.is_stopped();
+    let ready = launched.wait_ready(&plan.engine.served_model, plan.timeouts.startup_ns, wall, asked).await;
+    let (engine, load) = match ready {
+        Ok(engine) => {
+            let startup = TrialClock::from_epoch(begin, plan.engine.time_scale()).now();
+            progress.engine_ready(startup);
+            let (facts, load) = measure(trial, &writer, engine, command, startup, stop, progress).await?;
+            (facts, Some(load))
+        }
+        Err(EngineError::Launch { program, source }) => return Err(EngineError::Launch { program, source }.into()),
+        Err(error) => (EngineFacts::never_ready(command, &error), None),
+    };
+    stop.engine_is_gone();
+    let record = conclude(trial, started_utc, &engine, load, stop.is_stopped());
+    writer.engine(&engine_record(trial, engine))?;
+    writer.finish(&record)?;
+    Ok(record)
+}
+
+impl EngineFacts {
+    fn never_ready(command: Command, error: &EngineError) -> Self {
+        let (treatment, ended) = match error {
+            EngineError::Died { status, .. } => (Treatment::Rejected, status.clone()),
+            _ => (Treatment::Unobservable, "killed".to_owned()),
+        };
+        Self {
+            command,
+            startup: None,
+            version: None,
+            served_model: None,
+            cache_config: BTreeMap::new(),
+            treatment,
+            checks: Vec::new(),
+            ended,
+            alive: Err(error.to_string()),
+            prefix_hit_ratio: None,
+        }
+    }
+}
+
+/// From the first to the last request, and the engine's end.
+async fn measure(
+    trial: &Trial<'_>,
+    writer: &TrialWriter,
+    mut engine: Ready,
+    command: Command,
+    startup: Nanos,
+    stop: &StopFlag,
+    progress: &dyn Progress,
+) -> Result<(EngineFacts, LoadFacts), RunError> {
+    let plan = trial.plan;
+    let version = engine.client().version().await;
+    let served_model = engine.client().served_model().await;
+    let before = keep_metrics(&engine, writer, names::METRICS_BEFORE).await?;
+    let clock = TrialClock::start(plan.engine.time_scale());
+    let shared = Arc::new(Mutex::new((writer.traces()?, Passed::default())));
+    let telemetry = writer.telemetry()?;
+    let load = start(trial.spec(engine.client().base(), clock)?, Sink(Arc::clone(&shared)))?;
+    let interval = plan.telemetry_interval_ns;
+    let watched = watch(&load, &mut engine, telemetry, clock, interval, stop, progress).await;
+    let result = load.join();
+    let exited = engine.exited();
+    let after = keep_metrics(&engine, writer, names::METRICS_AFTER).await?;
+    let log = engine.log();
+    let Ended { how, .. } = engine.stop(Duration::from_nanos(plan.timeouts.stop_grace_ns.0)).await?;
+    watched?;
+    let result = result?;
+    let shared = Arc::try_unwrap(shared).map_err(|_| LostSink)?;
+    let (traces, passed) = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
+    traces.finish()?;
+    let shown = Shown { log: &log, before: before.as_ref(), after: after.as_ref() };
+    let (treatment, checks) = judge(trial.variant, trial.control(), shown);
+    let hit_ratio = after.as_ref().zip(before.as_ref()).and_then(|(a, b)| a.prefix_hit_ratio_since(b));
+    let alive = match exited {
+        Some(status) if result.stopped != Some(Stop::Cancelled) => {
+            let cause = servelab_engine::log::root_cause(&log);
+            let cause = cause.unwrap_or_else(|| servelab_engine::log::last_line(&log).to_owned());
+            Err(format!("it ended during the trial ({status}): {cause}"))
+        }
+        _ => Ok(()),
+    };
+    let facts = EngineFacts {
+        command,
+        startup: Some(startup),
+        version,
+        served_model,
+        cache_config: before.as_ref().map(Snapshot::cache_config).unwrap_or_default(),
+        treatment,
+        checks,
+        ended: how,
+        alive,
+        prefix_hit_ratio: hit_ratio.and_then(|r| Ratio::new(r).ok()),
+    };
+    Ok((facts, LoadFacts { result, passed }))
+}
+
+/// Our own bug: the load has ended, but its writer thread still holds the traces' file.
+struct LostSink;
+
+impl From<LostSink> for RunError {
+    fn from(_: LostSink) -> Self {
+        Self::Load(servelab_load::LoadError::Panicked)
+    }
+}
+
+async fn keep_metrics(engine: &Ready, writer: &TrialWriter, name: &str) -> Result<Option<Snapshot>, EvidenceError> {
+    let Some(text) = engine.client().metrics_text().await else { return Ok(None) };
+    writer.text(name, &text)?;
+    Ok(Some(Snapshot::parse(&text)))
+}
+
+fn engine_record(trial: &Trial<'_>, facts: EngineFacts) -> EngineRecord {
+    EngineRecord {
+        v: V,
+        trial: trial.id.clone(),
+        variant: trial.variant.id.clone(),
+        engine_kind: trial.plan.engine_kind,
+        argv: facts.command.argv(),
+        env: BTreeMap::new(),
+        flags: trial.variant.flags.iter().map(|(name, field)| (name.clone(), field.value.clone())).collect(),
+        version: facts.version,
+        served_model: facts.served_model,
+        cache_config: facts.cache_config,
+        startup_ns: facts.startup,
+        treatment: facts.treatment,
+        checks: facts.checks,
+        ended: facts.ended,
+        failure: facts.alive.err(),
+    }
+}
+
+/// Gates and validity of what was measured.
+fn conclude(
+    trial: &Trial<'_>,
+    started_utc: String,
+    engine: &EngineFacts,
+    load: Option<LoadFacts>,
+    asked_to_stop: bool,
+) -> TrialRecord {
+    let plan = trial.plan;
+    let planned = u32::try_from(trial.block.prompts.len()).unwrap_or(u32::MAX);
+    let nothing_sent = TrialCounts { planned, ..TrialCounts::default() };
+    let (result, mut passed) = load.map_or((None, Passed::default()), |l| (Some(l.result), l.passed));
+    let result = result.as_ref();
+    let counts = result.map_or(nothing_sent, |r| r.counts.clone());
+    let facts = GateFacts {
+        load: trial.load,
+        instrument: result.map(|r| &r.instrument),
+        counts: &counts,
+        span: result.and_then(|r| r.span),
+        held: result.and_then(|r| r.held),
+        median_ttft: passed.median_ttft(),
+        engine_alive: engine.alive.clone(),
+        prompt_token_mismatches: passed.prompt_token_mismatches,
+        prefix_cache_hit_ratio: engine.prefix_hit_ratio,
+        prefix_caching_allowed: trial.prefix_caching_allowed(),
+        treatment: engine.treatment,
+        role: trial.variant.role,
+        clock_ok: result.is_none_or(|r| r.span.is_none_or(|w| w.start_ns <= w.end_ns)),
+        time_scale: plan.engine.time_scale(),
+    };
+    let gates = evaluate(plan, &facts);
+    let interrupted = asked_to_stop && result.is_none_or(|r| r.stopped == Some(Stop::Cancelled));
+    let validity = if interrupted {
+        Validity::Aborted { why: "interrupted".to_owned() }
+    } else {
+        Validity::from_gates(&gates)
+    };
+    TrialRecord {
+        v: V,
+        id: trial.id.clone(),
+        block: trial.block.block,
+        order: trial.planned.order,
+        variant: trial.planned.variant.clone(),
+        load: trial.planned.load.clone(),
+        take: 1,
+        engine_kind: plan.engine_kind,
+        time_scale: plan.engine.time_scale(),
+        started_utc,
+        span: result.and_then(|r| r.span),
+        held: result.and_then(|r| r.held),
+        counts,
+        instrument: result.map(|r| r.instrument.clone()),
+        treatment: engine.treatment,
+        prefix_cache_hit_ratio: engine.prefix_hit_ratio,
+        gates,
+        validity,
+    }
+}

@@ -1,0 +1,94 @@
+//! Why the simulator cannot go on.
+
+use std::path::PathBuf;
+
+/// The simulator cannot start or cannot go on. The texts of flag errors are vLLM's, because a runner reads them.
+#[derive(Debug, thiserror::Error)]
+pub enum SimError {
+    /// vLLM's argument parser would refuse these flags (exit code 2).
+    #[error("vllm serve: error: {0}")]
+    Flags(String),
+    /// vLLM would refuse this configuration while it builds the engine (exit code 1).
+    #[error("SIMULATED: {0}")]
+    Config(String),
+    /// The profile is not one of the simulator's.
+    #[error("unknown profile `{given}`; use one of: {known}")]
+    Profile {
+        /// What was asked for.
+        given: String,
+        /// The names that exist.
+        known: String,
+    },
+    /// A simulator option is out of its range.
+    #[error("--{option} {value}: {remedy}")]
+    Option {
+        /// The option without its dashes.
+        option: &'static str,
+        /// What was given.
+        value: String,
+        /// What would be right.
+        remedy: &'static str,
+    },
+    /// The fault script does not parse or does not make sense.
+    #[error("{path}: {detail}")]
+    Faults {
+        /// The script.
+        path: PathBuf,
+        /// Where and why, with the remedy.
+        detail: String,
+    },
+    /// The tokenizer directory cannot be used.
+    #[error(
+        "cannot load the tokenizer in {path}: {detail}; give --tokenizer-dir a directory with tokenizer.json, tokenizer_config.json and a chat template"
+    )]
+    Tokenizer {
+        /// The directory.
+        path: PathBuf,
+        /// Why not.
+        detail: String,
+    },
+    /// The address cannot be bound.
+    #[error("cannot listen on {address}: {detail}; choose another --port (0 = any free one) or stop the program that holds it")]
+    Listen {
+        /// Host and port.
+        address: String,
+        /// The system's words.
+        detail: String,
+    },
+    /// The timing model refused the configuration.
+    #[error("the timing model refuses this configuration: {0}")]
+    Model(String),
+    /// A system call failed.
+    #[error("{what}: {detail}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// The system's words.
+        detail: String,
+    },
+    /// A file could not be written.
+    #[error("cannot write {path}: {detail}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The system's words.
+        detail: String,
+    },
+}
+
+impl SimError {
+    /// The exit code that vLLM would end with: 2 for refused arguments, 1 for a refused configuration or a failed start.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Flags(_) | Self::Option { .. } | Self::Profile { .. } => 2,
+            Self::Config(_)
+            | Self::Faults { .. }
+            | Self::Tokenizer { .. }
+            | Self::Listen { .. }
+            | Self::Model(_)
+            | Self::System { .. }
+            | Self::Write { .. } => 1,
+        }
+    }
+}

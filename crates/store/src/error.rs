@@ -1,0 +1,107 @@
+//! What can go wrong between a sealed run and its rows.
+
+use servelab_schema::{RunId, Sha256Hex};
+use std::path::PathBuf;
+
+/// Why the database could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The file cannot be opened.
+    #[error("cannot open the database {}: {source}; check the folder and its permissions", path.display())]
+    Open {
+        /// The database file.
+        path: PathBuf,
+        /// What SQLite said.
+        source: rusqlite::Error,
+    },
+    /// The file belongs to another program.
+    #[error("{} is a database, but not one of servelab's; give another path", path.display())]
+    NotOurs {
+        /// The database file.
+        path: PathBuf,
+    },
+    /// A later servelab made the file.
+    #[error(
+        "{} has tables of version {found}, this servelab knows {known}; use the newer servelab, or delete the file and \
+         ingest the runs again", path.display()
+    )]
+    Newer {
+        /// The database file.
+        path: PathBuf,
+        /// Version found in the file.
+        found: u32,
+        /// Version that this program makes.
+        known: u32,
+    },
+    /// SQLite refused a step.
+    #[error("the database failed while {doing}: {source}")]
+    Sql {
+        /// What was being done.
+        doing: &'static str,
+        /// What SQLite said.
+        source: rusqlite::Error,
+    },
+    /// Two different runs carry one name.
+    #[error(
+        "run `{run}` is in the database with fingerprint {stored}, but this directory has {given}: two different runs \
+         under one name. Delete the database and ingest only the run that you mean, or run the plan under a new name"
+    )]
+    Conflict {
+        /// The name.
+        run: RunId,
+        /// Fingerprint of the run that is stored.
+        stored: Sha256Hex,
+        /// Fingerprint of the run that was given.
+        given: Sha256Hex,
+    },
+    /// No such run.
+    #[error("no run `{run}` in {}; known: {known}. Ingest it first: `servelab ingest runs/{run}`", path.display())]
+    UnknownRun {
+        /// The name that was asked for.
+        run: RunId,
+        /// The database file.
+        path: PathBuf,
+        /// The names there are.
+        known: String,
+    },
+    /// A row does not read back.
+    #[error("{what} in the database does not read back: {why}; delete the database and ingest the runs again")]
+    Corrupt {
+        /// Which row or column.
+        what: String,
+        /// Why.
+        why: String,
+    },
+    /// A number that SQLite cannot hold.
+    #[error("{what} is {value}, more than SQLite can hold; the run directory is damaged")]
+    TooLarge {
+        /// Which number.
+        what: &'static str,
+        /// Its value.
+        value: u64,
+    },
+    /// The run directory does not read.
+    #[error(transparent)]
+    Evidence(#[from] servelab_evidence::EvidenceError),
+    /// A type does not become JSON.
+    #[error("{what} cannot be written as JSON: {source}")]
+    Json {
+        /// Which value.
+        what: &'static str,
+        /// Why.
+        source: serde_json::Error,
+    },
+}
+
+impl StoreError {
+    pub(crate) fn sql(doing: &'static str) -> impl FnOnce(rusqlite::Error) -> Self {
+        move |source| Self::Sql { doing, source }
+    }
+
+    pub(crate) fn corrupt(what: impl Into<String>, why: impl ToString) -> Self {
+        Self::Corrupt {
+            what: what.into(),
+            why: why.to_string(),
+        }
+    }
+}

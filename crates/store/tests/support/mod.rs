@@ -1,0 +1,238 @@
+//! A sealed run of made-up numbers: a closed loop over known arms, written through `evidence` like any other run.
+//!
+//! Known by construction: how much faster each arm is, which trials are invalid, which treatments are void, and which
+//! requests failed in which words.
+
+mod plan;
+mod trial;
+
+use servelab_evidence::{FileLayer, RunFile, RunWriter};
+use servelab_schema::{ClockAnchor, EnvironmentRecord, HostFacts, Nanos, RunEnd, RunId, Sha256Hex, Treatment, V};
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// One arm and what is true of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Arm {
+    pub(crate) id: &'static str,
+    pub(crate) factor: Option<&'static str>,
+    /// Rate of work against C1: 1.4 gives 40 % more tokens per second.
+    pub(crate) speed: f64,
+    pub(crate) treatment: Treatment,
+    /// Tokens that arrive together.
+    pub(crate) tokens_per_chunk: u32,
+    pub(crate) hypothesis: String,
+}
+
+impl Arm {
+    pub(crate) fn new(id: &'static str, factor: &'static str, speed: f64) -> Self {
+        let hypothesis = format!("{factor} makes the engine {speed} times as fast");
+        let treatment = Treatment::Confirmed;
+        Self {
+            id,
+            factor: Some(factor),
+            speed,
+            treatment,
+            tokens_per_chunk: 1,
+            hypothesis,
+        }
+    }
+
+    fn baseline(id: &'static str, speed: f64) -> Self {
+        Self {
+            factor: None,
+            hypothesis: "the shipped configuration".to_owned(),
+            ..Self::new(id, "", speed)
+        }
+    }
+}
+
+/// A run to be made.
+#[derive(Debug, Clone)]
+pub(crate) struct Fixture {
+    pub(crate) run_id: String,
+    pub(crate) arms: Vec<Arm>,
+    pub(crate) blocks: u32,
+    /// Prompts per task, bucket and block.
+    pub(crate) per_cell: u32,
+    /// Speed of the A/A arm against C1; 1 where the run is sound.
+    pub(crate) aa_speed: f64,
+    /// `(block, arm)` of trials whose client was late.
+    pub(crate) invalid: Vec<(u32, &'static str)>,
+    /// Words of failed requests; one request a trial of the second arm fails for each.
+    pub(crate) failures: Vec<String>,
+    pub(crate) aborted: bool,
+    pub(crate) real_engine: bool,
+}
+
+impl Fixture {
+    /// C1, C1b and one arm that is a good deal faster, in four blocks of eighteen prompts.
+    pub(crate) fn small(run_id: &str) -> Self {
+        Self {
+            run_id: run_id.to_owned(),
+            arms: vec![Arm::new("C2", "chunked-prefill", 1.3)],
+            blocks: 4,
+            per_cell: 2,
+            aa_speed: 1.0,
+            invalid: Vec::new(),
+            failures: Vec::new(),
+            aborted: false,
+            real_engine: false,
+        }
+    }
+
+    /// C1 to C8 with every kind of ending.
+    pub(crate) fn study(run_id: &str) -> Self {
+        let mut arms = vec![
+            Arm::new("C2", "chunked-prefill", 1.12),
+            Arm::new("C3", "cuda-graphs", 0.86),
+            Arm::new("C4", "tokenizer-pool", 1.0),
+            Arm::new("C5", "kv-cache-dtype", 1.21),
+            Arm::new("C6", "host-memory-tier", 1.0),
+            Arm::new("C7", "speculation", 1.41),
+            Arm::new("C8", "quantization", 1.78),
+        ];
+        arms[2].treatment = Treatment::Rejected;
+        arms[4].treatment = Treatment::NoOp;
+        arms[5].tokens_per_chunk = 3;
+        arms[6].treatment = Treatment::Unobservable;
+        Self {
+            arms,
+            blocks: 10,
+            invalid: vec![(3, "C2"), (7, "C1")],
+            failures: vec!["EngineCore encountered an issue".to_owned()],
+            ..Self::small(run_id)
+        }
+    }
+
+    /// The baseline, its copy, then the treatments.
+    pub(crate) fn all_arms(&self) -> Vec<Arm> {
+        let mut all = vec![Arm::baseline("C1", 1.0), Arm::baseline("C1b", self.aa_speed)];
+        all.extend(self.arms.iter().cloned());
+        all
+    }
+
+    /// Writes and seals the run; returns its directory.
+    pub(crate) fn seal_into(&self, runs: &Path) -> PathBuf {
+        let plan = plan::plan(self);
+        let id = RunId::new(&*self.run_id).unwrap();
+        let mut run = RunWriter::create(Arc::new(NoSync), runs, &id, &plan, &environment()).unwrap();
+        let arms = self.all_arms();
+        for block in &plan.blocks {
+            for planned in &block.trials {
+                if self.aborted && block.block == self.blocks && planned.order > 1 {
+                    break;
+                }
+                let arm = arms.iter().find(|arm| arm.id == planned.variant.as_str()).unwrap();
+                trial::write(&mut run, self, &plan, block, planned, arm);
+            }
+        }
+        let dir = run.dir().to_owned();
+        let end = if self.aborted {
+            RunEnd::Aborted {
+                why: "stopped by Ctrl-C".to_owned(),
+            }
+        } else {
+            RunEnd::Complete
+        };
+        run.seal(end, anchor("2026-11-21T10:30:00Z", 1_800)).unwrap();
+        dir
+    }
+}
+
+fn anchor(utc: &str, seconds: u64) -> ClockAnchor {
+    ClockAnchor {
+        utc: utc.to_owned(),
+        monotonic_ns: Nanos::from_secs(seconds),
+    }
+}
+
+fn environment() -> EnvironmentRecord {
+    EnvironmentRecord {
+        v: V,
+        servelab_version: "0.1.0".to_owned(),
+        servelab_sha256: Some(digest(7)),
+        git: Some("0123456789ab-dirty".to_owned()),
+        host: HostFacts {
+            cpu: Some("Example CPU 9000".to_owned()),
+            cpus: 2,
+            memory_bytes: Some(servelab_schema::Bytes(25_769_803_776)),
+            kernel: Some("6.1.0".to_owned()),
+            os: Some("Debian GNU/Linux 12 (bookworm)".to_owned()),
+            open_files_limit: Some(20_000),
+        },
+        gpus: Vec::new(),
+        gpu_note: Some("no NVIDIA driver".to_owned()),
+        started: anchor("2026-11-21T10:00:00Z", 0),
+    }
+}
+
+/// A digest that is told apart by its bytes.
+pub(crate) fn digest(byte: u8) -> Sha256Hex {
+    Sha256Hex::from_bytes([byte; 32])
+}
+
+/// The small generator that the made-up numbers come from.
+#[derive(Debug)]
+pub(crate) struct Rng(pub(crate) u64);
+
+impl Rng {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// About normal with mean 1 and the given relative spread.
+    pub(crate) fn near_one(&mut self, spread: f64) -> f64 {
+        let sum: f64 = (0..12)
+            .map(|_| f64::from(u32::try_from(self.next() >> 32).unwrap()) / f64::from(u32::MAX))
+            .sum();
+        (sum - 6.0).mul_add(spread, 1.0).max(0.05)
+    }
+}
+
+/// The disk without waiting for it: a test's files need not survive a power cut.
+#[derive(Debug)]
+struct NoSync;
+
+struct NoSyncFile(File);
+
+impl Write for NoSyncFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+impl RunFile for NoSyncFile {
+    fn sync(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl FileLayer for NoSync {
+    fn create_dirs(&self, path: &Path) -> io::Result<()> {
+        fs::create_dir_all(path)
+    }
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        fs::create_dir(path)
+    }
+    fn create_new(&self, path: &Path) -> io::Result<Box<dyn RunFile>> {
+        Ok(Box::new(NoSyncFile(File::create_new(path)?)))
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+    fn sync_dir(&self, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,325 @@
+//! One take: a closed loop played on paper, with its gates, engine record and telemetry.
+
+use super::{Arm, Fixture, Rng, digest, plan::CONCURRENCY};
+use servelab_evidence::RunWriter;
+use servelab_schema::{
+    ArgValue, Check, CheckResult, Chunk, Completion, EngineRecord, Failure, FinishReason, GateName, GateOutcome,
+    GateResult, HostSample, Instrument, Nanos, Outcome, Plan, PlannedBlock, PlannedTrial, PromptRef, Ratio, Reason,
+    RequestId, TelemetrySample, Trace, Treatment, TrialCounts, TrialId, TrialRecord, TtftKind, V, Validity, VariantId,
+    Window,
+};
+use std::collections::BTreeMap;
+
+fn nanos(seconds: f64) -> Nanos {
+    Nanos(format!("{:.0}", seconds * 1e9).parse().unwrap())
+}
+
+pub(crate) fn write(
+    run: &mut RunWriter,
+    f: &Fixture,
+    plan: &Plan,
+    block: &PlannedBlock,
+    planned: &PlannedTrial,
+    arm: &Arm,
+) {
+    let id = TrialId::new(format!("b{:02}-{:02}-{}-c8-t1", block.block, planned.order, arm.id)).unwrap();
+    let started = arm.treatment != Treatment::Rejected;
+    let traces = if started { play(f, plan, block, arm) } else { Vec::new() };
+    let late = f.invalid.contains(&(block.block, arm.id));
+    let record = record(f, &id, plan, block, planned, arm, &traces, late);
+    let take = run.trial(&id).unwrap();
+    take.engine(&engine(&id, plan, arm)).unwrap();
+    if started {
+        let mut rows = take.traces().unwrap();
+        rows.append_all(&traces).unwrap();
+        rows.finish().unwrap();
+        let mut rows = take.telemetry().unwrap();
+        rows.append_all(&telemetry(&traces)).unwrap();
+        rows.finish().unwrap();
+    }
+    take.text("server.log", "INFO <b>ready</b>\n").unwrap();
+    take.finish(&record).unwrap();
+    run.note_trial(&record);
+}
+
+/// Every slot sends its next request when its last has ended; fillers come before the first and after the last measured.
+fn play(f: &Fixture, plan: &Plan, block: &PlannedBlock, arm: &Arm) -> Vec<Trace> {
+    let seed = u64::from(block.block) * 1_000 + u64::from(arm.id.bytes().map(u32::from).sum::<u32>());
+    let mut rng = Rng(seed);
+    // All arms of a block share its drift; each start has its own spread.
+    let drift = Rng(u64::from(block.block)).near_one(0.05);
+    let speed = arm.speed * drift * rng.near_one(0.015);
+    let fillers = plan.fillers.prompts.iter().cycle();
+    let lead = usize::try_from(CONCURRENCY).unwrap();
+    let measured = block
+        .prompts
+        .iter()
+        .map(|id| plan.prompts.prompts.iter().find(|p| &p.id == id).unwrap());
+    let queue = fillers
+        .clone()
+        .take(lead)
+        .map(|p| (p, false))
+        .chain(measured.map(|p| (p, true)));
+    let mut slots = vec![0.0_f64; lead];
+    let mut traces = Vec::new();
+    let mut fails = if arm.id == "C2" { f.failures.clone() } else { Vec::new() };
+    let mut send = |slots: &mut Vec<f64>, seq: u32, prompt: &PromptRef, measured: bool, rng: &mut Rng| {
+        let (slot, free) = slots
+            .iter()
+            .copied()
+            .enumerate()
+            .min_by(|a, b| a.1.total_cmp(&b.1))
+            .unwrap();
+        let words = if measured { fails.pop() } else { None };
+        let (trace, end) = request(block, arm, speed, seq, prompt, measured, free, words, rng);
+        slots[slot] = end;
+        traces.push(trace);
+    };
+    let mut seq = 0;
+    for (prompt, measured) in queue {
+        send(&mut slots, seq, prompt, measured, &mut rng);
+        seq += 1;
+    }
+    let last = slots.iter().copied().fold(0.0, f64::max);
+    for prompt in fillers {
+        if slots.iter().all(|free| *free >= last) {
+            break;
+        }
+        send(&mut slots, seq, prompt, false, &mut rng);
+        seq += 1;
+    }
+    traces.sort_by_key(|t| t.finished_ns);
+    traces
+}
+
+#[expect(
+    clippy::too_many_arguments,
+    reason = "a made-up request is made of independent facts"
+)]
+fn request(
+    block: &PlannedBlock,
+    arm: &Arm,
+    speed: f64,
+    seq: u32,
+    prompt: &PromptRef,
+    measured: bool,
+    free: f64,
+    words: Option<String>,
+    rng: &mut Rng,
+) -> (Trace, f64) {
+    let ttft = (0.04 + f64::from(prompt.prompt_tokens.get()) * 2.2e-4) / speed * rng.near_one(0.2);
+    let sent = nanos(free + 3e-5);
+    let id = format!("b{:02}-{}-{seq:04}-a1", block.block, arm.id);
+    let (outcome, finished) = match words {
+        Some(words) => {
+            let after = nanos(ttft);
+            let failure = Failure::new(Reason::ErrorEvent, Some(200), &words, after);
+            (Outcome::Failed(failure), sent.saturating_add(after))
+        }
+        None => {
+            let chunks = chunks(arm, speed, prompt.max_new_tokens.get(), rng);
+            let done = Completion::new(
+                TtftKind::Token,
+                nanos(ttft),
+                Some(nanos(ttft)),
+                chunks,
+                prompt.prompt_tokens,
+                prompt.max_new_tokens,
+                FinishReason::Length,
+                digest(5),
+            );
+            let done = done.unwrap();
+            let end = sent.saturating_add(done.e2e()).saturating_add(Nanos(50_000));
+            (Outcome::Completed(done), end)
+        }
+    };
+    let trace = Trace {
+        v: V,
+        request_id: RequestId::new(id).unwrap(),
+        prompt_id: prompt.id.clone(),
+        block: block.block,
+        variant: VariantId::new(arm.id).unwrap(),
+        seq,
+        attempt: 1,
+        measured,
+        scheduled_ns: nanos(free),
+        sent_ns: Some(sent),
+        connect_ns: Nanos::ZERO,
+        headers_ns: Some(sent.saturating_add(Nanos(900_000))),
+        finished_ns: finished,
+        expected_prompt_tokens: Some(prompt.prompt_tokens),
+        outcome,
+    };
+    (trace, finished.as_secs_f64())
+}
+
+fn chunks(arm: &Arm, speed: f64, tokens: u32, rng: &mut Rng) -> Vec<Chunk> {
+    let mut left = tokens;
+    let mut chunks = Vec::new();
+    while left > 0 {
+        let together = arm.tokens_per_chunk.min(left);
+        let gap = 0.06 * f64::from(together) / speed * rng.near_one(0.1);
+        let gap = if chunks.is_empty() { Nanos::ZERO } else { nanos(gap) };
+        chunks.push(Chunk { gap, tokens: together });
+        left -= together;
+    }
+    chunks
+}
+
+fn telemetry(traces: &[Trace]) -> Vec<TelemetrySample> {
+    let end = traces.iter().map(|t| t.finished_ns.0).max().unwrap_or(0);
+    let samples = (0..=end / 1_000_000_000).map(|second| {
+        let t_ns = Nanos::from_secs(second);
+        let flying = traces
+            .iter()
+            .filter(|t| t.sent_ns.is_some_and(|s| s <= t_ns) && t.finished_ns > t_ns)
+            .count();
+        let running = u32::try_from(flying).unwrap();
+        TelemetrySample {
+            v: V,
+            t_ns,
+            host: HostSample {
+                cpu_busy_ratio: Ratio::new(0.5).ok(),
+                memory_used_bytes: None,
+                load1_ratio: None,
+                engine_cpu_ns: None,
+                engine_rss_bytes: None,
+                client_cpu_ns: None,
+                client_rss_bytes: None,
+            },
+            engine_running: Some(running.saturating_sub(running / 4)),
+            engine_waiting: Some(running / 4),
+            kv_cache_used_ratio: Ratio::new(f64::from(running) / 12.0).ok(),
+        }
+    });
+    samples.collect()
+}
+
+#[expect(clippy::too_many_arguments, reason = "a made-up record is made of independent facts")]
+fn record(
+    f: &Fixture,
+    id: &TrialId,
+    plan: &Plan,
+    block: &PlannedBlock,
+    planned: &PlannedTrial,
+    arm: &Arm,
+    traces: &[Trace],
+    late: bool,
+) -> TrialRecord {
+    let measured = || traces.iter().filter(|t| t.measured);
+    let sent = |ts: &mut dyn Iterator<Item = &Trace>| ts.filter_map(|t| t.sent_ns).min();
+    let ended = |ts: &mut dyn Iterator<Item = &Trace>| ts.map(|t| t.finished_ns).max();
+    let window = |start: Option<Nanos>, end: Option<Nanos>| {
+        Some(Window {
+            start_ns: start?,
+            end_ns: end?,
+        })
+    };
+    let failed = u32::try_from(measured().filter(|t| t.completion().is_none()).count()).unwrap();
+    let gates = gates(arm, late);
+    TrialRecord {
+        v: V,
+        id: id.clone(),
+        block: block.block,
+        order: planned.order,
+        variant: planned.variant.clone(),
+        load: planned.load.clone(),
+        take: 1,
+        engine_kind: plan.engine_kind,
+        time_scale: plan.engine.time_scale(),
+        started_utc: format!("2026-11-21T10:{:02}:{:02}Z", block.block, planned.order),
+        span: window(sent(&mut traces.iter()), ended(&mut traces.iter())),
+        held: window(sent(&mut measured()), ended(&mut measured())),
+        counts: TrialCounts {
+            planned: u32::try_from(block.prompts.len()).unwrap(),
+            completed: u32::try_from(measured().count()).unwrap() - failed,
+            failed: if failed > 0 {
+                BTreeMap::from([(Reason::ErrorEvent, failed)])
+            } else {
+                BTreeMap::new()
+            },
+            fillers_completed: u32::try_from(traces.iter().filter(|t| !t.measured).count()).unwrap(),
+            fillers_failed: 0,
+        },
+        instrument: (!traces.is_empty()).then(|| Instrument {
+            schedule_lag_p50_ns: Nanos(30_000),
+            schedule_lag_p99_ns: if late { Nanos::from_millis(40) } else { Nanos(90_000) },
+            schedule_lag_max_ns: Nanos::from_millis(41),
+            event_loop_lag_p50_ns: Nanos(20_000),
+            event_loop_lag_p99_ns: Nanos(400_000),
+            client_thread_cpu_ratio: Ratio::new(0.12).unwrap(),
+            achieved_rate_per_s: None,
+        }),
+        treatment: arm.treatment,
+        prefix_cache_hit_ratio: Ratio::new(0.0).ok(),
+        validity: if f.aborted && traces.is_empty() {
+            Validity::Aborted {
+                why: "the engine never started".to_owned(),
+            }
+        } else {
+            Validity::from_gates(&gates)
+        },
+        gates,
+    }
+}
+
+fn gates(arm: &Arm, late: bool) -> Vec<GateResult> {
+    let all = GateName::ALL.into_iter().map(|gate| {
+        let (outcome, observed, limit) = match gate {
+            GateName::ScheduleLag if late => (GateOutcome::Failed, "p99 40.00ms", "≤ 4.10ms"),
+            GateName::ScheduleLag => (GateOutcome::Passed, "p99 0.09ms", "≤ 4.10ms"),
+            GateName::AchievedRate => (GateOutcome::NotApplicable, "closed loop", "within 2 %"),
+            GateName::Treatment if !matches!(arm.treatment, Treatment::Confirmed | Treatment::Unobservable) => {
+                (GateOutcome::Failed, "not in force", "CONFIRMED or UNOBSERVABLE")
+            }
+            _ => (GateOutcome::Passed, "fine", "fine"),
+        };
+        GateResult {
+            gate,
+            outcome,
+            observed: observed.to_owned(),
+            limit: limit.to_owned(),
+        }
+    });
+    all.collect()
+}
+
+fn engine(id: &TrialId, plan: &Plan, arm: &Arm) -> EngineRecord {
+    let setting = arm.factor.unwrap_or("max-num-seqs");
+    let rejected = arm.treatment == Treatment::Rejected;
+    let result = match arm.treatment {
+        Treatment::Confirmed => CheckResult::Found,
+        Treatment::NoOp | Treatment::Substituted => CheckResult::Differs,
+        Treatment::Rejected | Treatment::Unobservable => CheckResult::Absent,
+    };
+    EngineRecord {
+        v: V,
+        trial: id.clone(),
+        variant: VariantId::new(arm.id).unwrap(),
+        engine_kind: plan.engine_kind,
+        argv: vec![
+            "servelab".into(),
+            "sim".into(),
+            format!("--{setting}"),
+            arm.id.to_owned(),
+        ],
+        env: BTreeMap::new(),
+        flags: BTreeMap::from([(setting.to_owned(), ArgValue::Text(arm.id.to_owned()))]),
+        version: (!rejected).then(|| "0.32.0".to_owned()),
+        served_model: (!rejected).then(|| "mistral-7b".to_owned()),
+        cache_config: BTreeMap::from([("block_size".to_owned(), "16".to_owned())]),
+        startup_ns: (!rejected).then(|| Nanos::from_secs(41)),
+        treatment: arm.treatment,
+        checks: vec![Check {
+            expected: format!("log contains \"{setting}\""),
+            found: (result != CheckResult::Absent).then(|| format!("{setting} = <{}>", arm.id)),
+            result,
+        }],
+        ended: if rejected {
+            "exit 2".to_owned()
+        } else {
+            "SIGTERM, exit 0".to_owned()
+        },
+        failure: rejected.then(|| format!("error: unrecognized arguments: --{setting}")),
+    }
+}
