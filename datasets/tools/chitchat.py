@@ -48,7 +48,7 @@ PROFANE = re.compile(
 )
 # Given names that are no common English words; anyone so called, in any case, drops the conversation.
 NAMES = re.compile(
-    r"\b(jaezo|ollie|sadie|kelley|eve|stewart|talmage|helaman|jules|marko|zac|aaron|abby|abigail|adam|adrian|alan|alex|alexa|alexander|alexis|alice|alicia|alison|allison|amanda|amber|amelia|amy|andrea|andrew|andy|angela|angie|anna|anne|annie|anthony"
+    r"\b(jaezo|pito|wilk|thane|jones|shaw|smith|nelson|watson|waldrons?|zendaya|ollie|sadie|kelley|eve|stewart|talmage|helaman|jules|marko|zac|aaron|abby|abigail|adam|adrian|alan|alex|alexa|alexander|alexis|alice|alicia|alison|allison|amanda|amber|amelia|amy|andrea|andrew|andy|angela|angie|anna|anne|annie|anthony"
     r"|ashley|ashton|audrey|austin|ava|bailey|barbara|becca|becky|ben|benjamin|beth|bethany|betty|bianca|blake|bob|bobby|bradley|brandon|braden|brayden|brenda|brennan|brent"
     r"|brett|brian|brianna|brittany|brooklyn|bruce|bryan|bryce|caitlin|caleb|calvin|cameron|camille|carl|carla|carlos|carly|carol|caroline|carrie|carson|carter|casey|cassandra|cassidy"
     r"|catherine|chad|charles|charlie|charlotte|chelsea|cheryl|chloe|chris|christian|christina|christine|christopher|cindy|claire|clara|cody|cole|colin|connor|corey|courtney|craig"

@@ -1,6 +1,6 @@
 //! All valid trials of one variant under one load together: distributions, tails, failures.
 //!
-//! Pooling describes; verdicts come from [`compare`](crate::compare), where the block is the unit. Beside each
+//! Pooling describes; verdicts come from [`compare`](mod@crate::compare), where the block is the unit. Beside each
 //! percentile stand what its n certifies (as if requests were independent) and an interval from resampling whole blocks
 //! (because they are not).
 

@@ -14,8 +14,9 @@ pub enum Verdict {
     Equivalent,
     /// The data do not decide.
     NoEvidence {
-        /// Blocks at which a true effect of δ would be found with 80 % probability; none where that is known not to
-        /// help: too few blocks to know the spread, enough already, or more than anyone would run.
+        /// Blocks at which a true effect of δ would be found with 80 % probability, for the primary metric at the family's
+        /// strictest level; none where no number helps: too few blocks to know the spread, enough already, or more
+        /// than anyone would run.
         blocks_needed: Option<u32>,
     },
     /// There is nothing to compare.
@@ -46,7 +47,7 @@ pub(crate) struct Question {
     /// Declared margin as a ratio, such as 0.03.
     pub(crate) delta: f64,
     pub(crate) alpha: Probability,
-    /// Number of tests in the family: what the strictest adjusted level is divided by.
+    /// What α is divided by for the strictest level of the family.
     pub(crate) family: u32,
     /// False where the A/A interval is wider than ±δ.
     pub(crate) may_be_equivalent: bool,

@@ -15,6 +15,8 @@ pub(crate) enum Exit {
     Aborted,
     /// It ran, but some cell has no valid trial.
     Invalid,
+    /// The simulated engine ended with the code that vLLM would end with.
+    Engine(u8),
 }
 
 impl From<Exit> for ExitCode {
@@ -25,6 +27,7 @@ impl From<Exit> for ExitCode {
             Exit::Environment => 4,
             Exit::Aborted => 5,
             Exit::Invalid => 6,
+            Exit::Engine(code) => code,
         })
     }
 }

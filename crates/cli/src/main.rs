@@ -63,7 +63,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Verb::Report(verb) => verb.execute(&project),
         Verb::Results(verb) => verb.execute(&project),
         Verb::Init(verb) => verb.execute(&project),
-        Verb::Sim(args) => verbs::sim::execute(*args),
+        Verb::Sim(args) => verbs::sim::execute(&args),
         Verb::Formats => {
             output::answer(&servelab_schema::formats::markdown());
             Ok(Exit::Ok)

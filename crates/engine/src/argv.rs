@@ -39,7 +39,8 @@ pub fn command(
     let mut args: Vec<String> = Vec::new();
     let program = match &engine.provider {
         Provider::Sim { time_scale, seed, tokenizer, extra_args } => {
-            args.push("sim".into());
+            // A simulator without its runner serves nobody: it ends with the process that started it.
+            args.extend(["sim".into(), "--exit-with-parent".into()]);
             args.extend(address.map(str::to_owned));
             args.extend(["--profile".into(), profile.name.clone()]);
             args.extend(["--tokenizer-dir".into(), project.join(tokenizer).display().to_string()]);

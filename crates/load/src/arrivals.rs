@@ -51,9 +51,17 @@ impl Schedule {
             Arrivals::Gamma { shape } => {
                 Gamma::new(shape.get(), shape.get().recip()).map_or(Process::Constant, Process::Gamma)
             }
-            Arrivals::Burst { size } => Process::Burst { size: u64::from(size.get()) },
+            Arrivals::Burst { size } => Process::Burst {
+                size: u64::from(size.get()),
+            },
         };
-        Self { process, rng: named_rng(seed, name), mean_gap_ns: 1e9 / rate.get(), at_ns: 0.0, index: 0 }
+        Self {
+            process,
+            rng: named_rng(seed, name),
+            mean_gap_ns: 1e9 / rate.get(),
+            at_ns: 0.0,
+            index: 0,
+        }
     }
 }
 
@@ -83,13 +91,18 @@ const fn to_f64(n: u64) -> f64 {
     n as f64
 }
 
-#[expect(clippy::as_conversions, reason = "float to integer saturates; offsets are finite and not negative")]
+#[expect(
+    clippy::as_conversions,
+    reason = "float to integer saturates; offsets are finite and not negative"
+)]
 const fn to_nanos(ns: f64) -> Nanos {
     Nanos(ns as u64)
 }
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::as_conversions, reason = "tests compare counts with floats")]
+
     use super::*;
     use servelab_schema::Shape;
     use std::num::NonZeroU32;
@@ -98,7 +111,11 @@ mod tests {
 
     fn offsets(arrivals: Arrivals, seed: u64) -> Vec<u64> {
         let rate = Rate::new(250.0).unwrap();
-        Schedule::new(arrivals, rate, seed, "test").take_offsets(N).into_iter().map(|n| n.0).collect()
+        Schedule::new(arrivals, rate, seed, "test")
+            .take_offsets(N)
+            .into_iter()
+            .map(|n| n.0)
+            .collect()
     }
 
     fn gaps(offsets: &[u64]) -> Vec<f64> {
@@ -128,7 +145,9 @@ mod tests {
     }
 
     fn gamma(shape: f64) -> Arrivals {
-        Arrivals::Gamma { shape: Shape::new(shape).unwrap() }
+        Arrivals::Gamma {
+            shape: Shape::new(shape).unwrap(),
+        }
     }
 
     #[test]
@@ -143,16 +162,23 @@ mod tests {
     fn gamma_gaps_follow_their_shape() {
         // Closed forms: shape 1 is exponential, shape 2 is Erlang, shape ½ is a χ² with one degree of freedom.
         let d1 = ks(gaps(&offsets(gamma(1.0), 1)), |x| 1.0 - (-x).exp());
-        let d2 = ks(gaps(&offsets(gamma(2.0), 1)), |x| 1.0 - (-2.0 * x).exp() * (1.0 + 2.0 * x));
+        let d2 = ks(gaps(&offsets(gamma(2.0), 1)), |x| {
+            1.0 - (-2.0 * x).exp() * (1.0 + 2.0 * x)
+        });
         assert!(d1 < critical() && d2 < critical(), "{d1} {d2}");
         // The test has power: a Poisson sample is not Erlang.
-        let wrong = ks(gaps(&offsets(Arrivals::Poisson, 1)), |x| 1.0 - (-2.0 * x).exp() * (1.0 + 2.0 * x));
+        let wrong = ks(gaps(&offsets(Arrivals::Poisson, 1)), |x| {
+            1.0 - (-2.0 * x).exp() * (1.0 + 2.0 * x)
+        });
         assert!(wrong > 5.0 * critical(), "{wrong}");
         for shape in [0.5, 4.0] {
             let gaps = gaps(&offsets(gamma(shape), 2));
             let mean = gaps.iter().sum::<f64>() / N as f64;
             let variance = gaps.iter().map(|g| (g - mean).powi(2)).sum::<f64>() / N as f64;
-            assert!((variance / mean.powi(2) * shape - 1.0).abs() < 0.1, "shape {shape}: {variance}");
+            assert!(
+                (variance / mean.powi(2) * shape - 1.0).abs() < 0.1,
+                "shape {shape}: {variance}"
+            );
         }
     }
 
@@ -164,13 +190,20 @@ mod tests {
 
     #[test]
     fn bursts_leave_together() {
-        let offsets = offsets(Arrivals::Burst { size: NonZeroU32::new(8).unwrap() }, 0);
+        let offsets = offsets(
+            Arrivals::Burst {
+                size: NonZeroU32::new(8).unwrap(),
+            },
+            0,
+        );
         assert_eq!(&offsets[..10], &[0, 0, 0, 0, 0, 0, 0, 0, 32_000_000, 32_000_000]);
     }
 
     #[test]
     fn every_process_keeps_the_rate() {
-        let burst = Arrivals::Burst { size: NonZeroU32::new(10).unwrap() };
+        let burst = Arrivals::Burst {
+            size: NonZeroU32::new(10).unwrap(),
+        };
         for arrivals in [Arrivals::Constant, Arrivals::Poisson, gamma(0.25), gamma(9.0), burst] {
             let last = offsets(arrivals, 3)[N - 1] as f64;
             let rate = N as f64 / (last / 1e9);

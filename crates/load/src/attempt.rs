@@ -25,7 +25,12 @@ pub struct Deadlines {
 
 impl From<servelab_schema::Timeouts> for Deadlines {
     fn from(t: servelab_schema::Timeouts) -> Self {
-        Self { connect: t.connect_ns, ttft: t.ttft_ns, idle: t.idle_ns, total: t.total_ns }
+        Self {
+            connect: t.connect_ns,
+            ttft: t.ttft_ns,
+            idle: t.idle_ns,
+            total: t.total_ns,
+        }
     }
 }
 
@@ -42,7 +47,11 @@ pub struct SizeLimits {
 
 impl Default for SizeLimits {
     fn default() -> Self {
-        Self { event_bytes: crate::stream::sse::DEFAULT_MAX_EVENT_BYTES, response_bytes: 64 << 20, error_body_bytes: 64 << 10 }
+        Self {
+            event_bytes: crate::stream::sse::DEFAULT_MAX_EVENT_BYTES,
+            response_bytes: 64 << 20,
+            error_body_bytes: 64 << 10,
+        }
     }
 }
 
@@ -132,7 +141,11 @@ impl Attempt {
         } else {
             (self.sent.saturating_add(self.deadlines.ttft.0), Reason::TtftTimeout)
         };
-        if total <= next { (Nanos(total), Reason::TotalTimeout) } else { (Nanos(next), reason) }
+        if total <= next {
+            (Nanos(total), Reason::TotalTimeout)
+        } else {
+            (Nanos(next), reason)
+        }
     }
 
     /// Takes bytes that one read returned at `at`. Bytes that come after a deadline do not count.
@@ -141,12 +154,22 @@ impl Attempt {
             return progress;
         }
         self.last_read = at.0;
-        self.received = self.received.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+        self.received = self
+            .received
+            .saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
         if self.received > self.limits.response_bytes {
             let detail = format!("the response is longer than {} bytes", self.limits.response_bytes);
             return self.fail(Fault::new(Reason::Malformed, detail), at);
         }
-        let Self { http, sse, chat, headers, other_body, limits, .. } = self;
+        let Self {
+            http,
+            sse,
+            chat,
+            headers,
+            other_body,
+            limits,
+            ..
+        } = self;
         let mut kind = http.head().map_or(Body::Refusal, body_kind);
         let fed = http.feed(bytes, |part| match part {
             Part::Head(head) => {
@@ -184,7 +207,10 @@ impl Attempt {
         }
         self.last_read = at.0;
         if self.received == 0 {
-            return self.fail(Fault::new(Reason::Reset, "the connection was closed without an answer"), at);
+            return self.fail(
+                Fault::new(Reason::Reset, "the connection was closed without an answer"),
+                at,
+            );
         }
         if self.http.head().is_none() {
             return self.fail(Fault::new(Reason::Truncated, "the response head broke off"), at);
@@ -219,7 +245,10 @@ impl Attempt {
         let headers = self.headers.map(Nanos);
         let (finished, result) = match self.fault {
             Some((fault, at)) => (at, Err(fault)),
-            None => (self.last_read, judge(&self.http, self.chat, &self.other_body, self.sent)),
+            None => (
+                self.last_read,
+                judge(&self.http, self.chat, &self.other_body, self.sent),
+            ),
         };
         let finished = Nanos(finished.max(self.sent));
         let outcome = match result {
@@ -229,7 +258,11 @@ impl Attempt {
                 Outcome::Failed(Failure::new(fault.reason, status, &fault.detail, after))
             }
         };
-        AttemptEnd { outcome, headers, finished }
+        AttemptEnd {
+            outcome,
+            headers,
+            finished,
+        }
     }
 }
 
@@ -249,7 +282,10 @@ fn judge(http: &ResponseReader, chat: ChatStream, other_body: &[u8], sent: u64) 
             Some(text) if words::is_oom(&text) => Fault::new(Reason::EngineOom, text),
             Some(text) => Fault::new(Reason::ErrorEvent, text),
             None if head.is_encoded => Fault::new(Reason::Malformed, "a compressed body, which was not asked for"),
-            None => Fault::new(Reason::Malformed, format!("content type `{}`, not text/event-stream", head.content_type)),
+            None => Fault::new(
+                Reason::Malformed,
+                format!("content type `{}`, not text/event-stream", head.content_type),
+            ),
         }),
     }
 }

@@ -11,7 +11,9 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 fn read(id: ClockId) -> u64 {
     let t = clock_gettime(id);
     let seconds = u64::try_from(t.tv_sec).unwrap_or(0);
-    seconds.saturating_mul(1_000_000_000).saturating_add(u64::try_from(t.tv_nsec).unwrap_or(0))
+    seconds
+        .saturating_mul(1_000_000_000)
+        .saturating_add(u64::try_from(t.tv_nsec).unwrap_or(0))
 }
 
 /// `CLOCK_MONOTONIC` in ns since an arbitrary start that all programs of a machine share until its reboot.
@@ -30,7 +32,9 @@ pub fn thread_cpu_ns() -> u64 {
 #[must_use]
 pub fn utc_now() -> String {
     // RFC 3339 has years 0 to 9999; a clock beyond that is shown as the epoch rather than stopping a run.
-    OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_else(|_| "1970-01-01T00:00:00Z".to_owned())
+    OffsetDateTime::now_utc()
+        .format(&Rfc3339)
+        .unwrap_or_else(|_| "1970-01-01T00:00:00Z".to_owned())
 }
 
 /// A wall-clock stamp and the monotonic clock at the same moment: two of them show how far the wall clock was moved.
@@ -46,7 +50,10 @@ impl WallAnchor {
     /// The anchor for now.
     #[must_use]
     pub fn now() -> Self {
-        Self { monotonic_ns: monotonic_ns(), utc: utc_now() }
+        Self {
+            monotonic_ns: monotonic_ns(),
+            utc: utc_now(),
+        }
     }
 }
 
@@ -128,7 +135,10 @@ mod tests {
             let c = clock(1_000_000_000_000, scale);
             for engine in [0, 1, 7, 999, 1_000_000_007, 123_456_789_012] {
                 let back = c.at(c.monotonic_of(Nanos(engine)));
-                assert!(back.0 >= engine && back.0 < engine + u64::from(scale), "{scale} {engine} {back:?}");
+                assert!(
+                    back.0 >= engine && back.0 < engine + u64::from(scale),
+                    "{scale} {engine} {back:?}"
+                );
             }
         }
         assert_eq!(clock(50, 20).at(150), Nanos(2000));

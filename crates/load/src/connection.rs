@@ -56,7 +56,10 @@ impl Connection {
     pub(crate) fn is_fresh(&self, net: &Net) -> bool {
         // Idle time is the server's matter, and servers count it on the wall.
         let idle = net.clock.now().saturating_sub(self.idle_since);
-        idle <= net.clock.engine_span(u64::try_from(MAX_IDLE.as_nanos()).unwrap_or(u64::MAX)) && !self.wire.is_spent()
+        idle <= net
+            .clock
+            .engine_span(u64::try_from(MAX_IDLE.as_nanos()).unwrap_or(u64::MAX))
+            && !self.wire.is_spent()
     }
 }
 
@@ -109,18 +112,26 @@ pub(crate) async fn exchange(
             // An engine may answer before it has read the whole request: it refuses, or it is gone.
             let read = wire.poll_read(cx, |bytes, stamp| {
                 let at = clock.at(stamp);
-                if bytes.is_empty() { attempt.on_eof(at) } else { attempt.on_bytes(bytes, at) }
+                if bytes.is_empty() {
+                    attempt.on_eof(at)
+                } else {
+                    attempt.on_bytes(bytes, at)
+                }
             });
             match read {
                 Poll::Ready(Ok(Progress::More)) => continue,
                 Poll::Ready(Ok(ended)) => return Poll::Ready(Some(ended)),
                 Poll::Ready(Err(e)) => {
-                    return Poll::Ready(Some(attempt.fail(Fault::new(Reason::Reset, e.to_string()), clock.now())));
+                    return Poll::Ready(Some(
+                        attempt.fail(Fault::new(Reason::Reset, e.to_string()), clock.now()),
+                    ));
                 }
                 Poll::Pending => {}
             }
             if let Poll::Ready(stop) = stopped.as_mut().poll(cx) {
-                return Poll::Ready(Some(attempt.fail(Fault::new(stop.reason(), "cut in flight"), clock.now())));
+                return Poll::Ready(Some(
+                    attempt.fail(Fault::new(stop.reason(), "cut in flight"), clock.now()),
+                ));
             }
             let (deadline, _) = attempt.deadline();
             if alarm.poll(cx, sleep.as_mut(), clock, deadline).is_pending() {
@@ -136,13 +147,21 @@ pub(crate) async fn exchange(
     match (progress, write_error) {
         (None, error) => {
             let error = error.unwrap_or_else(|| io::ErrorKind::WriteZero.into());
-            Exchange { end: Err(error), sent, connection: None }
+            Exchange {
+                end: Err(error),
+                sent,
+                connection: None,
+            }
         }
         (Some(progress), error) => {
             let reusable =
                 progress == (Progress::Ended { reusable: true }) && written == request_bytes && error.is_none();
             connection.idle_since = clock.now();
-            Exchange { end: Ok(attempt.into_end()), sent, connection: reusable.then_some(connection) }
+            Exchange {
+                end: Ok(attempt.into_end()),
+                sent,
+                connection: reusable.then_some(connection),
+            }
         }
     }
 }

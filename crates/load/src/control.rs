@@ -48,7 +48,10 @@ impl Control {
             Stop::Cancelled => CANCELLED,
             Stop::EngineExited => ENGINE_EXITED,
         };
-        let _ = self.0.state.compare_exchange(RUNNING, state, Ordering::AcqRel, Ordering::Acquire);
+        let _ = self
+            .0
+            .state
+            .compare_exchange(RUNNING, state, Ordering::AcqRel, Ordering::Acquire);
         self.0.notify.notify_waiters();
     }
 

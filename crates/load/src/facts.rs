@@ -39,7 +39,10 @@ impl ThreadCpu {
         let cpu = Nanos(clock::thread_cpu_ns().saturating_sub(cpu_ns)).as_secs_f64();
         let wall = Nanos(clock::monotonic_ns().saturating_sub(wall_ns)).as_secs_f64();
         // Below a millisecond the two clocks' grains decide, and nothing can be said.
-        Self { name, ratio: if wall < 1e-3 { 0.0 } else { cpu / wall } }
+        Self {
+            name,
+            ratio: if wall < 1e-3 { 0.0 } else { cpu / wall },
+        }
     }
 
     pub(crate) const fn unknown(name: &'static str) -> Self {
@@ -49,8 +52,13 @@ impl ThreadCpu {
 
 /// The value below which a share `q` of the sorted values lies (nearest rank); 0 where there is none.
 pub(crate) fn nearest_rank(sorted: &[u64], q: f64) -> u64 {
-    let Some(last) = sorted.len().checked_sub(1) else { return 0 };
-    #[expect(clippy::as_conversions, reason = "a rank is far below 2^53 and float to integer saturates")]
+    let Some(last) = sorted.len().checked_sub(1) else {
+        return 0;
+    };
+    #[expect(
+        clippy::as_conversions,
+        reason = "a rank is far below 2^53 and float to integer saturates"
+    )]
     let rank = (q * sorted.len() as f64).ceil() as usize;
     sorted.get(rank.saturating_sub(1).min(last)).copied().unwrap_or(0)
 }

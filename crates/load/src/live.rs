@@ -53,8 +53,15 @@ impl Live {
     pub(crate) fn new(measured_planned: u64) -> Self {
         // Two significant digits, growing with the values; None only if the constant were wrong.
         let histogram = || Histogram::new(2).ok();
-        let counts = LiveSnapshot { measured_planned, ..LiveSnapshot::default() };
-        Self(Arc::new(Mutex::new(State { counts, ttft: histogram(), tpot: histogram() })))
+        let counts = LiveSnapshot {
+            measured_planned,
+            ..LiveSnapshot::default()
+        };
+        Self(Arc::new(Mutex::new(State {
+            counts,
+            ttft: histogram(),
+            tpot: histogram(),
+        })))
     }
 
     fn with<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {
@@ -65,7 +72,9 @@ impl Live {
     #[must_use]
     pub fn snapshot(&self) -> LiveSnapshot {
         let quantile = |h: &Option<Histogram<u32>>, q| {
-            h.as_ref().filter(|h| !h.is_empty()).map(|h| Nanos(h.value_at_quantile(q)))
+            h.as_ref()
+                .filter(|h| !h.is_empty())
+                .map(|h| Nanos(h.value_at_quantile(q)))
         };
         self.with(|s| LiveSnapshot {
             ttft_p50: quantile(&s.ttft, 0.5),

@@ -29,13 +29,15 @@ impl Probe {
         let lags_ns = Arc::new(Mutex::new(Vec::new()));
         let (sender, mut receiver) = mpsc::unbounded_channel();
         let flag = Arc::clone(&ended);
-        let thread = std::thread::Builder::new().name("servelab-probe".to_owned()).spawn(move || {
-            let start = monotonic_ns();
-            while !flag.load(Ordering::Acquire) && sender.send(monotonic_ns()).is_ok() {
-                std::thread::park_timeout(EVERY);
-            }
-            ThreadCpu::since("probe", 0, start)
-        })?;
+        let thread = std::thread::Builder::new()
+            .name("servelab-probe".to_owned())
+            .spawn(move || {
+                let start = monotonic_ns();
+                while !flag.load(Ordering::Acquire) && sender.send(monotonic_ns()).is_ok() {
+                    std::thread::park_timeout(EVERY);
+                }
+                ThreadCpu::since("probe", 0, start)
+            })?;
         let lags = Arc::clone(&lags_ns);
         tokio::spawn(async move {
             while let Some(posted) = receiver.recv().await {
@@ -51,6 +53,9 @@ impl Probe {
         self.ended.store(true, Ordering::Release);
         self.thread.thread().unpark();
         let cpu = self.thread.join().unwrap_or_else(|_| ThreadCpu::unknown("probe"));
-        (std::mem::take(&mut *self.lags_ns.lock().unwrap_or_else(PoisonError::into_inner)), cpu)
+        (
+            std::mem::take(&mut *self.lags_ns.lock().unwrap_or_else(PoisonError::into_inner)),
+            cpu,
+        )
     }
 }

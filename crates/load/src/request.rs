@@ -15,7 +15,9 @@ use std::{
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EndpointError {
     /// Another scheme than http.
-    #[error("`{url}`: only http:// URLs can be measured; put a TLS-terminating proxy on this machine or use the plain port")]
+    #[error(
+        "`{url}`: only http:// URLs can be measured; put a TLS-terminating proxy on this machine or use the plain port"
+    )]
     Scheme {
         /// The URL as given.
         url: String,
@@ -52,7 +54,10 @@ impl Endpoint {
     /// # Errors
     /// [`EndpointError`] for any other form.
     pub fn parse(url: &str) -> Result<Self, EndpointError> {
-        let form = |why| EndpointError::Form { url: url.to_owned(), why };
+        let form = |why| EndpointError::Form {
+            url: url.to_owned(),
+            why,
+        };
         let rest = match url.split_once("://") {
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => rest,
             Some(_) => return Err(EndpointError::Scheme { url: url.to_owned() }),
@@ -68,17 +73,32 @@ impl Endpoint {
         }
         let (host, port) = match authority.strip_prefix('[') {
             Some(v6) => {
-                let (host, after) = v6.split_once(']').ok_or_else(|| form("an IPv6 address lacks its `]`"))?;
+                let (host, after) = v6
+                    .split_once(']')
+                    .ok_or_else(|| form("an IPv6 address lacks its `]`"))?;
                 (host, after.strip_prefix(':').or(after.is_empty().then_some("80")))
             }
-            None => authority.split_once(':').map_or((authority, Some("80")), |(host, port)| (host, Some(port))),
+            None => authority
+                .split_once(':')
+                .map_or((authority, Some("80")), |(host, port)| (host, Some(port))),
         };
-        let port = port.and_then(|p| p.parse().ok()).filter(|p| *p > 0).ok_or_else(|| form("its port is no number"))?;
+        let port = port
+            .and_then(|p| p.parse().ok())
+            .filter(|p| *p > 0)
+            .ok_or_else(|| form("its port is no number"))?;
         if host.is_empty() {
             return Err(form("it has no host"));
         }
-        let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
-        Ok(Self { host: host.to_owned(), port, path })
+        let path = if path.starts_with('/') {
+            path.to_owned()
+        } else {
+            format!("/{path}")
+        };
+        Ok(Self {
+            host: host.to_owned(),
+            port,
+            path,
+        })
     }
 
     /// Its addresses, looked up once before the load.
@@ -86,14 +106,27 @@ impl Endpoint {
     /// # Errors
     /// [`EndpointError::Resolve`] where there is none.
     pub fn resolve(&self) -> Result<Vec<SocketAddr>, EndpointError> {
-        let error = |why: String| EndpointError::Resolve { host: self.host.clone(), why };
-        let addresses: Vec<SocketAddr> =
-            (self.host.as_str(), self.port).to_socket_addrs().map_err(|e| error(e.to_string()))?.collect();
-        if addresses.is_empty() { Err(error("it has no address".to_owned())) } else { Ok(addresses) }
+        let error = |why: String| EndpointError::Resolve {
+            host: self.host.clone(),
+            why,
+        };
+        let addresses: Vec<SocketAddr> = (self.host.as_str(), self.port)
+            .to_socket_addrs()
+            .map_err(|e| error(e.to_string()))?
+            .collect();
+        if addresses.is_empty() {
+            Err(error("it has no address".to_owned()))
+        } else {
+            Ok(addresses)
+        }
     }
 
     fn authority(&self) -> String {
-        if self.host.contains(':') { format!("[{}]:{}", self.host, self.port) } else { format!("{}:{}", self.host, self.port) }
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
     }
 }
 
@@ -118,14 +151,22 @@ impl RequestHeaders {
             return Err(format!("`{name}` is no header name"));
         }
         const OURS: [&str; 8] = [
-            "host", "content-length", "content-type", "transfer-encoding", "connection", "accept", "accept-encoding",
+            "host",
+            "content-length",
+            "content-type",
+            "transfer-encoding",
+            "connection",
+            "accept",
+            "accept-encoding",
             "x-request-id",
         ];
         if OURS.iter().any(|ours| name.eq_ignore_ascii_case(ours)) {
             return Err(format!("the header `{name}` is set by the instrument itself"));
         }
         if !value.bytes().all(|b| b == b'\t' || (b >= b' ' && b != 0x7f)) {
-            return Err(format!("the value of header `{name}` holds a line break or another control character"));
+            return Err(format!(
+                "the value of header `{name}` holds a line break or another control character"
+            ));
         }
         self.0.push((name.to_owned(), value.to_owned()));
         Ok(())
@@ -134,7 +175,9 @@ impl RequestHeaders {
 
 impl fmt::Debug for RequestHeaders {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|(name, _)| format!("{name}: (hidden)"))).finish()
+        f.debug_list()
+            .entries(self.0.iter().map(|(name, _)| format!("{name}: (hidden)")))
+            .finish()
     }
 }
 
@@ -164,7 +207,9 @@ impl HeadTemplate {
     pub(crate) fn head(&self, request_id: &str, body_bytes: usize) -> Vec<u8> {
         let mut head = Vec::with_capacity(self.0.len().saturating_add(96));
         head.extend_from_slice(&self.0);
-        head.extend_from_slice(format!("x-request-id: {request_id}\r\ncontent-length: {body_bytes}\r\n\r\n").as_bytes());
+        head.extend_from_slice(
+            format!("x-request-id: {request_id}\r\ncontent-length: {body_bytes}\r\n\r\n").as_bytes(),
+        );
         head
     }
 }
@@ -258,7 +303,10 @@ pub fn request_body(params: &BodyParams<'_>) -> Result<Bytes, serde_json::Error>
         seed: params.output.seed,
         ignore_eos: params.output.stop == Stop::Fixed,
         stream: true,
-        stream_options: StreamOptions { include_usage: true, continuous_usage_stats: params.continuous_usage },
+        stream_options: StreamOptions {
+            include_usage: true,
+            continuous_usage_stats: params.continuous_usage,
+        },
         cache_salt: params.cache_salt,
     };
     serde_json::to_vec(&wire).map(Bytes::from)
@@ -272,7 +320,10 @@ mod tests {
     #[test]
     fn urls() {
         for (url, shown) in [
-            ("http://127.0.0.1:8000/v1/chat/completions", "http://127.0.0.1:8000/v1/chat/completions"),
+            (
+                "http://127.0.0.1:8000/v1/chat/completions",
+                "http://127.0.0.1:8000/v1/chat/completions",
+            ),
             ("HTTP://host/x?y=1", "http://host:80/x?y=1"),
             ("http://[::1]:9/", "http://[::1]:9/"),
             ("http://[::1]", "http://[::1]:80/"),
@@ -280,35 +331,71 @@ mod tests {
         ] {
             assert_eq!(Endpoint::parse(url).unwrap().to_string(), shown);
         }
-        for bad in ["", "host:80/x", "http://", "http://:80/", "http://h:x/", "http://h:0/", "http://h:99999/",
-            "http://u@h/", "http://h/a b", "http://[::1/", "http://h/é", "http://h/x#y", "http://h/\r\nx: y"] {
-            assert!(matches!(Endpoint::parse(bad), Err(EndpointError::Form { .. })), "{bad:?}");
+        for bad in [
+            "",
+            "host:80/x",
+            "http://",
+            "http://:80/",
+            "http://h:x/",
+            "http://h:0/",
+            "http://h:99999/",
+            "http://u@h/",
+            "http://h/a b",
+            "http://[::1/",
+            "http://h/é",
+            "http://h/x#y",
+            "http://h/\r\nx: y",
+        ] {
+            assert!(
+                matches!(Endpoint::parse(bad), Err(EndpointError::Form { .. })),
+                "{bad:?}"
+            );
         }
-        assert!(matches!(Endpoint::parse("https://h/"), Err(EndpointError::Scheme { .. })));
+        assert!(matches!(
+            Endpoint::parse("https://h/"),
+            Err(EndpointError::Scheme { .. })
+        ));
     }
 
     #[test]
     fn headers_cannot_break_the_request() {
         let mut headers = RequestHeaders::default();
         headers.add("Authorization", "Bearer secret").unwrap();
-        for (name, value) in [("", "x"), ("a b", "x"), ("x", "a\r\nb: c"), ("Host", "x"), ("x", "a\0"), ("X-Request-Id", "x")] {
+        for (name, value) in [
+            ("", "x"),
+            ("a b", "x"),
+            ("x", "a\r\nb: c"),
+            ("Host", "x"),
+            ("x", "a\0"),
+            ("X-Request-Id", "x"),
+        ] {
             assert!(headers.add(name, value).is_err(), "{name:?} {value:?}");
         }
         assert!(!format!("{headers:?}").contains("secret"));
         let template = HeadTemplate::new(&Endpoint::parse("http://h:1/p").unwrap(), &headers);
         let head = String::from_utf8(template.head("r-1", 7)).unwrap();
         assert!(head.starts_with("POST /p HTTP/1.1\r\nhost: h:1\r\n"), "{head}");
-        assert!(head.ends_with("Authorization: Bearer secret\r\nx-request-id: r-1\r\ncontent-length: 7\r\n\r\n"), "{head}");
+        assert!(
+            head.ends_with("Authorization: Bearer secret\r\nx-request-id: r-1\r\ncontent-length: 7\r\n\r\n"),
+            "{head}"
+        );
     }
 
     #[test]
     fn bodies() {
-        let messages = [Message { role: Role::User, content: "é\"\n".to_owned() }];
+        let messages = [Message {
+            role: Role::User,
+            content: "é\"\n".to_owned(),
+        }];
         let mut params = BodyParams {
             model: "m",
             messages: &messages,
             max_tokens: NonZeroU32::new(8).unwrap(),
-            output: OutputPolicy { stop: Stop::Fixed, temperature: Ratio::new(0.0).unwrap(), seed: 7 },
+            output: OutputPolicy {
+                stop: Stop::Fixed,
+                temperature: Ratio::new(0.0).unwrap(),
+                seed: 7,
+            },
             continuous_usage: true,
             cache_salt: None,
         };

@@ -3,7 +3,7 @@
 use crate::control::{Control, Stop};
 use crate::{clock, facts::ThreadCpu};
 use servelab_schema::Trace;
-use std::thread::JoinHandle;
+use std::{thread::JoinHandle, time::Duration};
 use tokio::sync::mpsc;
 
 /// Why a trace could not be kept; names the file and the remedy.
@@ -56,25 +56,41 @@ impl Writer {
 
     /// Waits for the last trace to be written.
     pub(crate) fn join(self) -> (Result<(), SinkError>, ThreadCpu) {
-        self.thread
-            .join()
-            .unwrap_or_else(|_| (Err("the thread that writes traces panicked".into()), ThreadCpu::unknown("writer")))
+        self.thread.join().unwrap_or_else(|_| {
+            (
+                Err("the thread that writes traces panicked".into()),
+                ThreadCpu::unknown("writer"),
+            )
+        })
     }
 }
 
-fn write_all(mut sink: Box<dyn TraceSink>, mut traces: mpsc::Receiver<Trace>, control: &Control) -> Result<(), SinkError> {
-    let mut result = Ok(());
-    while let Some(trace) = traces.blocking_recv() {
-        // After an error the queue is still emptied, so that no slot waits for ever.
-        if result.is_ok() {
-            result = sink.write(&trace);
-            if result.is_ok() && traces.is_empty() {
-                result = sink.flush();
-            }
-            if result.is_err() {
-                control.stop(Stop::Cancelled);
-            }
+/// Pause after the queue was found empty. Waking a thread for every trace would cost the load's thread a system call each;
+/// so traces are written in batches, at most this much later.
+const PAUSE: Duration = Duration::from_millis(2);
+
+fn write_all(
+    mut sink: Box<dyn TraceSink>,
+    mut traces: mpsc::Receiver<Trace>,
+    control: &Control,
+) -> Result<(), SinkError> {
+    while let Some(first) = traces.blocking_recv() {
+        let written = write_batch(&mut *sink, first, &mut traces);
+        if written.is_err() {
+            // Whoever still has a trace must not wait for room in the queue: closing it turns them away.
+            traces.close();
+            control.stop(Stop::Cancelled);
+            return written;
         }
+        std::thread::sleep(PAUSE);
     }
-    result.and_then(|()| sink.flush())
+    sink.flush()
+}
+
+fn write_batch(sink: &mut dyn TraceSink, first: Trace, traces: &mut mpsc::Receiver<Trace>) -> Result<(), SinkError> {
+    sink.write(&first)?;
+    while let Ok(trace) = traces.try_recv() {
+        sink.write(&trace)?;
+    }
+    sink.flush()
 }

@@ -68,7 +68,9 @@ pub enum LoadError {
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
     /// The operating system refused a thread, a timer or an event loop.
-    #[error("the load generator could not start: {0}; check the limits on threads and open files (ulimit -u, ulimit -n)")]
+    #[error(
+        "the load generator could not start: {0}; check the limits on threads and open files (ulimit -u, ulimit -n)"
+    )]
     Setup(#[from] std::io::Error),
     /// A trace could not be kept: the load was stopped.
     #[error("the load was stopped because a trace could not be written: {0}")]

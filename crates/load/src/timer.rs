@@ -30,7 +30,10 @@ pub(crate) struct Pacer {
 impl Pacer {
     /// Must be called inside the runtime that will wait.
     pub(crate) fn new(clock: TrialClock) -> io::Result<Self> {
-        let fd = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
+        let fd = timerfd_create(
+            TimerfdClockId::Monotonic,
+            TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC,
+        )?;
         #[expect(
             deprecated,
             reason = "its successor is `unsafe`, which this workspace forbids; an OwnedFd keeps that successor's contract"
@@ -48,7 +51,10 @@ impl Pacer {
                 tv_sec: i64::try_from(due / 1_000_000_000).unwrap_or(i64::MAX),
                 tv_nsec: i64::try_from(due % 1_000_000_000).unwrap_or(0),
             };
-            let spec = Itimerspec { it_interval: zero, it_value: value };
+            let spec = Itimerspec {
+                it_interval: zero,
+                it_value: value,
+            };
             timerfd_settime(self.fd.get_ref(), TimerfdTimerFlags::ABSTIME, &spec)?;
             let mut ready = self.fd.readable().await?;
             // Reading the number of expirations is what makes the descriptor wait again.

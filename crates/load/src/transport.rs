@@ -63,7 +63,12 @@ impl Wire {
     }
 
     /// Writes from `parts` as if they were one, skipping the first `skip` bytes; returns how many were written.
-    pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, parts: [&[u8]; 2], skip: usize) -> Poll<io::Result<usize>> {
+    pub(crate) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        parts: [&[u8]; 2],
+        skip: usize,
+    ) -> Poll<io::Result<usize>> {
         let [head, body] = parts;
         let head_left = head.get(skip..).unwrap_or_default();
         let body_left = body.get(skip.saturating_sub(head.len())..).unwrap_or_default();

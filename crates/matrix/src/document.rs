@@ -60,8 +60,10 @@ impl Value {
                 format!("[{}]", items.join(", "))
             }
             Self::Table(map) => {
-                let items: Vec<String> =
-                    map.iter().map(|(k, e)| format!("{k} = {}", e.node.value.to_text())).collect();
+                let items: Vec<String> = map
+                    .iter()
+                    .map(|(k, e)| format!("{k} = {}", e.node.value.to_text()))
+                    .collect();
                 format!("{{ {} }}", items.join(", "))
             }
         }
@@ -77,8 +79,14 @@ struct Places<'a> {
 
 impl<'a> Places<'a> {
     fn new(path: &str, text: &'a str) -> Self {
-        let line_starts = std::iter::once(0).chain(text.match_indices('\n').map(|(i, _)| i + 1)).collect();
-        Self { path: path.into(), text, line_starts }
+        let line_starts = std::iter::once(0)
+            .chain(text.match_indices('\n').map(|(i, _)| i + 1))
+            .collect();
+        Self {
+            path: path.into(),
+            text,
+            line_starts,
+        }
     }
 
     fn at(&self, offset: usize) -> Place {
@@ -108,7 +116,10 @@ fn table(table: &DeTable<'_>, places: &Places<'_>) -> Map {
     table
         .iter()
         .map(|(key, value)| {
-            let entry = Entry { place: places.at(key.span().start), node: node(value.get_ref(), value.span().start, places) };
+            let entry = Entry {
+                place: places.at(key.span().start),
+                node: node(value.get_ref(), value.span().start, places),
+            };
             (key.get_ref().to_string(), entry)
         })
         .collect()
@@ -122,12 +133,18 @@ fn node(value: &DeValue<'_>, offset: usize, places: &Places<'_>) -> Node {
         DeValue::Float(x) => Value::Float(x.as_str().parse().unwrap_or(f64::NAN)),
         DeValue::Boolean(b) => Value::Bool(*b),
         DeValue::Datetime(t) => Value::Datetime(t.to_string()),
-        DeValue::Array(items) => {
-            Value::Array(items.iter().map(|i| node(i.get_ref(), i.span().start, places)).collect())
-        }
+        DeValue::Array(items) => Value::Array(
+            items
+                .iter()
+                .map(|i| node(i.get_ref(), i.span().start, places))
+                .collect(),
+        ),
         DeValue::Table(map) => Value::Table(table(map, places)),
     };
-    Node { place: places.at(offset), value }
+    Node {
+        place: places.at(offset),
+        value,
+    }
 }
 
 #[cfg(test)]
@@ -138,10 +155,14 @@ mod tests {
     fn keys_know_their_line_and_column() {
         let errors = Errors::default();
         let map = parse("f.toml", "a = 1\n[t]\n  \"é\" = \"x\"\n[[v]]\nid = 1\n[[v]]\n", &errors).unwrap();
-        let Value::Table(t) = &map["t"].node.value else { panic!() };
+        let Value::Table(t) = &map["t"].node.value else {
+            panic!()
+        };
         assert_eq!(t["é"].place.to_string(), "f.toml:3:3");
         assert_eq!(t["é"].node.place.to_string(), "f.toml:3:9");
-        let Value::Array(v) = &map["v"].node.value else { panic!() };
+        let Value::Array(v) = &map["v"].node.value else {
+            panic!()
+        };
         assert_eq!(v[1].place.to_string(), "f.toml:6:1");
     }
 

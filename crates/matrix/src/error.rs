@@ -28,7 +28,11 @@ impl Place {
     /// The beginning of a line of a file.
     #[must_use]
     pub fn line_of(path: &str, line: u32) -> Self {
-        Self::File { path: path.into(), line, column: 1 }
+        Self::File {
+            path: path.into(),
+            line,
+            column: 1,
+        }
     }
 }
 
@@ -95,7 +99,9 @@ pub enum Problem {
         known: String,
     },
     /// A flag that does not belong to the variant's factor.
-    #[error("`{flag}` is not part of factor `{factor}` ({flags}), so variant {variant} would change two factors; {remedy}")]
+    #[error(
+        "`{flag}` is not part of factor `{factor}` ({flags}), so variant {variant} would change two factors; {remedy}"
+    )]
     TwoFactors {
         /// The variant.
         variant: String,
@@ -151,9 +157,9 @@ pub enum Problem {
         remedy: String,
     },
     /// The run would take more than it may.
-    #[error("the run is predicted to take {predicted}, more than {limit}; {remedy}")]
+    #[error("the run is predicted to {predicted}, more than {limit}; {remedy}")]
     OverLimit {
-        /// What it would take.
+        /// What it would take or cost, in words.
         predicted: String,
         /// What it may take.
         limit: String,
@@ -215,7 +221,11 @@ pub(crate) struct Errors(RefCell<BTreeSet<MatrixError>>);
 
 impl Errors {
     pub(crate) fn push(&self, place: &Place, key: impl Into<String>, problem: Problem) {
-        self.0.borrow_mut().insert(MatrixError { place: place.clone(), key: key.into(), problem });
+        self.0.borrow_mut().insert(MatrixError {
+            place: place.clone(),
+            key: key.into(),
+            problem,
+        });
     }
 
     pub(crate) fn is_empty(&self) -> bool {

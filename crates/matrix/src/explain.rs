@@ -88,7 +88,11 @@ pub fn explain(resolved: &Resolved) -> Explanation {
             origin: field.origin.clone(),
         }));
     }
-    Explanation { cells, flags, settings: resolved.settings.clone() }
+    Explanation {
+        cells,
+        flags,
+        settings: resolved.settings.clone(),
+    }
 }
 
 /// The question to ask before a run that would cost money; none where it costs nothing.

@@ -68,7 +68,13 @@ impl Catalogue {
     /// Reads the embedded catalogue; a mistake in it is reported like one in a matrix.
     pub(crate) fn embedded(errors: &Errors) -> Option<Self> {
         toml::from_str(TEXT)
-            .map_err(|e| errors.push(&Place::start_of("factors.toml"), "", Problem::Syntax(e.message().to_owned())))
+            .map_err(|e| {
+                errors.push(
+                    &Place::start_of("factors.toml"),
+                    "",
+                    Problem::Syntax(e.message().to_owned()),
+                )
+            })
             .ok()
     }
 
@@ -91,13 +97,18 @@ impl Catalogue {
 
     /// The remedy, where this version of the engine does not know the flag.
     pub(crate) fn refusal(&self, flag: &str, version: &EngineVersion) -> Option<String> {
-        let refused = self.refused.iter().find(|r| r.flag == flag && r.engine.contains(version))?;
+        let refused = self
+            .refused
+            .iter()
+            .find(|r| r.flag == flag && r.engine.contains(version))?;
         Some(match (&refused.instead, &refused.factor) {
             (Some(instead), Some(factor)) if self.factor_of(flag).is_some_and(|f| f.id == *factor) => {
                 format!("use {instead}")
             }
             (Some(instead), Some(factor)) => {
-                format!("its nearest is {instead}, which is another factor: `{factor}`; or set it in a [[variant.when]] of other versions")
+                format!(
+                    "its nearest is {instead}, which is another factor: `{factor}`; or set it in a [[variant.when]] of other versions"
+                )
             }
             _ => "remove it, or set it in a [[variant.when]] of other versions".to_owned(),
         })
@@ -105,7 +116,10 @@ impl Catalogue {
 
     /// What this version of the engine takes where the flag is not given, as far as known.
     pub(crate) fn default_of(&self, flag: &str, version: &EngineVersion) -> Option<&ArgValue> {
-        self.default.iter().find(|d| d.flag == flag && d.engine.contains(version)).map(|d| &d.value)
+        self.default
+            .iter()
+            .find(|d| d.flag == flag && d.engine.contains(version))
+            .map(|d| &d.value)
     }
 }
 
@@ -125,7 +139,11 @@ pub(crate) fn same_value(a: &ArgValue, b: &ArgValue) -> bool {
 }
 
 fn same_json(a: &str, b: &str) -> bool {
-    let parse = |t: &str| serde_json::from_str::<serde_json::Value>(t).ok().filter(serde_json::Value::is_object);
+    let parse = |t: &str| {
+        serde_json::from_str::<serde_json::Value>(t)
+            .ok()
+            .filter(serde_json::Value::is_object)
+    };
     matches!((parse(a), parse(b)), (Some(x), Some(y)) if x == y)
 }
 
@@ -164,10 +182,23 @@ mod tests {
     fn removed_flags_name_their_successor() {
         let new = "0.32.0".parse().unwrap();
         let old = "0.8.5.post2".parse().unwrap();
-        assert!(catalogue().refusal("swap-space", &new).unwrap().contains("`kv-offload`"));
+        assert!(
+            catalogue()
+                .refusal("swap-space", &new)
+                .unwrap()
+                .contains("`kv-offload`")
+        );
         assert!(catalogue().refusal("swap-space", &old).is_none());
-        assert!(catalogue().refusal("kv-offloading-size", &old).unwrap().contains("`swap-space`"));
-        assert_eq!(catalogue().refusal("disable-log-requests", &new).unwrap(), "use enable-log-requests (off by default)");
+        assert!(
+            catalogue()
+                .refusal("kv-offloading-size", &old)
+                .unwrap()
+                .contains("`swap-space`")
+        );
+        assert_eq!(
+            catalogue().refusal("disable-log-requests", &new).unwrap(),
+            "use enable-log-requests (off by default)"
+        );
     }
 
     #[test]
@@ -175,7 +206,11 @@ mod tests {
         let check = |a: ArgValue, b: ArgValue, expected| assert_eq!(same_value(&a, &b), expected, "{a} {b}");
         check(ArgValue::Integer(8), ArgValue::Number(8.0), true);
         check(ArgValue::Integer(8), ArgValue::Text("8".into()), true);
-        check(ArgValue::Text("{\"a\":1,\"b\":2}".into()), ArgValue::Text("{\"b\": 2, \"a\": 1}".into()), true);
+        check(
+            ArgValue::Text("{\"a\":1,\"b\":2}".into()),
+            ArgValue::Text("{\"b\": 2, \"a\": 1}".into()),
+            true,
+        );
         check(ArgValue::Text("fp8".into()), ArgValue::Text("fp8_e4m3".into()), false);
         check(ArgValue::Switch(true), ArgValue::Text("true".into()), false);
     }

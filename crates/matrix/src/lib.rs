@@ -4,7 +4,7 @@
 //! the matrix, the prompt sets it names and the tokenizer files they are checked against; it runs nothing, asks no
 //! engine, reads no clock, and draws no random number that does not follow from the plan's seed.
 //!
-//! The parts, in the order data takes: `document` (TOML with places) → `merge` (`extends`) → `reader` and `values`
+//! The parts, in the order data takes: `document` (TOML with places) → `merge` and `layers` → `reader` and `values`
 //! (types, units, unknown keys) → `wire` (sections) → `variants` (one factor each, by `factors`), `prompts`, `order`,
 //! `predict` → `resolve` (the plan). The manual of every key is `defaults.toml`.
 
@@ -12,6 +12,7 @@ mod document;
 mod error;
 mod explain;
 mod factors;
+mod layers;
 mod merge;
 mod order;
 mod paths;
@@ -65,5 +66,5 @@ pub const fn starter() -> &'static str {
 /// The commented defaults: the manual of every key of a matrix.
 #[must_use]
 pub const fn defaults() -> &'static str {
-    resolve::DEFAULTS
+    layers::DEFAULTS
 }

@@ -11,8 +11,8 @@ use crate::{
     error::{Errors, Place, Problem},
     paths,
 };
-use sha2::{Digest, Sha256};
 use servelab_schema::{Sha256Hex, SourceFile};
+use sha2::{Digest, Sha256};
 use std::{collections::BTreeMap, fs, path::Path};
 
 /// One file of the chain.
@@ -30,11 +30,20 @@ pub(crate) fn load_chain(root: &Path, path: &str, errors: &Errors) -> Vec<Docume
     let mut next = Some((path.to_owned(), None::<Place>));
     while let Some((path, asked_by)) = next.take() {
         if chain.iter().any(|d| d.source.path == path) {
-            let mut names: Vec<&str> =
-                chain.iter().map(|d| d.source.path.as_str()).skip_while(|p| *p != path).collect();
+            let mut names: Vec<&str> = chain
+                .iter()
+                .map(|d| d.source.path.as_str())
+                .skip_while(|p| *p != path)
+                .collect();
             names.push(&path);
             let place = asked_by.unwrap_or_else(|| Place::start_of(&path));
-            errors.push(&place, "extends", Problem::ExtendsCycle { chain: names.join(" -> ") });
+            errors.push(
+                &place,
+                "extends",
+                Problem::ExtendsCycle {
+                    chain: names.join(" -> "),
+                },
+            );
             break;
         }
         let text = match fs::read_to_string(root.join(&path)) {
@@ -78,7 +87,10 @@ pub(crate) fn load_chain(root: &Path, path: &str, errors: &Errors) -> Vec<Docume
                 ),
             }
         }
-        chain.push(Document { source: SourceFile { path, sha256 }, map });
+        chain.push(Document {
+            source: SourceFile { path, sha256 },
+            map,
+        });
     }
     chain
 }
@@ -106,7 +118,11 @@ fn merge(mut base: Map, top: Map, path: &str) -> Map {
         base.retain(|kind, _| top.contains_key(kind));
     }
     for (key, entry) in top {
-        let inner = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        let inner = if path.is_empty() {
+            key.clone()
+        } else {
+            format!("{path}.{key}")
+        };
         let merged = match base.remove(&key) {
             None => entry,
             Some(old) => merge_entry(old, entry, &inner),
@@ -123,7 +139,13 @@ fn merge_entry(base: Entry, top: Entry, path: &str) -> Entry {
         (Value::Array(b), Value::Array(t)) if path == "variant" => Value::Array(merge_variants(b, t)),
         (_, t) => t,
     };
-    Entry { place, node: Node { place: node.place, value } }
+    Entry {
+        place,
+        node: Node {
+            place: node.place,
+            value,
+        },
+    }
 }
 
 fn variant_id(node: &Node) -> Option<&str> {

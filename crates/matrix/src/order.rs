@@ -19,7 +19,10 @@ pub(crate) fn split(seed: u64, name: &str) -> u64 {
     hash.update(seed.to_le_bytes());
     hash.update(name.as_bytes());
     let digest: [u8; 32] = hash.finalize().into();
-    let first = digest.iter().take(8).fold(0u64, |acc, byte| (acc << 8) | u64::from(*byte));
+    let first = digest
+        .iter()
+        .take(8)
+        .fold(0u64, |acc, byte| (acc << 8) | u64::from(*byte));
     first >> 11
 }
 
@@ -61,7 +64,10 @@ pub(crate) fn plan_blocks(inputs: &BlockInputs<'_>, errors: &Errors) -> Option<(
     if let Some(at) = inputs.requests_per_block {
         let smallest = sets.iter().map(|s| s.len()).min().unwrap_or(0);
         if usize::try_from(at.value.get()).is_ok_and(|asked| asked > smallest) {
-            let text = format!("a block of {} has {smallest} prompts; give at most that", inputs.set.reference.path);
+            let text = format!(
+                "a block of {} has {smallest} prompts; give at most that",
+                inputs.set.reference.path
+            );
             errors.push(&at.place, at.key.clone(), Problem::Value(text));
             return None;
         }
@@ -84,7 +90,12 @@ pub(crate) fn plan_blocks(inputs: &BlockInputs<'_>, errors: &Errors) -> Option<(
             .zip(order)
             .map(|(order, (variant, load))| PlannedTrial { order, variant, load })
             .collect();
-        blocks.push(PlannedBlock { block, seed: split(inputs.seed, &format!("load/block/{block}")), prompts: ids, trials });
+        blocks.push(PlannedBlock {
+            block,
+            seed: split(inputs.seed, &format!("load/block/{block}")),
+            prompts: ids,
+            trials,
+        });
     }
     let share = ratio(used.len(), inputs.set.reference.prompts.len());
     Some((blocks, share?))

@@ -14,7 +14,11 @@ pub(crate) fn beside(file: &str, text: &str) -> Result<String, String> {
 }
 
 fn join(folder: &str, text: &str) -> Result<String, String> {
-    let refuse = |why: &str| Err(format!("`{text}` {why}; give a path relative to the project and inside it"));
+    let refuse = |why: &str| {
+        Err(format!(
+            "`{text}` {why}; give a path relative to the project and inside it"
+        ))
+    };
     if text.trim().is_empty() {
         return refuse("is no path");
     }
@@ -34,7 +38,11 @@ fn join(folder: &str, text: &str) -> Result<String, String> {
             Component::RootDir | Component::Prefix(_) => return refuse("is absolute"),
         }
     }
-    if parts.is_empty() { refuse("is no file") } else { Ok(parts.join("/")) }
+    if parts.is_empty() {
+        refuse("is no file")
+    } else {
+        Ok(parts.join("/"))
+    }
 }
 
 #[cfg(test)]

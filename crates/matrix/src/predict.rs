@@ -33,13 +33,17 @@ pub(crate) fn wall(plan: &Plan, predict: &Predict) -> Nanos {
             let work = prompt * 1_000_000_000 / u128::from(predict.prefill_tokens_per_s.get())
                 + new * u128::from(predict.time_per_output_token.0) / u128::from(streams);
             let engine = u128::from(predict.startup.0) + work.max(arrivals_ns);
-            total += engine / u128::from(plan.engine.time_scale().get()) + u128::from(predict.wall_overhead_per_trial.0);
+            total +=
+                engine / u128::from(plan.engine.time_scale().get()) + u128::from(predict.wall_overhead_per_trial.0);
         }
     }
     Nanos(u64::try_from(total).unwrap_or(u64::MAX))
 }
 
-#[expect(clippy::as_conversions, reason = "a guess of nanoseconds; a float beyond the range saturates")]
+#[expect(
+    clippy::as_conversions,
+    reason = "a guess of nanoseconds; a float beyond the range saturates"
+)]
 fn arrivals(requests: u64, rate_per_s: f64) -> u128 {
     (requests as f64 / rate_per_s * 1e9) as u128
 }

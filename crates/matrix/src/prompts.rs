@@ -8,8 +8,8 @@ use crate::{
 };
 use serde::de::IgnoredAny;
 use serde_json::Deserializer;
-use sha2::{Digest, Sha256};
 use servelab_schema::{Bucket, Prompt, PromptManifest, PromptRef, PromptSetRef, Sha256Hex, TokenBudget};
+use sha2::{Digest, Sha256};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
@@ -94,7 +94,9 @@ pub(crate) fn load(file: &At<ProjectPath>, fit: &Fit<'_>) -> Option<PromptSet> {
 /// Blocks of a measured set are numbered from 1 without gaps; false, with an error, where they are not.
 pub(crate) fn has_blocks(set: &PromptSet, file: &At<ProjectPath>, errors: &Errors) -> bool {
     let numbers: Vec<u32> = set.blocks.keys().copied().collect();
-    let good = (1..).zip(&numbers).all(|(expected, found): (u32, &u32)| expected == *found);
+    let good = (1..)
+        .zip(&numbers)
+        .all(|(expected, found): (u32, &u32)| expected == *found);
     if !good {
         let text = format!(
             "the blocks of {} are {numbers:?}, not 1, 2, 3 …; give a set of measured prompts, such as \"prompts/l4-1800.jsonl\"",
@@ -130,7 +132,14 @@ pub(crate) fn same_tokenizer(set: &PromptSet, file: &At<ProjectPath>, tokenizer:
             Err(e) => {
                 let why = format!("{path}: {e}");
                 let remedy = "give the folder of the model's tokenizer, such as \"datasets/tokenizers/mistral-7b-instruct-v0.3\"";
-                fit.errors.push(&tokenizer.place, tokenizer.key.clone(), Problem::Unreadable { why, remedy: remedy.into() });
+                fit.errors.push(
+                    &tokenizer.place,
+                    tokenizer.key.clone(),
+                    Problem::Unreadable {
+                        why,
+                        remedy: remedy.into(),
+                    },
+                );
                 continue;
             }
         };
@@ -155,7 +164,10 @@ fn read(path: &str, file: &At<ProjectPath>, fit: &Fit<'_>) -> Option<Vec<u8>> {
             let problem = if e.kind() == io::ErrorKind::NotFound {
                 Problem::NoPrompts { path: path.to_owned() }
             } else {
-                Problem::Unreadable { why: format!("{path}: {e}"), remedy: "make the file readable".into() }
+                Problem::Unreadable {
+                    why: format!("{path}: {e}"),
+                    remedy: "make the file readable".into(),
+                }
             };
             fit.errors.push(&file.place, file.key.clone(), problem);
             None
@@ -185,24 +197,51 @@ fn parse(path: &str, bytes: &[u8], fit: &Fit<'_>) -> Option<Vec<(u32, PromptRef)
             }
         };
         if !ids.insert(prompt.id.clone()) {
-            faults.push((line, prompt.id.to_string(), format!("this prompt id occurs twice; {REBUILD}")));
+            faults.push((
+                line,
+                prompt.id.to_string(),
+                format!("this prompt id occurs twice; {REBUILD}"),
+            ));
         }
         match TokenBudget::new(prompt.prompt_tokens, prompt.max_new_tokens, fit.context) {
             Ok(budget) if budget.bucket() == prompt.bucket => {}
             Ok(budget) => {
-                let text = format!("bucket {} with a length of bucket {}; {REBUILD}", prompt.bucket, budget.bucket());
+                let text = format!(
+                    "bucket {} with a length of bucket {}; {REBUILD}",
+                    prompt.bucket,
+                    budget.bucket()
+                );
                 faults.push((line, prompt.id.to_string(), text));
             }
             Err(e) => {
-                let text = format!("{e}; raise profile.context-tokens and max-model-len, or {REBUILD} for this context");
+                let text =
+                    format!("{e}; raise profile.context-tokens and max-model-len, or {REBUILD} for this context");
                 faults.push((line, prompt.id.to_string(), text));
             }
         }
-        let Prompt { id, task, bucket, block, prompt_tokens, max_new_tokens, .. } = prompt;
-        prompts.push((block, PromptRef { id, task, bucket, prompt_tokens, max_new_tokens }));
+        let Prompt {
+            id,
+            task,
+            bucket,
+            block,
+            prompt_tokens,
+            max_new_tokens,
+            ..
+        } = prompt;
+        prompts.push((
+            block,
+            PromptRef {
+                id,
+                task,
+                bucket,
+                prompt_tokens,
+                max_new_tokens,
+            },
+        ));
     }
     for (line, id, text) in faults.iter().take(FAULTS_SHOWN) {
-        fit.errors.push(&Place::line_of(path, *line), id.clone(), Problem::Value(text.clone()));
+        fit.errors
+            .push(&Place::line_of(path, *line), id.clone(), Problem::Value(text.clone()));
     }
     if let Some(more) = faults.len().checked_sub(FAULTS_SHOWN).filter(|n| *n > 0)
         && let Some((line, ..)) = faults.get(FAULTS_SHOWN)
@@ -214,13 +253,18 @@ fn parse(path: &str, bytes: &[u8], fit: &Fit<'_>) -> Option<Vec<(u32, PromptRef)
 }
 
 fn is_json(row: &[u8]) -> bool {
-    Deserializer::from_slice(row).into_iter::<IgnoredAny>().all(|item| item.is_ok())
+    Deserializer::from_slice(row)
+        .into_iter::<IgnoredAny>()
+        .all(|item| item.is_ok())
 }
 
 /// Sum of prompt tokens and of new tokens.
 pub(crate) fn token_sums<'p>(prompts: impl Iterator<Item = &'p PromptRef>) -> (u64, u64) {
     prompts.fold((0, 0), |(prompt, new), p| {
-        (prompt + u64::from(p.prompt_tokens.get()), new + u64::from(p.max_new_tokens.get()))
+        (
+            prompt + u64::from(p.prompt_tokens.get()),
+            new + u64::from(p.max_new_tokens.get()),
+        )
     })
 }
 

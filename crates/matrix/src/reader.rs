@@ -38,7 +38,12 @@ pub(crate) struct Reading<'e> {
 
 impl<'e> Reading<'e> {
     pub(crate) fn new(errors: &'e Errors, partial: bool) -> Self {
-        Self { errors, partial, seen: RefCell::default(), asked: RefCell::default() }
+        Self {
+            errors,
+            partial,
+            seen: RefCell::default(),
+            asked: RefCell::default(),
+        }
     }
 }
 
@@ -56,12 +61,22 @@ pub(crate) struct Table<'a> {
 
 impl<'a> Table<'a> {
     pub(crate) const fn new(map: &'a Map, place: Place, path: String, reading: &'a Reading<'a>) -> Self {
-        Self { map, place, path, reading, asked: Vec::new() }
+        Self {
+            map,
+            place,
+            path,
+            reading,
+            asked: Vec::new(),
+        }
     }
 
-    /// The dotted path of a key of this table.
+    /// The dotted path of a key of this table; the table's own for the empty key.
     pub(crate) fn key(&self, key: &str) -> String {
-        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+        match (self.path.as_str(), key) {
+            ("", key) => key.to_owned(),
+            (path, "") => path.to_owned(),
+            (path, key) => format!("{path}.{key}"),
+        }
     }
 
     /// Reports a problem of this table.
@@ -125,9 +140,17 @@ impl<'a> Table<'a> {
     fn read_node<T: FromNode>(&self, node: &Node, place: Place, path: String) -> Option<At<T>> {
         match T::from_node(node) {
             Ok(value) => {
-                let seen = Seen { key: path.clone(), value: node.value.to_text(), place: place.clone() };
+                let seen = Seen {
+                    key: path.clone(),
+                    value: node.value.to_text(),
+                    place: place.clone(),
+                };
                 self.reading.seen.borrow_mut().push(seen);
-                Some(At { value, place, key: path })
+                Some(At {
+                    value,
+                    place,
+                    key: path,
+                })
             }
             Err(problem) => {
                 self.reading.errors.push(&place, path, problem);
@@ -162,28 +185,41 @@ impl<'a> Table<'a> {
         self.table(key)
     }
 
-    /// The tables of `[[key]]`; each is named `key[NAME]` by its text under `name_key`, or by its number from 1.
+    /// The tables of `[[key]]`; each is named `key[NAME]` by its text under `name_key`, or `key[?]` without one.
     pub(crate) fn tables(&mut self, key: &'static str, name_key: &str) -> Vec<Table<'a>> {
         let Some(entry) = self.ask(key) else { return Vec::new() };
         let wrong = |place: &Place, found: &'static str| {
             let example = format!("[[{}]]", self.key(key));
-            self.refuse(place, key, Problem::WrongType { found, expected: "a list of tables", example });
+            self.refuse(
+                place,
+                key,
+                Problem::WrongType {
+                    found,
+                    expected: "a list of tables",
+                    example,
+                },
+            );
         };
         let Value::Array(items) = &entry.node.value else {
             wrong(&entry.place, entry.node.value.type_name());
             return Vec::new();
         };
         let mut tables = Vec::new();
-        for (i, node) in items.iter().enumerate() {
+        for node in items {
             let Value::Table(map) = &node.value else {
                 wrong(&node.place, node.value.type_name());
                 continue;
             };
             let name = match map.get(name_key).map(|e| &e.node.value) {
-                Some(Value::Text(name)) => name.clone(),
-                _ => (i + 1).to_string(),
+                Some(Value::Text(name)) => name.as_str(),
+                _ => "?",
             };
-            tables.push(Table::new(map, node.place.clone(), format!("{}[{name}]", self.key(key)), self.reading));
+            tables.push(Table::new(
+                map,
+                node.place.clone(),
+                format!("{}[{name}]", self.key(key)),
+                self.reading,
+            ));
         }
         tables
     }
@@ -248,9 +284,18 @@ mod tests {
     #[test]
     fn near_names_are_suggested() {
         let known = ["concurrency", "rate-per-s", "arrivals"];
-        assert_eq!(suggestion("concurency", known.into_iter()), "did you mean `concurrency`?");
-        assert_eq!(suggestion("rate_per_s", known.into_iter()), "did you mean `rate-per-s`?");
-        assert_eq!(suggestion("xyz", known.into_iter()), "use one of: arrivals, concurrency, rate-per-s");
+        assert_eq!(
+            suggestion("concurency", known.into_iter()),
+            "did you mean `concurrency`?"
+        );
+        assert_eq!(
+            suggestion("rate_per_s", known.into_iter()),
+            "did you mean `rate-per-s`?"
+        );
+        assert_eq!(
+            suggestion("xyz", known.into_iter()),
+            "use one of: arrivals, concurrency, rate-per-s"
+        );
         assert_eq!(distance("kitten", "sitting"), 3);
     }
 }

@@ -2,9 +2,9 @@
 
 use crate::{
     Overrides,
-    document::{Entry, Map, Node, Value, parse},
     error::{Errors, MatrixErrors, Place, Problem},
     factors::Catalogue,
+    layers,
     merge::{self, Document},
     order::{BlockInputs, plan_blocks},
     predict,
@@ -13,16 +13,8 @@ use crate::{
     variants::{self, Context, origin},
     wire::{self, Experiment, Wire},
 };
-use servelab_schema::{
-    EngineSpec, Limits, METHOD_VERSION, Origin, Plan, PlannedVariant, V, VariantRole,
-};
-use std::{
-    num::NonZeroU32,
-    path::{Path, PathBuf},
-};
-
-/// The embedded defaults, which are also the manual of every key.
-pub(crate) const DEFAULTS: &str = include_str!("defaults.toml");
+use servelab_schema::{EngineSpec, Limits, METHOD_VERSION, Origin, Plan, PlannedVariant, V, VariantRole};
+use std::{num::NonZeroU32, path::Path};
 
 /// A scalar of the plan that is not a flag: its key, value and origin.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,7 +48,11 @@ pub fn resolve_with_origins(project_root: &Path, file: &Path, overrides: &Overri
             if errors.is_empty() {
                 // Cannot be reached: whatever is absent has been reported. A silent refusal would be worse than this.
                 let text = "could not be resolved; report this as a fault of servelab";
-                errors.push(&Place::start_of(&file.display().to_string()), "", Problem::Value(text.into()));
+                errors.push(
+                    &Place::start_of(&file.display().to_string()),
+                    "",
+                    Problem::Value(text.into()),
+                );
             }
             Err(errors.into_errors())
         }
@@ -64,16 +60,20 @@ pub fn resolve_with_origins(project_root: &Path, file: &Path, overrides: &Overri
 }
 
 fn resolve_into(root: &Path, file: &Path, overrides: &Overrides, errors: &Errors) -> Option<Resolved> {
-    let path = project_path(root, file, errors)?;
+    let path = layers::project_path(root, file, errors)?;
     let chain = merge::load_chain(root, &path, errors);
     for document in &chain {
         if let Some(map) = &document.map {
             // Also what a child overrides must be right.
-            wire::read(map, &Place::start_of(&document.source.path), &Reading::new(errors, true));
+            wire::read(
+                map,
+                &Place::start_of(&document.source.path),
+                &Reading::new(errors, true),
+            );
         }
     }
-    let map = merged(&chain, errors)?;
-    let map = apply(overrides, map, errors);
+    let map = layers::merged(&chain, errors)?;
+    let map = layers::apply(overrides, map, errors);
     let reading = Reading::new(errors, false);
     let wire = wire::read(&map, &Place::start_of(&path), &reading);
     let plan = assemble(root, wire, &chain, errors)?;
@@ -83,108 +83,30 @@ fn resolve_into(root: &Path, file: &Path, overrides: &Overrides, errors: &Errors
 }
 
 fn setting(seen: Seen) -> Setting {
-    Setting { origin: origin(&seen.place, &seen.key), key: seen.key, value: seen.value }
-}
-
-/// The file relative to the project.
-fn project_path(root: &Path, file: &Path, errors: &Errors) -> Option<String> {
-    let relative: PathBuf = if file.is_absolute() {
-        let inside = file.strip_prefix(root).map(Path::to_path_buf).or_else(|_| {
-            let canonical = (root.canonicalize(), file.canonicalize());
-            match canonical {
-                (Ok(root), Ok(file)) => file.strip_prefix(root).map(Path::to_path_buf),
-                _ => file.strip_prefix(root).map(Path::to_path_buf),
-            }
-        });
-        inside.unwrap_or_else(|_| file.to_path_buf())
-    } else {
-        file.to_path_buf()
-    };
-    match crate::paths::inside(&relative.to_string_lossy()) {
-        Ok(path) => Some(path),
-        Err(why) => {
-            errors.push(&Place::CommandLine, "matrix file", Problem::Value(why));
-            None
-        }
-    }
-}
-
-/// The chain over the defaults; none where a file could not be read or is not TOML.
-fn merged(chain: &[Document], errors: &Errors) -> Option<Map> {
-    let mut base = parse("default", DEFAULTS, errors)?;
-    let mut first = true;
-    for document in chain.iter().rev() {
-        let map = document.map.clone()?;
-        base = if first { merge::overlay(base, map) } else { merge::extend(base, map) };
-        first = false;
-    }
-    // A broken `extends` has been reported; checks across files would only repeat it.
-    let complete = !chain.is_empty() && chain.last().is_none_or(|d| d.map.as_ref().is_none_or(|m| !m.contains_key("extends")));
-    complete.then_some(base)
-}
-
-/// What was given on the command line, laid over the files.
-fn apply(overrides: &Overrides, map: Map, errors: &Errors) -> Map {
-    let mut top = Map::new();
-    let mut set = |path: &[&str], value: Value| insert(&mut top, path, value);
-    let count = |n: u32| Value::Integer(n.into());
-    if let Some(version) = &overrides.engine_version {
-        set(&["engine", "version"], Value::Text(version.clone()));
-    }
-    if let Some(cost) = &overrides.max_cost {
-        set(&["limits", "max-cost-usd"], Value::Text(cost.clone()));
-    }
-    if let Some(duration) = &overrides.max_duration {
-        set(&["limits", "max-duration"], Value::Text(duration.clone()));
-    }
-    if let Some(blocks) = overrides.blocks {
-        set(&["experiment", "blocks"], count(blocks));
-    }
-    if let Some(requests) = overrides.requests_per_block {
-        set(&["experiment", "requests-per-block"], count(requests));
-    }
-    if let Some(scale) = overrides.time_scale {
-        if lookup(&map, &["engine", "provider", "sim"]) {
-            set(&["engine", "provider", "sim", "time-scale"], count(scale));
-        } else {
-            let text = "only the simulated engine has a time scale; leave it out";
-            errors.push(&Place::CommandLine, "engine.provider.sim.time-scale", Problem::Value(text.into()));
-        }
-    }
-    merge::overlay(map, top)
-}
-
-fn lookup(map: &Map, path: &[&str]) -> bool {
-    match path {
-        [] => true,
-        [key, rest @ ..] => match map.get(*key).map(|e| &e.node.value) {
-            Some(Value::Table(inner)) => lookup(inner, rest),
-            Some(_) => rest.is_empty(),
-            None => false,
-        },
-    }
-}
-
-fn insert(map: &mut Map, path: &[&str], value: Value) {
-    let entry = |value| Entry { place: Place::CommandLine, node: Node { place: Place::CommandLine, value } };
-    match path {
-        [] => {}
-        [key] => {
-            map.insert((*key).to_owned(), entry(value));
-        }
-        [key, rest @ ..] => {
-            let inner = map.entry((*key).to_owned()).or_insert_with(|| entry(Value::Table(Map::new())));
-            if let Value::Table(table) = &mut inner.node.value {
-                insert(table, rest, value);
-            }
-        }
+    Setting {
+        origin: origin(&seen.place, &seen.key),
+        key: seen.key,
+        value: seen.value,
     }
 }
 
 fn assemble(root: &Path, wire: Wire, chain: &[Document], errors: &Errors) -> Option<Plan> {
     let variants = plan_variants(&wire, errors);
     let prompts = load_prompts(root, &wire, variants.as_deref(), errors);
-    let Wire { name, profile, engine, experiment, loads, output, warm_up, timeouts, gates, slo, limits, .. } = wire;
+    let Wire {
+        name,
+        profile,
+        engine,
+        experiment,
+        loads,
+        output,
+        warm_up,
+        timeouts,
+        gates,
+        slo,
+        limits,
+        ..
+    } = wire;
     let (variants, (measured, fillers)) = (variants?, prompts?);
     let (engine, experiment, loads) = (engine?, experiment?, loads?);
     let cells = variants
@@ -247,8 +169,15 @@ fn assemble(root: &Path, wire: Wire, chain: &[Document], errors: &Errors) -> Opt
 
 fn plan_variants(wire: &Wire, errors: &Errors) -> Option<Vec<PlannedVariant>> {
     let catalogue = Catalogue::embedded(errors)?;
+    if wire.variants.is_empty() {
+        variants::no_baseline(&wire.place, errors);
+    }
     let engine = wire.engine.as_ref()?;
-    let cx = Context { version: &engine.version.value, catalogue: &catalogue, errors };
+    let cx = Context {
+        version: &engine.version.value,
+        catalogue: &catalogue,
+        errors,
+    };
     let all = variants::resolve(&wire.variants, &wire.place, &cx)?;
     match wire.experiment.as_ref().and_then(|e: &Experiment| e.variants.as_ref()) {
         None => Some(all),
@@ -277,12 +206,18 @@ fn choose(
                 if let Some(control) = &variant.control
                     && !chosen.iter().any(|c| c.value == *control)
                 {
-                    refuse(format!("variant {} is compared with {control}; add {control} to the list", at.value));
+                    refuse(format!(
+                        "variant {} is compared with {control}; add {control} to the list",
+                        at.value
+                    ));
                 }
             }
         }
     }
-    let kept: Vec<PlannedVariant> = all.into_iter().filter(|v| chosen.iter().any(|c| c.value == v.id)).collect();
+    let kept: Vec<PlannedVariant> = all
+        .into_iter()
+        .filter(|v| chosen.iter().any(|c| c.value == v.id))
+        .collect();
     (good && kept.iter().any(|v| v.role == VariantRole::Baseline)).then_some(kept)
 }
 
@@ -295,10 +230,13 @@ fn load_prompts(
     let files = wire.prompts.as_ref()?;
     let context = wire.profile.as_ref()?.context_tokens;
     // The engine may accept less than the model: the smallest of all variants counts.
-    let accepted = variants.unwrap_or_default().iter().filter_map(|v| match v.flags.get("max-model-len")?.value {
-        servelab_schema::ArgValue::Integer(n) => u32::try_from(n).ok().and_then(NonZeroU32::new),
-        _ => None,
-    });
+    let accepted = variants
+        .unwrap_or_default()
+        .iter()
+        .filter_map(|v| match v.flags.get("max-model-len")?.value {
+            servelab_schema::ArgValue::Integer(n) => u32::try_from(n).ok().and_then(NonZeroU32::new),
+            _ => None,
+        });
     let context = accepted.fold(context, NonZeroU32::min);
     let fit = Fit { root, context, errors };
     let measured = prompts::load(&files.file, &fit);
@@ -320,7 +258,7 @@ fn over_limits(plan: &Plan, limits: &wire::LimitsSection, errors: &Errors) {
         && plan.predicted_wall_ns > limit.value.0
     {
         let problem = Problem::OverLimit {
-            predicted: plan.predicted_wall_ns.to_string(),
+            predicted: format!("take {}", plan.predicted_wall_ns),
             limit: limit.value.0.to_string(),
             remedy: "raise this limit, or plan fewer blocks, variants or loads".into(),
         };
@@ -331,7 +269,7 @@ fn over_limits(plan: &Plan, limits: &wire::LimitsSection, errors: &Errors) {
         && cost > limit.value.0
     {
         let problem = Problem::OverLimit {
-            predicted: usd(cost),
+            predicted: format!("cost {}", usd(cost)),
             limit: usd(limit.value.0),
             remedy: "raise this limit, or plan fewer blocks, variants or loads".into(),
         };
@@ -343,15 +281,4 @@ fn over_limits(plan: &Plan, limits: &wire::LimitsSection, errors: &Errors) {
 pub(crate) fn usd(micro: u64) -> String {
     let cents = micro.div_ceil(10_000);
     format!("${}.{:02}", cents / 100, cents % 100)
-}
-
-/// Every key that the reader asks for when the starter is read, for the test that the manual names them all.
-#[cfg(test)]
-pub(crate) fn asked_keys(text: &str) -> std::collections::BTreeSet<String> {
-    let errors = Errors::default();
-    let base = parse("default", DEFAULTS, &errors).unwrap();
-    let map = merge::overlay(base, parse("test", text, &errors).unwrap());
-    let reading = Reading::new(&errors, false);
-    wire::read(&map, &Place::start_of("test"), &reading);
-    reading.asked.into_inner()
 }

@@ -21,7 +21,11 @@ pub(crate) trait FromNode: Sized {
 }
 
 fn wrong_type<T: FromNode>(node: &Node, expected: &'static str) -> Problem {
-    Problem::WrongType { found: node.value.type_name(), expected, example: T::EXAMPLE.to_owned() }
+    Problem::WrongType {
+        found: node.value.type_name(),
+        expected,
+        example: T::EXAMPLE.to_owned(),
+    }
 }
 
 fn text<T: FromNode>(node: &Node) -> Result<&str, Problem> {
@@ -75,7 +79,12 @@ impl FromNode for u32 {
 
     fn from_node(node: &Node) -> Result<Self, Problem> {
         let n = integer::<Self>(node)?;
-        n.try_into().map_err(|_| Problem::Value(format!("{n} is out of range; give a whole number from 0 to {}", Self::MAX)))
+        n.try_into().map_err(|_| {
+            Problem::Value(format!(
+                "{n} is out of range; give a whole number from 0 to {}",
+                Self::MAX
+            ))
+        })
     }
 }
 
@@ -84,10 +93,12 @@ impl FromNode for NonZeroU32 {
 
     fn from_node(node: &Node) -> Result<Self, Problem> {
         let n = integer::<Self>(node)?;
-        u32::try_from(n)
-            .ok()
-            .and_then(Self::new)
-            .ok_or_else(|| Problem::Value(format!("{n} is out of range; give a whole number from 1 to {}", u32::MAX)))
+        u32::try_from(n).ok().and_then(Self::new).ok_or_else(|| {
+            Problem::Value(format!(
+                "{n} is out of range; give a whole number from 1 to {}",
+                u32::MAX
+            ))
+        })
     }
 }
 
@@ -96,7 +107,8 @@ impl FromNode for u64 {
 
     fn from_node(node: &Node) -> Result<Self, Problem> {
         let n = integer::<Self>(node)?;
-        n.try_into().map_err(|_| Problem::Value(format!("{n} is out of range; give a whole number of at least 0")))
+        n.try_into()
+            .map_err(|_| Problem::Value(format!("{n} is out of range; give a whole number of at least 0")))
     }
 }
 
@@ -156,7 +168,9 @@ impl FromNode for Positive {
 
     fn from_node(node: &Node) -> Result<Self, Problem> {
         match duration::<Self>(node)? {
-            Nanos::ZERO => Err(Problem::Value("0 is too short; give a duration above 0, such as \"90s\"".into())),
+            Nanos::ZERO => Err(Problem::Value(
+                "0 is too short; give a duration above 0, such as \"90s\"".into(),
+            )),
             span => Ok(Self(span)),
         }
     }
@@ -174,7 +188,12 @@ impl MicroUsd {
             return None;
         }
         let micro: u64 = format!("{fraction:0<6}").parse().ok()?;
-        whole.parse::<u64>().ok()?.checked_mul(1_000_000)?.checked_add(micro).map(Self)
+        whole
+            .parse::<u64>()
+            .ok()?
+            .checked_mul(1_000_000)?
+            .checked_add(micro)
+            .map(Self)
     }
 }
 
@@ -189,7 +208,9 @@ impl FromNode for MicroUsd {
             _ => return Err(wrong_type::<Self>(node, "an amount in US dollars")),
         };
         Self::parse(&text).ok_or_else(|| {
-            Problem::Value(format!("`{text}` is no amount in US dollars; write digits with at most 6 decimals, such as \"12.50\""))
+            Problem::Value(format!(
+                "`{text}` is no amount in US dollars; write digits with at most 6 decimals, such as \"12.50\""
+            ))
         })
     }
 }
@@ -219,10 +240,14 @@ pub(crate) struct ProjectPath(pub(crate) String);
 from_text!(ProjectPath, "\"prompts/l4-1800.jsonl\"", t => paths::inside(t).map(Self).map_err(Problem::Value));
 
 fn word<T: Copy>(text: &str, words: &[(&'static str, T)]) -> Result<T, Problem> {
-    words.iter().find(|(name, _)| *name == text).map(|(_, value)| *value).ok_or_else(|| {
-        let known: Vec<&str> = words.iter().map(|(name, _)| *name).collect();
-        Problem::Value(format!("unknown word `{text}`; write one of: {}", known.join(", ")))
-    })
+    words
+        .iter()
+        .find(|(name, _)| *name == text)
+        .map(|(_, value)| *value)
+        .ok_or_else(|| {
+            let known: Vec<&str> = words.iter().map(|(name, _)| *name).collect();
+            Problem::Value(format!("unknown word `{text}`; write one of: {}", known.join(", ")))
+        })
 }
 
 from_text!(BlockOrder, "\"random\"", t => word(t, &[("random", Self::Random), ("sequential", Self::Sequential)]));
@@ -239,7 +264,10 @@ mod tests {
     use crate::error::Place;
 
     fn node(value: Value) -> Node {
-        Node { place: Place::CommandLine, value }
+        Node {
+            place: Place::CommandLine,
+            value,
+        }
     }
 
     fn check_money(value: Value, expected: Option<u64>) {
@@ -271,7 +299,10 @@ mod tests {
 
     #[test]
     fn words() {
-        assert_eq!(MetricName::from_node(&node(Value::Text("ttft-p50".into()))).unwrap(), MetricName::TtftP50);
+        assert_eq!(
+            MetricName::from_node(&node(Value::Text("ttft-p50".into()))).unwrap(),
+            MetricName::TtftP50
+        );
         let error = Stop::from_node(&node(Value::Text("never".into()))).unwrap_err();
         assert_eq!(error.to_string(), "unknown word `never`; write one of: fixed, natural");
     }

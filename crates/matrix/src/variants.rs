@@ -35,12 +35,21 @@ pub(crate) fn origin(place: &Place, key: &str) -> Origin {
         Place::CommandLine => ("command line".to_owned(), 1),
         Place::File { path, line, .. } => (path.to_string(), *line),
     };
-    Origin { file, line, key: key.to_owned() }
+    Origin {
+        file,
+        line,
+        key: key.to_owned(),
+    }
 }
 
 /// Every variant with all its flags, the baseline first; none where something is wrong.
 pub(crate) fn resolve(wires: &[VariantWire], start: &Place, cx: &Context<'_>) -> Option<Vec<PlannedVariant>> {
-    let owns: Option<Vec<Own<'_>>> = wires.iter().map(|w| own(w, cx)).collect::<Vec<_>>().into_iter().collect();
+    let owns: Option<Vec<Own<'_>>> = wires
+        .iter()
+        .map(|w| own(w, cx))
+        .collect::<Vec<_>>()
+        .into_iter()
+        .collect();
     let baseline = baseline(wires, start, cx)?;
     let owns = owns?;
     let by_id: BTreeMap<&VariantId, &Own<'_>> = owns.iter().map(|o| (&o.wire.id.value, o)).collect();
@@ -57,30 +66,44 @@ pub(crate) fn resolve(wires: &[VariantWire], start: &Place, cx: &Context<'_>) ->
     complete.then_some(planned)
 }
 
+/// Reports that there is nothing to compare with.
+pub(crate) fn no_baseline(start: &Place, errors: &Errors) {
+    let text = "no baseline; give one [[variant]] `role = \"baseline\"`";
+    errors.push(start, "variant", Problem::Value(text.into()));
+}
+
 /// The one baseline.
 fn baseline(wires: &[VariantWire], start: &Place, cx: &Context<'_>) -> Option<VariantId> {
     let mut baselines = wires.iter().filter(|w| w.role == VariantRole::Baseline);
     let Some(first) = baselines.next() else {
-        let text = "no baseline; give one variant `role = \"baseline\"`";
-        cx.errors.push(start, "variant", Problem::Value(text.into()));
+        no_baseline(start, cx.errors);
         return None;
     };
     for other in baselines {
-        let text = format!("a second baseline beside {}; leave `role` out to make it a treatment", first.id.value);
-        cx.errors.push(&other.place, format!("{}.role", other.path), Problem::Value(text));
+        let text = format!(
+            "a second baseline beside {}; leave `role` out to make it a treatment",
+            first.id.value
+        );
+        cx.errors
+            .push(&other.place, format!("{}.role", other.path), Problem::Value(text));
     }
     Some(first.id.value.clone())
 }
 
 /// Applies the `when` of the engine version.
 fn own<'w>(wire: &'w VariantWire, cx: &Context<'_>) -> Option<Own<'w>> {
-    let matching: Vec<&WhenWire> = wire.when.iter().filter(|w| w.engine.value.contains(cx.version)).collect();
+    let matching: Vec<&WhenWire> = wire
+        .when
+        .iter()
+        .filter(|w| w.engine.value.contains(cx.version))
+        .collect();
     if let [first, second, ..] = matching.as_slice() {
         let text = format!(
             "engine {} is in this range and in `{}`; make the ranges disjoint",
             cx.version, first.engine.value
         );
-        cx.errors.push(&second.engine.place, second.engine.key.clone(), Problem::Value(text));
+        cx.errors
+            .push(&second.engine.place, second.engine.key.clone(), Problem::Value(text));
         return None;
     }
     let when = matching.first().copied();
@@ -111,7 +134,11 @@ fn plan_one(
         None => BTreeMap::new(),
         Some(id) => self::flags(by_id.get(id)?, baseline, by_id)?,
     };
-    let differs_in = if control.is_some() { differing(&flags, &control_flags) } else { Vec::new() };
+    let differs_in = if control.is_some() {
+        differing(&flags, &control_flags)
+    } else {
+        Vec::new()
+    };
     if wire.role == VariantRole::Treatment
         && let Some(control) = &control
         && let Some(why) = no_contrast(own, &differs_in, &flags, &control_flags, cx)
@@ -134,7 +161,13 @@ fn plan_one(
         flags: flags
             .into_iter()
             .map(|(name, arg)| {
-                (name.to_owned(), FieldValue { value: arg.value.clone(), origin: origin(&arg.place, &arg.key) })
+                (
+                    name.to_owned(),
+                    FieldValue {
+                        value: arg.value.clone(),
+                        origin: origin(&arg.place, &arg.key),
+                    },
+                )
             })
             .collect(),
         differs_in,
@@ -160,7 +193,9 @@ fn control(
         return refuse("the baseline has no control; remove this key".into());
     }
     if wire.role == VariantRole::Aa && given.value != *baseline {
-        return refuse(format!("the second copy of the baseline is compared with {baseline}; remove this key"));
+        return refuse(format!(
+            "the second copy of the baseline is compared with {baseline}; remove this key"
+        ));
     }
     if !by_id.contains_key(&given.value) {
         let remedy = suggestion(given.value.as_str(), by_id.keys().map(|id| id.as_str()));
@@ -170,7 +205,9 @@ fn control(
     let mut next = Some(&given.value);
     while let Some(id) = next {
         if !seen.insert(id) {
-            return refuse(format!("the controls of {id} go in a circle; name {baseline} in one of them"));
+            return refuse(format!(
+                "the controls of {id} go in a circle; name {baseline} in one of them"
+            ));
         }
         next = by_id.get(id).and_then(|o| o.wire.control.as_ref()).map(|at| &at.value);
     }
@@ -182,7 +219,11 @@ fn factor(own: &Own<'_>, cx: &Context<'_>) -> Option<Option<String>> {
     let wire = own.wire;
     let id = &wire.id.value;
     if wire.role != VariantRole::Treatment {
-        let what = if wire.role == VariantRole::Aa { "the second copy of the baseline" } else { "the baseline" };
+        let what = if wire.role == VariantRole::Aa {
+            "the second copy of the baseline"
+        } else {
+            "the baseline"
+        };
         if let Some(given) = own.factor {
             let text = format!("{what} has no factor; remove this key, or leave `role` out to make it a treatment");
             cx.errors.push(&given.place, given.key.clone(), Problem::Value(text));
@@ -199,13 +240,22 @@ fn factor(own: &Own<'_>, cx: &Context<'_>) -> Option<Option<String>> {
     }
     let Some(given) = own.factor else {
         // A flag that is in the catalogue says which factor was meant.
-        let guess = own.args.keys().find_map(|flag| cx.catalogue.factor_of(flag)).map_or("kv-cache-dtype", |f| &f.id);
-        let problem = Problem::Missing { example: format!("factor = \"{guess}\"") };
+        let guess = own
+            .args
+            .keys()
+            .find_map(|flag| cx.catalogue.factor_of(flag))
+            .map_or("kv-cache-dtype", |f| &f.id);
+        let problem = Problem::Missing {
+            example: format!("factor = \"{guess}\""),
+        };
         cx.errors.push(&wire.place, format!("{}.factor", wire.path), problem);
         return None;
     };
     let Some(factor) = cx.catalogue.factor(&given.value) else {
-        let problem = Problem::UnknownFactor { name: given.value.clone(), known: cx.catalogue.names() };
+        let problem = Problem::UnknownFactor {
+            name: given.value.clone(),
+            known: cx.catalogue.names(),
+        };
         cx.errors.push(&given.place, given.key.clone(), problem);
         return None;
     };
@@ -216,7 +266,10 @@ fn factor(own: &Own<'_>, cx: &Context<'_>) -> Option<Option<String>> {
         }
         good = false;
         let remedy = match cx.catalogue.factor_of(flag) {
-            Some(other) => format!("make a second variant with factor `{}`, or set the flag in the baseline", other.id),
+            Some(other) => format!(
+                "make a second variant with factor `{}`, or set the flag in the baseline",
+                other.id
+            ),
             None => "set the flag in the baseline, where every variant has it".to_owned(),
         };
         let problem = Problem::TwoFactors {
@@ -236,7 +289,11 @@ fn known_flags(own: &Own<'_>, cx: &Context<'_>) -> bool {
     let mut good = true;
     for (flag, arg) in &own.args {
         if let Some(remedy) = cx.catalogue.refusal(flag, cx.version) {
-            let problem = Problem::RefusedFlag { flag: (*flag).to_owned(), version: cx.version.to_string(), remedy };
+            let problem = Problem::RefusedFlag {
+                flag: (*flag).to_owned(),
+                version: cx.version.to_string(),
+                remedy,
+            };
             cx.errors.push(&arg.place, arg.key.clone(), problem);
             good = false;
         }
@@ -258,7 +315,13 @@ fn flags<'w>(own: &Own<'w>, baseline: &VariantId, by_id: &BTreeMap<&VariantId, &
         }
         chain.push(current);
     }
-    Some(chain.into_iter().rev().flat_map(|o| o.args.iter().map(|(k, v)| (*k, *v))).collect())
+    Some(
+        chain
+            .into_iter()
+            .rev()
+            .flat_map(|o| o.args.iter().map(|(k, v)| (*k, *v)))
+            .collect(),
+    )
 }
 
 /// The flags whose value differs, or that only one of the two has.
@@ -283,15 +346,23 @@ fn no_contrast(
     cx: &Context<'_>,
 ) -> Option<(String, String)> {
     if differs_in.is_empty() {
-        let why = if own.args.is_empty() && !own.wire.when.is_empty() {
-            format!(": none of its [[variant.when]] is for engine {}", cx.version)
-        } else {
-            String::new()
-        };
-        return Some((why, "change a flag of its factor, or give it `role = \"aa\"`".to_owned()));
+        if own.args.is_empty() && !own.wire.when.is_empty() {
+            return Some((
+                format!(": none of its [[variant.when]] is for engine {}", cx.version),
+                "add one for this version, or leave the variant out with experiment.variants".to_owned(),
+            ));
+        }
+        return Some((
+            String::new(),
+            "change a flag of its factor, or give it `role = \"aa\"`".to_owned(),
+        ));
     }
     let effective = |flags: &Flags<'_>, name: &str| {
-        flags.get(name).map(|arg| &arg.value).or_else(|| cx.catalogue.default_of(name, cx.version)).cloned()
+        flags
+            .get(name)
+            .map(|arg| &arg.value)
+            .or_else(|| cx.catalogue.default_of(name, cx.version))
+            .cloned()
     };
     let same: Vec<(&String, ArgValue)> = differs_in
         .iter()
@@ -318,7 +389,9 @@ fn accepted_together(own: &Own<'_>, flags: &Flags<'_>, cx: &Context<'_>) -> bool
         _ => None,
     };
     let chunked = flags.get("enable-chunked-prefill").map(|arg| &arg.value);
-    let Some((budget, context)) = integer("max-num-batched-tokens").zip(integer("max-model-len")) else { return true };
+    let Some((budget, context)) = integer("max-num-batched-tokens").zip(integer("max-model-len")) else {
+        return true;
+    };
     let own_arg = involved.iter().rev().find_map(|name| own.args.get(name));
     match own_arg {
         Some(arg) if chunked == Some(&ArgValue::Switch(false)) && budget < context => {

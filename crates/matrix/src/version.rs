@@ -41,12 +41,22 @@ impl FromStr for EngineVersion {
                     "rc" => 3,
                     _ => return Err(err(text)),
                 };
-                (release.strip_suffix('.').unwrap_or(release), Some((rank, number.parse().map_err(|_| err(text))?)))
+                (
+                    release.strip_suffix('.').unwrap_or(release),
+                    Some((rank, number.parse().map_err(|_| err(text))?)),
+                )
             }
         };
-        let release: Vec<u32> =
-            release.split('.').map(|n| n.parse().map_err(|_| err(text))).collect::<Result<_, String>>()?;
-        Ok(Self { text: text.to_owned(), release, pre, post })
+        let release: Vec<u32> = release
+            .split('.')
+            .map(|n| n.parse().map_err(|_| err(text)))
+            .collect::<Result<_, String>>()?;
+        Ok(Self {
+            text: text.to_owned(),
+            release,
+            pre,
+            post,
+        })
     }
 }
 
@@ -122,12 +132,17 @@ impl FromStr for VersionRange {
         if text.trim() != "*" {
             for part in text.split(',') {
                 let part = part.trim();
-                let found = OPERATORS.iter().find_map(|(sign, op)| part.strip_prefix(sign).map(|rest| (*op, rest)));
+                let found = OPERATORS
+                    .iter()
+                    .find_map(|(sign, op)| part.strip_prefix(sign).map(|rest| (*op, rest)));
                 let (operator, version) = found.ok_or_else(refuse)?;
                 conditions.push((operator, version.trim().parse().map_err(|_: String| refuse())?));
             }
         }
-        Ok(Self { text: text.to_owned(), conditions })
+        Ok(Self {
+            text: text.to_owned(),
+            conditions,
+        })
     }
 }
 
@@ -159,7 +174,11 @@ mod tests {
 
     fn check(range: &str, version: &str, expected: bool) {
         let range: VersionRange = range.parse().unwrap();
-        assert_eq!(range.contains(&version.parse().unwrap()), expected, "{version} in {range}");
+        assert_eq!(
+            range.contains(&version.parse().unwrap()),
+            expected,
+            "{version} in {range}"
+        );
     }
 
     #[test]

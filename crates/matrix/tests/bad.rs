@@ -18,7 +18,15 @@ fn folder() -> PathBuf {
 fn names() -> Vec<String> {
     let mut names: Vec<String> = fs::read_dir(folder())
         .unwrap()
-        .filter_map(|entry| entry.unwrap().file_name().to_str().unwrap().strip_suffix(".toml").map(str::to_owned))
+        .filter_map(|entry| {
+            entry
+                .unwrap()
+                .file_name()
+                .to_str()
+                .unwrap()
+                .strip_suffix(".toml")
+                .map(str::to_owned)
+        })
         .collect();
     names.sort();
     names
@@ -64,7 +72,10 @@ fn every_message_names_a_remedy() {
     for name in names().into_iter().filter(|n| !n.starts_with('_')) {
         for error in project.resolve(&format!("matrix/{name}.toml")).unwrap_err().errors() {
             let text = error.problem.to_string();
-            let remedy = text.rsplit_once("; ").unwrap_or_else(|| panic!("{name}: no remedy in: {text}")).1;
+            let remedy = text
+                .rsplit_once("; ")
+                .unwrap_or_else(|| panic!("{name}: no remedy in: {text}"))
+                .1;
             assert!(!remedy.trim().is_empty(), "{name}: {text}");
         }
     }
@@ -83,22 +94,35 @@ fn check_overrides(overrides: &Overrides, expected: &str) {
 #[test]
 fn the_command_line_is_checked_like_a_file() {
     check_overrides(
-        &Overrides { max_duration: Some("90".into()), ..Overrides::default() },
+        &Overrides {
+            max_duration: Some("90".into()),
+            ..Overrides::default()
+        },
         "command line: limits.max-duration: `90` is not a duration; write a number and a unit, such as \"90s\", \
          \"250ms\", \"5m\" or \"1h\"",
     );
     check_overrides(
-        &Overrides { time_scale: Some(0), blocks: Some(0), ..Overrides::default() },
+        &Overrides {
+            time_scale: Some(0),
+            blocks: Some(0),
+            ..Overrides::default()
+        },
         "command line: engine.provider.sim.time-scale: 0 is out of range; give a whole number from 1 to 4294967295\n\
          command line: experiment.blocks: 0 is out of range; give a whole number from 1 to 4294967295",
     );
     check_overrides(
-        &Overrides { engine_version: Some("latest".into()), ..Overrides::default() },
+        &Overrides {
+            engine_version: Some("latest".into()),
+            ..Overrides::default()
+        },
         "command line: engine.version: `latest` is no version; write one such as \"0.32.0\" or \"0.8.5.post2\"",
     );
     check_overrides(
-        &Overrides { max_duration: Some("1s".into()), ..Overrides::default() },
-        "command line: limits.max-duration: the run is predicted to take 26.13s, more than 1.00s; raise this limit, or \
+        &Overrides {
+            max_duration: Some("1s".into()),
+            ..Overrides::default()
+        },
+        "command line: limits.max-duration: the run is predicted to take 6.81s, more than 1.00s; raise this limit, or \
          plan fewer blocks, variants or loads",
     );
 }

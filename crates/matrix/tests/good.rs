@@ -1,6 +1,12 @@
 //! Good matrices resolve, the same way every time, into contrasts of one factor.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::as_conversions, unreachable_pub, reason = "tests")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::as_conversions,
+    unreachable_pub,
+    reason = "tests"
+)]
 
 mod common;
 
@@ -12,11 +18,18 @@ use servelab_schema::{
 use std::collections::{BTreeMap, BTreeSet};
 
 fn plan(file: &str, overrides: &Overrides) -> Plan {
-    Project::new().with_matrices().resolve_with(file, overrides).unwrap_or_else(|e| panic!("{e}")).plan
+    Project::new()
+        .with_matrices()
+        .resolve_with(file, overrides)
+        .unwrap_or_else(|e| panic!("{e}"))
+        .plan
 }
 
 fn old() -> Overrides {
-    Overrides { engine_version: Some("0.8.5.post2".into()), ..Overrides::default() }
+    Overrides {
+        engine_version: Some("0.8.5.post2".into()),
+        ..Overrides::default()
+    }
 }
 
 fn variant<'p>(plan: &'p Plan, id: &str) -> &'p PlannedVariant {
@@ -26,13 +39,19 @@ fn variant<'p>(plan: &'p Plan, id: &str) -> &'p PlannedVariant {
 /// Flags of the extended base with a table appended.
 fn extended(text: &str) -> Plan {
     let project = Project::new().with_matrices();
-    project.write("matrix/x.toml", &format!("name = \"x\"\nextends = \"starter.toml\"\n{text}"));
+    project.write(
+        "matrix/x.toml",
+        &format!("name = \"x\"\nextends = \"starter.toml\"\n{text}"),
+    );
     project.resolve("matrix/x.toml").unwrap_or_else(|e| panic!("{e}")).plan
 }
 
 #[test]
 fn c1_to_c8_resolve_for_both_versions() {
-    for (overrides, c4, c6) in [(Overrides::default(), "frontend-workers", "kv-offload"), (old(), "tokenizer-pool", "swap-space")] {
+    for (overrides, c4, c6) in [
+        (Overrides::default(), "frontend-workers", "kv-offload"),
+        (old(), "tokenizer-pool", "swap-space"),
+    ] {
         let plan = plan("matrix/c1-c8.toml", &overrides);
         let ids: Vec<&str> = plan.variants.iter().map(|v| v.id.as_str()).collect();
         assert_eq!(ids, ["C1", "C1b", "C2", "C3", "C4", "C5", "C6", "C7", "C8"]);
@@ -54,7 +73,10 @@ fn the_command_line_of_a_variant() {
          --no-enable-prefix-caching --no-enforce-eager --gpu-memory-utilization 0.92 --kv-cache-dtype auto \
          --max-model-len 8192 --max-num-batched-tokens 8192 --max-num-seqs 128 --renderer-num-workers 1"
     );
-    assert_eq!(variant(&new, "C8").flags["quantization"].value.to_string(), "fp8_per_tensor");
+    assert_eq!(
+        variant(&new, "C8").flags["quantization"].value.to_string(),
+        "fp8_per_tensor"
+    );
     let old = plan("matrix/c1-c8.toml", &old());
     assert_eq!(variant(&old, "C8").flags["quantization"].value.to_string(), "fp8");
     assert!(!variant(&old, "C1").flags.contains_key("async-scheduling"));
@@ -69,8 +91,11 @@ fn check_one_factor_each(plan: &Plan) {
             continue;
         };
         let control = plan.variant(control).unwrap();
-        let other: BTreeMap<&str, String> =
-            control.flags.iter().map(|(k, f)| (k.as_str(), f.value.to_string())).collect();
+        let other: BTreeMap<&str, String> = control
+            .flags
+            .iter()
+            .map(|(k, f)| (k.as_str(), f.value.to_string()))
+            .collect();
         let names: BTreeSet<&str> = own.keys().chain(other.keys()).copied().collect();
         let differing: Vec<&str> = names.into_iter().filter(|n| own.get(n) != other.get(n)).collect();
         assert_eq!(differing, v.differs_in, "{}", v.id);
@@ -81,7 +106,12 @@ fn check_one_factor_each(plan: &Plan) {
 
 #[test]
 fn every_treatment_differs_from_its_control_in_its_factor_only() {
-    for file in ["matrix/c1-c8.toml", "matrix/demo.toml", "matrix/sanity.toml", "matrix/starter.toml"] {
+    for file in [
+        "matrix/c1-c8.toml",
+        "matrix/demo.toml",
+        "matrix/sanity.toml",
+        "matrix/starter.toml",
+    ] {
         check_one_factor_each(&plan(file, &Overrides::default()));
     }
     check_one_factor_each(&plan("matrix/c1-c8.toml", &old()));
@@ -99,7 +129,12 @@ fn every_treatment_differs_from_its_control_in_its_factor_only() {
         &["quantization"],
     ];
     assert_eq!(differs, expected);
-    assert!(new.variants.iter().filter(|v| v.role == VariantRole::Treatment).all(|v| !v.expect.is_empty()));
+    assert!(
+        new.variants
+            .iter()
+            .filter(|v| v.role == VariantRole::Treatment)
+            .all(|v| !v.expect.is_empty())
+    );
 }
 
 #[test]
@@ -114,7 +149,10 @@ fn a_plan_is_the_same_bytes_every_time() {
 #[test]
 fn demo_and_sanity_change_what_they_say() {
     let demo = plan("matrix/demo.toml", &Overrides::default());
-    assert_eq!((demo.name.as_str(), demo.blocks.len(), demo.prompts.id.as_str()), ("demo", 4, "l4-demo-180"));
+    assert_eq!(
+        (demo.name.as_str(), demo.blocks.len(), demo.prompts.id.as_str()),
+        ("demo", 4, "l4-demo-180")
+    );
     assert_eq!(demo.sources.len(), 2);
     assert_eq!(demo.gates.event_loop_lag_p99_ns.0, 40_000_000);
     assert_eq!(demo.gates.min_requests, 30, "inherited from the defaults");
@@ -136,7 +174,13 @@ fn demo_and_sanity_change_what_they_say() {
 
 #[test]
 fn blocks_hold_their_prompts_in_an_order_of_their_own() {
-    let plan = plan("matrix/c1-c8.toml", &Overrides { blocks: Some(12), ..Overrides::default() });
+    let plan = plan(
+        "matrix/c1-c8.toml",
+        &Overrides {
+            blocks: Some(12),
+            ..Overrides::default()
+        },
+    );
     let sorted = |i: usize| {
         let mut ids = plan.blocks[i].prompts.clone();
         ids.sort();
@@ -148,13 +192,19 @@ fn blocks_hold_their_prompts_in_an_order_of_their_own() {
     assert_ne!(plan.blocks[0].prompts, sorted(0), "and not in file order");
     let all: BTreeSet<_> = plan.blocks.iter().take(10).flat_map(|b| &b.prompts).collect();
     assert_eq!(all.len(), 180, "ten blocks serve every prompt once");
-    let orders: BTreeSet<Vec<&str>> =
-        plan.blocks.iter().map(|b| b.trials.iter().map(|t| t.variant.as_str()).collect()).collect();
+    let orders: BTreeSet<Vec<&str>> = plan
+        .blocks
+        .iter()
+        .map(|b| b.trials.iter().map(|t| t.variant.as_str()).collect())
+        .collect();
     assert!(orders.len() > 8, "the trials' order differs between blocks");
     for block in &plan.blocks {
         let cells: BTreeSet<_> = block.trials.iter().map(|t| (&t.variant, &t.load)).collect();
         assert_eq!(cells.len(), 9);
-        assert_eq!(block.trials.iter().map(|t| t.order).collect::<Vec<_>>(), (1..=9).collect::<Vec<_>>());
+        assert_eq!(
+            block.trials.iter().map(|t| t.order).collect::<Vec<_>>(),
+            (1..=9).collect::<Vec<_>>()
+        );
     }
     let seeds: BTreeSet<u64> = plan.blocks.iter().map(|b| b.seed).collect();
     assert_eq!(seeds.len(), 12);
@@ -190,7 +240,13 @@ fn a_child_overrides_key_by_key_and_variant_by_id() {
     let ids: Vec<&str> = plan.variants.iter().map(|v| v.id.as_str()).collect();
     assert_eq!(ids, ["C1", "C1b", "C3", "C5", "C9"]);
     let c5 = variant(&plan, "C5");
-    assert_eq!((c5.hypothesis.as_str(), c5.flags["kv-cache-dtype"].value.to_string().as_str()), ("another", "fp8_e5m2"));
+    assert_eq!(
+        (
+            c5.hypothesis.as_str(),
+            c5.flags["kv-cache-dtype"].value.to_string().as_str()
+        ),
+        ("another", "fp8_e5m2")
+    );
     assert!(c5.expect.is_empty(), "the whole variant was replaced");
 }
 
@@ -203,7 +259,11 @@ fn a_second_control_is_one_factor_away_too() {
     let v = variant(&plan, "C3f");
     assert_eq!(v.control.as_ref().unwrap().as_str(), "C3");
     assert_eq!(v.differs_in, ["kv-cache-dtype"]);
-    assert_eq!(v.flags["enforce-eager"].value.to_string(), "true", "flags come through the control");
+    assert_eq!(
+        v.flags["enforce-eager"].value.to_string(),
+        "true",
+        "flags come through the control"
+    );
     check_one_factor_each(&plan);
 }
 
@@ -216,7 +276,13 @@ fn a_sweep_is_one_load_for_each_value() {
     let open = extended("[load]\narrivals = { burst = { size = 8 } }\n[sweep]\nrate-per-s = [0.5, 2]\n");
     let ids: Vec<&str> = open.loads.iter().map(|l| l.id.as_str()).collect();
     assert_eq!(ids, ["r0.5-burst8", "r2-burst8"]);
-    assert!(matches!(open.loads[0].load, Load::Open { arrivals: Arrivals::Burst { .. }, .. }));
+    assert!(matches!(
+        open.loads[0].load,
+        Load::Open {
+            arrivals: Arrivals::Burst { .. },
+            ..
+        }
+    ));
 }
 
 #[test]
@@ -224,7 +290,10 @@ fn an_open_loop_replaces_a_closed_one() {
     for (text, id) in [
         ("rate-per-s = 2.5", "r2.5-poisson"),
         ("rate-per-s = 2.5\narrivals = \"constant\"", "r2.5-constant"),
-        ("rate-per-s = 2.5\narrivals = { gamma = { shape = 0.5 } }", "r2.5-gamma0.5"),
+        (
+            "rate-per-s = 2.5\narrivals = { gamma = { shape = 0.5 } }",
+            "r2.5-gamma0.5",
+        ),
     ] {
         let plan = extended(&format!("[load]\n{text}\n"));
         assert_eq!(plan.loads.len(), 1);
@@ -235,27 +304,51 @@ fn an_open_loop_replaces_a_closed_one() {
 #[test]
 fn every_value_says_where_it_came_from() {
     let project = Project::new().with_matrices();
-    let overrides = Overrides { time_scale: Some(5), ..Overrides::default() };
+    let overrides = Overrides {
+        time_scale: Some(5),
+        ..Overrides::default()
+    };
     let resolved = project.resolve_with("matrix/demo.toml", &overrides).unwrap();
     let rows = explain(&resolved);
     let origin = |key: &str| {
-        let row = rows.settings.iter().find(|s| s.key == key).unwrap_or_else(|| panic!("{key}"));
+        let row = rows
+            .settings
+            .iter()
+            .find(|s| s.key == key)
+            .unwrap_or_else(|| panic!("{key}"));
         (row.value.clone(), row.origin.file.clone())
     };
     assert_eq!(origin("experiment.blocks"), ("4".into(), "matrix/demo.toml".into()));
     assert_eq!(origin("load.concurrency"), ("16".into(), "matrix/c1-c8.toml".into()));
     assert_eq!(origin("gates.min-requests"), ("30".into(), "default".into()));
-    assert_eq!(origin("engine.provider.sim.time-scale"), ("5".into(), "command line".into()));
+    assert_eq!(
+        origin("engine.provider.sim.time-scale"),
+        ("5".into(), "command line".into())
+    );
     assert_eq!(resolved.plan.engine.time_scale().get(), 5);
-    let flag = rows.flags.iter().find(|f| f.variant == "C5" && f.flag == "kv-cache-dtype").unwrap();
+    let flag = rows
+        .flags
+        .iter()
+        .find(|f| f.variant == "C5" && f.flag == "kv-cache-dtype")
+        .unwrap();
     assert!(flag.differs);
-    assert_eq!((flag.origin.file.as_str(), flag.origin.key.as_str()), ("matrix/c1-c8.toml", "variant[C5].args.kv-cache-dtype"));
-    let inherited = rows.flags.iter().find(|f| f.variant == "C5" && f.flag == "block-size").unwrap();
+    assert_eq!(
+        (flag.origin.file.as_str(), flag.origin.key.as_str()),
+        ("matrix/c1-c8.toml", "variant[C5].args.kv-cache-dtype")
+    );
+    let inherited = rows
+        .flags
+        .iter()
+        .find(|f| f.variant == "C5" && f.flag == "block-size")
+        .unwrap();
     assert!(!inherited.differs);
     assert_eq!(inherited.origin.key, "variant[C1].args.block-size");
     assert_eq!(rows.cells.len(), 9);
     assert!(rows.cells.iter().all(|c| c.trials == 4));
-    assert_eq!(rows.cells[5].factor_meaning.as_deref(), Some("Number format of the KV cache"));
+    assert_eq!(
+        rows.cells[5].factor_meaning.as_deref(),
+        Some("Number format of the KV cache")
+    );
 }
 
 #[test]
@@ -276,13 +369,23 @@ fn a_rented_engine_asks() {
     let hours = plan.predicted_wall_ns.as_secs_f64() / 3600.0;
     assert!((cost as f64 - hours * 850_000.0).abs() <= 1.0, "{cost} for {hours} h");
     let question = needs_confirmation(&plan).unwrap();
-    assert!(question.contains("g2-standard-8") && question.contains('$'), "{question}");
+    assert!(
+        question.contains("g2-standard-8") && question.contains('$'),
+        "{question}"
+    );
 }
 
 #[test]
 fn a_slower_scale_takes_longer() {
     let at = |scale| {
-        plan("matrix/c1-c8.toml", &Overrides { time_scale: Some(scale), ..Overrides::default() }).predicted_wall_ns
+        plan(
+            "matrix/c1-c8.toml",
+            &Overrides {
+                time_scale: Some(scale),
+                ..Overrides::default()
+            },
+        )
+        .predicted_wall_ns
     };
     assert!(at(1) > at(20));
     assert!(at(20) > at(1000));

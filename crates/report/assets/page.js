@@ -42,6 +42,15 @@
     header.querySelector("button").addEventListener("click", () => sort(header));
   }
 
+  // A link may lead into a folded part.
+  const reveal = () => {
+    const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    const folded = target?.closest("details:not([open])");
+    if (folded) { folded.open = true; target.scrollIntoView(); }
+  };
+  addEventListener("hashchange", reveal);
+  reveal();
+
   // Paper cannot be unfolded; what was folded before is folded again afterwards.
   let opened = [];
   addEventListener("beforeprint", () => {

@@ -25,14 +25,27 @@ pub(crate) fn headlines(results: &Results<'_>) -> Vec<Headline> {
     for load in &plan.loads {
         let mut comparisons: Vec<&Comparison> = results.primary(&load.id).filter(|c| c.own_control).collect();
         comparisons.sort_by(|a, b| rank(a).cmp(&rank(b)).then(goodness(b).total_cmp(&goodness(a))));
-        let suffix = if plan.loads.len() > 1 { format!(" under load {}", load.id) } else { String::new() };
+        let suffix = if plan.loads.len() > 1 {
+            format!(" under load {}", load.id)
+        } else {
+            String::new()
+        };
         lines.extend(comparisons.into_iter().map(|c| line(results, c, &suffix)));
     }
     if results.study.suspect {
-        let text = "Two copies of the same configuration differ in this run, so something else moved the numbers: trust no \
+        let text =
+            "Two copies of the same configuration differ in this run, so something else moved the numbers: trust no \
                     verdict below before that is found."
-            .to_owned();
-        lines.insert(0, Headline { icon: "!".into(), word: "Suspect".into(), text, tone: Tone::Warn });
+                .to_owned();
+        lines.insert(
+            0,
+            Headline {
+                icon: "!".into(),
+                word: "Suspect".into(),
+                text,
+                tone: Tone::Warn,
+            },
+        );
     }
     lines
 }
@@ -64,15 +77,27 @@ fn line(results: &Results<'_>, c: &Comparison, suffix: &str) -> Headline {
             factor(&results.run.plan, c)
         ),
         (None, None) => {
-            format!("{} cannot be compared with {}: {}.", c.variant, c.control, words::verdict_note(c))
+            format!(
+                "{} cannot be compared with {}: {}.",
+                c.variant,
+                c.control,
+                words::verdict_note(c)
+            )
         }
         (Some(e), None) => sentence(&results.run.plan, c, e, suffix),
     };
-    Headline { icon: icon.to_owned(), word, text, tone }
+    Headline {
+        icon: icon.to_owned(),
+        word,
+        text,
+        tone,
+    }
 }
 
 fn factor(plan: &Plan, c: &Comparison) -> String {
-    plan.variant(&c.variant).and_then(|v| v.factor.clone()).unwrap_or_else(|| "no factor".to_owned())
+    plan.variant(&c.variant)
+        .and_then(|v| v.factor.clone())
+        .unwrap_or_else(|| "no factor".to_owned())
 }
 
 fn sentence(plan: &Plan, c: &Comparison, e: &Estimate, suffix: &str) -> String {
@@ -84,7 +109,11 @@ fn sentence(plan: &Plan, c: &Comparison, e: &Estimate, suffix: &str) -> String {
     let delta = number::share(plan.delta.get());
     let amount = format!("{}\u{202f}%", number::fixed(e.effect_percent.abs(), 1));
     let claim = match &c.verdict {
-        Verdict::Equivalent => format!("{who} ({}) equals {} within ±{delta}{suffix}", factor(plan, c), c.control),
+        Verdict::Equivalent => format!(
+            "{who} ({}) equals {} within ±{delta}{suffix}",
+            factor(plan, c),
+            c.control
+        ),
         Verdict::NoEvidence { .. } => format!(
             "{who} ({}): no evidence that it differs from {} in {}{suffix}; measured {}",
             factor(plan, c),
@@ -92,13 +121,20 @@ fn sentence(plan: &Plan, c: &Comparison, e: &Estimate, suffix: &str) -> String {
             words::metric(c.metric),
             number::effect(e.effect_percent)
         ),
-        _ => format!("{who} ({}) {}{suffix}", factor(plan, c), compared(c, e.effect_percent > 0.0, &amount)),
+        _ => format!(
+            "{who} ({}) {}{suffix}",
+            factor(plan, c),
+            compared(c, e.effect_percent > 0.0, &amount)
+        ),
     };
     let mut text = format!("{claim} ({}).", certainty(plan, c, e));
-    let note = words::verdict_note(c);
+    let note = words::verdict_short_note(c);
     if !note.is_empty() {
         let mut letters = note.chars();
-        let capital = letters.next().map(|first| first.to_uppercase().collect::<String>()).unwrap_or_default();
+        let capital = letters
+            .next()
+            .map(|first| first.to_uppercase().collect::<String>())
+            .unwrap_or_default();
         text.push_str(&format!(" {capital}{}.", letters.as_str()));
     }
     text
@@ -124,12 +160,15 @@ fn certainty(plan: &Plan, c: &Comparison, e: &Estimate) -> String {
     let mut parts = Vec::new();
     if let Some(interval) = e.interval_percent {
         let confidence = number::fixed((1.0 - plan.alpha.get()) * 100.0, 0);
-        parts.push(format!("{confidence}\u{202f}% interval {}", number::effect_interval(interval.low, interval.high)));
+        parts.push(format!(
+            "{confidence}\u{202f}% interval {}",
+            number::effect_interval(interval.low, interval.high)
+        ));
     }
     parts.push(number::count(c.k, "block"));
     if let Some(p) = e.p_adjusted {
         let sign = if p < 0.001 { "" } else { "= " };
-        parts.push(format!("Holm-adjusted p {sign}{}", number::p_value(p)));
+        parts.push(format!("Holm-adjusted p\u{a0}{sign}{}", number::p_value(p)).replace("= ", "=\u{a0}"));
     }
     parts.join(", ")
 }
@@ -148,14 +187,18 @@ pub(crate) fn one_line(results: &Results<'_>) -> String {
         found.sort_by(|a, b| goodness(b).total_cmp(&goodness(a)));
         let said = |c: &&Comparison| {
             let (_, word, _) = words::verdict(&c.verdict);
-            c.estimate.map(|e| format!("{} {} {}", c.variant, number::effect(e.effect_percent), word))
+            c.estimate
+                .map(|e| format!("{} {} {}", c.variant, number::effect(e.effect_percent), word))
         };
         let ends = [found.first(), found.last().filter(|_| found.len() > 1)];
         ends.into_iter().flatten().filter_map(said).collect::<Vec<_>>()
     };
     let parts: Vec<String> = plan.loads.iter().flat_map(|l| of(&l.id)).collect();
     if parts.is_empty() {
-        format!("no variant is shown to be better or worse in {}", words::metric(plan.primary_metric))
+        format!(
+            "no variant is shown to be better or worse in {}",
+            words::metric(plan.primary_metric)
+        )
     } else {
         format!("{} in {}", parts.join(", "), words::metric(plan.primary_metric))
     }

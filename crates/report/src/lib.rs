@@ -1,1 +1,96 @@
-//! servelab report.
+//! Rows in; numbers with n, interval and unit; then plots, one HTML page, CSV and JSON.
+//!
+//! Parts, in the order of the data: `results` asks `analysis` for everything a stored run says; `summary` is that as
+//! `summary.json`, `sheet` as CSV; `headline` says it in sentences; `view` makes the page's finished texts, `plot` its
+//! pictures, `html` places them by the templates; `list` is the terminal's view. `number`, `words` and `table` are the only
+//! places where a number, a name and a table become text.
+//!
+//! This room computes no statistic beyond a mean, a minimum and a maximum over blocks; templates do no arithmetic. The same
+//! database gives the same bytes: no clock, no randomness. Whatever comes from data is escaped where it is placed, and
+//! nothing on the page comes from the network.
+
+mod error;
+mod headline;
+mod html;
+mod list;
+mod number;
+mod plot;
+mod results;
+mod sheet;
+mod summary;
+mod table;
+mod view;
+mod words;
+
+pub use error::ReportError;
+pub use headline::Headline;
+pub use list::{ResultsRow, ResultsView, results_list, results_show};
+
+use results::Results;
+use servelab_schema::RunId;
+use servelab_store::Store;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// The files of a report.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReportFiles {
+    /// The page.
+    pub html: PathBuf,
+    /// Every number, one row each.
+    pub csv: PathBuf,
+    /// Every number, for programs.
+    pub json: PathBuf,
+    /// The plots of the page as files.
+    pub svgs: Vec<PathBuf>,
+}
+
+/// Writes the report of one or several ingested runs into `out_dir`, in the order given.
+///
+/// # Errors
+/// [`ReportError::NoRun`] without a run, [`ReportError::Store`] for one that is not in the database,
+/// [`ReportError::Write`] where a file cannot be written.
+pub fn build(store: &Store, runs: &[RunId], out_dir: &Path) -> Result<ReportFiles, ReportError> {
+    if runs.is_empty() {
+        return Err(ReportError::NoRun);
+    }
+    let data = runs
+        .iter()
+        .map(|id| store.load_run(id))
+        .collect::<Result<Vec<_>, _>>()?;
+    let all: Vec<Results<'_>> = data.iter().map(Results::of).collect();
+    let docs: Vec<summary::RunDoc> = all.iter().map(summary::run).collect();
+    let views = all
+        .iter()
+        .zip(&docs)
+        .map(|(r, d)| view::run(r, d))
+        .collect::<Result<Vec<_>, _>>()?;
+
+    fs::create_dir_all(out_dir).map_err(|source| ReportError::Write {
+        path: out_dir.to_owned(),
+        source,
+    })?;
+    let mut svgs = Vec::new();
+    for figure in views.iter().flat_map(view::RunView::figures) {
+        svgs.push(write(out_dir, &format!("{}.svg", figure.name), &figure.svg)?);
+    }
+    let page = view::page(&all, &docs, views);
+    let html = write(out_dir, "index.html", &html::page(&page)?)?;
+    let document = summary::document(docs);
+    let csv = write(out_dir, "summary.csv", &sheet::csv(&document)?)?;
+    let mut text = serde_json::to_string_pretty(&document)?;
+    text.push('\n');
+    let json = write(out_dir, "summary.json", &text)?;
+    Ok(ReportFiles { html, csv, json, svgs })
+}
+
+fn write(dir: &Path, name: &str, text: &str) -> Result<PathBuf, ReportError> {
+    let path = dir.join(name);
+    fs::write(&path, text).map_err(|source| ReportError::Write {
+        path: path.clone(),
+        source,
+    })?;
+    Ok(path)
+}

@@ -3,7 +3,11 @@
 /// A number rounded to `digits` significant digits, with thin groups of three and a real minus sign.
 #[must_use]
 pub(crate) fn significant(value: f64, digits: i32) -> String {
-    let magnitude = if value.abs() < f64::MIN_POSITIVE { 0.0 } else { value.abs().log10().floor() };
+    let magnitude = if value.abs() < f64::MIN_POSITIVE {
+        0.0
+    } else {
+        value.abs().log10().floor()
+    };
     let mut decimals = 0_usize;
     // As many decimals as the leading digit leaves of the significant ones, at most nine.
     while decimals < 9 && f64::from(digits) - 1.0 - magnitude > f64::from(u32::try_from(decimals).unwrap_or(9)) {
@@ -16,7 +20,9 @@ pub(crate) fn significant(value: f64, digits: i32) -> String {
 #[must_use]
 pub(crate) fn fixed(value: f64, decimals: usize) -> String {
     let text = format!("{:.decimals$}", value.abs());
-    let (whole, fraction) = text.split_once('.').map_or((text.as_str(), None), |(w, f)| (w, Some(f)));
+    let (whole, fraction) = text
+        .split_once('.')
+        .map_or((text.as_str(), None), |(w, f)| (w, Some(f)));
     let mut out = String::with_capacity(text.len().saturating_add(4));
     let is_zero = text.bytes().all(|b| matches!(b, b'0' | b'.'));
     if value < 0.0 && !is_zero {
@@ -60,7 +66,11 @@ pub(crate) fn share(ratio: f64) -> String {
 /// A p value: three decimals, never 0.
 #[must_use]
 pub(crate) fn p_value(p: f64) -> String {
-    if p < 0.001 { "< 0.001".to_owned() } else { fixed(p, 3) }
+    if p < 0.001 {
+        "<\u{a0}0.001".to_owned()
+    } else {
+        fixed(p, 3)
+    }
 }
 
 /// A value that JSON, CSV and `data-sort` carry: the shortest text that reads back as the same number.
@@ -88,18 +98,6 @@ pub(crate) fn grouped(n: u64) -> String {
         out.push(digit);
     }
     out
-}
-
-/// How a quantity in its file unit is printed: the unit people read and the factor to it.
-#[must_use]
-pub(crate) fn printed_unit(unit: &str) -> (&'static str, f64) {
-    match unit {
-        "s" => ("ms", 1e3),
-        "tokens/s" => ("tokens/s", 1.0),
-        "requests/s" => ("requests/s", 1.0),
-        "ratio" => ("%", 100.0),
-        _ => ("", 1.0),
-    }
 }
 
 #[cfg(test)]
@@ -133,7 +131,7 @@ mod tests {
 
     #[test]
     fn a_p_value_is_never_zero() {
-        assert_eq!(p_value(0.0), "< 0.001");
+        assert_eq!(p_value(0.0), "<\u{a0}0.001");
         assert_eq!(p_value(0.0312), "0.031");
     }
 

@@ -51,7 +51,12 @@ impl OverBlocks {
             high = f64::max(high, value);
             n = n.saturating_add(1);
         }
-        (n > 0).then(|| Self { mean: sum / f64::from(n), low, high, n })
+        (n > 0).then(|| Self {
+            mean: sum / f64::from(n),
+            low,
+            high,
+            n,
+        })
     }
 }
 
@@ -83,16 +88,27 @@ impl<'a> Results<'a> {
             })
             .collect();
         let none = TrialMetrics::default();
-        let cells: Vec<CellMetrics> =
-            takes.iter().map(|t| CellMetrics::new(&t.row.record, t.metrics.as_ref().unwrap_or(&none))).collect();
+        let cells: Vec<CellMetrics> = takes
+            .iter()
+            .map(|t| CellMetrics::new(&t.row.record, t.metrics.as_ref().unwrap_or(&none)))
+            .collect();
         let standing: Vec<TrialData<'_>> = takes
             .iter()
             .filter(|t| t.stands)
-            .map(|t| TrialData { plan, record: &t.row.record, traces: &t.row.traces })
+            .map(|t| TrialData {
+                plan,
+                record: &t.row.record,
+                traces: &t.row.traces,
+            })
             .collect();
         let study = study(plan, &cells);
         let pooled = pooled(plan, &standing, &PooledOptions::default());
-        Self { run, takes, study, pooled }
+        Self {
+            run,
+            takes,
+            study,
+            pooled,
+        }
     }
 
     /// Takes of one cell that count, in the order of blocks executed.
@@ -102,14 +118,17 @@ impl<'a> Results<'a> {
         variant: &'s VariantId,
     ) -> impl Iterator<Item = &'s Take<'a>> + 's {
         let planned = self.run.plan.variant(variant);
-        self.takes.iter().filter(move |t| {
-            &t.row.record.load == load && &t.row.record.variant == variant && t.counts(planned)
-        })
+        self.takes
+            .iter()
+            .filter(move |t| &t.row.record.load == load && &t.row.record.variant == variant && t.counts(planned))
     }
 
     /// One metric of one cell over its blocks.
     pub(crate) fn over_blocks(&self, load: &LoadId, variant: &VariantId, metric: MetricName) -> Option<OverBlocks> {
-        OverBlocks::of(self.counted(load, variant).filter_map(|t| Some(t.metrics.as_ref()?.values.get(&metric)?.value)))
+        OverBlocks::of(
+            self.counted(load, variant)
+                .filter_map(|t| Some(t.metrics.as_ref()?.values.get(&metric)?.value)),
+        )
     }
 
     /// The pooled requests of one cell.
@@ -119,20 +138,34 @@ impl<'a> Results<'a> {
 
     /// Comparisons on the primary metric under one load.
     pub(crate) fn primary<'s>(&'s self, load: &'s LoadId) -> impl Iterator<Item = &'s Comparison> + 's {
-        self.study.comparisons.iter().filter(move |c| c.primary && &c.load == load)
+        self.study
+            .comparisons
+            .iter()
+            .filter(move |c| c.primary && &c.load == load)
     }
 
     /// The treatment that makes every trial of a variant void; none where some trial took effect or none ran.
     pub(crate) fn void(&self, variant: &VariantId) -> Option<Treatment> {
-        let mut seen = self.takes.iter().filter(|t| &t.row.record.variant == variant).map(|t| t.row.record.treatment);
+        let mut seen = self
+            .takes
+            .iter()
+            .filter(|t| &t.row.record.variant == variant)
+            .map(|t| t.row.record.treatment);
         let first = seen.next()?;
         (!took_effect(first) && seen.all(|t| !took_effect(t))).then_some(first)
     }
 
     /// Distinct measured prompts that were sent in trials that stand.
     pub(crate) fn prompts_served(&self) -> usize {
-        let sent = self.takes.iter().filter(|t| t.stands).flat_map(|t| &t.row.traces).filter(|t| t.measured);
-        sent.map(|t| &t.prompt_id).collect::<std::collections::BTreeSet<_>>().len()
+        let sent = self
+            .takes
+            .iter()
+            .filter(|t| t.stands)
+            .flat_map(|t| &t.row.traces)
+            .filter(|t| t.measured);
+        sent.map(|t| &t.prompt_id)
+            .collect::<std::collections::BTreeSet<_>>()
+            .len()
     }
 }
 

@@ -50,7 +50,8 @@ pub(crate) fn csv(document: &Document) -> Result<String, ReportError> {
             .chain(run.metrics.iter().map(metric))
             .chain(run.failures.iter().map(failure));
         for row in rows {
-            out.write_record(base.iter().chain(&row).map(|cell| harmless(cell))).map_err(failed)?;
+            out.write_record(base.iter().chain(&row).map(|cell| harmless(cell)))
+                .map_err(failed)?;
         }
     }
     let bytes = out.into_inner().map_err(|why| ReportError::Csv(why.to_string()))?;
@@ -69,7 +70,11 @@ const fn kind(run: &RunDoc) -> &'static str {
 /// negative ones, stay numbers.
 fn harmless(cell: &str) -> String {
     let begins_like_one = cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']);
-    if begins_like_one && cell.parse::<f64>().is_err() { format!("'{cell}") } else { cell.to_owned() }
+    if begins_like_one && cell.parse::<f64>().is_err() {
+        format!("'{cell}")
+    } else {
+        cell.to_owned()
+    }
 }
 
 fn number(value: Option<f64>) -> String {
@@ -77,7 +82,11 @@ fn number(value: Option<f64>) -> String {
 }
 
 fn interval(i: Option<&IntervalDoc>) -> [String; 3] {
-    [number(i.map(|i| i.low)), number(i.map(|i| i.high)), i.map(|i| i.kind.clone()).unwrap_or_default()]
+    [
+        number(i.map(|i| i.low)),
+        number(i.map(|i| i.high)),
+        i.map(|i| i.kind.clone()).unwrap_or_default(),
+    ]
 }
 
 type Cells = [String; 21];
@@ -103,7 +112,8 @@ fn comparison(row: &str, c: &ComparisonDoc) -> Cells {
         number(c.p_t),
         number(c.p_adjusted),
         number(c.p_sign_flip),
-        c.treatment.map_or_else(|| c.verdict.to_owned(), |t| format!("{} ({t})", c.verdict)),
+        c.treatment
+            .map_or_else(|| c.verdict.to_owned(), |t| format!("{} ({t})", c.verdict)),
         c.exploratory.to_string(),
         c.note.clone(),
     ]

@@ -161,7 +161,12 @@ pub(crate) fn run(results: &Results<'_>) -> RunDoc {
         suspect: results.study.suspect,
         headline: one_line(results),
         notes: results.study.notes.clone(),
-        comparisons: results.study.comparisons.iter().map(|c| comparison(results, c)).collect(),
+        comparisons: results
+            .study
+            .comparisons
+            .iter()
+            .map(|c| comparison(results, c))
+            .collect(),
         aa: results.study.aa.iter().map(|a| aa(results, a)).collect(),
         metrics: metrics(results),
         failures: failures(results),
@@ -224,7 +229,11 @@ pub(crate) fn aa_key(a: &AaResult) -> String {
 fn t_interval(results: &Results<'_>, interval: Option<Interval>) -> Option<IntervalDoc> {
     let confidence = (1.0 - results.run.plan.alpha.get()) * 100.0;
     let kind = format!("{confidence:.0} % t interval over blocks");
-    interval.map(|i| IntervalDoc { low: i.low, high: i.high, kind })
+    interval.map(|i| IntervalDoc {
+        low: i.low,
+        high: i.high,
+        kind,
+    })
 }
 
 fn comparison(results: &Results<'_>, c: &Comparison) -> ComparisonDoc {
@@ -290,7 +299,11 @@ fn aa(results: &Results<'_>, a: &AaResult) -> ComparisonDoc {
         treatment: None,
         blocks_needed: None,
         indicative: false,
-        note: if a.reaches_beyond_delta { "reaches beyond ±δ: no Equivalent is given".into() } else { String::new() },
+        note: if a.reaches_beyond_delta {
+            "reaches beyond ±δ: no Equivalent is given".into()
+        } else {
+            String::new()
+        },
     }
 }
 
@@ -431,5 +444,9 @@ pub(crate) fn document(runs: Vec<RunDoc>) -> Document {
         EngineKind::Simulated => "simulated",
         EngineKind::Imported => "imported",
     });
-    Document { v: 1, engine_kind: word.to_owned(), runs }
+    Document {
+        v: 1,
+        engine_kind: word.to_owned(),
+        runs,
+    }
 }

@@ -32,11 +32,20 @@ pub(crate) struct Column {
 
 impl Column {
     pub(crate) fn text(label: &str) -> Self {
-        Self { label: label.to_owned(), unit: String::new(), hint: String::new(), numeric: false }
+        Self {
+            label: label.to_owned(),
+            unit: String::new(),
+            hint: String::new(),
+            numeric: false,
+        }
     }
 
     pub(crate) fn number(label: &str, unit: &str) -> Self {
-        Self { numeric: true, unit: unit.to_owned(), ..Self::text(label) }
+        Self {
+            numeric: true,
+            unit: unit.to_owned(),
+            ..Self::text(label)
+        }
     }
 
     pub(crate) fn hint(mut self, hint: &str) -> Self {
@@ -111,20 +120,35 @@ pub(crate) struct Cell {
 impl Cell {
     pub(crate) fn text(text: impl Into<String>) -> Self {
         let text = text.into();
-        Self { sort: Some(text.clone()), text, ..Self::default() }
+        Self {
+            sort: Some(text.clone()),
+            text,
+            ..Self::default()
+        }
     }
 
     pub(crate) fn name(text: impl Into<String>) -> Self {
-        Self { header: true, ..Self::text(text) }
+        Self {
+            header: true,
+            ..Self::text(text)
+        }
     }
 
     pub(crate) fn long(text: impl Into<String>) -> Self {
-        Self { wrap: true, ..Self::text(text) }
+        Self {
+            wrap: true,
+            ..Self::text(text)
+        }
     }
 
     /// A number as people read it, sorted by its full value.
     pub(crate) fn number(text: impl Into<String>, value: f64) -> Self {
-        Self { text: text.into(), sort: Some(crate::number::bare(value)), numeric: true, ..Self::default() }
+        Self {
+            text: text.into(),
+            sort: Some(crate::number::bare(value)),
+            numeric: true,
+            ..Self::default()
+        }
     }
 
     pub(crate) fn count(n: u32) -> Self {
@@ -133,7 +157,12 @@ impl Cell {
 
     /// There is no number, and why.
     pub(crate) fn absent(why: &str) -> Self {
-        Self { text: "–".to_owned(), title: why.to_owned(), numeric: true, ..Self::default() }
+        Self {
+            text: "–".to_owned(),
+            title: why.to_owned(),
+            numeric: true,
+            ..Self::default()
+        }
     }
 
     pub(crate) fn below(mut self, text: impl Into<String>) -> Self {

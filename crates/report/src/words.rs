@@ -36,7 +36,11 @@ pub(crate) const fn latency(kind: LatencyKind) -> &'static str {
 
 /// Which way a metric is better.
 pub(crate) const fn direction(name: MetricName) -> &'static str {
-    if name.higher_is_better() { "higher is better" } else { "lower is better" }
+    if name.higher_is_better() {
+        "higher is better"
+    } else {
+        "lower is better"
+    }
 }
 
 /// How a verdict looks: sign, words, tone. The words say all that sign and colour say.
@@ -61,23 +65,29 @@ pub(crate) const fn verdict_word(verdict: &Verdict) -> &'static str {
     }
 }
 
-/// What stands behind a verdict's word: the reason, or what would decide it.
-pub(crate) fn verdict_note(c: &Comparison) -> String {
+/// What would decide an open verdict, and whether the word is only a hint.
+pub(crate) fn verdict_short_note(c: &Comparison) -> String {
     let mut notes: Vec<String> = Vec::new();
-    match &c.verdict {
-        Verdict::NotComparable { why } => notes.push(why.clone()),
-        Verdict::NoEvidence { blocks_needed: Some(needed) } => {
-            notes.push(format!("about {} would decide it", number::count(*needed, "block")));
-        }
-        _ => {}
+    if let Verdict::NoEvidence {
+        blocks_needed: Some(needed),
+    } = &c.verdict
+    {
+        notes.push(format!("about {} would decide it", number::count(*needed, "block")));
     }
     if c.indicative && c.estimate.is_some() {
         notes.push("indicative only".to_owned());
     }
-    if !matches!(c.verdict, Verdict::NotComparable { .. }) {
-        notes.extend(c.dropped.iter().map(|why| format!("not counted: {why}")));
-    }
     notes.join("; ")
+}
+
+/// What stands behind a verdict's word: the reason, or what would decide it; and what was not counted.
+pub(crate) fn verdict_note(c: &Comparison) -> String {
+    if let Verdict::NotComparable { why } = &c.verdict {
+        return why.clone();
+    }
+    let short = Some(verdict_short_note(c)).filter(|note| !note.is_empty());
+    let dropped = c.dropped.iter().map(|why| format!("not counted: {why}"));
+    short.into_iter().chain(dropped).collect::<Vec<_>>().join("; ")
 }
 
 /// The word, class and sentence of the banner.
@@ -94,7 +104,11 @@ pub(crate) const fn kind(kind: EngineKind) -> (&'static str, &'static str, &'sta
             "kind-imported",
             "Somebody else measured these numbers; servelab only read them in.",
         ),
-        EngineKind::Measured => ("MEASURED", "kind-measured", "A real engine answered on the hardware named below."),
+        EngineKind::Measured => (
+            "MEASURED",
+            "kind-measured",
+            "A real engine answered on the hardware named below.",
+        ),
     }
 }
 

@@ -19,14 +19,21 @@ impl Refusal {
     /// vLLM's own checks.
     #[must_use]
     pub fn bad_request(message: &str, param: Option<&str>) -> Self {
-        Self { status: 400, body: error_body(message, "BadRequestError", param, 400) }
+        Self {
+            status: 400,
+            body: error_body(message, "BadRequestError", param, 400),
+        }
     }
 
     /// A field that does not have the shape of the API.
     #[must_use]
     pub fn validation(kind: &str, at: &str, text: &str, input: &str) -> Self {
-        let message = format!("1 validation error:\n  {{'type': '{kind}', 'loc': '{at}', 'msg': '{text}', 'input': {input}}}");
-        Self { status: 400, body: error_body(&message, "Bad Request", Some(at), 400) }
+        let message =
+            format!("1 validation error:\n  {{'type': '{kind}', 'loc': '{at}', 'msg': '{text}', 'input': {input}}}");
+        Self {
+            status: 400,
+            body: error_body(&message, "Bad Request", Some(at), 400),
+        }
     }
 }
 
@@ -89,14 +96,29 @@ pub fn parse_json(body: &[u8]) -> Result<Map<String, Value>, Refusal> {
         )),
         Err(e) => {
             // Python's decoder counts characters from the start; a cut-off body fails at its end.
-            let lines: usize = body.split(|b| *b == b'\n').take(e.line().saturating_sub(1)).map(|l| l.len() + 1).sum();
-            let at = if e.is_eof() { body.len() } else { lines + e.column().saturating_sub(1) };
-            let why = if e.is_eof() || e.to_string().contains("expected `,`") { "Expecting ',' delimiter" } else { "Expecting value" };
+            let lines: usize = body
+                .split(|b| *b == b'\n')
+                .take(e.line().saturating_sub(1))
+                .map(|l| l.len() + 1)
+                .sum();
+            let at = if e.is_eof() {
+                body.len()
+            } else {
+                lines + e.column().saturating_sub(1)
+            };
+            let why = if e.is_eof() || e.to_string().contains("expected `,`") {
+                "Expecting ',' delimiter"
+            } else {
+                "Expecting value"
+            };
             let loc = format!("body.{at}");
             let message = format!(
                 "1 validation error:\n  {{'type': 'json_invalid', 'loc': '{loc}', 'msg': 'JSON decode error', 'input': '<dict of 0 items>', 'ctx': {{'error': \"{why}\"}}}}"
             );
-            Err(Refusal { status: 400, body: error_body(&message, "Bad Request", Some(&loc), 400) })
+            Err(Refusal {
+                status: 400,
+                body: error_body(&message, "Bad Request", Some(&loc), 400),
+            })
         }
     }
 }
@@ -172,43 +194,69 @@ pub fn messages(map: &Map<String, Value>) -> Result<Vec<Message>, Refusal> {
     let fields = Fields(map);
     let list = fields.get("messages").ok_or_else(|| fields.missing("messages"))?;
     let Some(list) = list.as_array() else {
-        return Err(Refusal::validation("list_type", "body.messages", "Input should be a valid list", &python(list)));
+        return Err(Refusal::validation(
+            "list_type",
+            "body.messages",
+            "Input should be a valid list",
+            &python(list),
+        ));
     };
     list.iter().map(message).collect()
 }
 
 fn message(value: &Value) -> Result<Message, Refusal> {
-    let role = value.get("role").and_then(Value::as_str).ok_or_else(|| {
-        Refusal::validation("missing", "body.messages.role", "Field required", &python(value))
-    })?;
+    let role = value
+        .get("role")
+        .and_then(Value::as_str)
+        .ok_or_else(|| Refusal::validation("missing", "body.messages.role", "Field required", &python(value)))?;
     let content = match value.get("content") {
         Some(Value::String(text)) => text.clone(),
         // Text parts are joined by line feeds, as vLLM does for templates that take strings.
         Some(Value::Array(parts)) => {
-            let texts: Vec<&str> = parts.iter().filter_map(|p| p.get("text").and_then(Value::as_str)).collect();
+            let texts: Vec<&str> = parts
+                .iter()
+                .filter_map(|p| p.get("text").and_then(Value::as_str))
+                .collect();
             texts.join("\n")
         }
         Some(_) | None => String::new(),
     };
-    Ok(Message { role: role.to_owned(), content })
+    Ok(Message {
+        role: role.to_owned(),
+        content,
+    })
 }
 
 fn prompt(map: &Map<String, Value>) -> Result<Prompt, Refusal> {
     let fields = Fields(map);
     match fields.get("prompt") {
-        None => Err(Refusal::bad_request("Either prompt or prompt_embeds must be provided and non-empty.", None)),
+        None => Err(Refusal::bad_request(
+            "Either prompt or prompt_embeds must be provided and non-empty.",
+            None,
+        )),
         Some(Value::String(text)) => Ok(Prompt::Text(text.clone())),
         Some(Value::Array(list)) if list.len() == 1 && list.iter().all(Value::is_string) => {
             Ok(Prompt::Text(list.iter().filter_map(Value::as_str).collect()))
         }
         Some(Value::Array(list)) => {
-            let ids: Option<Vec<u32>> = list.iter().map(|v| v.as_u64().and_then(|n| u32::try_from(n).ok())).collect();
+            let ids: Option<Vec<u32>> = list
+                .iter()
+                .map(|v| v.as_u64().and_then(|n| u32::try_from(n).ok()))
+                .collect();
             match ids {
                 Some(ids) if !ids.is_empty() => Ok(Prompt::Ids(ids)),
-                Some(_) | None => Err(Refusal::bad_request("the simulator takes one prompt: a text or a list of token ids", Some("prompt"))),
+                Some(_) | None => Err(Refusal::bad_request(
+                    "the simulator takes one prompt: a text or a list of token ids",
+                    Some("prompt"),
+                )),
             }
         }
-        Some(other) => Err(Refusal::validation("string_type", "body.prompt", "Input should be a valid string", &python(other))),
+        Some(other) => Err(Refusal::validation(
+            "string_type",
+            "body.prompt",
+            "Input should be a valid string",
+            &python(other),
+        )),
     }
 }
 
@@ -237,7 +285,11 @@ pub fn completion(api: Api, body: &[u8], config: &EngineConfig) -> Result<Comple
         Api::Completions => fields.int("max_tokens")?,
     };
     let min_tokens = fields.int("min_tokens")?.unwrap_or(0);
-    let (stream, ignore_eos, token_ids) = (fields.bool("stream")?, fields.bool("ignore_eos")?, fields.bool("return_token_ids")?);
+    let (stream, ignore_eos, token_ids) = (
+        fields.bool("stream")?,
+        fields.bool("ignore_eos")?,
+        fields.bool("return_token_ids")?,
+    );
     let n = fields.int("n")?.unwrap_or(1);
     let seed = fields.int("seed")?;
     let options = fields.get("stream_options");
@@ -247,18 +299,32 @@ pub fn completion(api: Api, body: &[u8], config: &EngineConfig) -> Result<Comple
             Some("stream_options"),
         ));
     }
-    let option = |name: &str| options.and_then(|o| o.get(name)).and_then(Value::as_bool).unwrap_or(false);
-    let model = fields.get("model").and_then(Value::as_str).unwrap_or_else(|| config.served_names.first().map_or("", String::as_str));
+    let option = |name: &str| {
+        options
+            .and_then(|o| o.get(name))
+            .and_then(Value::as_bool)
+            .unwrap_or(false)
+    };
+    let model = fields
+        .get("model")
+        .and_then(Value::as_str)
+        .unwrap_or_else(|| config.served_names.first().map_or("", String::as_str));
     if !config.served_names.iter().any(|name| name == model) {
         let aliases = config.served_names.join(", ");
         let message = format!("The model `{model}` does not exist. Valid aliases: {aliases}.");
-        return Err(Refusal { status: 404, body: error_body(&message, "NotFoundError", Some("model"), 404) });
+        return Err(Refusal {
+            status: 404,
+            body: error_body(&message, "NotFoundError", Some("model"), 404),
+        });
     }
     if n < 1 {
         return Err(Refusal::bad_request(&format!("n must be at least 1, got {n}."), None));
     }
     if n > 1 {
-        return Err(Refusal::bad_request("the simulator gives one choice per request; send n = 1", Some("n")));
+        return Err(Refusal::bad_request(
+            "the simulator gives one choice per request; send n = 1",
+            Some("n"),
+        ));
     }
     if let Some(t) = temperature.filter(|t| *t < 0.0) {
         return Err(Refusal::bad_request(
@@ -276,7 +342,9 @@ pub fn completion(api: Api, body: &[u8], config: &EngineConfig) -> Result<Comple
         let longest = config.max_model_len;
         if limit > i64::from(longest) {
             return Err(Refusal::bad_request(
-                &format!("max_tokens={limit} cannot be greater than max_model_len={longest}. Please request fewer output tokens. (parameter=max_tokens, value={limit})"),
+                &format!(
+                    "max_tokens={limit} cannot be greater than max_model_len={longest}. Please request fewer output tokens. (parameter=max_tokens, value={limit})"
+                ),
                 Some("max_tokens"),
             ));
         }
@@ -314,19 +382,26 @@ pub fn output_limit(request: &Completion, prompt_tokens: u32, max_model_len: u32
         // vLLM stops counting one past the limit.
         let seen = max_model_len + 1;
         return Err(Refusal::bad_request(
-            &format!("This model's maximum context length is {max_model_len} tokens. However, your prompt contains at least {seen} input tokens, which exceeds this limit even without any output tokens. Please reduce the length of the input prompt. (parameter=input_tokens, value={seen})"),
+            &format!(
+                "This model's maximum context length is {max_model_len} tokens. However, your prompt contains at least {seen} input tokens, which exceeds this limit even without any output tokens. Please reduce the length of the input prompt. (parameter=input_tokens, value={seen})"
+            ),
             Some("input_tokens"),
         ));
     }
     let left = max_model_len - prompt_tokens;
     match request.max_tokens {
         Some(limit) if limit > left => Err(Refusal::bad_request(
-            &format!("This model's maximum context length is {max_model_len} tokens. However, you requested {limit} output tokens and your prompt contains at least {prompt_tokens} input tokens, for a total of at least {} tokens. Please reduce the length of the input prompt or the number of requested output tokens. (parameter=input_tokens, value={prompt_tokens})", u64::from(limit) + u64::from(prompt_tokens)),
+            &format!(
+                "This model's maximum context length is {max_model_len} tokens. However, you requested {limit} output tokens and your prompt contains at least {prompt_tokens} input tokens, for a total of at least {} tokens. Please reduce the length of the input prompt or the number of requested output tokens. (parameter=input_tokens, value={prompt_tokens})",
+                u64::from(limit) + u64::from(prompt_tokens)
+            ),
             Some("input_tokens"),
         )),
         Some(limit) => Ok(limit),
         None if left == 0 => Err(Refusal::bad_request(
-            &format!("This model's maximum context length is {max_model_len} tokens. However, your prompt contains {prompt_tokens} input tokens and leaves no room for output tokens. Please reduce the length of the input prompt. (parameter=input_tokens, value={prompt_tokens})"),
+            &format!(
+                "This model's maximum context length is {max_model_len} tokens. However, your prompt contains {prompt_tokens} input tokens and leaves no room for output tokens. Please reduce the length of the input prompt. (parameter=input_tokens, value={prompt_tokens})"
+            ),
             Some("input_tokens"),
         )),
         None => Ok(match request.api {

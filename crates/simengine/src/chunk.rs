@@ -142,18 +142,30 @@ impl Template {
             ",\"usage\":{{\"prompt_tokens\":{prompt},\"total_tokens\":{},\"completion_tokens\":{completion_tokens}",
             prompt + completion_tokens
         );
-        out.push_str(if details { ",\"completion_tokens_details\":null}" } else { "}" });
+        out.push_str(if details {
+            ",\"completion_tokens_details\":null}"
+        } else {
+            "}"
+        });
     }
 
     /// The first event of a chat stream: the role, no token.
     #[must_use]
     pub fn role(&self, prompt_ids: &[u32]) -> String {
-        let mut out = format!("data: {}{}", self.head, "{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"},\"logprobs\":null,\"finish_reason\":null}]");
+        let mut out = format!(
+            "data: {}{}",
+            self.head,
+            "{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"},\"logprobs\":null,\"finish_reason\":null}]"
+        );
         if self.continuous_usage {
             self.push_usage(0, true, &mut out);
         }
         out.push_str(",\"prompt_token_ids\":");
-        out.push_str(&if self.token_ids { ids_json(prompt_ids) } else { "null".to_owned() });
+        out.push_str(&if self.token_ids {
+            ids_json(prompt_ids)
+        } else {
+            "null".to_owned()
+        });
         out.push_str(",\"prompt_text\":null}\n\n");
         out
     }
@@ -224,7 +236,14 @@ impl Template {
 
     /// The body of an answer that is not streamed.
     #[must_use]
-    pub fn whole(&self, text: &str, completion_tokens: u32, finish: (&str, Option<&str>), ids: &[u32], prompt_ids: &[u32]) -> String {
+    pub fn whole(
+        &self,
+        text: &str,
+        completion_tokens: u32,
+        finish: (&str, Option<&str>),
+        ids: &[u32],
+        prompt_ids: &[u32],
+    ) -> String {
         let (id, created, model) = (&self.id, self.created, &self.model);
         let (reason, stop) = finish;
         let stop = stop.map_or_else(|| "null".to_owned(), quoted);
@@ -276,7 +295,14 @@ mod tests {
 
     #[test]
     fn strings_are_escaped_as_json() {
-        for text in ["plain", "quo\"te\\", "line\nfeed\ttab\r", "null\u{0}\u{1f}", "ünïcode 🌊", "</script>"] {
+        for text in [
+            "plain",
+            "quo\"te\\",
+            "line\nfeed\ttab\r",
+            "null\u{0}\u{1f}",
+            "ünïcode 🌊",
+            "</script>",
+        ] {
             assert_eq!(serde_json::from_str::<String>(&quoted(text)).unwrap(), text);
         }
     }

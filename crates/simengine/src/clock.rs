@@ -75,7 +75,10 @@ impl TimeMap {
 
     /// Engine seconds at wall time `wall_ns`; 0 before the epoch.
     #[must_use]
-    #[expect(clippy::as_conversions, reason = "nanoseconds of a run fit an f64's 53 bits (104 days)")]
+    #[expect(
+        clippy::as_conversions,
+        reason = "nanoseconds of a run fit an f64's 53 bits (104 days)"
+    )]
     pub fn engine_s(&self, wall_ns: u64) -> f64 {
         wall_ns.saturating_sub(self.epoch_ns) as f64 / NS_PER_S * self.scale
     }
@@ -104,7 +107,10 @@ impl TimeMap {
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "the simulator's clock module")]
 pub fn unix_s() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs()
 }
 
 /// A UTC calendar date and time of day.
@@ -130,7 +136,11 @@ fn civil(unix_s: u64) -> Civil {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let march_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * march_month + 2) / 5 + 1;
-    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
+    let month = if march_month < 10 {
+        march_month + 3
+    } else {
+        march_month - 9
+    };
     let year = year_of_era + era * 400 + u64::from(month <= 2);
     Civil {
         year,
@@ -145,7 +155,11 @@ fn civil(unix_s: u64) -> Civil {
 }
 
 fn nth(names: &[&'static str], index: u64) -> &'static str {
-    usize::try_from(index).ok().and_then(|i| names.get(i)).copied().unwrap_or("")
+    usize::try_from(index)
+        .ok()
+        .and_then(|i| names.get(i))
+        .copied()
+        .unwrap_or("")
 }
 
 /// The `date` header (RFC 9110 IMF-fixdate) for `unix_s`.
@@ -154,17 +168,25 @@ pub fn http_date(unix_s: u64) -> String {
     let c = civil(unix_s);
     let weekday = nth(&["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"], c.weekday);
     let month = nth(
-        &["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"],
+        &[
+            "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+        ],
         c.month.saturating_sub(1),
     );
-    format!("{weekday}, {:02} {month} {} {:02}:{:02}:{:02} GMT", c.day, c.year, c.hour, c.minute, c.second)
+    format!(
+        "{weekday}, {:02} {month} {} {:02}:{:02}:{:02} GMT",
+        c.day, c.year, c.hour, c.minute, c.second
+    )
 }
 
 /// `MM-DD HH:MM:SS`, the stamp of vLLM's log lines, for `unix_s` (UTC).
 #[must_use]
 pub fn log_stamp(unix_s: u64) -> String {
     let c = civil(unix_s);
-    format!("{:02}-{:02} {:02}:{:02}:{:02}", c.month, c.day, c.hour, c.minute, c.second)
+    format!(
+        "{:02}-{:02} {:02}:{:02}:{:02}",
+        c.month, c.day, c.hour, c.minute, c.second
+    )
 }
 
 #[cfg(test)]

@@ -123,7 +123,9 @@ const MODELLED: [&str; 24] = [
 
 fn int(flags: &Flags, name: &'static str) -> Result<Option<u32>, SimError> {
     let Some(text) = flags.value(name) else { return Ok(None) };
-    text.parse().map(Some).map_err(|_| SimError::Flags(format!("argument --{name}: invalid int value: '{text}'")))
+    text.parse()
+        .map(Some)
+        .map_err(|_| SimError::Flags(format!("argument --{name}: invalid int value: '{text}'")))
 }
 
 /// vLLM's readable integers: `8k` = 8,000, `8K` = 8,192, likewise m/M and g/G.
@@ -139,7 +141,9 @@ fn readable_int(flags: &Flags, name: &'static str) -> Result<Option<u32>, SimErr
     let value = digits.and_then(|d| d.parse::<f64>().ok()).map(|v| v * factor);
     match value {
         Some(v) if v >= 1.0 && v <= f64::from(u32::MAX) && v.fract().abs() < f64::EPSILON => Ok(Some(whole(v))),
-        Some(_) | None => Err(SimError::Flags(format!("argument --{name}: invalid human_readable_int value: '{text}'"))),
+        Some(_) | None => Err(SimError::Flags(format!(
+            "argument --{name}: invalid human_readable_int value: '{text}'"
+        ))),
     }
 }
 
@@ -173,9 +177,14 @@ fn float(flags: &Flags, name: &'static str) -> Result<Option<f64>, SimError> {
 }
 
 fn ngram(flags: &Flags) -> Result<Option<Ngram>, SimError> {
-    let Some(text) = flags.value("speculative-config") else { return Ok(None) };
-    let mut table: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text)
-        .map_err(|e| SimError::Flags(format!("argument --speculative-config: invalid loads value: '{text}' ({e})")))?;
+    let Some(text) = flags.value("speculative-config") else {
+        return Ok(None);
+    };
+    let mut table: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text).map_err(|e| {
+        SimError::Flags(format!(
+            "argument --speculative-config: invalid loads value: '{text}' ({e})"
+        ))
+    })?;
     let method = table.remove("method").and_then(|m| m.as_str().map(str::to_owned));
     table.remove("model");
     if method.as_deref() != Some("ngram") {
@@ -206,14 +215,19 @@ pub fn resolve(flags: &Flags, profile: Profile, host: &str, port: u16) -> Result
         .unwrap_or_else(|| profile.model.to_owned());
     for single in ["tensor-parallel-size", "pipeline-parallel-size", "data-parallel-size"] {
         if flags.value(single).is_some_and(|v| v != "1") {
-            return Err(SimError::Config(format!("--{single} above 1 is not modelled: the profile has one {}", profile.gpu)));
+            return Err(SimError::Config(format!(
+                "--{single} above 1 is not modelled: the profile has one {}",
+                profile.gpu
+            )));
         }
     }
     let mut warnings = Vec::new();
     let max_model_len = readable_int(flags, "max-model-len")?.unwrap_or(profile.max_position);
     let chunked_prefill = flags.toggle("enable-chunked-prefill").unwrap_or(true);
     if !chunked_prefill {
-        warnings.push("chunked prefill is disabled by hand, which vLLM does not officially support for this model".to_owned());
+        warnings.push(
+            "chunked prefill is disabled by hand, which vLLM does not officially support for this model".to_owned(),
+        );
     }
     let default_budget = if chunked_prefill { 2048 } else { max_model_len.max(2048) };
     let max_num_batched_tokens = readable_int(flags, "max-num-batched-tokens")?.unwrap_or(default_budget);
@@ -235,10 +249,14 @@ pub fn resolve(flags: &Flags, profile: Profile, host: &str, port: u16) -> Result
     let mut async_scheduling = flags.toggle("async-scheduling").unwrap_or(true);
     if ngram.is_some() && async_scheduling {
         if flags.toggle("async-scheduling") == Some(true) {
-            return Err(refused("async scheduling is not supported with ngram-based speculative decoding"));
+            return Err(refused(
+                "async scheduling is not supported with ngram-based speculative decoding",
+            ));
         }
         async_scheduling = false;
-        warnings.push("Async scheduling not supported with ngram-based speculative decoding and will be disabled.".to_owned());
+        warnings.push(
+            "Async scheduling not supported with ngram-based speculative decoding and will be disabled.".to_owned(),
+        );
     }
     let quantization = flags.value("quantization").map(str::to_owned);
     let named_fp8 = model.to_ascii_lowercase().contains("fp8");
@@ -247,23 +265,37 @@ pub fn resolve(flags: &Flags, profile: Profile, host: &str, port: u16) -> Result
         None => Weights::Bf16,
         Some("fp8" | "fp8_per_tensor") => Weights::Fp8,
         Some(other) => {
-            return Err(SimError::Config(format!("quantization {other} is not modelled; use fp8 or fp8_per_tensor")));
+            return Err(SimError::Config(format!(
+                "quantization {other} is not modelled; use fp8 or fp8_per_tensor"
+            )));
         }
     };
     let kv_cache_dtype = flags.value("kv-cache-dtype").unwrap_or("auto").to_owned();
-    if !matches!(kv_cache_dtype.as_str(), "auto" | "bfloat16" | "fp8" | "fp8_e4m3" | "fp8_e5m2") {
-        return Err(SimError::Config(format!("kv-cache-dtype {kv_cache_dtype} is not modelled; use auto or fp8")));
+    if !matches!(
+        kv_cache_dtype.as_str(),
+        "auto" | "bfloat16" | "fp8" | "fp8_e4m3" | "fp8_e5m2"
+    ) {
+        return Err(SimError::Config(format!(
+            "kv-cache-dtype {kv_cache_dtype} is not modelled; use auto or fp8"
+        )));
     }
     if kv_cache_dtype.starts_with("fp8") {
-        warnings.push("an fp8 KV cache selects another attention backend on this GPU (FlashInfer instead of FlashAttention)".to_owned());
+        warnings.push(
+            "an fp8 KV cache selects another attention backend on this GPU (FlashInfer instead of FlashAttention)"
+                .to_owned(),
+        );
     }
     let gpu_memory_utilization = float(flags, "gpu-memory-utilization")?.unwrap_or(0.92);
     if !(gpu_memory_utilization > 0.0 && gpu_memory_utilization <= 1.0) {
-        return Err(refused(&format!("gpu_memory_utilization must be in (0, 1], got {gpu_memory_utilization}")));
+        return Err(refused(&format!(
+            "gpu_memory_utilization must be in (0, 1], got {gpu_memory_utilization}"
+        )));
     }
     let kv_offloading_gib = float(flags, "kv-offloading-size")?;
     if kv_offloading_gib.is_some() && flags.value("kv-offloading-backend").unwrap_or("native") != "native" {
-        return Err(SimError::Config("only --kv-offloading-backend native is modelled".to_owned()));
+        return Err(SimError::Config(
+            "only --kv-offloading-backend native is modelled".to_owned(),
+        ));
     }
     let served = flags.list("served-model-name");
     let mut config = EngineConfig {
@@ -292,7 +324,12 @@ pub fn resolve(flags: &Flags, profile: Profile, host: &str, port: u16) -> Result
         request_id_headers: flags.toggle("enable-request-id-headers").unwrap_or(false),
         kv_cache_bytes: 0,
         non_default_args: non_default_args(flags, host, port),
-        without_effect: flags.iter().map(|(n, _)| n).filter(|n| !MODELLED.contains(n)).map(|n| format!("--{n}")).collect(),
+        without_effect: flags
+            .iter()
+            .map(|(n, _)| n)
+            .filter(|n| !MODELLED.contains(n))
+            .map(|n| format!("--{n}"))
+            .collect(),
         warnings,
     };
     config.kv_cache_bytes = match float(flags, "kv-cache-memory-bytes")? {
@@ -372,7 +409,12 @@ impl EngineConfig {
         let logits = f64::from(self.max_num_seqs) * f64::from(p.vocabulary) * 4.0;
         let graphs = if self.enforce_eager { 0.0 } else { GRAPH_BYTES };
         let weights = count(p.weight_bytes(self.weights)) - self.offloaded_weight_bytes();
-        let free = count(p.memory_bytes) * self.gpu_memory_utilization - weights - activations - logits - graphs - CONTEXT_BYTES;
+        let free = count(p.memory_bytes) * self.gpu_memory_utilization
+            - weights
+            - activations
+            - logits
+            - graphs
+            - CONTEXT_BYTES;
         if free <= 0.0 {
             return Err(SimError::Config(format!(
                 "No available memory for the cache blocks. Try increasing `gpu_memory_utilization` when initializing the engine (weights {:.2} GiB, limit {:.2} GiB).",
@@ -390,10 +432,9 @@ fn python(name: &str, given: &Given) -> String {
         if matches!(name, "served-model-name") {
             return format!("'{text}'");
         }
-        if matches!(name, "gpu-memory-utilization" | "kv-offloading-size" | "cpu-offload-gb") {
-            if let Ok(v) = text.parse::<f64>() {
-                return format!("{v:?}");
-            }
+        let is_float = matches!(name, "gpu-memory-utilization" | "kv-offloading-size" | "cpu-offload-gb");
+        if let Some(v) = text.parse::<f64>().ok().filter(|_| is_float) {
+            return format!("{v:?}");
         }
         if text.parse::<i64>().is_ok() || text.parse::<f64>().is_ok() {
             return text.to_owned();
@@ -452,7 +493,8 @@ fn non_default_args(flags: &Flags, host: &str, port: u16) -> String {
     for (name, given) in flags.iter() {
         let is_default = DEFAULTS.iter().any(|(n, d)| *n == name && flags.value(name) == Some(d))
             || (name == "enforce-eager" && *given == Given::Bool(false));
-        if !is_default && !(name == "model" && flags.model_tag.is_some()) {
+        let named_already = name == "model" && flags.model_tag.is_some();
+        if !(is_default || named_already) {
             items.push(format!("'{}': {}", name.replace('-', "_"), python(name, given)));
         }
     }
@@ -479,7 +521,10 @@ mod tests {
     fn defaults_are_the_gpu_ones() {
         let c = config("--max-model-len 8192").unwrap();
         assert!(c.chunked_prefill && c.prefix_caching && c.async_scheduling && !c.enforce_eager);
-        assert_eq!((c.max_num_batched_tokens, c.max_num_seqs, c.block_size), (2048, 256, 16));
+        assert_eq!(
+            (c.max_num_batched_tokens, c.max_num_seqs, c.block_size),
+            (2048, 256, 16)
+        );
         assert_eq!(c.model, "mistralai/Mistral-7B-Instruct-v0.3");
         assert_eq!(c.served_names, ["mistralai/Mistral-7B-Instruct-v0.3"]);
         assert_eq!(c.weights, Weights::Bf16);
@@ -493,11 +538,23 @@ mod tests {
         let fp8 = config("m --max-model-len 8192 --quantization fp8").unwrap();
         assert_eq!(fp8.weights, Weights::Fp8);
         assert_eq!(fp8.kv_cache_bytes - base.kv_cache_bytes, 6_979_321_856);
-        assert_eq!(config("org/Mistral-7B-FP8 --max-model-len 8192").unwrap().weights, Weights::Fp8);
+        assert_eq!(
+            config("org/Mistral-7B-FP8 --max-model-len 8192").unwrap().weights,
+            Weights::Fp8
+        );
         let eager = config("m --max-model-len 8192 --enforce-eager").unwrap();
         assert!(eager.kv_cache_bytes > base.kv_cache_bytes);
-        let ngram = config(r#"m --speculative-config {"method":"ngram","num_speculative_tokens":4,"prompt_lookup_max":4}"#).unwrap();
-        assert_eq!(ngram.ngram, Some(Ngram { tokens: 4, lookup_max: 4, lookup_min: 0 }));
+        let ngram =
+            config(r#"m --speculative-config {"method":"ngram","num_speculative_tokens":4,"prompt_lookup_max":4}"#)
+                .unwrap();
+        assert_eq!(
+            ngram.ngram,
+            Some(Ngram {
+                tokens: 4,
+                lookup_max: 4,
+                lookup_min: 0
+            })
+        );
         assert!(!ngram.async_scheduling && !ngram.warnings.is_empty());
         let pool = config("m --api-server-count 2 --renderer-num-workers 2").unwrap();
         assert_eq!((base.tokenizer_workers(), pool.tokenizer_workers()), (1, 4));
@@ -513,10 +570,22 @@ mod tests {
             "--no-enable-chunked-prefill --max-num-batched-tokens 256 --max-model-len 2048",
             "max_num_batched_tokens (256) is smaller than max_model_len (2048)",
         );
-        refused_with("--max-num-batched-tokens 64 --max-num-seqs 128", "must be greater than or equal to max_num_seqs (128)");
-        refused_with("--gpu-memory-utilization 0.5", "No available memory for the cache blocks");
-        refused_with("--gpu-memory-utilization 0.7 --max-model-len 32768", "max seq len (32768)");
-        refused_with("--max-num-seqs many", "argument --max-num-seqs: invalid int value: 'many'");
+        refused_with(
+            "--max-num-batched-tokens 64 --max-num-seqs 128",
+            "must be greater than or equal to max_num_seqs (128)",
+        );
+        refused_with(
+            "--gpu-memory-utilization 0.5",
+            "No available memory for the cache blocks",
+        );
+        refused_with(
+            "--gpu-memory-utilization 0.7 --max-model-len 32768",
+            "max seq len (32768)",
+        );
+        refused_with(
+            "--max-num-seqs many",
+            "argument --max-num-seqs: invalid int value: 'many'",
+        );
         refused_with("--max-model-len eight", "invalid human_readable_int value: 'eight'");
         refused_with(r#"--speculative-config {"method":"eagle"}"#, "only n-gram speculation");
         refused_with("--tensor-parallel-size 2", "not modelled");

@@ -48,7 +48,9 @@ pub enum SimError {
         detail: String,
     },
     /// The address cannot be bound.
-    #[error("cannot listen on {address}: {detail}; choose another --port (0 = any free one) or stop the program that holds it")]
+    #[error(
+        "cannot listen on {address}: {detail}; choose another --port (0 = any free one) or stop the program that holds it"
+    )]
     Listen {
         /// Host and port.
         address: String,

@@ -7,7 +7,10 @@ use crate::profile::Weights;
 
 fn line(level: &str, text: &str) -> String {
     let pid = std::process::id();
-    format!("(SimulatedEngine pid={pid}) {level} {} [servelab-sim] SIMULATED: {text}", clock::log_stamp(clock::unix_s()))
+    format!(
+        "(SimulatedEngine pid={pid}) {level} {} [servelab-sim] SIMULATED: {text}",
+        clock::log_stamp(clock::unix_s())
+    )
 }
 
 fn thousands(value: u64) -> String {
@@ -31,33 +34,61 @@ fn python(b: bool) -> &'static str {
 pub fn before_start(config: &EngineConfig, time_scale: f64) -> Vec<String> {
     let p = &config.profile;
     let mut lines = vec![
-        line("INFO", &format!("simulated engine, profile {} ({} with {}), time scale {time_scale}; no GPU, no model, no real measurement", p.name, p.gpu, p.model)),
+        line(
+            "INFO",
+            &format!(
+                "simulated engine, profile {} ({} with {}), time scale {time_scale}; no GPU, no model, no real measurement",
+                p.name, p.gpu, p.model
+            ),
+        ),
         line("INFO", &format!("non-default args: {}", config.non_default_args)),
     ];
     lines.extend(config.warnings.iter().map(|w| line("WARNING", w)));
-    lines.extend(config.without_effect.iter().map(|f| line("WARNING", &format!("{f} is accepted and has no effect on the timing model"))));
+    lines.extend(config.without_effect.iter().map(|f| {
+        line(
+            "WARNING",
+            &format!("{f} is accepted and has no effect on the timing model"),
+        )
+    }));
     lines.push(line("INFO", &format!("Using max model len {}", config.max_model_len)));
     if config.chunked_prefill {
         let budget = config.max_num_batched_tokens;
-        lines.push(line("INFO", &format!("Chunked prefill is enabled with max_num_batched_tokens={budget}.")));
+        lines.push(line(
+            "INFO",
+            &format!("Chunked prefill is enabled with max_num_batched_tokens={budget}."),
+        ));
     }
     if config.enforce_eager {
-        lines.push(line("WARNING", "Enforce eager set, disabling torch.compile and CUDAGraphs"));
+        lines.push(line(
+            "WARNING",
+            "Enforce eager set, disabling torch.compile and CUDAGraphs",
+        ));
     }
     if config.api_servers > 1 {
-        lines.push(line("INFO", &format!("Started {} API server processes", config.api_servers)));
+        lines.push(line(
+            "INFO",
+            &format!("Started {} API server processes", config.api_servers),
+        ));
     }
     if config.cpu_offload_gib > 0.0 {
         lines.push(line("INFO", "Offloader set to UVAOffloader"));
     }
-    let speculative = config
-        .ngram
-        .map_or_else(|| "None".to_owned(), |n| format!("SpeculativeConfig(method='ngram', model=None, num_spec_tokens={})", n.tokens));
+    let speculative = config.ngram.map_or_else(
+        || "None".to_owned(),
+        |n| {
+            format!(
+                "SpeculativeConfig(method='ngram', model=None, num_spec_tokens={})",
+                n.tokens
+            )
+        },
+    );
     let quantization = config.quantization.clone().unwrap_or_else(|| match config.weights {
         Weights::Fp8 => "fp8".to_owned(),
         Weights::Bf16 => "None".to_owned(),
     });
-    let offloading = config.kv_offloading_gib.map_or_else(|| "None".to_owned(), |g| format!("{g:?}"));
+    let offloading = config
+        .kv_offloading_gib
+        .map_or_else(|| "None".to_owned(), |g| format!("{g:?}"));
     lines.push(line(
         "INFO",
         &format!(
@@ -86,8 +117,18 @@ pub fn after_start(config: &EngineConfig, startup_s: f64) -> Vec<String> {
     let tokens = config.kv_cache_tokens();
     let concurrency = tokens as f64 / f64::from(config.max_model_len);
     vec![
-        line("INFO", &format!("GPU KV cache size: {} tokens, Maximum concurrency for {} tokens per request: {concurrency:.2}x", thousands(tokens), thousands(config.max_model_len.into()))),
-        line("INFO", &format!("init engine (profile, create kv cache, warmup model) took {startup_s:.2} s of engine time")),
+        line(
+            "INFO",
+            &format!(
+                "GPU KV cache size: {} tokens, Maximum concurrency for {} tokens per request: {concurrency:.2}x",
+                thousands(tokens),
+                thousands(config.max_model_len.into())
+            ),
+        ),
+        line(
+            "INFO",
+            &format!("init engine (profile, create kv cache, warmup model) took {startup_s:.2} s of engine time"),
+        ),
     ]
 }
 
@@ -103,7 +144,13 @@ mod tests {
 
     #[test]
     fn thousands_are_separated() {
-        for (n, s) in [(0, "0"), (999, "999"), (1_000, "1,000"), (57_856, "57,856"), (1_048_576, "1,048,576")] {
+        for (n, s) in [
+            (0, "0"),
+            (999, "999"),
+            (1_000, "1,000"),
+            (57_856, "57,856"),
+            (1_048_576, "1,048,576"),
+        ] {
             assert_eq!(thousands(n), s);
         }
     }

@@ -247,7 +247,11 @@ impl Raw {
             ("after_chunks", self.after_chunks.is_some(), kind.counts_chunks()),
             ("status", self.status.is_some(), kind == Kind::HttpStatus),
             ("body", self.body.is_some(), kind == Kind::HttpStatus),
-            ("message", self.message.is_some(), matches!(kind, Kind::ErrorEvent | Kind::OomEvent)),
+            (
+                "message",
+                self.message.is_some(),
+                matches!(kind, Kind::ErrorEvent | Kind::OomEvent),
+            ),
             ("form", self.form.is_some(), kind == Kind::ContextOverflow),
             ("by", self.by.is_some(), kind == Kind::WrongPromptTokens),
             ("tokens", self.tokens.is_some(), kind == Kind::ShortOutput),
@@ -272,7 +276,10 @@ impl Script {
     /// # Errors
     /// [`SimError::Faults`] with line, column and remedy.
     pub fn parse(text: &str, path: &Path) -> Result<Self, SimError> {
-        let failed = |detail: String| SimError::Faults { path: path.to_owned(), detail };
+        let failed = |detail: String| SimError::Faults {
+            path: path.to_owned(),
+            detail,
+        };
         let raw: RawScript = toml::from_str(text).map_err(|e| failed(e.to_string()))?;
         let mut faults = Vec::new();
         for fault in raw.fault {
@@ -281,17 +288,20 @@ impl Script {
             let at = |why: &str| failed(format!("fault at line {line}: {why}"));
             let which = fault.which().map_err(at)?;
             fault.check_settings().map_err(|why| at(&why))?;
-            faults.push((which, Fault {
-                kind: fault.kind.into_inner(),
-                after_chunks: fault.after_chunks.unwrap_or(2),
-                status: fault.status.unwrap_or(500),
-                text: fault.body.or(fault.message),
-                overflow: fault.form.unwrap_or(Overflow::Input),
-                by: fault.by.unwrap_or(1),
-                tokens: fault.tokens.unwrap_or(1),
-                chunks: fault.chunks.unwrap_or(4),
-                interval_ms: fault.interval_ms.unwrap_or(20),
-            }));
+            faults.push((
+                which,
+                Fault {
+                    kind: fault.kind.into_inner(),
+                    after_chunks: fault.after_chunks.unwrap_or(2),
+                    status: fault.status.unwrap_or(500),
+                    text: fault.body.or(fault.message),
+                    overflow: fault.form.unwrap_or(Overflow::Input),
+                    by: fault.by.unwrap_or(1),
+                    tokens: fault.tokens.unwrap_or(1),
+                    chunks: fault.chunks.unwrap_or(4),
+                    interval_ms: fault.interval_ms.unwrap_or(20),
+                },
+            ));
         }
         Ok(Self { faults })
     }
@@ -301,8 +311,10 @@ impl Script {
     /// # Errors
     /// As [`Script::parse`], and where the file cannot be read.
     pub fn load(path: &Path) -> Result<Self, SimError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|e| SimError::Faults { path: path.to_owned(), detail: format!("cannot be read: {e}") })?;
+        let text = std::fs::read_to_string(path).map_err(|e| SimError::Faults {
+            path: path.to_owned(),
+            detail: format!("cannot be read: {e}"),
+        })?;
         Self::parse(&text, path)
     }
 
@@ -346,7 +358,12 @@ mod tests {
             let name = format!("{kind:?}");
             let kebab: String = name
                 .char_indices()
-                .flat_map(|(i, c)| (i > 0 && c.is_uppercase()).then_some('-').into_iter().chain(c.to_lowercase()))
+                .flat_map(|(i, c)| {
+                    (i > 0 && c.is_uppercase())
+                        .then_some('-')
+                        .into_iter()
+                        .chain(c.to_lowercase())
+                })
                 .collect();
             let status = if kind == Kind::HttpStatus { "status = 503\n" } else { "" };
             let s = parse(&format!("[[fault]]\nrequest = 1\nkind = \"{kebab}\"\n{status}")).unwrap();
@@ -358,13 +375,25 @@ mod tests {
     fn mistakes_are_named_with_line_and_remedy() {
         for (text, wanted) in [
             ("[[fault]]\nkind = \"stall\"\n", "line 2: say which requests"),
-            ("[[fault]]\nrequest = 1\nevery = 2\nkind = \"stall\"\n", "line 4: give exactly one of"),
+            (
+                "[[fault]]\nrequest = 1\nevery = 2\nkind = \"stall\"\n",
+                "line 4: give exactly one of",
+            ),
             ("[[fault]]\nrequest = 0\nkind = \"stall\"\n", "counted from 1"),
             ("[[fault]]\nrequest = 1\nkind = \"stal\"\n", "unknown variant `stal`"),
-            ("[[fault]]\nrequest = 1\nkind = \"stall\"\nafter = 1\n", "unknown field `after`"),
-            ("[[fault]]\nrequest = 1\nkind = \"html\"\nafter_chunks = 1\n", "`after_chunks` has no meaning"),
+            (
+                "[[fault]]\nrequest = 1\nkind = \"stall\"\nafter = 1\n",
+                "unknown field `after`",
+            ),
+            (
+                "[[fault]]\nrequest = 1\nkind = \"html\"\nafter_chunks = 1\n",
+                "`after_chunks` has no meaning",
+            ),
             ("[[fault]]\nrequest = 1\nkind = \"http-status\"\n", "give `status`"),
-            ("[[fault]]\nrequest = 1\nkind = \"stall\"\ninterval_ms = 1\n", "`interval_ms` has no meaning"),
+            (
+                "[[fault]]\nrequest = 1\nkind = \"stall\"\ninterval_ms = 1\n",
+                "`interval_ms` has no meaning",
+            ),
         ] {
             let e = parse(text).unwrap_err();
             assert!(e.contains(wanted) && e.starts_with("faults.toml: "), "{e}");

@@ -109,7 +109,9 @@ fn table() -> Table {
     let mut spellings = BTreeMap::new();
     for line in TABLE.lines() {
         let mut fields = line.split(' ');
-        let (Some(name), Some(kind)) = (fields.next(), fields.next()) else { continue };
+        let (Some(name), Some(kind)) = (fields.next(), fields.next()) else {
+            continue;
+        };
         let kind = match kind {
             "switch" => Kind::Switch,
             "toggle" => Kind::Toggle,
@@ -193,20 +195,27 @@ pub fn parse(args: &[String]) -> Result<Flags, SimError> {
             unrecognised.push(arg.clone());
             continue;
         };
-        let next_is_value = |next: Option<&&String>| {
-            next.is_some_and(|n| !n.starts_with('-') || n.parse::<f64>().is_ok())
-        };
+        let next_is_value =
+            |next: Option<&&String>| next.is_some_and(|n| !n.starts_with('-') || n.parse::<f64>().is_ok());
         let given = match flag.kind {
             Kind::Switch | Kind::Toggle => {
                 if let Some(value) = inline {
-                    return Err(SimError::Flags(format!("argument --{}: ignored explicit argument '{value}'", flag.name)));
+                    return Err(SimError::Flags(format!(
+                        "argument --{}: ignored explicit argument '{value}'",
+                        flag.name
+                    )));
                 }
                 Given::Bool(!negated)
             }
             Kind::Value => match inline {
                 Some(value) => Given::One(value),
                 None if next_is_value(rest.peek()) => Given::One(rest.next().cloned().unwrap_or_default()),
-                None => return Err(SimError::Flags(format!("argument --{}: expected one argument", flag.name))),
+                None => {
+                    return Err(SimError::Flags(format!(
+                        "argument --{}: expected one argument",
+                        flag.name
+                    )));
+                }
             },
             Kind::Optional => match inline {
                 Some(value) => Given::One(value),
@@ -225,7 +234,10 @@ pub fn parse(args: &[String]) -> Result<Flags, SimError> {
                     }
                 }
                 if list.is_empty() {
-                    return Err(SimError::Flags(format!("argument --{}: expected at least one argument", flag.name)));
+                    return Err(SimError::Flags(format!(
+                        "argument --{}: expected at least one argument",
+                        flag.name
+                    )));
                 }
                 Given::Many(list)
             }
@@ -236,7 +248,10 @@ pub fn parse(args: &[String]) -> Result<Flags, SimError> {
     if unrecognised.is_empty() {
         Ok(flags)
     } else {
-        Err(SimError::Flags(format!("unrecognized arguments: {}", unrecognised.join(" "))))
+        Err(SimError::Flags(format!(
+            "unrecognized arguments: {}",
+            unrecognised.join(" ")
+        )))
     }
 }
 
@@ -278,32 +293,62 @@ mod tests {
         check("--max-model-len=2048", Ok(&[("max-model-len", one("2048"))]));
         check("--max_model_len=2048", Ok(&[("max-model-len", one("2048"))]));
         check("--enforce-eager", Ok(&[("enforce-eager", Given::Bool(true))]));
-        check("--no-enable-chunked-prefill", Ok(&[("enable-chunked-prefill", Given::Bool(false))]));
-        check("--no-async-scheduling -tp 1", Ok(&[
-            ("async-scheduling", Given::Bool(false)),
-            ("tensor-parallel-size", one("1")),
-        ]));
-        check("m --served-model-name a b --seed 1", Ok(&[
-            ("served-model-name", Given::Many(vec!["a".into(), "b".into()])),
-            ("seed", one("1")),
-        ]));
+        check(
+            "--no-enable-chunked-prefill",
+            Ok(&[("enable-chunked-prefill", Given::Bool(false))]),
+        );
+        check(
+            "--no-async-scheduling -tp 1",
+            Ok(&[
+                ("async-scheduling", Given::Bool(false)),
+                ("tensor-parallel-size", one("1")),
+            ]),
+        );
+        check(
+            "m --served-model-name a b --seed 1",
+            Ok(&[
+                ("served-model-name", Given::Many(vec!["a".into(), "b".into()])),
+                ("seed", one("1")),
+            ]),
+        );
         // Last one wins; a unique prefix is enough; device-memory-utilization is an alias.
         check("--seed 1 --seed 2", Ok(&[("seed", one("2"))]));
         check("--max-num-bat 9", Ok(&[("max-num-batched-tokens", one("9"))]));
-        check("--device-memory-utilization 0.5", Ok(&[("gpu-memory-utilization", one("0.5"))]));
-        check(r#"--speculative-config {"method":"ngram"}"#, Ok(&[("speculative-config", one(r#"{"method":"ngram"}"#))]));
+        check(
+            "--device-memory-utilization 0.5",
+            Ok(&[("gpu-memory-utilization", one("0.5"))]),
+        );
+        check(
+            r#"--speculative-config {"method":"ngram"}"#,
+            Ok(&[("speculative-config", one(r#"{"method":"ngram"}"#))]),
+        );
     }
 
     #[test]
     fn refusals_are_the_parsers() {
         // The value of an unknown flag is taken for the positional model, so it is not named.
-        check("--tokenizer-pool-size 2", Err("vllm serve: error: unrecognized arguments: --tokenizer-pool-size"));
+        check(
+            "--tokenizer-pool-size 2",
+            Err("vllm serve: error: unrecognized arguments: --tokenizer-pool-size"),
+        );
         check("m --swap-space 4", Err("unrecognized arguments: --swap-space 4"));
-        check("--num-scheduler-steps 8", Err("unrecognized arguments: --num-scheduler-steps"));
-        check("--disable-log-requests", Err("unrecognized arguments: --disable-log-requests"));
-        check("--kv-cache-dtype int3", Err("argument --kv-cache-dtype: invalid choice: 'int3' (choose from 'auto', "));
+        check(
+            "--num-scheduler-steps 8",
+            Err("unrecognized arguments: --num-scheduler-steps"),
+        );
+        check(
+            "--disable-log-requests",
+            Err("unrecognized arguments: --disable-log-requests"),
+        );
+        check(
+            "--kv-cache-dtype int3",
+            Err("argument --kv-cache-dtype: invalid choice: 'int3' (choose from 'auto', "),
+        );
         check("--max-num-seqs", Err("argument --max-num-seqs: expected one argument"));
-        check("--max-num-s 1", Err("ambiguous option: --max-num-s could match --max-num-scheduled-tokens, --max-num-seqs"));
+        check(
+            "--max-num-s 1",
+            Err("ambiguous option: --max-num-s could match --max-num-scheduled-tokens, --max-num-seqs"),
+        );
         check("--enforce-eager=1", Err("ignored explicit argument '1'"));
     }
 

@@ -56,7 +56,11 @@ impl StepOverhead {
         let ngram = if self.ngram { NGRAM_S * sequences } else { 0.0 };
         let host = STEP_HOST_S + STEP_HOST_PER_SEQUENCE_S * sequences + ngram;
         let device = gpu_s + self.eager_s + self.offload_s;
-        let step = if self.asynchronous { device.max(host) } else { device + host };
+        let step = if self.asynchronous {
+            device.max(host)
+        } else {
+            device + host
+        };
         step * self.hidden
     }
 }
@@ -71,7 +75,9 @@ impl TokenizerPool {
     /// A pool of `workers` (at least one).
     #[must_use]
     pub fn new(workers: u32) -> Self {
-        Self { free_at_s: vec![0.0; usize::try_from(workers.max(1)).unwrap_or(1)] }
+        Self {
+            free_at_s: vec![0.0; usize::try_from(workers.max(1)).unwrap_or(1)],
+        }
     }
 
     /// When the prompt of `tokens` that arrived at `arrival_s` is ready for the scheduler.

@@ -39,7 +39,7 @@ pub enum ReadError {
 }
 
 /// A connection with what has been read beyond the last request.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Connection {
     buffer: Vec<u8>,
 }
@@ -56,7 +56,7 @@ impl Connection {
     /// A connection on which nothing has been read.
     #[must_use]
     pub fn new() -> Self {
-        Self { buffer: Vec::with_capacity(8 * 1024) }
+        Self::default()
     }
 
     fn fill(&mut self, mut socket: &TcpStream) -> Result<(), ReadError> {
@@ -86,7 +86,9 @@ impl Connection {
         self.buffer.drain(..head.size);
         if head.expects_continue {
             let mut socket = socket;
-            socket.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").map_err(|_| ReadError::Closed)?;
+            socket
+                .write_all(b"HTTP/1.1 100 Continue\r\n\r\n")
+                .map_err(|_| ReadError::Closed)?;
         }
         let mut request = head.request;
         if head.chunked {
@@ -221,7 +223,9 @@ pub fn response(status: u16, content_type: &str, body: &[u8], extra: &[(String, 
 #[must_use]
 pub fn stream_head(content_type: &str, extra: &[(String, String)]) -> Vec<u8> {
     let mut out = head(200, extra);
-    out.push_str(&format!("content-type: {content_type}\r\nvary: Origin\r\ntransfer-encoding: chunked\r\n\r\n"));
+    out.push_str(&format!(
+        "content-type: {content_type}\r\nvary: Origin\r\ntransfer-encoding: chunked\r\n\r\n"
+    ));
     out.into_bytes()
 }
 
@@ -241,13 +245,21 @@ mod tests {
         }
         let head = parse_head(full).unwrap().unwrap();
         assert_eq!((head.size, head.length, head.request.close), (head_len, Some(2), true));
-        assert_eq!((head.request.path.as_str(), head.request.request_id.as_deref()), ("/v1/chat/completions", Some("r-1")));
+        assert_eq!(
+            (head.request.path.as_str(), head.request.request_id.as_deref()),
+            ("/v1/chat/completions", Some("r-1"))
+        );
         assert!(parse_head(b"\x16\x03\x01\x02\x00 not http\r\n\r\n").is_err());
     }
 
     #[test]
     fn a_header_cannot_smuggle_lines() {
-        let r = response(200, "text/plain", b"x", &[("X-Request-Id".into(), "a\r\nset-cookie: b".into())]);
+        let r = response(
+            200,
+            "text/plain",
+            b"x",
+            &[("X-Request-Id".into(), "a\r\nset-cookie: b".into())],
+        );
         assert!(!String::from_utf8(r).unwrap().contains("\r\nset-cookie"));
     }
 }

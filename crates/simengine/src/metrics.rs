@@ -8,15 +8,19 @@ use crate::config::EngineConfig;
 use crate::step::Gauges;
 
 const TTFT: &[f64] = &[
-    0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0, 160.0, 640.0, 2560.0,
+    0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0,
+    160.0, 640.0, 2560.0,
 ];
 const ITL: &[f64] = &[
     0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0,
 ];
 const REQUEST: &[f64] = &[
-    0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 120.0, 240.0, 480.0, 960.0, 1920.0, 7680.0,
+    0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 120.0, 240.0, 480.0, 960.0,
+    1920.0, 7680.0,
 ];
-const STEP_TOKENS: &[f64] = &[1.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 2048.0, 4096.0, 8192.0, 16384.0];
+const STEP_TOKENS: &[f64] = &[
+    1.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 2048.0, 4096.0, 8192.0, 16384.0,
+];
 const TOKENS: &[f64] = &[
     1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10000.0, 20000.0,
 ];
@@ -34,7 +38,14 @@ struct Histogram {
 
 impl Histogram {
     fn new(name: &'static str, help: &'static str, bounds: &'static [f64]) -> Self {
-        Self { name, help, bounds, counts: vec![0; bounds.len()], count: 0, sum: 0.0 }
+        Self {
+            name,
+            help,
+            bounds,
+            counts: vec![0; bounds.len()],
+            count: 0,
+            sum: 0.0,
+        }
     }
 
     fn observe(&mut self, value: f64) {
@@ -53,7 +64,11 @@ impl Histogram {
         for (bound, count) in self.bounds.iter().zip(&self.counts) {
             let _ = writeln!(out, "{name}_bucket{{engine=\"0\",le=\"{bound:?}\",{labels}}} {count}.0");
         }
-        let _ = writeln!(out, "{name}_bucket{{engine=\"0\",le=\"+Inf\",{labels}}} {}.0", self.count);
+        let _ = writeln!(
+            out,
+            "{name}_bucket{{engine=\"0\",le=\"+Inf\",{labels}}} {}.0",
+            self.count
+        );
         let _ = writeln!(out, "{name}_count{{engine=\"0\",{labels}}} {}.0", self.count);
         let _ = writeln!(out, "{name}_sum{{engine=\"0\",{labels}}} {:?}", self.sum);
     }
@@ -133,7 +148,9 @@ impl Metrics {
         let mut escaped = String::new();
         crate::chunk::escape(model, &mut escaped);
         let python = |b: bool| if b { "True" } else { "False" };
-        let offload = config.kv_offloading_gib.map_or_else(|| "None".to_owned(), |g| format!("{g:?}"));
+        let offload = config
+            .kv_offloading_gib
+            .map_or_else(|| "None".to_owned(), |g| format!("{g:?}"));
         let cache_info = format!(
             "vllm:cache_config_info{{block_size=\"{}\",cache_dtype=\"{}\",enable_prefix_caching=\"{}\",engine=\"0\",engine_kind=\"simulated\",gpu_memory_utilization=\"{:?}\",kv_cache_memory_bytes=\"{}\",kv_cache_size_tokens=\"{}\",kv_offloading_backend=\"native\",kv_offloading_size=\"{offload}\",num_cpu_blocks=\"None\",num_gpu_blocks=\"{}\",num_gpu_blocks_override=\"None\"}} 1.0",
             config.block_size,
@@ -159,17 +176,57 @@ impl Metrics {
             draft_tokens: 0,
             accepted_tokens: 0,
             accepted_by_position: vec![0; config.ngram.map_or(0, |n| usize::try_from(n.tokens).unwrap_or(0))],
-            ttft: h("vllm:time_to_first_token_seconds", "Time to first token (engine seconds).", TTFT),
-            itl: h("vllm:inter_token_latency_seconds", "Time between two outputs of a request (engine seconds).", ITL),
-            tpot: h("vllm:request_time_per_output_token_seconds", "Time per output token of a request (engine seconds).", ITL),
-            e2e: h("vllm:e2e_request_latency_seconds", "Time from arrival to last token (engine seconds).", REQUEST),
-            queue: h("vllm:request_queue_time_seconds", "Time waiting (engine seconds).", REQUEST),
-            inference: h("vllm:request_inference_time_seconds", "Time running (engine seconds).", REQUEST),
-            prefill: h("vllm:request_prefill_time_seconds", "Time in prefill (engine seconds).", REQUEST),
-            decode: h("vllm:request_decode_time_seconds", "Time in decode (engine seconds).", REQUEST),
-            step_tokens: h("vllm:iteration_tokens_total", "Positions computed per step.", STEP_TOKENS),
+            ttft: h(
+                "vllm:time_to_first_token_seconds",
+                "Time to first token (engine seconds).",
+                TTFT,
+            ),
+            itl: h(
+                "vllm:inter_token_latency_seconds",
+                "Time between two outputs of a request (engine seconds).",
+                ITL,
+            ),
+            tpot: h(
+                "vllm:request_time_per_output_token_seconds",
+                "Time per output token of a request (engine seconds).",
+                ITL,
+            ),
+            e2e: h(
+                "vllm:e2e_request_latency_seconds",
+                "Time from arrival to last token (engine seconds).",
+                REQUEST,
+            ),
+            queue: h(
+                "vllm:request_queue_time_seconds",
+                "Time waiting (engine seconds).",
+                REQUEST,
+            ),
+            inference: h(
+                "vllm:request_inference_time_seconds",
+                "Time running (engine seconds).",
+                REQUEST,
+            ),
+            prefill: h(
+                "vllm:request_prefill_time_seconds",
+                "Time in prefill (engine seconds).",
+                REQUEST,
+            ),
+            decode: h(
+                "vllm:request_decode_time_seconds",
+                "Time in decode (engine seconds).",
+                REQUEST,
+            ),
+            step_tokens: h(
+                "vllm:iteration_tokens_total",
+                "Positions computed per step.",
+                STEP_TOKENS,
+            ),
             request_prompt: h("vllm:request_prompt_tokens", "Prompt tokens per request.", TOKENS),
-            request_generation: h("vllm:request_generation_tokens", "Generated tokens per request.", TOKENS),
+            request_generation: h(
+                "vllm:request_generation_tokens",
+                "Generated tokens per request.",
+                TOKENS,
+            ),
             request_max_tokens: h("vllm:request_params_max_tokens", "Token limit per request.", TOKENS),
             lateness: Hdr::new_with_bounds(1, 60_000_000_000, 3).ok(),
             tokenize_overrun_s: 0.0,
@@ -183,7 +240,11 @@ impl Metrics {
             self.drafts += 1;
             self.draft_tokens += u64::from(*length);
             self.accepted_tokens += u64::from(*accepted);
-            for count in self.accepted_by_position.iter_mut().take(usize::try_from(*accepted).unwrap_or(0)) {
+            for count in self
+                .accepted_by_position
+                .iter_mut()
+                .take(usize::try_from(*accepted).unwrap_or(0))
+            {
                 *count += 1;
             }
         }
@@ -210,7 +271,11 @@ impl Metrics {
 
     /// A request has ended.
     pub fn finished(&mut self, f: &Finished) {
-        if let Some(count) = REASONS.iter().position(|r| *r == f.reason).and_then(|i| self.success.get_mut(i)) {
+        if let Some(count) = REASONS
+            .iter()
+            .position(|r| *r == f.reason)
+            .and_then(|i| self.success.get_mut(i))
+        {
             *count += 1;
         }
         self.e2e.observe(f.last_token_s - f.arrival_s);
@@ -219,7 +284,8 @@ impl Metrics {
         self.prefill.observe((f.first_token_s - f.started_s).max(0.0));
         self.decode.observe((f.last_token_s - f.first_token_s).max(0.0));
         if f.output_tokens > 1 {
-            self.tpot.observe((f.last_token_s - f.first_token_s) / f64::from(f.output_tokens - 1));
+            self.tpot
+                .observe((f.last_token_s - f.first_token_s) / f64::from(f.output_tokens - 1));
         }
         self.request_prompt.observe(f64::from(f.prompt_tokens));
         self.request_generation.observe(f64::from(f.output_tokens));
@@ -241,12 +307,15 @@ impl Metrics {
     /// Lateness so far.
     #[must_use]
     pub fn lateness(&self) -> Lateness {
-        self.lateness.as_ref().filter(|h| !h.is_empty()).map_or_else(Lateness::default, |h| Lateness {
-            count: h.len(),
-            p50_ns: h.value_at_quantile(0.5),
-            p99_ns: h.value_at_quantile(0.99),
-            max_ns: h.max(),
-        })
+        self.lateness
+            .as_ref()
+            .filter(|h| !h.is_empty())
+            .map_or_else(Lateness::default, |h| Lateness {
+                count: h.len(),
+                p50_ns: h.value_at_quantile(0.5),
+                p99_ns: h.value_at_quantile(0.99),
+                max_ns: h.max(),
+            })
     }
 
     /// The exposition text.
@@ -263,29 +332,102 @@ impl Metrics {
         };
         let plain = |v: f64| vec![(String::new(), v)];
         let g = &self.gauges;
-        one("vllm:num_requests_running", "gauge", "Requests in the batch.", &plain(g.running as f64));
-        one("vllm:num_requests_waiting", "gauge", "Requests waiting.", &plain(g.waiting as f64));
-        one("vllm:kv_cache_usage_perc", "gauge", "KV-cache usage, 1 = full.", &plain(self.kv_usage));
-        one("vllm:prefix_cache_queries_total", "counter", "Prompt tokens looked up.", &plain(g.prefix_queries as f64));
-        one("vllm:prefix_cache_hits_total", "counter", "Prompt tokens found.", &plain(g.prefix_hits as f64));
-        one("vllm:prompt_tokens_cached_total", "counter", "Prompt tokens taken from a cache.", &plain(g.prefix_hits as f64));
-        one("vllm:num_preemptions_total", "counter", "Preemptions.", &plain(g.preemptions as f64));
-        one("vllm:prompt_tokens_total", "counter", "Prompt tokens processed.", &plain(self.prompt_tokens as f64));
-        one("vllm:generation_tokens_total", "counter", "Tokens generated.", &plain(self.generation_tokens as f64));
-        let reasons: Vec<(String, f64)> =
-            REASONS.iter().zip(self.success).map(|(r, n)| (format!("finished_reason=\"{r}\","), n as f64)).collect();
-        one("vllm:request_success_total", "counter", "Requests ended, by reason.", &reasons);
+        one(
+            "vllm:num_requests_running",
+            "gauge",
+            "Requests in the batch.",
+            &plain(g.running as f64),
+        );
+        one(
+            "vllm:num_requests_waiting",
+            "gauge",
+            "Requests waiting.",
+            &plain(g.waiting as f64),
+        );
+        one(
+            "vllm:kv_cache_usage_perc",
+            "gauge",
+            "KV-cache usage, 1 = full.",
+            &plain(self.kv_usage),
+        );
+        one(
+            "vllm:prefix_cache_queries_total",
+            "counter",
+            "Prompt tokens looked up.",
+            &plain(g.prefix_queries as f64),
+        );
+        one(
+            "vllm:prefix_cache_hits_total",
+            "counter",
+            "Prompt tokens found.",
+            &plain(g.prefix_hits as f64),
+        );
+        one(
+            "vllm:prompt_tokens_cached_total",
+            "counter",
+            "Prompt tokens taken from a cache.",
+            &plain(g.prefix_hits as f64),
+        );
+        one(
+            "vllm:num_preemptions_total",
+            "counter",
+            "Preemptions.",
+            &plain(g.preemptions as f64),
+        );
+        one(
+            "vllm:prompt_tokens_total",
+            "counter",
+            "Prompt tokens processed.",
+            &plain(self.prompt_tokens as f64),
+        );
+        one(
+            "vllm:generation_tokens_total",
+            "counter",
+            "Tokens generated.",
+            &plain(self.generation_tokens as f64),
+        );
+        let reasons: Vec<(String, f64)> = REASONS
+            .iter()
+            .zip(self.success)
+            .map(|(r, n)| (format!("finished_reason=\"{r}\","), n as f64))
+            .collect();
+        one(
+            "vllm:request_success_total",
+            "counter",
+            "Requests ended, by reason.",
+            &reasons,
+        );
         if self.speculation.is_some() {
-            one("vllm:spec_decode_num_drafts_total", "counter", "Drafts.", &plain(self.drafts as f64));
-            one("vllm:spec_decode_num_draft_tokens_total", "counter", "Draft tokens.", &plain(self.draft_tokens as f64));
-            one("vllm:spec_decode_num_accepted_tokens_total", "counter", "Accepted draft tokens.", &plain(self.accepted_tokens as f64));
+            one(
+                "vllm:spec_decode_num_drafts_total",
+                "counter",
+                "Drafts.",
+                &plain(self.drafts as f64),
+            );
+            one(
+                "vllm:spec_decode_num_draft_tokens_total",
+                "counter",
+                "Draft tokens.",
+                &plain(self.draft_tokens as f64),
+            );
+            one(
+                "vllm:spec_decode_num_accepted_tokens_total",
+                "counter",
+                "Accepted draft tokens.",
+                &plain(self.accepted_tokens as f64),
+            );
             let by_position: Vec<(String, f64)> = self
                 .accepted_by_position
                 .iter()
                 .enumerate()
                 .map(|(i, n)| (format!("position=\"{i}\","), *n as f64))
                 .collect();
-            one("vllm:spec_decode_num_accepted_tokens_per_pos_total", "counter", "Accepted draft tokens by position.", &by_position);
+            one(
+                "vllm:spec_decode_num_accepted_tokens_per_pos_total",
+                "counter",
+                "Accepted draft tokens by position.",
+                &by_position,
+            );
         }
         for histogram in [
             &self.ttft,
@@ -303,7 +445,11 @@ impl Metrics {
         ] {
             histogram.render(labels, &mut out);
         }
-        let _ = writeln!(out, "# HELP vllm:cache_config_info Cache configuration.\n# TYPE vllm:cache_config_info gauge\n{}", self.cache_info);
+        let _ = writeln!(
+            out,
+            "# HELP vllm:cache_config_info Cache configuration.\n# TYPE vllm:cache_config_info gauge\n{}",
+            self.cache_info
+        );
         self.render_own(&mut out);
         out
     }
@@ -312,16 +458,38 @@ impl Metrics {
     fn render_own(&self, out: &mut String) {
         let late = self.lateness();
         let s = |ns: u64| ns as f64 / 1e9;
-        let _ = writeln!(out, "# HELP servelab_engine_info What kind of engine this is.\n# TYPE servelab_engine_info gauge");
+        let _ = writeln!(
+            out,
+            "# HELP servelab_engine_info What kind of engine this is.\n# TYPE servelab_engine_info gauge"
+        );
         let _ = writeln!(out, "servelab_engine_info{{engine_kind=\"simulated\"}} 1");
-        let _ = writeln!(out, "# HELP servelab_sim_time_scale Engine seconds per wall second.\n# TYPE servelab_sim_time_scale gauge");
+        let _ = writeln!(
+            out,
+            "# HELP servelab_sim_time_scale Engine seconds per wall second.\n# TYPE servelab_sim_time_scale gauge"
+        );
         let _ = writeln!(out, "servelab_sim_time_scale {:?}", self.time_scale);
         let name = "servelab_sim_lateness_seconds";
-        let _ = writeln!(out, "# HELP {name} Wall seconds from an emission's deadline to the end of its write.\n# TYPE {name} summary");
-        let _ = writeln!(out, "{name}{{quantile=\"0.5\"}} {:?}\n{name}{{quantile=\"0.99\"}} {:?}", s(late.p50_ns), s(late.p99_ns));
-        let _ = writeln!(out, "{name}{{quantile=\"1\"}} {:?}\n{name}_count {}", s(late.max_ns), late.count);
+        let _ = writeln!(
+            out,
+            "# HELP {name} Wall seconds from an emission's deadline to the end of its write.\n# TYPE {name} summary"
+        );
+        let _ = writeln!(
+            out,
+            "{name}{{quantile=\"0.5\"}} {:?}\n{name}{{quantile=\"0.99\"}} {:?}",
+            s(late.p50_ns),
+            s(late.p99_ns)
+        );
+        let _ = writeln!(
+            out,
+            "{name}{{quantile=\"1\"}} {:?}\n{name}_count {}",
+            s(late.max_ns),
+            late.count
+        );
         let name = "servelab_sim_tokenize_overrun_seconds_total";
-        let _ = writeln!(out, "# HELP {name} Engine seconds by which real tokenization outlasted the modelled one.\n# TYPE {name} counter");
+        let _ = writeln!(
+            out,
+            "# HELP {name} Engine seconds by which real tokenization outlasted the modelled one.\n# TYPE {name} counter"
+        );
         let _ = writeln!(out, "{name} {:?}", self.tokenize_overrun_s);
     }
 }

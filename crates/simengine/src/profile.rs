@@ -88,10 +88,13 @@ impl Profile {
     /// # Errors
     /// [`SimError::Profile`] with the names that exist.
     pub fn by_name(name: &str) -> Result<Self, SimError> {
-        PROFILES.into_iter().find(|p| p.name == name).ok_or_else(|| SimError::Profile {
-            given: name.to_owned(),
-            known: PROFILES.map(|p| p.name).join(", "),
-        })
+        PROFILES
+            .into_iter()
+            .find(|p| p.name == name)
+            .ok_or_else(|| SimError::Profile {
+                given: name.to_owned(),
+                known: PROFILES.map(|p| p.name).join(", "),
+            })
     }
 
     /// Parameters of the linear layers: q, k, v, o and the three feed-forward matrices of every layer.
@@ -176,7 +179,10 @@ impl Profile {
         let (linear, head) = (self.linear_parameters(), self.vocabulary_parameters());
         let weights = match weights {
             Weights::Bf16 => vec![stream(Precision::Bf16, linear + head, linear + 2 * head)],
-            Weights::Fp8 => vec![stream(Precision::Fp8, linear, linear), stream(Precision::Bf16, head, 2 * head)],
+            Weights::Fp8 => vec![
+                stream(Precision::Fp8, linear, linear),
+                stream(Precision::Bf16, head, 2 * head),
+            ],
         };
         ModelSpec {
             name: self.model.to_owned(),

@@ -19,10 +19,22 @@ impl Acceptance {
     #[must_use]
     pub fn of(task: Task) -> Self {
         match task {
-            Task::Summarisation => Self { found: 0.75, by_position: [0.55, 0.65, 0.70, 0.70] },
-            Task::Qa => Self { found: 0.70, by_position: [0.50, 0.60, 0.65, 0.65] },
-            Task::Dialogue => Self { found: 0.40, by_position: [0.25, 0.35, 0.40, 0.40] },
-            Task::Other => Self { found: 0.50, by_position: [0.35, 0.45, 0.50, 0.50] },
+            Task::Summarisation => Self {
+                found: 0.75,
+                by_position: [0.55, 0.65, 0.70, 0.70],
+            },
+            Task::Qa => Self {
+                found: 0.70,
+                by_position: [0.50, 0.60, 0.65, 0.65],
+            },
+            Task::Dialogue => Self {
+                found: 0.40,
+                by_position: [0.25, 0.35, 0.40, 0.40],
+            },
+            Task::Other => Self {
+                found: 0.50,
+                by_position: [0.35, 0.45, 0.50, 0.50],
+            },
         }
     }
 

@@ -139,7 +139,10 @@ pub struct StepEngine {
 
 impl std::fmt::Debug for StepEngine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("StepEngine").field("live", &self.live.len()).field("busy_until", &self.busy_until).finish_non_exhaustive()
+        f.debug_struct("StepEngine")
+            .field("live", &self.live.len())
+            .field("busy_until", &self.busy_until)
+            .finish_non_exhaustive()
     }
 }
 
@@ -147,7 +150,11 @@ impl std::fmt::Debug for StepEngine {
 pub(crate) fn model_inputs(config: &EngineConfig) -> (ClusterSpec, SchedulerConfig) {
     let host_bytes = config.host_kv_bytes();
     let memory = MemoryConfig {
-        tiers: if host_bytes > 0.0 { vec![HOST_STORE.to_owned()] } else { Vec::new() },
+        tiers: if host_bytes > 0.0 {
+            vec![HOST_STORE.to_owned()]
+        } else {
+            Vec::new()
+        },
         // vLLM's native offloading stores every block as it is filled and loads it before the request runs.
         write: Some(WritePolicy::WriteThrough {}),
         promote_fill: Some(PromoteFill::Direct),
@@ -156,7 +163,11 @@ pub(crate) fn model_inputs(config: &EngineConfig) -> (ClusterSpec, SchedulerConf
     };
     let cluster = ClusterSpec {
         hardware: config.profile.hardware(host_bytes),
-        parallel: ParallelConfig { tp: 1, ep: 1, dp_attention: false },
+        parallel: ParallelConfig {
+            tp: 1,
+            ep: 1,
+            dp_attention: false,
+        },
         num_workers: 1,
         memory,
         step_cost: StepCostModel::Roofline,
@@ -245,7 +256,8 @@ impl StepEngine {
                 started: false,
             },
         );
-        self.arrivals.insert((Ready(submission.ready_s), submission.id), submission);
+        self.arrivals
+            .insert((Ready(submission.ready_s), submission.id), submission);
     }
 
     /// Stops a request: it leaves the engine at the end of the step in progress, at the latest.
@@ -334,7 +346,11 @@ impl StepEngine {
             .iter()
             .enumerate()
             .filter(|(_, r)| {
-                r.request_id.parse().ok().and_then(|id: RequestId| self.live.get(&id)).is_some_and(|l| l.cancelled)
+                r.request_id
+                    .parse()
+                    .ok()
+                    .and_then(|id: RequestId| self.live.get(&id))
+                    .is_some_and(|l| l.cancelled)
             })
             .map(|(idx, r)| (idx, r.tokens_to_process()))
             .collect();
@@ -373,7 +389,11 @@ impl StepEngine {
     fn room(&self) -> u32 {
         let mut room = self.budget;
         for r in self.scheduler.running().iter().filter(|r| !r.is_finished()) {
-            let positions = if r.is_prefill() { r.tokens_to_process() } else { 1 + r.pending_draft_len };
+            let positions = if r.is_prefill() {
+                r.tokens_to_process()
+            } else {
+                1 + r.pending_draft_len
+            };
             room = room.saturating_sub(positions);
         }
         for r in self.scheduler.waiting() {
@@ -419,22 +439,45 @@ impl StepEngine {
             }
             if produced > 0 {
                 let finished = self.scheduler.running().get(idx).is_some_and(Request::is_finished);
-                outputs.push(Output { id, tokens: produced, finished });
+                outputs.push(Output {
+                    id,
+                    tokens: produced,
+                    finished,
+                });
             }
         }
         self.plan_drafts();
-        Step { start_s: now_s, end_s, outputs, rejected, started, positions: tokens.iter().sum(), drafts }
+        Step {
+            start_s: now_s,
+            end_s,
+            outputs,
+            rejected,
+            started,
+            positions: tokens.iter().sum(),
+            drafts,
+        }
     }
 
     /// Draws the next step's draft for every sequence that decodes.
     fn plan_drafts(&mut self) {
         let Some(ngram) = self.ngram else { return };
         let mut plans = Vec::new();
-        for r in self.scheduler.running().iter().filter(|r| !r.is_prefill() && !r.is_finished()) {
-            let draft = r.request_id.parse().ok().and_then(|id: RequestId| self.live.get_mut(&id)).map(|live| {
-                live.steps += 1;
-                live.acceptance.draft(ngram.tokens, rng::mix_all(&[live.seed, live.steps]))
-            });
+        for r in self
+            .scheduler
+            .running()
+            .iter()
+            .filter(|r| !r.is_prefill() && !r.is_finished())
+        {
+            let draft = r
+                .request_id
+                .parse()
+                .ok()
+                .and_then(|id: RequestId| self.live.get_mut(&id))
+                .map(|live| {
+                    live.steps += 1;
+                    live.acceptance
+                        .draft(ngram.tokens, rng::mix_all(&[live.seed, live.steps]))
+                });
             let (length, accepted) = draft.unwrap_or((0, 0));
             plans.push((length, Some(accepted)));
         }
@@ -451,7 +494,11 @@ impl StepEngine {
             kv_usage: cache.utilization(),
             preemptions: self.scheduler.num_preemptions(),
             prefix_queries: self.prefix_queries,
-            prefix_hits: if self.prefix_caching { cache.prefix_cache_stats().hit_size_sum } else { 0 },
+            prefix_hits: if self.prefix_caching {
+                cache.prefix_cache_stats().hit_size_sum
+            } else {
+                0
+            },
         }
     }
 }

@@ -158,12 +158,15 @@ impl Stream {
     pub fn emit(&mut self, tokens: u32, finished: bool) -> Emission {
         let (mut tokens, mut finished) = (tokens, finished);
         let mut reason = None;
-        if let Some(limit) = self.fault.as_ref().filter(|f| f.kind == Kind::ShortOutput).map(|f| f.tokens.max(1)) {
-            if self.sent_tokens + tokens >= limit {
-                tokens = limit.saturating_sub(self.sent_tokens);
-                finished = true;
-                reason = Some("length");
-            }
+        let limit = self
+            .fault
+            .as_ref()
+            .filter(|f| f.kind == Kind::ShortOutput)
+            .map(|f| f.tokens.max(1));
+        if let Some(limit) = limit.filter(|limit| self.sent_tokens + tokens >= *limit) {
+            tokens = limit.saturating_sub(self.sent_tokens);
+            finished = true;
+            reason = Some("length");
         }
         let tripped = self
             .fault
@@ -196,7 +199,7 @@ impl Stream {
             out.extend_from_slice(b"\r\n");
             self.fault = None;
         }
-        if self.is(Kind::Split) && self.token_events % 3 == 0 {
+        if self.is(Kind::Split) && self.token_events.is_multiple_of(3) {
             // Something to cut a character in.
             text.push_str(" naïve 🌊");
         }
@@ -207,7 +210,12 @@ impl Stream {
         let shown = (finished && !self.is(Kind::NoFinishReason)).then_some((finish, stop));
         let mut event = String::with_capacity(512);
         self.template.token(
-            &Event { text: &text, ids: &ids, completion_tokens: self.sent_tokens, finish: shown },
+            &Event {
+                text: &text,
+                ids: &ids,
+                completion_tokens: self.sent_tokens,
+                finish: shown,
+            },
             &mut event,
         );
         self.push(&event, &mut out);
@@ -255,18 +263,32 @@ impl Stream {
                 (Then::Done, "error")
             }
             _ => {
-                let text = fault.text.as_deref().unwrap_or("EngineCore encountered an issue. See stack trace (above) for the root cause.");
+                let text = fault
+                    .text
+                    .as_deref()
+                    .unwrap_or("EngineCore encountered an issue. See stack trace (above) for the root cause.");
                 self.push(&error_event(text), &mut out);
                 self.push_end(false, &mut out);
                 (Then::Done, "error")
             }
         };
-        Emission { bytes: out, split: 0, then, tokens: 0, finish: Some(finish) }
+        Emission {
+            bytes: out,
+            split: 0,
+            then,
+            tokens: 0,
+            finish: Some(finish),
+        }
     }
 
     fn push_abort(&self, out: &mut Vec<u8>) {
         let mut event = String::new();
-        let end = Event { text: "", ids: &[], completion_tokens: self.sent_tokens, finish: Some(("abort", None)) };
+        let end = Event {
+            text: "",
+            ids: &[],
+            completion_tokens: self.sent_tokens,
+            finish: Some(("abort", None)),
+        };
         self.template.token(&end, &mut event);
         self.push(&event, out);
         self.push_end(true, out);
@@ -287,17 +309,42 @@ impl Stream {
         self.sent_tokens += tokens;
         self.token_events += 1;
         if !finished {
-            return Emission { bytes: Vec::new(), split: 0, then: Then::GoOn, tokens, finish: None };
+            return Emission {
+                bytes: Vec::new(),
+                split: 0,
+                then: Then::GoOn,
+                tokens,
+                finish: None,
+            };
         }
         let (usual, stop) = self.finish();
         let finish = reason.unwrap_or(usual);
-        let emission = |bytes, then, finish| Emission { bytes, split: 0, then, tokens, finish: Some(finish) };
-        let body = self.template.whole(&self.text, self.sent_tokens, (finish, stop), &self.ids, &self.prompt_ids);
-        let answer = |status, body: &str| http::response(status, "application/json", body.as_bytes(), &self.extra_headers);
+        let emission = |bytes, then, finish| Emission {
+            bytes,
+            split: 0,
+            then,
+            tokens,
+            finish: Some(finish),
+        };
+        let body = self.template.whole(
+            &self.text,
+            self.sent_tokens,
+            (finish, stop),
+            &self.ids,
+            &self.prompt_ids,
+        );
+        let answer =
+            |status, body: &str| http::response(status, "application/json", body.as_bytes(), &self.extra_headers);
         match tripped.map(|f| f.kind) {
             None | Some(Kind::MalformedJson | Kind::InvalidUtf8) => emission(answer(200, &body), Then::Done, finish),
             Some(Kind::Abort) => {
-                let aborted = self.template.whole(&self.text, self.sent_tokens, ("abort", None), &self.ids, &self.prompt_ids);
+                let aborted = self.template.whole(
+                    &self.text,
+                    self.sent_tokens,
+                    ("abort", None),
+                    &self.ids,
+                    &self.prompt_ids,
+                );
                 emission(answer(200, &aborted), Then::Done, "abort")
             }
             Some(Kind::Stall) => emission(Vec::new(), Then::Silent, "error"),
@@ -324,9 +371,21 @@ impl Stream {
             self.push_abort(&mut out);
             out
         } else {
-            let body = self.template.whole(&self.text, self.sent_tokens, ("abort", None), &self.ids, &self.prompt_ids);
+            let body = self.template.whole(
+                &self.text,
+                self.sent_tokens,
+                ("abort", None),
+                &self.ids,
+                &self.prompt_ids,
+            );
             http::response(200, "application/json", body.as_bytes(), &self.extra_headers)
         };
-        Emission { bytes, split: 0, then: Then::Close, tokens: 0, finish: Some("abort") }
+        Emission {
+            bytes,
+            split: 0,
+            then: Then::Close,
+            tokens: 0,
+            finish: Some("abort"),
+        }
     }
 }

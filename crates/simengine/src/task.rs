@@ -18,7 +18,10 @@ pub enum Task {
 const MARKERS: [(Task, &[&str]); 3] = [
     (Task::Summarisation, &["summar", "condense", "main points", "in brief"]),
     (Task::Qa, &["question", "answer", "according to", "fact"]),
-    (Task::Dialogue, &["dialogue", "conversation", "reply", "respond", "speaker", "chat"]),
+    (
+        Task::Dialogue,
+        &["dialogue", "conversation", "reply", "respond", "speaker", "chat"],
+    ),
 ];
 
 impl Task {
@@ -66,9 +69,18 @@ mod tests {
     #[test]
     fn instruction_words_decide() {
         for (prompt, task) in [
-            ("Summarise the following article in three sentences.\n\nIt was a dark night.", Task::Summarisation),
-            ("Context: …\n\nQuestion: What is the capital of Chad?\nAnswer:", Task::Qa),
-            ("Continue the conversation below with one reply.\nA: hello\nB: hi", Task::Dialogue),
+            (
+                "Summarise the following article in three sentences.\n\nIt was a dark night.",
+                Task::Summarisation,
+            ),
+            (
+                "Context: …\n\nQuestion: What is the capital of Chad?\nAnswer:",
+                Task::Qa,
+            ),
+            (
+                "Continue the conversation below with one reply.\nA: hello\nB: hi",
+                Task::Dialogue,
+            ),
             ("Write one sentence about the sea.", Task::Other),
             ("", Task::Other),
         ] {

@@ -51,20 +51,44 @@ impl Vocabulary {
         let mut single = |text: &str| {
             let joined = ids(&format!("a{text}"))?;
             match joined.strip_prefix(prefix.as_slice()) {
-                Some([id]) => Some(Word { id: *id, text: text.to_owned() }),
+                Some([id]) => Some(Word {
+                    id: *id,
+                    text: text.to_owned(),
+                }),
                 Some(_) | None => None,
             }
         };
-        let mut words: Vec<Word> = WORDS.split_whitespace().filter_map(|w| single(&format!(" {w}"))).collect();
+        let mut words: Vec<Word> = WORDS
+            .split_whitespace()
+            .filter_map(|w| single(&format!(" {w}")))
+            .collect();
         words.dedup();
         if words.is_empty() {
             // A tokenizer that splits every word still gets a text; its ids are then only labels.
-            words = WORDS.split_whitespace().zip(3..).map(|(w, id)| Word { id, text: format!(" {w}") }).collect();
+            words = WORDS
+                .split_whitespace()
+                .zip(3..)
+                .map(|(w, id)| Word {
+                    id,
+                    text: format!(" {w}"),
+                })
+                .collect();
         }
-        let mark = |text: &str, found: Option<Word>| found.unwrap_or(Word { id: 0, text: text.to_owned() });
+        let mark = |text: &str, found: Option<Word>| {
+            found.unwrap_or(Word {
+                id: 0,
+                text: text.to_owned(),
+            })
+        };
         let stop = mark(STOP, single(STOP));
         let comma = mark(COMMA, single(COMMA));
-        Self { words, stop, comma, eos: 2, empty_probability }
+        Self {
+            words,
+            stop,
+            comma,
+            eos: 2,
+            empty_probability,
+        }
     }
 
     /// Token `index` of the text with this seed, and whether its text is shown.
@@ -78,7 +102,9 @@ impl Vocabulary {
         } else if index > 2 && roll < 12 {
             &self.comma
         } else {
-            self.words.get(rng::below(h ^ 0x77, self.words.len())).unwrap_or(&self.stop)
+            self.words
+                .get(rng::below(h ^ 0x77, self.words.len()))
+                .unwrap_or(&self.stop)
         };
         (word, shown)
     }
@@ -151,7 +177,12 @@ impl Answer {
         if !spec.ignore_eos && natural < tokens {
             (tokens, end) = (natural.max(1), End::Eos);
         }
-        let mut answer = Self { seed: spec.seed, tokens, end, cut: None };
+        let mut answer = Self {
+            seed: spec.seed,
+            tokens,
+            end,
+            cut: None,
+        };
         if spec.stop.iter().any(|s| !s.is_empty()) {
             answer.apply_stop(vocabulary, spec);
         }
@@ -169,7 +200,11 @@ impl Answer {
             if index + 1 < spec.min_tokens {
                 continue;
             }
-            let hit = spec.stop.iter().filter(|s| !s.is_empty()).find_map(|s| text.find(s.as_str()).map(|at| (at, s.clone())));
+            let hit = spec
+                .stop
+                .iter()
+                .filter(|s| !s.is_empty())
+                .find_map(|s| text.find(s.as_str()).map(|at| (at, s.clone())));
             if let Some((at, stop)) = hit {
                 self.tokens = index + 1;
                 self.cut = Some(text.get(before..at.max(before)).unwrap_or("").to_owned());
@@ -227,7 +262,9 @@ impl Answer {
 fn natural_tokens(seed: u64, task: Task) -> u32 {
     let (u, v) = (rng::unit(seed ^ 0xa11c), rng::unit(seed ^ 0xb0b));
     let z = (-2.0 * (1.0 - u).ln()).sqrt() * (std::f64::consts::TAU * v).cos();
-    (task.median_output_tokens() * (0.4 * z).exp()).clamp(1.0, 4096.0).round() as u32
+    (task.median_output_tokens() * (0.4 * z).exp())
+        .clamp(1.0, 4096.0)
+        .round() as u32
 }
 
 #[cfg(test)]
@@ -248,7 +285,14 @@ mod tests {
     }
 
     fn spec(seed: u64, max_tokens: u32) -> AnswerSpec<'static> {
-        AnswerSpec { seed, max_tokens, min_tokens: 0, ignore_eos: true, task: Task::Other, stop: &[] }
+        AnswerSpec {
+            seed,
+            max_tokens,
+            min_tokens: 0,
+            ignore_eos: true,
+            task: Task::Other,
+            stop: &[],
+        }
     }
 
     #[test]
@@ -267,12 +311,27 @@ mod tests {
         let v = vocabulary(0.0);
         let fixed = Answer::decide(&v, &spec(1, 128));
         assert_eq!((fixed.tokens, fixed.finish_reason()), (128, "length"));
-        let natural = |seed| Answer::decide(&v, &AnswerSpec { ignore_eos: false, ..spec(seed, 4096) });
+        let natural = |seed| {
+            Answer::decide(
+                &v,
+                &AnswerSpec {
+                    ignore_eos: false,
+                    ..spec(seed, 4096)
+                },
+            )
+        };
         let mut lengths: Vec<u32> = (0..501).map(|s| natural(s).tokens).collect();
         lengths.sort_unstable();
         assert!((85..118).contains(&lengths[250]), "median {}", lengths[250]);
         assert!(natural(3).finish_reason() == "stop" && natural(3).id(&v, natural(3).tokens - 1) == 2);
-        let at_least = Answer::decide(&v, &AnswerSpec { ignore_eos: false, min_tokens: 3000, ..spec(3, 4096) });
+        let at_least = Answer::decide(
+            &v,
+            &AnswerSpec {
+                ignore_eos: false,
+                min_tokens: 3000,
+                ..spec(3, 4096)
+            },
+        );
         assert_eq!(at_least.tokens, 3000);
     }
 
@@ -280,7 +339,13 @@ mod tests {
     fn a_stop_string_cuts_inside_a_token() {
         let v = vocabulary(0.0);
         let stop = ["e".to_owned()];
-        let a = Answer::decide(&v, &AnswerSpec { stop: &stop, ..spec(5, 200) });
+        let a = Answer::decide(
+            &v,
+            &AnswerSpec {
+                stop: &stop,
+                ..spec(5, 200)
+            },
+        );
         assert_eq!(a.end, End::StopString("e".into()));
         assert!(a.tokens < 200 && !text(&v, &a).contains('e'));
         assert_eq!(a.finish_reason(), "stop");

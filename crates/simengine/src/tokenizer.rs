@@ -7,6 +7,7 @@ use serde::Deserialize;
 use servelab_chat::{ChatError, ChatMessage, ChatTokenizer};
 
 use crate::error::SimError;
+use crate::words::WordCache;
 
 /// One message of a chat request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +53,7 @@ pub trait PromptTokenizer: Send + Sync {
 pub struct ModelTokenizer {
     chat: ChatTokenizer,
     special: BTreeMap<u32, String>,
+    words: Option<WordCache>,
 }
 
 #[derive(Deserialize)]
@@ -74,12 +76,45 @@ impl ModelTokenizer {
     /// # Errors
     /// [`SimError::Tokenizer`] naming the directory.
     pub fn load(dir: &Path) -> Result<Self, SimError> {
-        let failed = |detail: String| SimError::Tokenizer { path: dir.to_owned(), detail };
+        let failed = |detail: String| SimError::Tokenizer {
+            path: dir.to_owned(),
+            detail,
+        };
         let chat = ChatTokenizer::load(dir).map_err(|e| failed(e.to_string()))?;
         let json = std::fs::read(dir.join("tokenizer.json")).map_err(|e| failed(e.to_string()))?;
         let file: TokenizerFile = serde_json::from_slice(&json).map_err(|e| failed(e.to_string()))?;
-        let special = file.added_tokens.into_iter().filter(|t| t.special).map(|t| (t.id, t.content)).collect();
-        Ok(Self { chat, special })
+        let special = file
+            .added_tokens
+            .into_iter()
+            .filter(|t| t.special)
+            .map(|t| (t.id, t.content))
+            .collect();
+        Ok(Self {
+            chat,
+            special,
+            words: WordCache::for_tokenizer(&json),
+        })
+    }
+}
+
+impl ModelTokenizer {
+    /// Ids of a text that holds its special tokens, by words where that is exact.
+    ///
+    /// # Errors
+    /// [`TokenizeError`] where the tokenizer fails.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizeError> {
+        match &self.words {
+            Some(words) => words.encode(text, |piece| Ok(self.chat.encode_ids(piece)?)),
+            None => self.encode_at_once(text),
+        }
+    }
+
+    /// The same without the words' cache; slower, and the reference for it.
+    ///
+    /// # Errors
+    /// [`TokenizeError`] where the tokenizer fails.
+    pub fn encode_at_once(&self, text: &str) -> Result<Vec<u32>, TokenizeError> {
+        Ok(self.chat.encode_ids(text)?)
     }
 }
 
@@ -96,11 +131,15 @@ impl PromptTokenizer for ModelTokenizer {
     fn chat_ids(&self, messages: &[Message], add_generation_prompt: bool) -> Result<Vec<u32>, TokenizeError> {
         let borrowed: Vec<ChatMessage<'_>> = messages.iter().map(|m| ChatMessage::new(&m.role, &m.content)).collect();
         let text = self.chat.render(&borrowed, add_generation_prompt)?;
-        Ok(self.chat.encode_ids(&text)?)
+        self.encode(&text)
     }
 
     fn text_ids(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>, TokenizeError> {
-        Ok(if add_special_tokens { self.chat.plain_ids(text)? } else { self.chat.encode_ids(text)? })
+        Ok(if add_special_tokens {
+            self.chat.plain_ids(text)?
+        } else {
+            self.chat.encode_ids(text)?
+        })
     }
 
     fn decode(&self, ids: &[u32]) -> Result<String, TokenizeError> {
@@ -112,7 +151,10 @@ impl PromptTokenizer for ModelTokenizer {
                 rest = rest.get(1..).unwrap_or_default();
                 continue;
             }
-            let end = rest.iter().position(|id| self.special.contains_key(id)).unwrap_or(rest.len());
+            let end = rest
+                .iter()
+                .position(|id| self.special.contains_key(id))
+                .unwrap_or(rest.len());
             let (run, after) = rest.split_at(end);
             // A decoder drops the space before the first word; after a special token it stays.
             if out.is_empty() {

@@ -29,11 +29,27 @@ struct Measured {
 }
 
 fn submission(id: u64, ready_s: f64, prompt: u32, output: u32, task: Task) -> Submission {
-    Submission { id, ready_s, prompt_tokens: prompt, output_tokens: output, block_hashes: Vec::new(), task, seed: id }
+    Submission {
+        id,
+        ready_s,
+        prompt_tokens: prompt,
+        output_tokens: output,
+        block_hashes: Vec::new(),
+        task,
+        seed: id,
+    }
 }
 
 /// A closed loop of `concurrency` users, `total` requests of `prompt` and `output` tokens each.
-fn closed_loop(line: &str, concurrency: u64, total: u64, prompt: u32, output: u32, task: Task, hidden: f64) -> Measured {
+fn closed_loop(
+    line: &str,
+    concurrency: u64,
+    total: u64,
+    prompt: u32,
+    output: u32,
+    task: Task,
+    hidden: f64,
+) -> Measured {
     let mut engine = StepEngine::new(&config(line), hidden).unwrap();
     let mut sent = HashMap::new();
     let mut first = HashMap::new();
@@ -62,7 +78,11 @@ fn closed_loop(line: &str, concurrency: u64, total: u64, prompt: u32, output: u3
         now = step.end_s;
     }
     let n = done as f64;
-    Measured { requests_per_s: n / now, ttft_s: ttft / n, tpot_s: tpot / n }
+    Measured {
+        requests_per_s: n / now,
+        ttft_s: ttft / n,
+        tpot_s: tpot / n,
+    }
 }
 
 fn standard(extra: &str, concurrency: u64, task: Task) -> Measured {
@@ -76,7 +96,11 @@ fn agrees_with_the_crates_own_driver() {
     let c = config(line);
     let cluster = ClusterSpec {
         hardware: L4_MISTRAL_7B.hardware(0.0),
-        parallel: ParallelConfig { tp: 1, ep: 1, dp_attention: false },
+        parallel: ParallelConfig {
+            tp: 1,
+            ep: 1,
+            dp_attention: false,
+        },
         num_workers: 1,
         memory: inference_lab::config::MemoryConfig::default(),
         step_cost: StepCostModel::Roofline,
@@ -116,7 +140,10 @@ fn agrees_with_the_crates_own_driver() {
     let mut expected = HashMap::new();
     while !theirs.is_idle() {
         for t in theirs.step().unwrap().completions {
-            expected.insert(t.request_id.parse::<u64>().unwrap(), (t.first_token_time, t.completion_time));
+            expected.insert(
+                t.request_id.parse::<u64>().unwrap(),
+                (t.first_token_time, t.completion_time),
+            );
         }
     }
     let (mut first, mut last, mut now) = (HashMap::new(), HashMap::new(), 0.0);
@@ -130,7 +157,12 @@ fn agrees_with_the_crates_own_driver() {
     }
     assert_eq!(expected.len(), 40);
     for (id, (f, l)) in expected {
-        assert!((first[&id] - f).abs() < 1e-9 && (last[&id] - l).abs() < 1e-9, "request {id}: {f} {l}, {} {}", first[&id], last[&id]);
+        assert!(
+            (first[&id] - f).abs() < 1e-9 && (last[&id] - l).abs() < 1e-9,
+            "request {id}: {f} {l}, {} {}",
+            first[&id],
+            last[&id]
+        );
     }
     assert!(ours.is_idle());
 }
@@ -150,24 +182,38 @@ fn the_baseline_is_near_its_reference() {
 fn every_variant_moves_the_way_it_should() {
     let base = standard("", 8, Task::Other);
     let chunked = standard("--enable-chunked-prefill --max-num-batched-tokens 2048", 8, Task::Other);
-    assert!(chunked.ttft_s < 0.8 * base.ttft_s, "chunks shorten the wait for a first token: {chunked:?} {base:?}");
+    assert!(
+        chunked.ttft_s < 0.8 * base.ttft_s,
+        "chunks shorten the wait for a first token: {chunked:?} {base:?}"
+    );
     let eager = standard("--enforce-eager", 8, Task::Other);
-    assert!(eager.tpot_s > 1.02 * base.tpot_s && eager.requests_per_s < base.requests_per_s, "{eager:?}");
+    assert!(
+        eager.tpot_s > 1.02 * base.tpot_s && eager.requests_per_s < base.requests_per_s,
+        "{eager:?}"
+    );
     let kv = standard("--kv-cache-dtype fp8", 8, Task::Other);
     assert!(kv.tpot_s < 0.98 * base.tpot_s, "{kv:?}");
     let weights = standard("--quantization fp8", 8, Task::Other);
-    assert!(weights.requests_per_s > 1.5 * base.requests_per_s && weights.tpot_s < 0.65 * base.tpot_s, "{weights:?}");
+    assert!(
+        weights.requests_per_s > 1.5 * base.requests_per_s && weights.tpot_s < 0.65 * base.tpot_s,
+        "{weights:?}"
+    );
     let asynchronous = standard("--async-scheduling", 8, Task::Other);
     assert!(asynchronous.tpot_s < base.tpot_s, "{asynchronous:?}");
     let offload = standard("--kv-offloading-size 8 --kv-offloading-backend native", 8, Task::Other);
-    assert!((offload.requests_per_s / base.requests_per_s - 1.0).abs() < 0.02, "no prompt comes twice: {offload:?}");
+    assert!(
+        (offload.requests_per_s / base.requests_per_s - 1.0).abs() < 0.02,
+        "no prompt comes twice: {offload:?}"
+    );
     let weights_on_host = standard("--cpu-offload-gb 4", 8, Task::Other);
     assert!(weights_on_host.tpot_s > 2.0 * base.tpot_s, "{weights_on_host:?}");
 }
 
 #[test]
 fn fp8_kv_pays_most_when_the_cache_is_full() {
-    let gain = |n| standard("--kv-cache-dtype fp8", n, Task::Other).requests_per_s / standard("", n, Task::Other).requests_per_s;
+    let gain = |n| {
+        standard("--kv-cache-dtype fp8", n, Task::Other).requests_per_s / standard("", n, Task::Other).requests_per_s
+    };
     let (at_8, at_32) = (gain(8), gain(32));
     assert!(at_32 > at_8 && at_32 > 1.1, "{at_8} {at_32}");
 }
@@ -177,14 +223,20 @@ fn speculation_pays_by_task() {
     let ngram = r#"--speculative-config {"method":"ngram","num_speculative_tokens":4,"prompt_lookup_max":4}"#;
     let gain = |task| standard("", 8, task).tpot_s / standard(ngram, 8, task).tpot_s;
     let (summary, qa, dialogue) = (gain(Task::Summarisation), gain(Task::Qa), gain(Task::Dialogue));
-    assert!(summary > qa && qa > dialogue && dialogue > 1.0, "{summary} {qa} {dialogue}");
+    assert!(
+        summary > qa && qa > dialogue && dialogue > 1.0,
+        "{summary} {qa} {dialogue}"
+    );
 }
 
 #[test]
 fn a_hidden_factor_slows_by_that_factor() {
     let run = |hidden| closed_loop(C1, 4, 60, 500, 64, Task::Qa, hidden);
     let (one, more) = (run(1.0), run(1.25));
-    assert!((more.tpot_s / one.tpot_s - 1.25).abs() < 1e-6 && (one.requests_per_s / more.requests_per_s - 1.25).abs() < 1e-6);
+    assert!(
+        (more.tpot_s / one.tpot_s - 1.25).abs() < 1e-6
+            && (one.requests_per_s / more.requests_per_s - 1.25).abs() < 1e-6
+    );
 }
 
 #[test]
@@ -208,11 +260,21 @@ fn the_prefix_cache_finds_whole_blocks_only_where_it_is_on() {
     assert_ne!(hashes, block_hashes(&tokens, 16, 1), "a salt separates caches");
     let mut other = tokens.clone();
     other[500] = 7;
-    assert_eq!(hashes.iter().zip(block_hashes(&other, 16, 0)).filter(|(a, b)| **a == *b).count(), 31);
+    assert_eq!(
+        hashes
+            .iter()
+            .zip(block_hashes(&other, 16, 0))
+            .filter(|(a, b)| **a == *b)
+            .count(),
+        31
+    );
     let mut engine = StepEngine::new(&config("m --max-model-len 8192 --enable-prefix-caching"), 1.0).unwrap();
     let mut now = 0.0;
     for id in 0..2 {
-        engine.submit(Submission { block_hashes: hashes.clone(), ..submission(id, now, 1000, 2, Task::Other) });
+        engine.submit(Submission {
+            block_hashes: hashes.clone(),
+            ..submission(id, now, 1000, 2, Task::Other)
+        });
         while let Some(at) = engine.next_event_s(now) {
             now = at;
             engine.advance(at);

@@ -1,8 +1,11 @@
 //! Intervals from resampling whole blocks. Requests of one engine start move together, so a block is the unit.
 
-use crate::{Probability, Sample, SplitMix64, num::count, num::floor_index};
+use crate::{
+    Probability, Sample, SplitMix64,
+    num::{count, floor_index},
+};
 
-/// An interval with its two-sided confidence.
+/// An interval; whoever makes one says with what confidence.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Interval {
     /// Lower end, in the values' unit.

@@ -133,13 +133,6 @@ pub fn certify(sample: &Sample, p: Probability) -> Certification {
     })
 }
 
-/// Probability that the t-th largest of n lies below the p-quantile, for documentation of a certificate.
-#[must_use]
-pub fn miss_probability(n: u32, rank_from_top: u32, p: Probability) -> f64 {
-    // The t-th largest lies below the quantile iff at most t − 1 values lie above it.
-    rank_from_top.checked_sub(1).map_or(0.0, |t| at_most(t, n, p)).min(1.0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -198,8 +191,9 @@ mod tests {
 
     #[test]
     fn the_bound_is_rarely_below_the_quantile() {
-        assert!(miss_probability(1800, 8, Probability::P99) < 0.01);
-        assert!(miss_probability(1800, 12, Probability::P99) > 0.01);
+        // The t-th largest lies below the quantile where at most t − 1 values lie above it.
+        assert!(at_most(8 - 1, 1800, Probability::P99) < 0.01);
+        assert!(at_most(12 - 1, 1800, Probability::P99) > 0.01);
     }
 
     proptest! {

@@ -130,7 +130,10 @@ pub(crate) fn make(
     let hashed = project.read_path(config_path.to_owned())?;
     let text = String::from_utf8_lossy(&hashed.bytes);
     let config = config::parse(&name, &text)?;
-    let mut inputs = vec![SourceFile { path: name.clone(), sha256: hashed.sha256 }];
+    let mut inputs = vec![SourceFile {
+        path: name.clone(),
+        sha256: hashed.sha256,
+    }];
 
     let chat = ChatTokenizer::load(project.path(&config.tokenizer)?)?;
     inputs.extend(tokenizer_files(project, &config)?);
@@ -138,9 +141,13 @@ pub(crate) fn make(
     for task in &config.tasks {
         let source = project.read(&task.template)?;
         templates.push(PromptTemplate::new(&task.template, &source.bytes)?);
-        inputs.push(SourceFile { path: task.template.clone(), sha256: source.sha256 });
+        inputs.push(SourceFile {
+            path: task.template.clone(),
+            sha256: source.sha256,
+        });
     }
-    let (datasets, files) = records::load(&config, &name, project, &chat)?;
+    let (mut datasets, files) = records::load(&config, &name, project)?;
+    records::count(&mut datasets, &chat)?;
     inputs.extend(files);
     inputs.sort();
     inputs.dedup();
@@ -153,9 +160,24 @@ pub(crate) fn make(
 
     let mut made = Vec::new();
     for (set, prompts) in sets {
-        made.push(output::make(&set, &prompts, &config, &chat, &inputs, longest_common_prefix_tokens)?);
+        made.push(output::make(
+            &set,
+            &prompts,
+            &config,
+            &chat,
+            &inputs,
+            longest_common_prefix_tokens,
+        )?);
     }
-    for (set, made) in [Some(&config.full), config.demo.as_ref(), config.filler.as_ref().map(|f| &f.set)].into_iter().flatten().zip(&made) {
+    for (set, made) in [
+        Some(&config.full),
+        config.demo.as_ref(),
+        config.filler.as_ref().map(|f| &f.set),
+    ]
+    .into_iter()
+    .flatten()
+    .zip(&made)
+    {
         if let Some(pin) = set.pin.as_ref().filter(|pin| **pin != made.built.sha256) {
             return Err(WorkloadError::Pin {
                 set: set.id.to_string(),
@@ -165,7 +187,14 @@ pub(crate) fn make(
             });
         }
     }
-    Ok((made, BuildReport { sets: Vec::new(), cells, longest_common_prefix_tokens }))
+    Ok((
+        made,
+        BuildReport {
+            sets: Vec::new(),
+            cells,
+            longest_common_prefix_tokens,
+        },
+    ))
 }
 
 fn tokenizer_files(project: &Project, config: &Config) -> Result<Vec<SourceFile>, WorkloadError> {
@@ -208,9 +237,15 @@ fn pack(
 
 fn check_prefixes(packed: &[Packed], config: &Config) -> Result<usize, WorkloadError> {
     let heads: Vec<Vec<u32>> = packed.iter().map(|p| p.fitted.head.clone()).collect();
-    let Some(shared) = longest_common(&heads) else { return Ok(0) };
+    let Some(shared) = longest_common(&heads) else {
+        return Ok(0);
+    };
     if shared.tokens > config.longest_common_prefix_tokens {
-        let name = |i: usize| packed.get(i).map_or_else(String::new, |p| format!("case {}", p.draft.case));
+        let name = |i: usize| {
+            packed
+                .get(i)
+                .map_or_else(String::new, |p| format!("case {}", p.draft.case))
+        };
         return Err(WorkloadError::CommonPrefix {
             first: name(shared.first),
             second: name(shared.second),
@@ -221,8 +256,10 @@ fn check_prefixes(packed: &[Packed], config: &Config) -> Result<usize, WorkloadE
     Ok(shared.tokens)
 }
 
+type NamedSet = (SetConfig, Vec<Prompt>);
+
 /// Deals, orders and names the prompts of each set.
-fn sets(packed: &[Packed], config: &Config) -> Result<(Vec<(SetConfig, Vec<Prompt>)>, Vec<CellLengths>), WorkloadError> {
+fn sets(packed: &[Packed], config: &Config) -> Result<(Vec<NamedSet>, Vec<CellLengths>), WorkloadError> {
     let (fillers, measured): (Vec<_>, Vec<_>) = packed.iter().partition(|p| p.draft.filler);
     let full = deal(&measured, &config.full, config, "")?;
     let cells = cells(&measured, config);
@@ -240,7 +277,9 @@ fn sets(packed: &[Packed], config: &Config) -> Result<(Vec<(SetConfig, Vec<Promp
 
 /// Every task × bucket, in the order of tables.
 fn grid() -> impl Iterator<Item = (Task, Bucket)> {
-    Task::ALL.into_iter().flat_map(|task| Bucket::ALL.into_iter().map(move |bucket| (task, bucket)))
+    Task::ALL
+        .into_iter()
+        .flat_map(|task| Bucket::ALL.into_iter().map(move |bucket| (task, bucket)))
 }
 
 fn deal(packed: &[&Packed], set: &SetConfig, config: &Config, prefix: &str) -> Result<Vec<Prompt>, WorkloadError> {
@@ -263,7 +302,10 @@ fn deal(packed: &[&Packed], set: &SetConfig, config: &Config, prefix: &str) -> R
 /// Deals the prompts of each cell into blocks and orders them: block by block, shuffled inside each.
 fn deal_again(mut prompts: Vec<Prompt>, set: &SetConfig, seed: u64) -> Vec<Prompt> {
     for (task, bucket) in grid() {
-        let mut of_cell: Vec<&mut Prompt> = prompts.iter_mut().filter(|p| p.task == task && p.bucket == bucket).collect();
+        let mut of_cell: Vec<&mut Prompt> = prompts
+            .iter_mut()
+            .filter(|p| p.task == task && p.bucket == bucket)
+            .collect();
         let lengths: Vec<u32> = of_cell.iter().map(|p| p.prompt_tokens.get()).collect();
         let mut stream = Stream::new(seed, &format!("deal/{}/{task}/{bucket}", set.id));
         for (prompt, block) in of_cell.iter_mut().zip(into_blocks(&lengths, set.blocks, &mut stream)) {
@@ -278,8 +320,15 @@ fn deal_again(mut prompts: Vec<Prompt>, set: &SetConfig, seed: u64) -> Vec<Promp
 fn prompt(packed: &Packed, config: &Config) -> Result<Prompt, WorkloadError> {
     let Packed { draft, fitted } = packed;
     let internal = |what: &str| WorkloadError::Internal(what.to_owned());
-    let task = config.tasks.get(draft.task).ok_or_else(|| internal("a prompt of an unknown task"))?;
-    let bucket = config.buckets.get(draft.bucket).ok_or_else(|| internal("a prompt of an unknown bucket"))?.bucket;
+    let task = config
+        .tasks
+        .get(draft.task)
+        .ok_or_else(|| internal("a prompt of an unknown task"))?;
+    let bucket = config
+        .buckets
+        .get(draft.bucket)
+        .ok_or_else(|| internal("a prompt of an unknown bucket"))?
+        .bucket;
     let prompt_tokens = NonZeroU32::new(fitted.prompt_tokens).ok_or_else(|| internal("an empty prompt"))?;
     Ok(Prompt {
         v: V,
@@ -292,7 +341,10 @@ fn prompt(packed: &Packed, config: &Config) -> Result<Prompt, WorkloadError> {
         answer: draft.question.as_ref().map(|q| q.answer.clone()),
         rendered_sha256: fitted.rendered_sha256.clone(),
         source: fitted.source.clone(),
-        messages: vec![Message { role: Role::User, content: fitted.content.clone() }],
+        messages: vec![Message {
+            role: Role::User,
+            content: fitted.content.clone(),
+        }],
     })
 }
 
@@ -300,9 +352,12 @@ fn cells(measured: &[&Packed], config: &Config) -> Vec<CellLengths> {
     let mut out = Vec::new();
     for (task_index, task) in config.tasks.iter().enumerate() {
         for (bucket_index, range) in config.buckets.iter().enumerate() {
-            let of_cell = measured.iter().filter(|p| p.draft.task == task_index && p.draft.bucket == bucket_index);
-            let (lengths, misses): (Vec<u32>, Vec<u32>) =
-                of_cell.map(|p| (p.fitted.prompt_tokens, p.fitted.prompt_tokens.abs_diff(p.draft.target))).unzip();
+            let of_cell = measured
+                .iter()
+                .filter(|p| p.draft.task == task_index && p.draft.bucket == bucket_index);
+            let (lengths, misses): (Vec<u32>, Vec<u32>) = of_cell
+                .map(|p| (p.fitted.prompt_tokens, p.fitted.prompt_tokens.abs_diff(p.draft.target)))
+                .unzip();
             out.push(CellLengths {
                 task: task.task,
                 bucket: range.bucket,

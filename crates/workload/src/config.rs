@@ -90,8 +90,9 @@ impl Checker<'_> {
 
     fn path(&mut self, key: &str, path: &Spanned<String>) -> String {
         if !stays_inside(path.get_ref()) {
-            let message =
-                format!("`{key}` leads out of the project; give a path relative to the folder above datasets/, without `..`");
+            let message = format!(
+                "`{key}` leads out of the project; give a path relative to the folder above datasets/, without `..`"
+            );
             self.problem(path.span(), message);
         }
         path.get_ref().clone()
@@ -100,7 +101,10 @@ impl Checker<'_> {
     fn hash(&mut self, text: &Spanned<String>) -> Option<Sha256Hex> {
         let hash = Sha256Hex::new(text.get_ref().as_str());
         if hash.is_err() {
-            self.problem(text.span(), "`sha256` takes 64 lower-case hexadecimal digits, as sha256sum prints them");
+            self.problem(
+                text.span(),
+                "`sha256` takes 64 lower-case hexadecimal digits, as sha256sum prints them",
+            );
         }
         hash.ok()
     }
@@ -117,7 +121,10 @@ impl Checker<'_> {
 
     fn not_empty(&mut self, key: &str, text: &Spanned<String>) {
         if text.get_ref().trim().is_empty() {
-            self.problem(text.span(), format!("`{key}` is empty; every text names its licence, its author and where it is from"));
+            self.problem(
+                text.span(),
+                format!("`{key}` is empty; every text names its licence, its author and where it is from"),
+            );
         }
     }
 
@@ -126,7 +133,10 @@ impl Checker<'_> {
         let mut seen = BTreeSet::new();
         for (item, span) in given {
             if !seen.insert(*item) {
-                self.problem(span.clone(), format!("`{key}` {item} is declared twice; remove one of them"));
+                self.problem(
+                    span.clone(),
+                    format!("`{key}` {item} is declared twice; remove one of them"),
+                );
             }
         }
         for item in all.iter().filter(|item| !seen.contains(item)) {
@@ -137,12 +147,19 @@ impl Checker<'_> {
 
 /// Reads a dataset's TOML. `file` is its name in messages.
 pub(crate) fn parse(file: &str, text: &str) -> Result<Config, WorkloadError> {
-    let mut check = Checker { file, text, problems: Vec::new() };
+    let mut check = Checker {
+        file,
+        text,
+        problems: Vec::new(),
+    };
     let wire: Wire = match toml::from_str(text) {
         Ok(wire) => wire,
         Err(error) => {
             let message = error.message().trim_end().replace('\n', "; ");
-            check.problem(error.span().unwrap_or(0..0), format!("{message}; datasets/l4.toml shows every key"));
+            check.problem(
+                error.span().unwrap_or(0..0),
+                format!("{message}; datasets/l4.toml shows every key"),
+            );
             return Err(WorkloadError::Config(check.problems));
         }
     };
@@ -155,7 +172,13 @@ pub(crate) fn parse(file: &str, text: &str) -> Result<Config, WorkloadError> {
 
 fn checked(wire: &Wire, check: &mut Checker<'_>) -> Option<Config> {
     if *wire.version.get_ref() != VERSION {
-        check.problem(wire.version.span(), format!("`version` is {}, but this servelab reads version {VERSION}", wire.version.get_ref()));
+        check.problem(
+            wire.version.span(),
+            format!(
+                "`version` is {}, but this servelab reads version {VERSION}",
+                wire.version.get_ref()
+            ),
+        );
     }
     let share = *wire.primary_share_percent.get_ref();
     if !(1 <= share.min && share.min <= share.max && share.max <= 80) {
@@ -172,18 +195,25 @@ fn checked(wire: &Wire, check: &mut Checker<'_>) -> Option<Config> {
     let full_id = check.set_id(&wire.full.id);
     let (per_cell, blocks) = (wire.full.per_cell.get(), wire.full.blocks.get_ref().get());
     if !per_cell.is_multiple_of(blocks) {
-        let message = format!("`blocks` = {blocks} does not divide `per_cell` = {per_cell}; blocks must be of one size");
+        let message =
+            format!("`blocks` = {blocks} does not divide `per_cell` = {per_cell}; blocks must be of one size");
         check.problem(wire.full.blocks.span(), message);
     }
     let per_block = per_cell.checked_div(blocks).unwrap_or(0);
     let demo = wire.demo.as_ref().and_then(|demo| {
         let blocks = demo.blocks.get_ref().get();
         if !per_block.is_multiple_of(blocks) {
-            let message = format!("`blocks` = {blocks} does not divide the {per_block} prompts of a cell in one block of [full]");
+            let message =
+                format!("`blocks` = {blocks} does not divide the {per_block} prompts of a cell in one block of [full]");
             check.problem(demo.blocks.span(), message);
         }
         let pin = demo.sha256.as_ref().and_then(|pin| check.hash(pin));
-        Some(SetConfig { id: check.set_id(&demo.id)?, per_cell: per_block, blocks, pin })
+        Some(SetConfig {
+            id: check.set_id(&demo.id)?,
+            per_cell: per_block,
+            blocks,
+            pin,
+        })
     });
     let filler = wire.filler.as_ref().and_then(|filler| {
         let reserve_percent = *filler.reserve_percent.get_ref();
@@ -191,13 +221,24 @@ fn checked(wire: &Wire, check: &mut Checker<'_>) -> Option<Config> {
             check.problem(filler.reserve_percent.span(), "`reserve_percent` takes 1 to 50");
         }
         let pin = filler.sha256.as_ref().and_then(|pin| check.hash(pin));
-        let set = SetConfig { id: check.set_id(&filler.id)?, per_cell: filler.per_cell.get(), blocks: 0, pin };
+        let set = SetConfig {
+            id: check.set_id(&filler.id)?,
+            per_cell: filler.per_cell.get(),
+            blocks: 0,
+            pin,
+        };
         Some(FillerConfig { set, reserve_percent })
     });
     let mut ids = BTreeSet::from([wire.full.id.get_ref()]);
-    for id in [wire.demo.as_ref().map(|d| &d.id), wire.filler.as_ref().map(|f| &f.id)].into_iter().flatten() {
+    for id in [wire.demo.as_ref().map(|d| &d.id), wire.filler.as_ref().map(|f| &f.id)]
+        .into_iter()
+        .flatten()
+    {
         if !ids.insert(id.get_ref()) {
-            check.problem(id.span(), format!("`id` {} is taken by another set; they would be one file", id.get_ref()));
+            check.problem(
+                id.span(),
+                format!("`id` {} is taken by another set; they would be one file", id.get_ref()),
+            );
         }
     }
     Some(Config {
@@ -209,7 +250,12 @@ fn checked(wire: &Wire, check: &mut Checker<'_>) -> Option<Config> {
         share,
         buckets,
         tasks,
-        full: SetConfig { id: full_id?, per_cell, blocks, pin: full },
+        full: SetConfig {
+            id: full_id?,
+            per_cell,
+            blocks,
+            pin: full,
+        },
         demo,
         filler,
         datasets,
@@ -221,7 +267,13 @@ fn datasets(wire: &[WireDataset], check: &mut Checker<'_>) -> Vec<DatasetConfig>
     let mut out = Vec::new();
     for dataset in wire {
         if !ids.insert(dataset.id.get_ref()) {
-            check.problem(dataset.id.span(), format!("dataset `{}` is declared twice; remove one of them", dataset.id.get_ref()));
+            check.problem(
+                dataset.id.span(),
+                format!(
+                    "dataset `{}` is declared twice; remove one of them",
+                    dataset.id.get_ref()
+                ),
+            );
         }
         check.not_empty("licence", &dataset.licence);
         check.not_empty("author", &dataset.author);
@@ -229,7 +281,13 @@ fn datasets(wire: &[WireDataset], check: &mut Checker<'_>) -> Vec<DatasetConfig>
         let file = check.path("file", &dataset.file);
         if let Some(sha256) = check.hash(&dataset.sha256) {
             let id = dataset.id.get_ref().clone();
-            out.push(DatasetConfig { id, kind: dataset.kind, file, sha256, records: dataset.records });
+            out.push(DatasetConfig {
+                id,
+                kind: dataset.kind,
+                file,
+                sha256,
+                records: dataset.records,
+            });
         }
     }
     out
@@ -244,7 +302,11 @@ fn tasks(wire: &Wire, datasets: &[DatasetConfig], check: &mut Checker<'_>) -> Ve
         for (key, name) in [("primary", &task.primary), ("distractor", &task.distractor)] {
             if !declared.contains(&name.get_ref()) {
                 let known: Vec<_> = declared.iter().map(|d| d.as_str()).collect();
-                let message = format!("`{key}` names dataset `{}`, which is not declared; declared are {}", name.get_ref(), known.join(", "));
+                let message = format!(
+                    "`{key}` names dataset `{}`, which is not declared; declared are {}",
+                    name.get_ref(),
+                    known.join(", ")
+                );
                 check.problem(name.span(), message);
             }
         }
@@ -253,8 +315,12 @@ fn tasks(wire: &Wire, datasets: &[DatasetConfig], check: &mut Checker<'_>) -> Ve
             Task::Qa => Kind::Facts,
             Task::Dialogue => Kind::Dialogue,
         };
-        if datasets.iter().any(|d| d.id == *task.primary.get_ref() && d.kind != needed) {
-            let message = format!("`primary` of task {} must be a dataset of kind {needed:?}", task.task).to_lowercase();
+        if datasets
+            .iter()
+            .any(|d| d.id == *task.primary.get_ref() && d.kind != needed)
+        {
+            let message =
+                format!("`primary` of task {} must be a dataset of kind {needed:?}", task.task).to_lowercase();
             check.problem(task.primary.span(), message);
         }
         out.push(TaskConfig {
@@ -284,11 +350,18 @@ fn buckets(wire: &Wire, tasks: &[TaskConfig], check: &mut Checker<'_>) -> Vec<Bu
         }
         for task in tasks {
             if let Err(error) = TokenBudget::new(longest, task.max_new_tokens, wire.context_tokens) {
-                let message = format!("`longest_tokens` of bucket {bucket} with `max_new_tokens` of task {}: {error}; lower one of them", task.task);
+                let message = format!(
+                    "`longest_tokens` of bucket {bucket} with `max_new_tokens` of task {}: {error}; lower one of them",
+                    task.task
+                );
                 check.problem(wire_bucket.longest_tokens.span(), message);
             }
         }
-        out.push(BucketRange { bucket, shortest, longest: longest.get() });
+        out.push(BucketRange {
+            bucket,
+            shortest,
+            longest: longest.get(),
+        });
     }
     out.sort_by_key(|b| b.bucket);
     out

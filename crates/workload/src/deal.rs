@@ -32,7 +32,12 @@ mod tests {
         let lengths: Vec<u32> = (0..200).map(|i| (i * 7919) % 2000).collect();
         let dealt = into_blocks(&lengths, 10, &mut Stream::new(1, "deal"));
         for block in 1..=10 {
-            let mut of_block: Vec<u32> = lengths.iter().zip(&dealt).filter(|(_, b)| **b == block).map(|(l, _)| *l).collect();
+            let mut of_block: Vec<u32> = lengths
+                .iter()
+                .zip(&dealt)
+                .filter(|(_, b)| **b == block)
+                .map(|(l, _)| *l)
+                .collect();
             of_block.sort_unstable();
             assert_eq!(of_block.len(), 20);
             let mut sorted = lengths.clone();

@@ -70,7 +70,12 @@ pub(crate) fn choose(
     // For each dataset: what fillers take from, and what measured prompts take from.
     let mut pools: BTreeMap<&str, (Pool<'_>, Pool<'_>)> = datasets
         .iter()
-        .map(|d| (d.id.as_str(), split(d, reserve, &mut Stream::new(config.seed, &format!("reserve/{}", d.id)))))
+        .map(|d| {
+            (
+                d.id.as_str(),
+                split(d, reserve, &mut Stream::new(config.seed, &format!("reserve/{}", d.id))),
+            )
+        })
         .collect();
     let mut cases: Vec<u32> = CASES.collect();
     Stream::new(config.seed, "cases").shuffle(&mut cases);
@@ -89,10 +94,15 @@ pub(crate) fn choose(
         let first = drafts.len();
         let mut stream = Stream::new(config.seed, &format!("primary/{}", task.task));
         for slot in slots {
-            let Some((fillers, measured)) = pools.get_mut(task.primary.as_str()) else { continue };
+            let Some((fillers, measured)) = pools.get_mut(task.primary.as_str()) else {
+                continue;
+            };
             let pool = if slot.filler { fillers } else { measured };
             let target = usize::try_from(slot.target).unwrap_or(0);
-            let (min, max) = (usize::try_from(config.share.min).unwrap_or(1), usize::try_from(config.share.max).unwrap_or(1));
+            let (min, max) = (
+                usize::try_from(config.share.min).unwrap_or(1),
+                usize::try_from(config.share.max).unwrap_or(1),
+            );
             let percent = min + stream.below(max - min + 1);
             let want = (target.saturating_sub(overhead) * percent / 100).max(1);
             let (primary, question) = pool.primary(want, chat, &mut stream)?;
@@ -102,12 +112,23 @@ pub(crate) fn choose(
                 message: format!("a build has at most {} prompts; lower `per_cell`", CASES.len()),
             })?;
             let Slot { filler, bucket, target } = slot;
-            drafts.push(Draft { filler, task: index, bucket, target, case, primary, question, distractors: Vec::new() });
+            drafts.push(Draft {
+                filler,
+                task: index,
+                bucket,
+                target,
+                case,
+                primary,
+                question,
+                distractors: Vec::new(),
+            });
         }
         // Distractors come from what no primary has used, so that a text stands in one prompt only.
         let mut stream = Stream::new(config.seed, &format!("distractor/{}", task.task));
         for draft in drafts.iter_mut().skip(first) {
-            let Some((fillers, measured)) = pools.get_mut(task.distractor.as_str()) else { continue };
+            let Some((fillers, measured)) = pools.get_mut(task.distractor.as_str()) else {
+                continue;
+            };
             let pool = if draft.filler { fillers } else { measured };
             let target = usize::try_from(draft.target).unwrap_or(0);
             // The template's own text is not taken off: what is too much is cut.

@@ -112,7 +112,9 @@ pub enum WorkloadError {
         message: String,
     },
     /// Two prompts begin with the same tokens.
-    #[error("prompts `{first}` and `{second}` share their first {tokens} tokens, more than the {limit} of `longest_common_prefix_tokens`; let the template begin with what differs, such as {{{{ case }}}}")]
+    #[error(
+        "prompts `{first}` and `{second}` share their first {tokens} tokens, more than the {limit} of `longest_common_prefix_tokens`; let the template begin with what differs, such as {{{{ case }}}}"
+    )]
     CommonPrefix {
         /// One prompt.
         first: String,
@@ -124,7 +126,9 @@ pub enum WorkloadError {
         limit: usize,
     },
     /// The build came out otherwise than pinned.
-    #[error("{set} came out with sha256 {found}, but {config} pins {pinned}; nothing was written. If an input was meant to change, put the new hash there, and say so under Measurement in CHANGELOG.md")]
+    #[error(
+        "{set} came out with sha256 {found}, but {config} pins {pinned}; nothing was written. If an input was meant to change, put the new hash there, and say so under Measurement in CHANGELOG.md"
+    )]
     Pin {
         /// The prompt set.
         set: String,

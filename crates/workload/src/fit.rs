@@ -24,6 +24,17 @@ pub(crate) struct Fitted {
 /// Token ids kept of each prompt.
 pub(crate) const HEAD: usize = 64;
 
+/// Tokens by which a prompt may be shorter than its target: the longest word that is not torn.
+const LARGEST_MISS: usize = 40;
+
+/// One way to cut the distractor, and what it gives.
+struct Attempt {
+    cut: usize,
+    content: String,
+    rendered: String,
+    ids: Vec<u32>,
+}
+
 /// Where a distractor may end, and what it then holds.
 struct Layout {
     text: String,
@@ -34,7 +45,11 @@ struct Layout {
 }
 
 fn layout(draft: &Draft) -> Layout {
-    let mut out = Layout { text: String::new(), cuts: Vec::new(), starts: Vec::new() };
+    let mut out = Layout {
+        text: String::new(),
+        cuts: Vec::new(),
+        starts: Vec::new(),
+    };
     for piece in &draft.distractors {
         if !out.text.is_empty() {
             out.text.push_str("\n\n");
@@ -62,15 +77,22 @@ fn layout(draft: &Draft) -> Layout {
 
 /// The record, with the units used of it, numbered from 1.
 fn source_record(dataset: &str, record: &str, start: usize, units: usize) -> SourceRecord {
-    SourceRecord { dataset: dataset.to_owned(), record: format!("{record}#{}-{}", start + 1, start + units) }
+    SourceRecord {
+        dataset: dataset.to_owned(),
+        record: format!("{record}#{}-{}", start + 1, start + units),
+    }
 }
 
 fn source(draft: &Draft, layout: &Layout, cut: usize) -> PromptSource {
     let primary = &draft.primary;
-    let distractors = draft.distractors.iter().zip(&layout.starts).filter_map(|(piece, starts)| {
-        let used = starts.partition_point(|start| *start < cut);
-        (used > 0).then(|| source_record(&piece.dataset, &piece.record, piece.start, used))
-    });
+    let distractors = draft
+        .distractors
+        .iter()
+        .zip(&layout.starts)
+        .filter_map(|(piece, starts)| {
+            let used = starts.partition_point(|start| *start < cut);
+            (used > 0).then(|| source_record(&piece.dataset, &piece.record, piece.start, used))
+        });
     PromptSource {
         primary: source_record(&primary.dataset, &primary.record, primary.start, primary.units.len()),
         distractors: distractors.collect(),
@@ -79,7 +101,11 @@ fn source(draft: &Draft, layout: &Layout, cut: usize) -> PromptSource {
 
 /// Who speaks next in a conversation that ends with `A: …` or `B: …`.
 fn next_speaker(units: &[String]) -> &'static str {
-    if units.last().is_some_and(|turn| turn.starts_with("A:")) { "B" } else { "A" }
+    if units.last().is_some_and(|turn| turn.starts_with("A:")) {
+        "B"
+    } else {
+        "A"
+    }
 }
 
 /// Packs one prompt. The same draft gives the same bytes, whoever packs it.
@@ -103,70 +129,76 @@ pub(crate) fn fit(
             speaker: next_speaker(&draft.primary.units),
         })
     };
-    let tokens = |cut: usize| -> Result<usize, WorkloadError> { Ok(chat.count_chat(&[ChatMessage::user(&content(cut)?)])?) };
+    let attempt = |cut: usize| -> Result<Attempt, WorkloadError> {
+        let content = content(cut)?;
+        let rendered = chat.render(&[ChatMessage::user(&content)], true)?;
+        let ids = chat.encode_ids(&rendered)?;
+        Ok(Attempt {
+            cut,
+            content,
+            rendered,
+            ids,
+        })
+    };
     let target = usize::try_from(draft.target).unwrap_or(0);
-    let (shortest, longest) = (usize::try_from(range.shortest).unwrap_or(0), usize::try_from(range.longest).unwrap_or(0));
+    let (shortest, longest) = (
+        usize::try_from(range.shortest).unwrap_or(0),
+        usize::try_from(range.longest).unwrap_or(0),
+    );
     let unpackable = |message: &str| WorkloadError::Unpackable {
         task: task.task.to_string(),
         target,
-        message: format!("{message} (primary {}, {} tokens)", draft.primary.record, draft.primary.tokens),
+        message: format!(
+            "{message} (primary {}, {} tokens)",
+            draft.primary.record, draft.primary.tokens
+        ),
     };
 
     // Tokens are nearly additive: the count at one cut predicts those at the others up to a token or two.
     let ends = chat.token_ends(&layout.text)?;
-    let own = |index: usize| layout.cuts.get(index).map_or(0, |cut| ends.partition_point(|end| end <= cut));
-    let empty = tokens(0)?;
-    let mut surplus = empty;
-    let mut best: Option<(usize, usize)> = None;
+    let own = |cut: usize| ends.partition_point(|end| *end <= cut);
+    let mut surplus = attempt(0)?.ids.len();
+    let mut best: Option<Attempt> = None;
     for _ in 0..6 {
-        let fitting = partition(layout.cuts.len(), |i| own(i) + surplus <= target);
-        let Some(index) = fitting.checked_sub(1) else {
-            return Err(unpackable("the PRIMARY section leaves no room for a DISTRACTOR; lower `primary_share_percent`"));
+        let fitting = layout.cuts.partition_point(|cut| own(*cut) + surplus <= target);
+        let Some(&cut) = layout.cuts.get(..fitting).and_then(<[_]>::last) else {
+            return Err(unpackable(
+                "the PRIMARY section leaves no room for a DISTRACTOR; lower `primary_share_percent`",
+            ));
         };
-        let cut = layout.cuts.get(index).copied().unwrap_or(0);
-        let count = tokens(cut)?;
-        if count <= target && best.is_none_or(|(_, most)| count > most) {
-            best = Some((cut, count));
+        let tried = attempt(cut)?;
+        let found = tried.ids.len().saturating_sub(own(cut));
+        if tried.ids.len() <= target && best.as_ref().is_none_or(|best| tried.ids.len() > best.ids.len()) {
+            best = Some(tried);
         }
-        let found = count.saturating_sub(own(index));
         if found == surplus {
             break;
         }
         surplus = found;
     }
-    let (mut cut, mut count) = best.ok_or_else(|| unpackable("no cut of the DISTRACTOR comes out at or below it"))?;
+    let mut best = best.ok_or_else(|| unpackable("no cut of the DISTRACTOR comes out at or below it"))?;
     // At the lower end of a bucket the next word is taken rather than the bucket left.
-    while count < shortest {
-        let next = layout.cuts.get(layout.cuts.partition_point(|c| *c <= cut)).copied();
-        cut = next.ok_or_else(|| unpackable("the texts are too short"))?;
-        count = tokens(cut)?;
+    while best.ids.len() < shortest {
+        let next = layout
+            .cuts
+            .get(layout.cuts.partition_point(|cut| *cut <= best.cut))
+            .copied();
+        best = attempt(next.ok_or_else(|| unpackable("the texts are too short"))?)?;
     }
+    let count = best.ids.len();
     if count > longest {
         return Err(unpackable("no cut of the DISTRACTOR stays inside the bucket"));
     }
-    if target - count.min(target) > 40 {
+    if target.saturating_sub(count) > LARGEST_MISS {
         return Err(unpackable("the texts are too short"));
     }
-    let content = content(cut)?;
-    let rendered = chat.render(&[ChatMessage::user(&content)], true)?;
-    let ids = chat.encode_ids(&rendered)?;
     Ok(Fitted {
-        rendered_sha256: sha256(rendered.as_bytes()),
-        prompt_tokens: u32::try_from(ids.len()).map_err(|e| WorkloadError::Internal(e.to_string()))?,
-        source: source(draft, &layout, cut),
-        head: ids.into_iter().take(HEAD).collect(),
-        content,
+        rendered_sha256: sha256(best.rendered.as_bytes()),
+        prompt_tokens: u32::try_from(count).map_err(|e| WorkloadError::Internal(e.to_string()))?,
+        source: source(draft, &layout, best.cut),
+        head: best.ids.into_iter().take(HEAD).collect(),
+        content: best.content,
     })
-}
-
-/// How many of `0..n` satisfy a predicate that holds for a first part only.
-fn partition(n: usize, holds: impl Fn(usize) -> bool) -> usize {
-    let (mut low, mut high) = (0, n);
-    while low < high {
-        let middle = low + (high - low) / 2;
-        if holds(middle) { low = middle + 1 } else { high = middle }
-    }
-    low
 }
 
 #[cfg(test)]
@@ -211,7 +243,11 @@ mod tests {
             ]
         );
         let records = |cut: usize| -> Vec<String> {
-            source(&draft, &layout, layout.cuts[cut]).distractors.into_iter().map(|r| r.record).collect()
+            source(&draft, &layout, layout.cuts[cut])
+                .distractors
+                .into_iter()
+                .map(|r| r.record)
+                .collect()
         };
         assert_eq!(records(0), ["one#1-1"]);
         assert_eq!(records(2), ["one#1-2"]);
@@ -223,12 +259,5 @@ mod tests {
     fn speakers_take_turns() {
         assert_eq!(next_speaker(&["A: x".to_owned(), "B: y".to_owned()]), "A");
         assert_eq!(next_speaker(&["B: y".to_owned(), "A: x".to_owned()]), "B");
-    }
-
-    #[test]
-    fn partition_counts() {
-        for k in 0..=9 {
-            assert_eq!(partition(9, |i| i < k), k);
-        }
     }
 }

@@ -17,7 +17,11 @@ pub(crate) fn log_uniform(n: usize, shortest: u32, longest: u32, stream: &mut St
             let (mut low, mut high) = (f64::from(shortest), f64::from(longest) + 1.0);
             for bit in (0..BITS).rev() {
                 let middle = (low * high).sqrt();
-                if (quantile >> bit) & 1 == 1 { low = middle } else { high = middle }
+                if (quantile >> bit) & 1 == 1 {
+                    low = middle
+                } else {
+                    high = middle
+                }
             }
             floor(low, shortest, longest)
         })
@@ -32,7 +36,11 @@ fn floor(x: f64, shortest: u32, longest: u32) -> u32 {
     let (mut low, mut high) = (shortest, longest);
     while low < high {
         let middle = low + (high - low).div_ceil(2);
-        if f64::from(middle) <= x { low = middle } else { high = middle - 1 }
+        if f64::from(middle) <= x {
+            low = middle
+        } else {
+            high = middle - 1
+        }
     }
     low
 }

@@ -22,8 +22,12 @@ mod project;
 mod records;
 mod rng;
 mod template;
+mod verify;
+mod verify_prompt;
+mod verify_set;
 mod wire;
 
 pub use build::{BuildReport, BuildStep, BuiltSet, CellLengths, build};
 pub use error::{Problem, WorkloadError};
 pub use lengths::ks_distance;
+pub use verify::{Rule, VerifyOptions, VerifyReport, Violation, verify};

@@ -53,7 +53,12 @@ fn sum(units: &[Unit]) -> usize {
 pub(crate) fn split<'a>(dataset: &'a Dataset, percent: u32, stream: &mut Stream) -> (Pool<'a>, Pool<'a>) {
     let mut segments: Vec<Segment> = (0..)
         .zip(&dataset.records)
-        .map(|(record, r)| Segment { record, start: 0, end: r.units.len(), tokens: sum(&r.units) })
+        .map(|(record, r)| Segment {
+            record,
+            start: 0,
+            end: r.units.len(),
+            tokens: sum(&r.units),
+        })
         .filter(|segment| segment.tokens > 0)
         .collect();
     stream.shuffle(&mut segments);
@@ -65,7 +70,16 @@ pub(crate) fn split<'a>(dataset: &'a Dataset, percent: u32, stream: &mut Stream)
         taken += segment.tokens;
         reserve
     });
-    (Pool { dataset, segments: first }, Pool { dataset, segments: rest })
+    (
+        Pool {
+            dataset,
+            segments: first,
+        },
+        Pool {
+            dataset,
+            segments: rest,
+        },
+    )
 }
 
 impl Pool<'_> {
@@ -79,13 +93,19 @@ impl Pool<'_> {
         let found = match self.dataset.kind {
             Kind::Prose => self.passage(want, chat, stream)?.map(|piece| (piece, None)),
             Kind::Dialogue => self.conversation(want).map(|piece| (piece, None)),
-            Kind::Facts => self.facts(want, stream).map(|(piece, question)| (piece, Some(question))),
+            Kind::Facts => self
+                .facts(want, stream)
+                .map(|(piece, question)| (piece, Some(question))),
         };
         found.ok_or_else(|| self.exhausted(want, "a PRIMARY section"))
     }
 
     fn exhausted(&self, wanted: usize, what: &str) -> WorkloadError {
-        WorkloadError::Exhausted { dataset: self.dataset.id.clone(), what: what.to_owned(), wanted }
+        WorkloadError::Exhausted {
+            dataset: self.dataset.id.clone(),
+            what: what.to_owned(),
+            wanted,
+        }
     }
 
     fn record(&self, segment: Segment) -> Option<&Record> {
@@ -93,7 +113,9 @@ impl Pool<'_> {
     }
 
     fn units(&self, segment: Segment) -> &[Unit] {
-        self.record(segment).and_then(|r| r.units.get(segment.start..segment.end)).unwrap_or_default()
+        self.record(segment)
+            .and_then(|r| r.units.get(segment.start..segment.end))
+            .unwrap_or_default()
     }
 
     fn piece(&self, segment: Segment, start: usize, end: usize) -> Option<Piece> {
@@ -117,7 +139,12 @@ impl Pool<'_> {
         self.segments.swap_remove(index);
         if keep {
             for (start, end) in [(segment.start, start), (end, segment.end)] {
-                let rest = Segment { start, end, tokens: 0, ..segment };
+                let rest = Segment {
+                    start,
+                    end,
+                    tokens: 0,
+                    ..segment
+                };
                 let tokens = sum(self.units(rest));
                 if tokens > 0 {
                     self.segments.push(Segment { tokens, ..rest });
@@ -127,17 +154,22 @@ impl Pool<'_> {
         Some(piece)
     }
 
-    /// Indices of the segments that hold `want` tokens, in random order; where none does, all, the largest first.
-    fn candidates(&self, want: usize, stream: &mut Stream) -> Vec<usize> {
+    /// Indices of the segments that hold `want` tokens; where none does, all, the largest last.
+    fn candidates(&self, want: usize) -> (Vec<usize>, bool) {
         let tokens = |i: &usize| self.segments.get(*i).map_or(0, |s| s.tokens);
-        let mut enough: Vec<usize> = (0..self.segments.len()).filter(|i| tokens(i) >= want).collect();
-        if enough.is_empty() {
-            enough = (0..self.segments.len()).collect();
-            enough.sort_by_key(|i| std::cmp::Reverse(tokens(i)));
-        } else {
-            stream.shuffle(&mut enough);
+        let enough: Vec<usize> = (0..self.segments.len()).filter(|i| tokens(i) >= want).collect();
+        if !enough.is_empty() {
+            return (enough, true);
         }
-        enough
+        let mut all: Vec<usize> = (0..self.segments.len()).collect();
+        all.sort_by_key(tokens);
+        (all, false)
+    }
+
+    /// One after another: any of those with enough text, or else the largest first.
+    fn next(candidates: &mut (Vec<usize>, bool), stream: &mut Stream) -> Option<usize> {
+        let (indices, enough) = candidates;
+        if *enough { stream.draw(indices) } else { indices.pop() }
     }
 
     /// How many of `units` fit into `want` tokens.
@@ -153,9 +185,18 @@ impl Pool<'_> {
     }
 
     /// Paragraphs from the front of an unused run; a paragraph that is too long alone is cut behind a sentence.
-    fn passage(&mut self, want: usize, chat: &ChatTokenizer, stream: &mut Stream) -> Result<Option<Piece>, WorkloadError> {
-        let Some(&index) = self.candidates(want, stream).first() else { return Ok(None) };
-        let Some(&segment) = self.segments.get(index) else { return Ok(None) };
+    fn passage(
+        &mut self,
+        want: usize,
+        chat: &ChatTokenizer,
+        stream: &mut Stream,
+    ) -> Result<Option<Piece>, WorkloadError> {
+        let Some(index) = Self::next(&mut self.candidates(want), stream) else {
+            return Ok(None);
+        };
+        let Some(&segment) = self.segments.get(index) else {
+            return Ok(None);
+        };
         let units = self.units(segment);
         let whole = Self::fitting(units, want);
         let tokens = sum(units.get(..whole).unwrap_or_default());
@@ -176,24 +217,23 @@ impl Pool<'_> {
 
     /// The beginning of the conversation that fits best; what follows it is never used.
     fn conversation(&mut self, want: usize) -> Option<Piece> {
-        let mut by_size: Vec<usize> = (0..self.segments.len()).collect();
         // enough text first, the least waste before the most; then the largest of those that are too short
-        by_size.sort_by_key(|&i| {
-            let segment = self.segments.get(i);
-            let (tokens, record) = segment.map_or((0, 0), |s| (s.tokens, s.record));
-            let waste = if tokens >= want { tokens - want } else { usize::MAX / 2 - tokens };
-            (waste, record)
-        });
-        let (index, turns) = by_size.into_iter().find_map(|i| {
-            let turns = Self::fitting(self.units(*self.segments.get(i)?), want);
-            (turns >= 2).then_some((i, turns))
-        })?;
+        let waste = |segment: &Segment| match segment.tokens.checked_sub(want) {
+            Some(waste) => waste,
+            None => usize::MAX / 2 - segment.tokens,
+        };
+        let (index, segment) = (0..)
+            .zip(&self.segments)
+            .filter(|(_, segment)| Self::fitting(self.units(**segment).get(..2).unwrap_or_default(), want) == 2)
+            .min_by_key(|(_, segment)| (waste(segment), segment.record))?;
+        let turns = Self::fitting(self.units(*segment), want);
         self.take(index, 0, turns, false)
     }
 
     /// Facts of one section, and the one that is asked for.
     fn facts(&mut self, want: usize, stream: &mut Stream) -> Option<(Piece, Question)> {
-        for index in self.candidates(want, stream) {
+        let mut candidates = self.candidates(want);
+        while let Some(index) = Self::next(&mut candidates, stream) {
             let segment = *self.segments.get(index)?;
             let units = self.units(segment);
             let mut starts: Vec<usize> = (0..units.len()).collect();
@@ -237,7 +277,13 @@ impl Pool<'_> {
         Ok(pieces)
     }
 
-    fn one_distractor(&mut self, missing: usize, group: &str, answer: Option<&str>, stream: &mut Stream) -> Option<Piece> {
+    fn one_distractor(
+        &mut self,
+        missing: usize,
+        group: &str,
+        answer: Option<&str>,
+        stream: &mut Stream,
+    ) -> Option<Piece> {
         const TRIES: usize = 60;
         // a handful of words is no distractor
         let least = missing.min(100);
@@ -247,7 +293,8 @@ impl Pool<'_> {
             let count = (Self::fitting(units, missing) + 1).min(units.len());
             let piece = pool.piece(segment, segment.start, segment.start + count)?;
             let other = group.is_empty() || piece.group != group;
-            let clean = answer.is_none_or(|a| !piece.text().to_lowercase().contains(a) && !piece.title.to_lowercase().contains(a));
+            let clean = answer
+                .is_none_or(|a| !piece.text().to_lowercase().contains(a) && !piece.title.to_lowercase().contains(a));
             (segment.tokens >= least && other && clean).then_some((segment.start, segment.start + count))
         };
         let found = (0..TRIES)
@@ -263,7 +310,12 @@ impl Pool<'_> {
 
 /// A question of these units whose answer is there exactly once.
 fn question(window: &[Unit], stream: &mut Stream) -> Option<Question> {
-    let text = window.iter().map(|u| u.text.as_str()).collect::<Vec<_>>().join("\n").to_lowercase();
+    let text = window
+        .iter()
+        .map(|u| u.text.as_str())
+        .collect::<Vec<_>>()
+        .join("\n")
+        .to_lowercase();
     let possible: Vec<&Question> = window
         .iter()
         .filter_map(|unit| unit.question.as_ref())
@@ -275,20 +327,31 @@ fn question(window: &[Unit], stream: &mut Stream) -> Option<Question> {
 /// The front of a text within `limit` tokens: up to the end of a sentence, or else of a word.
 fn cut_behind_sentence(text: &str, limit: usize, chat: &ChatTokenizer) -> Result<(String, usize), WorkloadError> {
     let ends = chat.token_ends(text)?;
-    let Some(&last) = ends.get(limit.min(ends.len()).wrapping_sub(1)) else { return Ok((String::new(), 0)) };
+    let Some(&last) = ends.get(limit.min(ends.len()).wrapping_sub(1)) else {
+        return Ok((String::new(), 0));
+    };
     let room = text.get(..text.floor_char_boundary(last)).unwrap_or_default();
-    let sentence = room.char_indices().filter(|(_, c)| matches!(c, '.' | '!' | '?')).map(|(i, c)| i + c.len_utf8());
+    let mut sentence = room
+        .char_indices()
+        .filter(|(_, c)| matches!(c, '.' | '!' | '?'))
+        .map(|(i, c)| i + c.len_utf8());
     // a full stop ends a sentence where a space follows, perhaps behind a quotation mark
     let ends_there = |end: &usize| {
         let rest = text.get(*end..).unwrap_or_default();
-        rest.trim_start_matches(['"', '\'', ')']).starts_with(char::is_whitespace)
-            && !room.get(..*end).is_some_and(|s| s.ends_with("Mr.") || s.ends_with("Mrs."))
+        rest.trim_start_matches(['"', '\'', ')'])
+            .starts_with(char::is_whitespace)
+            && !room
+                .get(..*end)
+                .is_some_and(|s| s.ends_with("Mr.") || s.ends_with("Mrs."))
     };
-    let cut = sentence.filter(ends_there).last().map(|end| {
+    let cut = sentence.rfind(ends_there).map(|end| {
         let marks = text.get(end..).unwrap_or_default();
         end + (marks.len() - marks.trim_start_matches(['"', '\'', ')']).len())
     });
-    let cut = cut.filter(|end| *end * 3 >= last).or_else(|| room.rfind(char::is_whitespace)).unwrap_or(0);
+    let cut = cut
+        .filter(|end| *end * 3 >= last)
+        .or_else(|| room.rfind(char::is_whitespace))
+        .unwrap_or(0);
     let kept = text.get(..cut).unwrap_or_default().trim_end();
     Ok((kept.to_owned(), ends.partition_point(|end| *end <= kept.len()) + 1))
 }
@@ -307,11 +370,18 @@ mod tests {
                 .map(|(text, tokens)| Unit {
                     text: format!("{text} {number}"),
                     tokens: *tokens,
-                    question: Some(Question { field: "f".to_owned(), answer: format!("{text} {number}") }),
+                    question: Some(Question {
+                        field: "f".to_owned(),
+                        answer: format!("{text} {number}"),
+                    }),
                 })
                 .collect(),
         };
-        Dataset { id: "d".to_owned(), kind, records: groups.iter().enumerate().map(record).collect() }
+        Dataset {
+            id: "d".to_owned(),
+            kind,
+            records: groups.iter().enumerate().map(record).collect(),
+        }
     }
 
     #[test]
@@ -331,7 +401,10 @@ mod tests {
             }
         }
         assert_eq!(count, 18);
-        assert!(matches!(pool.distractors(1, "", None, &mut stream), Err(WorkloadError::Exhausted { .. })));
+        assert!(matches!(
+            pool.distractors(1, "", None, &mut stream),
+            Err(WorkloadError::Exhausted { .. })
+        ));
     }
 
     #[test]
@@ -339,9 +412,14 @@ mod tests {
         let data = dataset(Kind::Facts, &["x", "x", "y", "z"], &[("a", 50), ("b", 50)]);
         let (_, mut pool) = split(&data, 0, &mut Stream::new(1, "s"));
         // "a 2" is y's
-        let pieces = pool.distractors(60, "x", Some("A 2"), &mut Stream::new(1, "t")).unwrap();
+        let pieces = pool
+            .distractors(60, "x", Some("A 2"), &mut Stream::new(1, "t"))
+            .unwrap();
         assert!(pieces.iter().all(|p| p.group == "z"), "{pieces:?}");
-        assert!(pool.distractors(200, "x", Some("a 2"), &mut Stream::new(1, "t")).is_err());
+        assert!(
+            pool.distractors(200, "x", Some("a 2"), &mut Stream::new(1, "t"))
+                .is_err()
+        );
     }
 
     #[test]
@@ -356,7 +434,10 @@ mod tests {
         let unit = |text: &str, answer: &str| Unit {
             text: text.to_owned(),
             tokens: 1,
-            question: Some(Question { field: "f".to_owned(), answer: answer.to_owned() }),
+            question: Some(Question {
+                field: "f".to_owned(),
+                answer: answer.to_owned(),
+            }),
         };
         let window = [unit("f: Vienna", "Vienna"), unit("g: vienna, Graz", "vienna, Graz")];
         for i in 0..20 {

@@ -17,7 +17,11 @@ pub(crate) fn longest_common(sequences: &[Vec<u32>]) -> Option<Shared> {
         .filter_map(|pair| match pair {
             [(a, first), (b, second)] => {
                 let tokens = a.iter().zip(b.iter()).take_while(|(x, y)| x == y).count();
-                Some(Shared { first: *first, second: *second, tokens })
+                Some(Shared {
+                    first: *first,
+                    second: *second,
+                    tokens,
+                })
             }
             _ => None,
         })
@@ -33,7 +37,10 @@ mod tests {
     fn finds_the_pair_wherever_it_stands() {
         let check = |sequences: &[&[u32]], expected: Option<(usize, usize, usize)>| {
             let sequences: Vec<Vec<u32>> = sequences.iter().map(|s| s.to_vec()).collect();
-            assert_eq!(longest_common(&sequences).map(|s| (s.first, s.second, s.tokens)), expected);
+            assert_eq!(
+                longest_common(&sequences).map(|s| (s.first, s.second, s.tokens)),
+                expected
+            );
         };
         check(&[], None);
         check(&[&[1, 2]], None);
@@ -46,8 +53,9 @@ mod tests {
     #[test]
     fn agrees_with_comparing_every_pair() {
         let mut stream = crate::rng::Stream::new(3, "prefix");
-        let sequences: Vec<Vec<u32>> =
-            (0..60).map(|_| (0..8).map(|_| u32::try_from(stream.below(3)).unwrap()).collect()).collect();
+        let sequences: Vec<Vec<u32>> = (0..60)
+            .map(|_| (0..8).map(|_| u32::try_from(stream.below(3)).unwrap()).collect())
+            .collect();
         let mut longest = 0;
         for (i, a) in sequences.iter().enumerate() {
             for b in &sequences[i + 1..] {

@@ -27,7 +27,9 @@ pub(crate) fn sha256(bytes: &[u8]) -> Sha256Hex {
 pub(crate) fn stays_inside(path: &str) -> bool {
     !path.is_empty()
         && !path.contains('\\')
-        && Path::new(path).components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir))
+        && Path::new(path)
+            .components()
+            .all(|c| matches!(c, Component::Normal(_) | Component::CurDir))
 }
 
 impl Project {
@@ -38,7 +40,9 @@ impl Project {
     /// The project of a dataset's TOML: the folder above the one it is in, or above the nearest `datasets`.
     pub(crate) fn of_config(config: &Path) -> Self {
         let folder = config.parent().unwrap_or(Path::new(""));
-        let datasets = folder.ancestors().find(|a| a.file_name().is_some_and(|n| n == "datasets"));
+        let datasets = folder
+            .ancestors()
+            .find(|a| a.file_name().is_some_and(|n| n == "datasets"));
         let root = datasets.and_then(Path::parent).or_else(|| folder.parent());
         match root {
             Some(root) if !root.as_os_str().is_empty() => Self::new(root),
@@ -50,7 +54,11 @@ impl Project {
 
     /// The place of a file in the file system.
     pub(crate) fn path(&self, relative: &str) -> Result<PathBuf, WorkloadError> {
-        if stays_inside(relative) { Ok(self.root.join(relative)) } else { Err(WorkloadError::Escapes(relative.to_owned())) }
+        if stays_inside(relative) {
+            Ok(self.root.join(relative))
+        } else {
+            Err(WorkloadError::Escapes(relative.to_owned()))
+        }
     }
 
     /// The file's name relative to the project, with `/`; the name as given where it is outside.
@@ -70,8 +78,15 @@ impl Project {
 
     pub(crate) fn read_path(&self, path: PathBuf) -> Result<Hashed, WorkloadError> {
         match std::fs::read(&path) {
-            Ok(bytes) => Ok(Hashed { sha256: sha256(&bytes), bytes }),
-            Err(source) => Err(WorkloadError::Read { path, root: self.root.clone(), source }),
+            Ok(bytes) => Ok(Hashed {
+                sha256: sha256(&bytes),
+                bytes,
+            }),
+            Err(source) => Err(WorkloadError::Read {
+                path,
+                root: self.root.clone(),
+                source,
+            }),
         }
     }
 }
@@ -92,7 +107,9 @@ mod tests {
 
     #[test]
     fn the_project_is_the_folder_above_datasets() {
-        let check = |config: &str, root: &str| assert_eq!(Project::of_config(Path::new(config)).root, Path::new(root), "{config}");
+        let check = |config: &str, root: &str| {
+            assert_eq!(Project::of_config(Path::new(config)).root, Path::new(root), "{config}")
+        };
         check("/p/datasets/l4.toml", "/p");
         check("/p/datasets/own/x.toml", "/p");
         check("/p/other/x.toml", "/p");
@@ -103,8 +120,17 @@ mod tests {
 
     #[test]
     fn names_relative_to_the_project() {
-        assert_eq!(Project::new("/p").relative(Path::new("/p/datasets/l4.toml")), "datasets/l4.toml");
-        assert_eq!(Project::new(".").relative(Path::new("./datasets/l4.toml")), "datasets/l4.toml");
-        assert_eq!(Project::new(".").relative(Path::new("datasets/l4.toml")), "datasets/l4.toml");
+        assert_eq!(
+            Project::new("/p").relative(Path::new("/p/datasets/l4.toml")),
+            "datasets/l4.toml"
+        );
+        assert_eq!(
+            Project::new(".").relative(Path::new("./datasets/l4.toml")),
+            "datasets/l4.toml"
+        );
+        assert_eq!(
+            Project::new(".").relative(Path::new("datasets/l4.toml")),
+            "datasets/l4.toml"
+        );
     }
 }

@@ -26,7 +26,7 @@ pub(crate) struct Question {
 #[derive(Debug, Clone)]
 pub(crate) struct Unit {
     pub(crate) text: String,
-    /// Tokens that the unit adds to a text, its line break included; off by one at most.
+    /// Tokens that the unit adds to a text, its line break included; off by one at most. 0 until counted.
     pub(crate) tokens: usize,
     pub(crate) question: Option<Question>,
 }
@@ -75,7 +75,11 @@ struct Dialogue {
 }
 
 fn unit(text: String) -> Unit {
-    Unit { text, tokens: 0, question: None }
+    Unit {
+        text,
+        tokens: 0,
+        question: None,
+    }
 }
 
 fn record(kind: Kind, line: &str) -> Result<Record, serde_json::Error> {
@@ -83,25 +87,52 @@ fn record(kind: Kind, line: &str) -> Result<Record, serde_json::Error> {
         Kind::Prose => {
             let prose: Prose = serde_json::from_str(line)?;
             let title = format!("{}, {}", prose.work, prose.title);
-            Record { id: prose.id, title, group: String::new(), units: prose.paragraphs.into_iter().map(unit).collect() }
+            Record {
+                id: prose.id,
+                title,
+                group: String::new(),
+                units: prose.paragraphs.into_iter().map(unit).collect(),
+            }
         }
         Kind::Facts => {
             let facts: Facts = serde_json::from_str(line)?;
-            let units = facts.facts.into_iter().map(|(field, text)| fact(field, &text)).collect();
-            Record { id: facts.id, title: format!("{}, {}", facts.country, facts.section), group: facts.country, units }
+            let units = facts
+                .facts
+                .into_iter()
+                .map(|(field, text)| fact(field, &text))
+                .collect();
+            Record {
+                id: facts.id,
+                title: format!("{}, {}", facts.country, facts.section),
+                group: facts.country,
+                units,
+            }
         }
         Kind::Dialogue => {
             let dialogue: Dialogue = serde_json::from_str(line)?;
             let title = format!("Conversation {}", dialogue.id);
-            Record { id: dialogue.id, title, group: String::new(), units: dialogue.turns.into_iter().map(unit).collect() }
+            Record {
+                id: dialogue.id,
+                title,
+                group: String::new(),
+                units: dialogue.turns.into_iter().map(unit).collect(),
+            }
         }
     })
 }
 
 fn fact(field: String, text: &str) -> Unit {
     let line = format!("{field}: {text}");
-    let question = answer(text).filter(|answer| !field.contains(answer.as_str()));
-    Unit { text: line, tokens: 0, question: question.map(|answer| Question { field, answer }) }
+    // a note or definition answers nothing that its field asks, and many countries share it
+    let remark = ["note", "definition", "fiscal year"]
+        .iter()
+        .any(|word| field.to_lowercase().contains(word));
+    let question = answer(text).filter(|answer| !remark && !field.contains(answer.as_str()));
+    Unit {
+        text: line,
+        tokens: 0,
+        question: question.map(|answer| Question { field, answer }),
+    }
 }
 
 /// The words to be given back, where a fact has one short answer: without a year or remark in brackets behind it.
@@ -113,17 +144,18 @@ fn answer(text: &str) -> Option<String> {
     };
     let words = short.trim();
     let listed = words.contains(';') || words.contains(": ");
-    let nothing = ["NA", "none", "negl", "NEGL", "n/a"].iter().any(|n| words.starts_with(n));
+    let nothing = ["NA", "none", "negl", "NEGL", "n/a"]
+        .iter()
+        .any(|n| words.starts_with(n));
     (6..=80).contains(&words.len()).then_some(())?;
     (!listed && !nothing).then(|| words.to_owned())
 }
 
-/// Reads, checks and tokenizes every dataset; the second value lists the files for the manifest.
+/// Reads and checks every dataset; the second value lists the files for the manifest.
 pub(crate) fn load(
     config: &Config,
     config_name: &str,
     project: &Project,
-    chat: &ChatTokenizer,
 ) -> Result<(Vec<Dataset>, Vec<SourceFile>), WorkloadError> {
     let mut datasets = Vec::new();
     let mut files = Vec::new();
@@ -137,18 +169,25 @@ pub(crate) fn load(
                 found: hashed.sha256.to_string(),
             });
         }
-        files.push(SourceFile { path: declared.file.clone(), sha256: hashed.sha256 });
-        let mut dataset = parse(declared, &hashed.bytes)?;
-        count(&mut dataset, chat)?;
-        datasets.push(dataset);
+        files.push(SourceFile {
+            path: declared.file.clone(),
+            sha256: hashed.sha256,
+        });
+        datasets.push(parse(declared, &hashed.bytes)?);
     }
     Ok((datasets, files))
 }
 
 fn parse(declared: &DatasetConfig, packed: &[u8]) -> Result<Dataset, WorkloadError> {
-    let wrong = |line: usize, message: String| WorkloadError::Record { path: declared.file.clone(), line, message };
+    let wrong = |line: usize, message: String| WorkloadError::Record {
+        path: declared.file.clone(),
+        line,
+        message,
+    };
     let mut text = String::new();
-    GzDecoder::new(packed).read_to_string(&mut text).map_err(|e| wrong(0, format!("not gzipped UTF-8 text: {e}")))?;
+    GzDecoder::new(packed)
+        .read_to_string(&mut text)
+        .map_err(|e| wrong(0, format!("not gzipped UTF-8 text: {e}")))?;
     let records = text
         .lines()
         .enumerate()
@@ -161,7 +200,10 @@ fn parse(declared: &DatasetConfig, packed: &[u8]) -> Result<Dataset, WorkloadErr
         }
         // a section's text must never look like the end of a section
         if record.units.iter().any(|unit| unit.text.contains("===")) {
-            return Err(wrong(i + 1, "a text holds `===`, which marks the sections of a prompt".to_owned()));
+            return Err(wrong(
+                i + 1,
+                "a text holds `===`, which marks the sections of a prompt".to_owned(),
+            ));
         }
     }
     if records.len() != declared.records {
@@ -172,18 +214,25 @@ fn parse(declared: &DatasetConfig, packed: &[u8]) -> Result<Dataset, WorkloadErr
             found: records.len(),
         });
     }
-    Ok(Dataset { id: declared.id.clone(), kind: declared.kind, records })
+    Ok(Dataset {
+        id: declared.id.clone(),
+        kind: declared.kind,
+        records,
+    })
 }
 
-/// Counts every unit once; everything later adds these counts up.
-fn count(dataset: &mut Dataset, chat: &ChatTokenizer) -> Result<(), WorkloadError> {
-    dataset.records.par_iter_mut().try_for_each(|record| {
-        for unit in &mut record.units {
-            // the word boundary that every text begins with stands for the line break
-            unit.tokens = chat.encode_ids(&unit.text)?.len() + 1;
-        }
-        Ok(())
-    })
+/// Counts every unit once; all that chooses texts adds these counts up.
+pub(crate) fn count(datasets: &mut [Dataset], chat: &ChatTokenizer) -> Result<(), WorkloadError> {
+    datasets
+        .par_iter_mut()
+        .flat_map(|dataset| &mut dataset.records)
+        .try_for_each(|record| {
+            for unit in &mut record.units {
+                // the word boundary that every text begins with stands for the line break
+                unit.tokens = chat.encode_ids(&unit.text)?.len() + 1;
+            }
+            Ok(())
+        })
 }
 
 #[cfg(test)]
@@ -206,9 +255,17 @@ mod tests {
 
     #[test]
     fn records_of_each_kind() {
-        let prose = record(Kind::Prose, r#"{"id":"a/1","work":"W","title":"T","paragraphs":["p","q"]}"#).unwrap();
+        let prose = record(
+            Kind::Prose,
+            r#"{"id":"a/1","work":"W","title":"T","paragraphs":["p","q"]}"#,
+        )
+        .unwrap();
         assert_eq!((prose.title.as_str(), prose.units.len()), ("W, T", 2));
-        let facts = record(Kind::Facts, r#"{"id":"au/g","country":"Austria","section":"Geography","facts":[["Coastline","2,524 km"]]}"#).unwrap();
+        let facts = record(
+            Kind::Facts,
+            r#"{"id":"au/g","country":"Austria","section":"Geography","facts":[["Coastline","2,524 km"]]}"#,
+        )
+        .unwrap();
         assert_eq!(facts.units[0].text, "Coastline: 2,524 km");
         assert_eq!(facts.units[0].question.as_ref().unwrap().answer, "2,524 km");
         assert_eq!(facts.group, "Austria");

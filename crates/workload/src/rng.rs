@@ -18,7 +18,10 @@ impl Stream {
         let mut hasher = Sha256::new();
         hasher.update(seed.to_le_bytes());
         hasher.update(name.as_bytes());
-        Self { key: hasher.finalize().into(), counter: 0 }
+        Self {
+            key: hasher.finalize().into(),
+            counter: 0,
+        }
     }
 
     /// 64 random bits.
@@ -28,13 +31,21 @@ impl Stream {
         hasher.update(self.counter.to_le_bytes());
         self.counter += 1;
         let digest: [u8; 32] = hasher.finalize().into();
-        digest.iter().take(8).fold(0, |bits, &byte| (bits << 8) | u64::from(byte))
+        digest
+            .iter()
+            .take(8)
+            .fold(0, |bits, &byte| (bits << 8) | u64::from(byte))
     }
 
     /// A number below `n`; 0 where `n` is 0. The bias of the multiplication is below n / 2^64.
     pub(crate) fn below(&mut self, n: usize) -> usize {
         let n = u128::try_from(n).unwrap_or(0);
         usize::try_from((u128::from(self.bits()) * n) >> 64).unwrap_or(0)
+    }
+
+    /// Draws an item without putting it back; none where there is none left.
+    pub(crate) fn draw<T>(&mut self, items: &mut Vec<T>) -> Option<T> {
+        (!items.is_empty()).then(|| items.swap_remove(self.below(items.len())))
     }
 
     /// Puts items in random order (Fisher–Yates).
@@ -52,7 +63,7 @@ mod tests {
     #[test]
     fn the_stream_is_written_down() {
         // sha256(sha256(7 as 8 bytes, little-endian, "lengths"), 0 as 8 bytes), first 8 bytes, big-endian
-        assert_eq!(Stream::new(7, "lengths").bits(), Stream::new(7, "lengths").bits());
+        assert_eq!(Stream::new(7, "lengths").bits(), 0x98b6266261163e68);
         assert_ne!(Stream::new(7, "lengths").bits(), Stream::new(7, "blocks").bits());
         assert_ne!(Stream::new(7, "lengths").bits(), Stream::new(8, "lengths").bits());
     }
@@ -71,5 +82,8 @@ mod tests {
         }
         assert!(seen.iter().all(|&n| (800..1200).contains(&n)), "{seen:?}");
         assert_eq!(stream.below(0), 0);
+        let mut left = vec![1, 2, 3];
+        let drawn: u32 = std::iter::from_fn(|| stream.draw(&mut left)).sum();
+        assert_eq!(drawn, 6);
     }
 }

@@ -107,17 +107,17 @@ fn matrices_of_equal_arms_rarely_find_anything() {
     let mut arms = vec![("C1", 1.0), ("C1b", 1.0)];
     arms.extend(names.map(|n| (n, 1.0)));
     let (mut wrong, mut suspect) = (0_u32, 0_u32);
-    let mut both = 0; for seed in 0..5000 {
+    for seed in 0..400 {
         let s = study(&plan, &only_primary(cells(1000 + seed, 10, 0.06, &arms)));
         wrong += u32::from(
             s.comparisons
                 .iter()
                 .any(|c| matches!(c.verdict, Verdict::Better | Verdict::Worse)),
         );
-        suspect += u32::from(s.suspect); both += u32::from(s.suspect && s.comparisons.iter().any(|c| matches!(c.verdict, Verdict::Better | Verdict::Worse)));
+        suspect += u32::from(s.suspect);
     }
-    // 5 % ± 3 standard errors of 400 matrices is at most 33.
-    panic!("{wrong} {suspect} {both}");
+    // 5 % ± 3 standard errors of 400 matrices is at most 33. (Over 5000: 5.1 %, of runs that are not Suspect 4.5 %.)
+    assert!(wrong <= 33, "{wrong} of 400");
     assert!((7..=33).contains(&suspect), "{suspect} of 400");
 }
 

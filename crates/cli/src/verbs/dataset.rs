@@ -7,7 +7,7 @@ use crate::{
 };
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
-use servelab_workload::{BuildReport, BuildStep, WorkloadError, build, verify};
+use servelab_workload::{BuildReport, BuildStep, VerifyOptions, WorkloadError, build, verify};
 use std::path::PathBuf;
 
 /// The dataset verbs.
@@ -39,10 +39,16 @@ pub(crate) struct Verify {
     /// The prompt file.
     #[arg(value_name = "PROMPTS.jsonl")]
     file: PathBuf,
+    /// Also build the set again from its inputs and compare the bytes.
+    #[arg(long)]
+    rebuild: bool,
 }
 
 fn failure(error: WorkloadError) -> Failure {
-    if error.is_environment() { Failure::environment(error) } else { Failure::configuration(error) }
+    match error {
+        WorkloadError::Write { .. } | WorkloadError::Internal(_) => Failure::environment(error),
+        _ => Failure::configuration(error),
+    }
 }
 
 impl Dataset {
@@ -52,6 +58,15 @@ impl Dataset {
             Self::Verify(args) => args.execute(project),
         }
     }
+}
+
+fn bar() -> ProgressBar {
+    let bar = ProgressBar::new(0);
+    // A wrong template would only make the line plain.
+    if let Ok(style) = ProgressStyle::with_template("dataset [{bar:30}] {pos}/{len}  {elapsed}  {msg}") {
+        bar.set_style(style);
+    }
+    bar
 }
 
 fn show(bar: &ProgressBar, step: BuildStep) {
@@ -69,11 +84,7 @@ fn show(bar: &ProgressBar, step: BuildStep) {
 
 impl Build {
     fn execute(&self, project: &Project) -> Result<Exit, Failure> {
-        let bar = ProgressBar::new(0);
-        // A wrong template would only make the line plain.
-        if let Ok(style) = ProgressStyle::with_template("dataset [{bar:30}] {pos}/{len}  {elapsed}  {msg}") {
-            bar.set_style(style);
-        }
+        let bar = bar();
         let config = project.path(&self.file);
         let report = build(&config, &project.path(&self.out), self.threads, &|step| show(&bar, step));
         bar.finish_and_clear();
@@ -103,13 +114,19 @@ fn text(report: &BuildReport) -> String {
 
 impl Verify {
     fn execute(&self, project: &Project) -> Result<Exit, Failure> {
-        let report = verify(&project.path(&self.file)).map_err(failure)?;
+        let bar = bar();
+        let options = VerifyOptions { rebuild: self.rebuild, threads: 0 };
+        let report = verify(&project.path(&self.file), project.root(), options, &|step| show(&bar, step));
+        bar.finish_and_clear();
+        let report = report.map_err(failure)?;
         if report.violations.is_empty() {
             output::answer(&format!(
-                "{}: {} prompts, every count, hash and bound holds; longest common prefix {} tokens\n",
+                "{}: {} prompts, every count, hash and bound holds{}; longest common prefix {} tokens; sha256 {}\n",
                 self.file.display(),
                 report.prompts,
-                report.longest_common_prefix_tokens
+                if report.rebuilt { ", and building it again gives the same bytes" } else { "" },
+                report.longest_common_prefix_tokens,
+                report.sha256
             ));
             return Ok(Exit::Ok);
         }

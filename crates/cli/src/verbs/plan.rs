@@ -7,7 +7,7 @@ use crate::{
 };
 use clap::Args;
 use servelab_matrix::{Explanation, MatrixErrors, Overrides, Resolved, explain, resolve_with_origins};
-use servelab_schema::VariantRole;
+use servelab_schema::{Origin, VariantRole};
 use std::{fmt::Write, path::PathBuf};
 
 /// A matrix and what the command line changes of it.
@@ -88,6 +88,10 @@ fn role(role: VariantRole) -> &'static str {
     }
 }
 
+fn place(origin: &Origin) -> String {
+    format!("{}:{}", origin.file, origin.line)
+}
+
 fn text(resolved: &Resolved, explanation: &Explanation, all: bool) -> String {
     let plan = &resolved.plan;
     let mut out = String::new();
@@ -108,15 +112,14 @@ fn text(resolved: &Resolved, explanation: &Explanation, all: bool) -> String {
         .iter()
         .filter(|f| f.variant == baseline || f.differs)
         .map(|f| {
-            let origin = format!("{}:{}", f.origin.file, f.origin.line);
-            vec![f.variant.clone(), f.flag.clone(), f.value.to_string(), origin]
+            vec![f.variant.clone(), f.flag.clone(), f.value.to_string(), place(&f.origin)]
         })
         .collect();
     out.push('\n');
     out.push_str(&output::table(["variant", "engine flag", "value", "from"], flags));
     if all {
         let settings = &explanation.settings;
-        let rows = settings.iter().map(|s| vec![s.key.clone(), s.value.clone(), s.origin.to_string()]).collect();
+        let rows = settings.iter().map(|s| vec![s.key.clone(), s.value.clone(), place(&s.origin)]).collect();
         out.push('\n');
         out.push_str(&output::table(["setting", "value", "from"], rows));
     }

@@ -46,7 +46,7 @@ impl Report {
         }
         let out = project.path(&self.out);
         let files = servelab_report::build(&store, &ids, &out).map_err(Failure::environment)?;
-        for path in files.paths() {
+        for path in [&files.html, &files.csv, &files.json] {
             output::answer(&format!("{}\n", path.display()));
         }
         Ok(Exit::Ok)

@@ -1,9 +1,18 @@
 //! `servelab sim`: the simulated engine alone.
 
-use crate::exit::{Exit, Failure};
+use crate::{
+    exit::{Exit, Failure},
+    output,
+};
 use servelab_simengine::SimArgs;
 
-pub(crate) fn execute(args: SimArgs) -> Result<Exit, Failure> {
-    servelab_simengine::run(args).map_err(Failure::environment)?;
-    Ok(Exit::Ok)
+pub(crate) fn execute(args: &SimArgs) -> Result<Exit, Failure> {
+    Ok(Exit::Engine(match servelab_simengine::run(args) {
+        Ok(reason) => reason.exit_code(),
+        Err(error) => {
+            // The runner reads the engine's own words from its log, so they stand as vLLM writes them.
+            output::note(&error.to_string());
+            error.exit_code()
+        }
+    }))
 }

@@ -64,8 +64,17 @@ pub(crate) struct Book {
 
 impl Book {
     pub(crate) fn new(warm_up: u32, measured: Vec<PreparedRequest>, fillers: Vec<PreparedRequest>) -> Self {
-        let counts = TrialCounts { planned: u32::try_from(measured.len()).unwrap_or(u32::MAX), ..TrialCounts::default() };
-        Self { warm_up, measured, fillers, counts, ..Self::default() }
+        let counts = TrialCounts {
+            planned: u32::try_from(measured.len()).unwrap_or(u32::MAX),
+            ..TrialCounts::default()
+        };
+        Self {
+            warm_up,
+            measured,
+            fillers,
+            counts,
+            ..Self::default()
+        }
     }
 
     pub(crate) const fn is_warm(&self) -> bool {
@@ -101,7 +110,10 @@ impl Book {
     pub(crate) fn next_measured(&mut self, scheduled: Nanos) -> Option<Job> {
         let request = self.measured.get(self.measured_index)?.clone();
         if self.cpu_mark.is_none() {
-            self.cpu_mark = Some(CpuMark { cpu_ns: clock::thread_cpu_ns(), wall_ns: clock::monotonic_ns() });
+            self.cpu_mark = Some(CpuMark {
+                cpu_ns: clock::thread_cpu_ns(),
+                wall_ns: clock::monotonic_ns(),
+            });
         }
         self.measured_index = self.measured_index.saturating_add(1);
         Some(self.job(request, true, scheduled))
@@ -110,7 +122,12 @@ impl Book {
     const fn job(&mut self, request: PreparedRequest, measured: bool, scheduled: Nanos) -> Job {
         let seq = self.next_seq;
         self.next_seq = seq.saturating_add(1);
-        Job { seq, request, measured, scheduled }
+        Job {
+            seq,
+            request,
+            measured,
+            scheduled,
+        }
     }
 
     /// An attempt has ended; its row may still wait for its final reason.
@@ -147,7 +164,7 @@ impl Book {
         *count = count.saturating_add(1);
     }
 
-    /// Closes the books. `loop_lags_ns` and the threads are the probe's; `is_open` says whether a schedule was kept.
+    /// Closes the books, on the load's own thread. `loop_lags_ns` and the threads are the probe's; `is_open` says whether a schedule was kept.
     pub(crate) fn close(self, is_open: bool, loop_lags_ns: Vec<u64>, mut threads: Vec<ThreadCpu>) -> LoadResult {
         let arrivals = self.lags_ns.len();
         let rate = |span: Span| {
@@ -157,7 +174,11 @@ impl Book {
         };
         let achieved_rate_per_s = rate(self.sent);
         let scheduled_rate_per_s = rate(self.scheduled);
-        threads.extend(self.load_cpu);
+        // A load that was stopped has no end of its held window: then until now.
+        let so_far = self
+            .cpu_mark
+            .map(|mark| ThreadCpu::since("load", mark.cpu_ns, mark.wall_ns));
+        threads.extend(self.load_cpu.or(so_far));
         LoadResult {
             counts: self.counts,
             span: self.span.window(),

@@ -20,12 +20,18 @@ async fn slot(shared: Arc<Shared>) {
     let mut free = shared.net.clock.now();
     let mut failures_in_a_row = 0_u32;
     while shared.net.control.stopped().is_none() {
-        let Some(job) = shared.book(|b| b.next(free)) else { break };
+        let Some(job) = shared.book(|b| b.next(free)) else {
+            break;
+        };
         let measured = job.measured;
         let done = shared.run(job, connection).await;
         connection = done.connection;
         free = done.free;
-        failures_in_a_row = if done.completed { 0 } else { failures_in_a_row.saturating_add(1) };
+        failures_in_a_row = if done.completed {
+            0
+        } else {
+            failures_in_a_row.saturating_add(1)
+        };
         if !measured && let Some(pause) = pause_after(failures_in_a_row) {
             tokio::select! {
                 () = tokio::time::sleep(pause) => free = shared.net.clock.now(),
@@ -47,7 +53,9 @@ mod tests {
 
     #[test]
     fn pauses_grow_to_a_bound() {
-        let ms: Vec<_> = [0, 1, 2, 3, 9, 100, u32::MAX].map(|n| pause_after(n).map(|d| d.as_millis())).into();
+        let ms: Vec<_> = [0, 1, 2, 3, 9, 100, u32::MAX]
+            .map(|n| pause_after(n).map(|d| d.as_millis()))
+            .into();
         assert_eq!(ms, [None, None, Some(10), Some(20), Some(1280), Some(1280), Some(1280)]);
     }
 }

@@ -81,17 +81,19 @@ pub fn start(spec: LoadSpec, sink: impl TraceSink + 'static) -> Result<LoadHandl
     let (writer, traces) = Writer::start(Box::new(sink), control.clone())?;
     let thread = {
         let (control, live) = (control.clone(), live.clone());
-        std::thread::Builder::new().name("servelab-load".to_owned()).spawn(move || {
-            let result = on_own_runtime(spec, net, live, traces);
-            let (written, writer_cpu) = writer.join();
-            written.map_err(LoadError::Sink)?;
-            let mut result = result?;
-            result.instrument.client_thread_cpu_ratio =
-                crate::facts::at_least(result.instrument.client_thread_cpu_ratio, writer_cpu.ratio);
-            result.threads.push(writer_cpu);
-            result.stopped = control.stopped();
-            Ok(result)
-        })?
+        std::thread::Builder::new()
+            .name("servelab-load".to_owned())
+            .spawn(move || {
+                let result = on_own_runtime(spec, net, live, traces);
+                let (written, writer_cpu) = writer.join();
+                written.map_err(LoadError::Sink)?;
+                let mut result = result?;
+                result.instrument.client_thread_cpu_ratio =
+                    crate::facts::at_least(result.instrument.client_thread_cpu_ratio, writer_cpu.ratio);
+                result.threads.push(writer_cpu);
+                result.stopped = control.stopped();
+                Ok(result)
+            })?
     };
     Ok(LoadHandle { control, live, thread })
 }
@@ -132,5 +134,11 @@ fn on_own_runtime(spec: LoadSpec, net: Net, live: Live, traces: mpsc::Sender<Tra
 fn raise_open_files() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let now = getrlimit(Resource::Nofile);
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: now.maximum, maximum: now.maximum });
+    let _ = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: now.maximum,
+            maximum: now.maximum,
+        },
+    );
 }

@@ -4,7 +4,10 @@
 //! the seed alone (so that every variant of a block sees the same arrivals), fillers again until the last measured request
 //! has ended.
 
-use super::{book::{Book, Job}, shared::Shared};
+use super::{
+    book::{Book, Job},
+    shared::Shared,
+};
 use crate::{arrivals::Schedule, connection::Connection, timer::Pacer};
 use servelab_schema::{Arrivals, Nanos, Rate};
 use std::{
@@ -109,7 +112,12 @@ pub(crate) async fn run(shared: &Arc<Shared>, rate: Rate, arrivals: Arrivals, se
             pool.with(|idle| idle.push(connection));
         }
     }
-    let mut open = OpenLoop { shared, pacer: Pacer::new(clock)?, pool, tasks: JoinSet::new() };
+    let mut open = OpenLoop {
+        shared,
+        pacer: Pacer::new(clock)?,
+        pool,
+        tasks: JoinSet::new(),
+    };
     open.phases(rate, arrivals, seed, &offsets).await?;
     while open.tasks.join_next().await.is_some() {}
     Ok(())

@@ -97,7 +97,10 @@ impl Shared {
         }
     }
 
-    #[expect(clippy::expect_used, reason = "LoadSpec::check has made the longest id of this prefix")]
+    #[expect(
+        clippy::expect_used,
+        reason = "LoadSpec::check has made the longest id of this prefix"
+    )]
     fn request_id(&self, seq: u32, attempt: u32) -> RequestId {
         self.labels.request_id(seq, attempt).expect("the prefix was checked")
     }
@@ -125,11 +128,19 @@ impl Shared {
         };
         let completed = trace.completion().is_some();
         // A slot is free when its answer has ended: what we do after that is our own delay and shows as schedule lag.
-        let free = if completed { trace.finished_ns } else { self.net.clock.now() };
+        let free = if completed {
+            trace.finished_ns
+        } else {
+            self.net.clock.now()
+        };
         self.book(|b| b.ended(&trace));
         self.ended.notify_waiters();
         self.keep(trace).await;
-        Done { connection: run.connection, free, completed }
+        Done {
+            connection: run.connection,
+            free,
+            completed,
+        }
     }
 
     async fn exchange(&self, job: &Job, connection: Option<Connection>) -> Run {

@@ -19,16 +19,27 @@ pub enum ChunkedError {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    Size { value: u64, digits: bool },
-    Extension { value: u64 },
-    SizeLf { value: u64 },
-    Data { left: u64 },
+    Size {
+        value: u64,
+        digits: bool,
+    },
+    Extension {
+        value: u64,
+    },
+    SizeLf {
+        value: u64,
+    },
+    Data {
+        left: u64,
+    },
     DataCr,
     DataLf,
     /// At the start of a trailer line (or of the empty line that ends the body).
     TrailerStart,
     Trailer,
-    TrailerLf { end: bool },
+    TrailerLf {
+        end: bool,
+    },
     End,
 }
 
@@ -41,7 +52,13 @@ pub struct ChunkedDecoder {
 
 impl Default for ChunkedDecoder {
     fn default() -> Self {
-        Self { state: State::Size { value: 0, digits: false }, skipped: 0 }
+        Self {
+            state: State::Size {
+                value: 0,
+                digits: false,
+            },
+            skipped: 0,
+        }
     }
 }
 
@@ -73,7 +90,9 @@ impl ChunkedDecoder {
             if self.is_end() {
                 return Ok(None);
             }
-            let Some((&byte, rest)) = input.split_first() else { return Ok(None) };
+            let Some((&byte, rest)) = input.split_first() else {
+                return Ok(None);
+            };
             *input = rest;
             self.state = self.step(byte)?;
         }
@@ -84,7 +103,10 @@ impl ChunkedDecoder {
             (State::Size { value, digits }, _) => match char::from(byte).to_digit(16) {
                 Some(digit) => {
                     let value = value.checked_mul(16).and_then(|v| v.checked_add(u64::from(digit)));
-                    State::Size { value: value.ok_or(ChunkedError::Size)?, digits: true }
+                    State::Size {
+                        value: value.ok_or(ChunkedError::Size)?,
+                        digits: true,
+                    }
                 }
                 None if !digits => return Err(ChunkedError::Size),
                 None => match byte {
@@ -105,7 +127,10 @@ impl ChunkedDecoder {
             (State::SizeLf { value: 0 }, b'\n') => State::TrailerStart,
             (State::SizeLf { value }, b'\n') => State::Data { left: value },
             (State::DataCr, b'\r') => State::DataLf,
-            (State::DataLf, b'\n') => State::Size { value: 0, digits: false },
+            (State::DataLf, b'\n') => State::Size {
+                value: 0,
+                digits: false,
+            },
             (State::TrailerStart, b'\r') => State::TrailerLf { end: true },
             (State::TrailerStart, _) => State::Trailer,
             (State::Trailer, _) => State::TrailerLf { end: false },
@@ -153,7 +178,10 @@ mod tests {
         check("1\na", Err(ChunkedError::Size));
         check("1\r\nab", Err(ChunkedError::LineEnd));
         check(&format!("1;{}", "x".repeat(20_000)), Err(ChunkedError::TooLong));
-        check(&format!("0\r\n{}", "x: y\r\n".repeat(10_000)), Err(ChunkedError::TooLong));
+        check(
+            &format!("0\r\n{}", "x: y\r\n".repeat(10_000)),
+            Err(ChunkedError::TooLong),
+        );
     }
 
     proptest! {

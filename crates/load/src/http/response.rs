@@ -91,7 +91,12 @@ pub struct ResponseReader {
 
 impl Default for ResponseReader {
     fn default() -> Self {
-        Self { head_bytes: Vec::new(), framing: Framing::Head, head: None, surplus: false }
+        Self {
+            head_bytes: Vec::new(),
+            framing: Framing::Head,
+            head: None,
+            surplus: false,
+        }
     }
 }
 
@@ -128,7 +133,9 @@ impl ResponseReader {
             if rest.is_empty() {
                 return Ok(ControlFlow::Continue(()));
             }
-            let Some(used) = self.feed_head(rest)? else { return Ok(ControlFlow::Continue(())) };
+            let Some(used) = self.feed_head(rest)? else {
+                return Ok(ControlFlow::Continue(()));
+            };
             rest = rest.get(used..).unwrap_or_default();
             if let Some(head) = &self.head
                 && let ControlFlow::Break(b) = on_part(Part::Head(head))
@@ -226,7 +233,12 @@ fn read_headers(
     is_http11: bool,
     headers: &[httparse::Header<'_>],
 ) -> Result<(ResponseHead, Framing), HttpError> {
-    let mut head = ResponseHead { status, content_type: String::new(), is_encoded: false, keep_alive: is_http11 };
+    let mut head = ResponseHead {
+        status,
+        content_type: String::new(),
+        is_encoded: false,
+        keep_alive: is_http11,
+    };
     let mut length: Option<u64> = None;
     let mut chunked = false;
     for header in headers {
@@ -287,7 +299,11 @@ mod tests {
     }
 
     fn check(input: &str, status: u16, body: &str, end: BodyEnd) {
-        assert_eq!(read(&[input.as_bytes()]), Ok((Some(status), body.as_bytes().to_vec(), end)), "{input:?}");
+        assert_eq!(
+            read(&[input.as_bytes()]),
+            Ok((Some(status), body.as_bytes().to_vec(), end)),
+            "{input:?}"
+        );
     }
 
     #[test]
@@ -295,14 +311,34 @@ mod tests {
         let reusable = BodyEnd::Complete { reusable: true };
         let spent = BodyEnd::Complete { reusable: false };
         check("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nab", 200, "ab", reusable);
-        check("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nab", 200, "ab", spent);
+        check(
+            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nab",
+            200,
+            "ab",
+            spent,
+        );
         check("HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nab", 200, "ab", spent);
         check("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nabc", 200, "ab", spent);
-        check("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nab", 200, "ab", BodyEnd::Open);
+        check(
+            "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nab",
+            200,
+            "ab",
+            BodyEnd::Open,
+        );
         check("HTTP/1.1 204 No\r\n\r\n", 204, "", reusable);
         check("HTTP/1.1 200 OK\r\n\r\nab", 200, "ab", BodyEnd::UntilClose);
-        check("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n", 200, "ab", reusable);
-        check("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 404 No\r\nContent-Length: 1\r\n\r\nx", 404, "x", reusable);
+        check(
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n",
+            200,
+            "ab",
+            reusable,
+        );
+        check(
+            "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 404 No\r\nContent-Length: 1\r\n\r\nx",
+            404,
+            "x",
+            reusable,
+        );
     }
 
     #[test]

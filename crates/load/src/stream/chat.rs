@@ -26,7 +26,10 @@ impl Fault {
     /// A fault with its words.
     #[must_use]
     pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
-        Self { reason, detail: detail.into() }
+        Self {
+            reason,
+            detail: detail.into(),
+        }
     }
 
     fn malformed(detail: impl Into<String>) -> Self {
@@ -53,10 +56,17 @@ struct Timeline {
 
 impl Timeline {
     fn push(&mut self, at: u64, tokens: u32) {
-        let gap = if self.first.is_none() { 0 } else { at.saturating_sub(self.last) };
+        let gap = if self.first.is_none() {
+            0
+        } else {
+            at.saturating_sub(self.last)
+        };
         self.first.get_or_insert(at);
         self.last = at;
-        self.chunks.push(Chunk { gap: Nanos(gap), tokens });
+        self.chunks.push(Chunk {
+            gap: Nanos(gap),
+            tokens,
+        });
     }
 }
 
@@ -125,7 +135,10 @@ impl ChatStream {
     /// The [`Fault`] that ends the attempt.
     pub fn on_event(&mut self, event: Event<'_>, at: u64) -> Result<(), Fault> {
         if self.done {
-            return Err(Fault::malformed(format!("an event after [DONE]: {}", excerpt(event.data))));
+            return Err(Fault::malformed(format!(
+                "an event after [DONE]: {}",
+                excerpt(event.data)
+            )));
         }
         if event.data == b"[DONE]" {
             self.done = true;
@@ -145,7 +158,10 @@ impl ChatStream {
         let Some(choices) = chunk.choices else {
             return match chunk.usage {
                 Some(usage) => self.on_usage(usage, at, false),
-                None => Err(Fault::malformed(format!("neither choices nor usage: {}", excerpt(event.data)))),
+                None => Err(Fault::malformed(format!(
+                    "neither choices nor usage: {}",
+                    excerpt(event.data)
+                ))),
             };
         };
         let Some(choice) = choices.first else {
@@ -193,7 +209,10 @@ impl ChatStream {
             }
             "error" => return Err(error_event("finish_reason error")),
             other => {
-                return Err(Fault::malformed(format!("finish_reason {} is neither stop nor length", cut(other))));
+                return Err(Fault::malformed(format!(
+                    "finish_reason {} is neither stop nor length",
+                    cut(other)
+                )));
             }
         };
         if self.finish.replace(finish).is_some() {
@@ -205,7 +224,10 @@ impl ChatStream {
     fn on_usage(&mut self, usage: UsageWire, at: u64, role_only: bool) -> Result<(), Fault> {
         let total = usage.completion_tokens.unwrap_or(0);
         let Some(rise) = total.checked_sub(self.cumulative) else {
-            return Err(Fault::malformed(format!("completion_tokens fell from {} to {total}", self.cumulative)));
+            return Err(Fault::malformed(format!(
+                "completion_tokens fell from {} to {total}",
+                self.cumulative
+            )));
         };
         if self.counting == Counting::Continuous && rise > 0 && !role_only {
             self.cumulative = total;
@@ -224,8 +246,11 @@ impl ChatStream {
     pub fn finish(self, clean: bool, sent: u64) -> Result<Completion, Fault> {
         let fail = |reason, detail: &str| Err(Fault::new(reason, detail));
         if !clean {
-            let detail =
-                if self.done { "[DONE] came, the end of the body did not" } else { "the body broke off before [DONE]" };
+            let detail = if self.done {
+                "[DONE] came, the end of the body did not"
+            } else {
+                "the body broke off before [DONE]"
+            };
             return fail(Reason::Truncated, detail);
         }
         if !self.done {
@@ -237,10 +262,15 @@ impl ChatStream {
         let Some(finish) = self.finish else {
             return fail(Reason::Truncated, "[DONE] without a finish_reason");
         };
-        let Some((usage, prompt)) =
-            self.usage.and_then(|u| Some((u, NonZeroU32::new(u.prompt_tokens?)?))).filter(|(u, _)| u.completion_tokens.is_some())
+        let Some((usage, prompt)) = self
+            .usage
+            .and_then(|u| Some((u, NonZeroU32::new(u.prompt_tokens?)?)))
+            .filter(|(u, _)| u.completion_tokens.is_some())
         else {
-            return fail(Reason::NoUsage, "no final usage; the engine must know stream_options.include_usage");
+            return fail(
+                Reason::NoUsage,
+                "no final usage; the engine must know stream_options.include_usage",
+            );
         };
         let Some(completion) = usage.completion_tokens.and_then(NonZeroU32::new) else {
             return fail(Reason::Empty, "usage says 0 completion tokens");
@@ -254,15 +284,25 @@ impl ChatStream {
         if let Some(asked) = self.expect.completion_tokens
             && asked != completion
         {
-            let reason = if completion < asked { Reason::ShortOutput } else { Reason::Malformed };
-            return fail(reason, &format!("{asked} tokens asked for under ignore_eos, {completion} came"));
+            let reason = if completion < asked {
+                Reason::ShortOutput
+            } else {
+                Reason::Malformed
+            };
+            return fail(
+                reason,
+                &format!("{asked} tokens asked for under ignore_eos, {completion} came"),
+            );
         }
         let (kind, timeline) = match self.counting {
             Counting::Continuous => (TtftKind::Token, self.tokens),
             Counting::Unknown | Counting::Final => (TtftKind::Content, self.texts),
         };
         let Some(first) = timeline.first else {
-            return fail(Reason::Empty, "no text, and no continuous usage that would show its tokens");
+            return fail(
+                Reason::Empty,
+                "no text, and no continuous usage that would show its tokens",
+            );
         };
         let after = |at: u64| Nanos(at.saturating_sub(sent));
         Completion::new(
@@ -280,7 +320,11 @@ impl ChatStream {
 }
 
 fn error_event(text: &str) -> Fault {
-    let reason = if words::is_oom(text) { Reason::EngineOom } else { Reason::ErrorEvent };
+    let reason = if words::is_oom(text) {
+        Reason::EngineOom
+    } else {
+        Reason::ErrorEvent
+    };
     Fault::new(reason, text)
 }
 

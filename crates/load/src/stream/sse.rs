@@ -45,14 +45,24 @@ fn classify(line: &[u8]) -> Result<Line<'_>, SseError> {
         return Ok(Line::Blank);
     }
     let (field, value) = match memchr::memchr(b':', line).and_then(|i| line.split_at_checked(i)) {
-        Some((field, value)) => (field, value.strip_prefix(b": ").or(value.strip_prefix(b":")).unwrap_or(value)),
+        Some((field, value)) => (
+            field,
+            value.strip_prefix(b": ").or(value.strip_prefix(b":")).unwrap_or(value),
+        ),
         None => (line, &[][..]),
     };
     match field {
         b"data" => Ok(Line::Data(value)),
         b"event" => Ok(Line::Name(value)),
-        _ if field.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')) => Ok(Line::Ignored),
-        _ => Err(SseError::NotAField(String::from_utf8_lossy(line.get(..40).unwrap_or(line)).into_owned())),
+        _ if field
+            .iter()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')) =>
+        {
+            Ok(Line::Ignored)
+        }
+        _ => Err(SseError::NotAField(
+            String::from_utf8_lossy(line.get(..40).unwrap_or(line)).into_owned(),
+        )),
     }
 }
 
@@ -129,7 +139,11 @@ impl SseParser {
                 buffer = Vec::new();
                 head
             };
-            let line = if self.at_start { line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line) } else { line };
+            let line = if self.at_start {
+                line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line)
+            } else {
+                line
+            };
             self.at_start = false;
             match classify(line)? {
                 Line::Ignored => {}
@@ -166,7 +180,11 @@ impl SseParser {
     }
 
     const fn bound(&self, bytes: usize) -> Result<(), SseError> {
-        if bytes > self.limit { Err(SseError::TooLong { limit: self.limit }) } else { Ok(()) }
+        if bytes > self.limit {
+            Err(SseError::TooLong { limit: self.limit })
+        } else {
+            Ok(())
+        }
     }
 
     fn carry(&mut self, part: &[u8]) -> Result<(), SseError> {
@@ -192,8 +210,11 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Events of the parts as (name, data), or the error that ended them.
-    fn parse(parts: &[&[u8]], limit: usize) -> (Vec<(Vec<u8>, Vec<u8>)>, Option<SseError>) {
+    /// Name and data.
+    type Parsed = (Vec<u8>, Vec<u8>);
+
+    /// Events of the parts, and the error that ended them.
+    fn parse(parts: &[&[u8]], limit: usize) -> (Vec<Parsed>, Option<SseError>) {
         let mut parser = SseParser::new(limit);
         let mut events = Vec::new();
         for part in parts {
@@ -235,13 +256,19 @@ mod tests {
     #[test]
     fn names() {
         let (events, _) = parse(&[b"event: error\ndata: x\n\ndata: y\n\n"], 100);
-        assert_eq!(events, vec![(b"error".to_vec(), b"x".to_vec()), (vec![], b"y".to_vec())]);
+        assert_eq!(
+            events,
+            vec![(b"error".to_vec(), b"x".to_vec()), (vec![], b"y".to_vec())]
+        );
     }
 
     #[test]
     fn what_is_no_event_stream() {
         for text in ["<!DOCTYPE html>\n", "{\"error\": 1}\n", "data x: y\n"] {
-            assert!(matches!(parse(&[text.as_bytes()], 100).1, Some(SseError::NotAField(_))), "{text}");
+            assert!(
+                matches!(parse(&[text.as_bytes()], 100).1, Some(SseError::NotAField(_))),
+                "{text}"
+            );
         }
     }
 
@@ -269,9 +296,23 @@ mod tests {
 
     fn soup() -> impl Strategy<Value = Vec<u8>> {
         let piece = prop_oneof![
-            Just("data: "), Just("data:"), Just("data"), Just("\n"), Just("\r"), Just("\r\n"), Just("\n\n"), Just(":"),
-            Just("event: error"), Just("é🚀"), Just("{\"a\":1}"), Just("[DONE]"), Just("\u{feff}"), Just(" "), Just("x"),
-            Just("id: 1\n"), Just("data: abc\n\n"),
+            Just("data: "),
+            Just("data:"),
+            Just("data"),
+            Just("\n"),
+            Just("\r"),
+            Just("\r\n"),
+            Just("\n\n"),
+            Just(":"),
+            Just("event: error"),
+            Just("é🚀"),
+            Just("{\"a\":1}"),
+            Just("[DONE]"),
+            Just("\u{feff}"),
+            Just(" "),
+            Just("x"),
+            Just("id: 1\n"),
+            Just("data: abc\n\n"),
         ];
         prop::collection::vec(piece, 0..40).prop_map(|v| v.concat().into_bytes())
     }

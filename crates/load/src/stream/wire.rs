@@ -131,7 +131,10 @@ impl ChoiceWire<'_> {
 
     /// True where the chunk brings a tool call.
     pub(crate) fn has_tool_call(&self) -> bool {
-        self.delta.as_ref().and_then(|d| d.tool_calls.as_ref()).is_some_and(|calls| !calls.is_empty())
+        self.delta
+            .as_ref()
+            .and_then(|d| d.tool_calls.as_ref())
+            .is_some_and(|calls| !calls.is_empty())
     }
 
     /// True for the chunk that only says who speaks.

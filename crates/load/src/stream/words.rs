@@ -23,8 +23,13 @@ const OVERFLOW: [&str; 7] = [
 ];
 
 /// Texts that mean: the engine ran out of memory. Compared in lower case.
-const OOM: [&str; 5] =
-    ["out of memory", "outofmemory", "cannot allocate memory", "std::bad_alloc", "no available memory"];
+const OOM: [&str; 5] = [
+    "out of memory",
+    "outofmemory",
+    "cannot allocate memory",
+    "std::bad_alloc",
+    "no available memory",
+];
 
 fn says(text: &str, any: &[&str]) -> bool {
     let text = text.to_lowercase();
@@ -75,7 +80,11 @@ mod tests {
     use super::*;
 
     fn check(status: u16, body: &str, reason: Reason, detail: &str) {
-        assert_eq!(classify_status(status, body.as_bytes()), (reason, detail.to_owned()), "{status} {body}");
+        assert_eq!(
+            classify_status(status, body.as_bytes()),
+            (reason, detail.to_owned()),
+            "{status} {body}"
+        );
     }
 
     #[test]
@@ -83,8 +92,18 @@ mod tests {
         check(404, r#"{"detail":"Not Found"}"#, Reason::HttpStatus, "Not Found");
         check(503, "busy\n", Reason::HttpStatus, "busy");
         check(502, "", Reason::HttpStatus, "");
-        check(429, r#"{"error":{"message":"slow down"}}"#, Reason::RateLimited, "slow down");
-        check(500, r#"{"error":{"message":"CUDA out of memory."}}"#, Reason::EngineOom, "CUDA out of memory.");
+        check(
+            429,
+            r#"{"error":{"message":"slow down"}}"#,
+            Reason::RateLimited,
+            "slow down",
+        );
+        check(
+            500,
+            r#"{"error":{"message":"CUDA out of memory."}}"#,
+            Reason::EngineOom,
+            "CUDA out of memory.",
+        );
         let overflow = "This model's maximum context length is 8 tokens.";
         let flat = format!(r#"{{"object":"error","message":"{overflow}","code":400}}"#);
         check(400, &flat, Reason::ContextOverflow, overflow);

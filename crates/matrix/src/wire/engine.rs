@@ -70,7 +70,11 @@ fn provider(mut t: Table<'_>) -> Option<(Provider, Option<At<ProjectPath>>)> {
     let process = t.table("process");
     let place = t.place.clone();
     if sim.is_some() && process.is_some() {
-        t.refuse(&place, "process", Problem::Value("two providers; keep one of: sim, process".into()));
+        t.refuse(
+            &place,
+            "process",
+            Problem::Value("two providers; keep one of: sim, process".into()),
+        );
     }
     let read = match (sim, process) {
         (Some(sim), _) => self::sim(sim),
@@ -90,7 +94,11 @@ fn sim(mut t: Table<'_>) -> Option<(Provider, Option<At<ProjectPath>>)> {
     let time_scale = t.value("time-scale");
     let seed = t.value("seed");
     let tokenizer: Option<At<ProjectPath>> = t.req("tokenizer");
-    let extra_args: Option<Vec<At<String>>> = if t.has("extra-args") { t.list("extra-args") } else { Some(Vec::new()) };
+    let extra_args: Option<Vec<At<String>>> = if t.has("extra-args") {
+        t.list("extra-args")
+    } else {
+        Some(Vec::new())
+    };
     t.finish();
     let tokenizer = tokenizer?;
     let provider = Provider::Sim {
@@ -105,11 +113,21 @@ fn sim(mut t: Table<'_>) -> Option<(Provider, Option<At<ProjectPath>>)> {
 fn process(mut t: Table<'_>) -> Option<(Provider, Option<At<ProjectPath>>)> {
     let place = t.place.clone();
     if !t.has("command") {
-        t.refuse(&place, "command", Problem::Missing { example: "command = [\"vllm\", \"serve\", \"MODEL\"]".into() });
+        t.refuse(
+            &place,
+            "command",
+            Problem::Missing {
+                example: "command = [\"vllm\", \"serve\", \"MODEL\"]".into(),
+            },
+        );
     }
     let command: Option<Vec<At<String>>> = t.list("command");
     if command.as_ref().is_some_and(Vec::is_empty) {
-        t.refuse(&place, "command", Problem::Value("empty; name a program, such as [\"vllm\", \"serve\", \"MODEL\"]".into()));
+        t.refuse(
+            &place,
+            "command",
+            Problem::Value("empty; name a program, such as [\"vllm\", \"serve\", \"MODEL\"]".into()),
+        );
     }
     t.finish();
     let command: Vec<String> = command?.into_iter().map(|a| a.value).collect();

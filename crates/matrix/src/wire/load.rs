@@ -1,4 +1,4 @@
-//! `[load]` and `[sweep]`: the loads of the matrix. Each combination of swept values is one load, so one cell a variant.
+//! `[load]` and `[sweep]`: the loads of the matrix. Each swept value is one load, so one more cell for every variant.
 
 use crate::{
     document::Value,
@@ -42,15 +42,29 @@ pub(crate) fn loads(root: &mut Table<'_>) -> Option<Vec<NamedLoad>> {
         }
         (false, true) => {
             if let Some(a) = arrivals {
-                let text = "a closed loop has no arrivals; remove this key, or give `rate-per-s` in place of `concurrency`";
+                let text =
+                    "a closed loop has no arrivals; remove this key, or give `rate-per-s` in place of `concurrency`";
                 root.refuse(&a.place, "load.arrivals", Problem::Value(text.into()));
                 return None;
             }
-            concurrency.into_iter().map(|c| (Load::Closed { concurrency: c.value }, c.place)).collect()
+            concurrency
+                .into_iter()
+                .map(|c| (Load::Closed { concurrency: c.value }, c.place))
+                .collect()
         }
         (true, false) => {
             let arrivals = arrivals.map_or(Arrivals::Poisson, |a| a.value);
-            rate.into_iter().map(|r| (Load::Open { rate_per_s: r.value, arrivals }, r.place)).collect()
+            rate.into_iter()
+                .map(|r| {
+                    (
+                        Load::Open {
+                            rate_per_s: r.value,
+                            arrivals,
+                        },
+                        r.place,
+                    )
+                })
+                .collect()
         }
     };
     let mut names = BTreeSet::new();
@@ -60,7 +74,11 @@ pub(crate) fn loads(root: &mut Table<'_>) -> Option<Vec<NamedLoad>> {
         if names.insert(id.clone()) {
             named.push(NamedLoad { id, load });
         } else {
-            root.refuse(&place, "sweep", Problem::Value(format!("load {id} occurs twice; remove one")));
+            root.refuse(
+                &place,
+                "sweep",
+                Problem::Value(format!("load {id} occurs twice; remove one")),
+            );
             return None;
         }
     }
@@ -86,7 +104,11 @@ fn values<T: FromNode>(
             let list = table.list::<T>(key)?;
             if list.is_empty() {
                 let place = table.place.clone();
-                table.refuse(&place, key, Problem::Value(format!("empty; list values, such as [{}]", T::EXAMPLE)));
+                table.refuse(
+                    &place,
+                    key,
+                    Problem::Value(format!("empty; list values, such as [{}]", T::EXAMPLE)),
+                );
                 return None;
             }
             Some(list)
@@ -102,18 +124,33 @@ fn values<T: FromNode>(
 /// `arrivals = "poisson"`, `"constant"`, `{ gamma = { shape = 0.5 } }` or `{ burst = { size = 8 } }`.
 /// The outer option is none where it is wrong, the inner one where it is absent.
 fn arrivals(t: &mut Table<'_>) -> Option<Option<At<Arrivals>>> {
-    let Some(entry) = t.raw("arrivals") else { return Some(None) };
+    let Some(entry) = t.raw("arrivals") else {
+        return Some(None);
+    };
     let key = t.key("arrivals");
-    let at = |value| Some(Some(At { value, place: entry.place.clone(), key: key.clone() }));
+    let at = |value| {
+        Some(Some(At {
+            value,
+            place: entry.place.clone(),
+            key: key.clone(),
+        }))
+    };
     let words = "write \"constant\", \"poisson\", { gamma = { shape = 0.5 } } or { burst = { size = 8 } }";
     match &entry.node.value {
         Value::Text(text) if text == "constant" => at(Arrivals::Constant),
         Value::Text(text) if text == "poisson" => at(Arrivals::Poisson),
         Value::Table(_) => {
             let mut table = t.table("arrivals")?;
-            let kinds = [table.has("gamma"), table.has("burst")].into_iter().filter(|given| *given).count();
+            let kinds = [table.has("gamma"), table.has("burst")]
+                .into_iter()
+                .filter(|given| *given)
+                .count();
             if kinds != 1 {
-                table.refuse(&entry.place, "", Problem::Value(format!("{kinds} arrival processes; {words}")));
+                table.refuse(
+                    &entry.place,
+                    "",
+                    Problem::Value(format!("{kinds} arrival processes; {words}")),
+                );
             }
             let gamma = table.table("gamma").map(|mut g| {
                 let shape: Option<Shape> = g.value("shape");

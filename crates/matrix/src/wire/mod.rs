@@ -86,11 +86,17 @@ fn prompts(mut t: Table<'_>) -> Option<PromptFiles> {
     let file = t.req("file");
     let fillers = t.req("fillers");
     t.finish();
-    Some(PromptFiles { file: file?, fillers: fillers? })
+    Some(PromptFiles {
+        file: file?,
+        fillers: fillers?,
+    })
 }
 
 fn limits(mut t: Table<'_>) -> LimitsSection {
-    let section = LimitsSection { max_duration: t.opt("max-duration"), max_cost: t.opt("max-cost-usd") };
+    let section = LimitsSection {
+        max_duration: t.opt("max-duration"),
+        max_cost: t.opt("max-cost-usd"),
+    };
     t.finish();
     section
 }

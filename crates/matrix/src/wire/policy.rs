@@ -59,6 +59,11 @@ pub(super) fn experiment(mut t: Table<'_>) -> Option<Experiment> {
     let alpha = t.value("alpha");
     let has_variants = t.has("variants");
     let variants: Option<Vec<At<VariantId>>> = t.list("variants");
+    if variants.as_ref().is_some_and(Vec::is_empty) {
+        let place = t.place.clone();
+        let text = "empty; name variants, such as [\"C1\"], or remove this key to run all";
+        t.refuse(&place, "variants", Problem::Value(text.into()));
+    }
     t.finish();
     Some(Experiment {
         seed: seed?,
@@ -77,7 +82,11 @@ pub(super) fn output(mut t: Table<'_>) -> Option<OutputPolicy> {
     let temperature = t.value("temperature");
     let seed = t.value("seed");
     t.finish();
-    Some(OutputPolicy { stop: stop?, temperature: temperature?, seed: seed? })
+    Some(OutputPolicy {
+        stop: stop?,
+        temperature: temperature?,
+        seed: seed?,
+    })
 }
 
 pub(super) fn warm_up(mut t: Table<'_>) -> Option<WarmUp> {
@@ -131,7 +140,11 @@ pub(super) fn gates(mut t: Table<'_>) -> Option<Gates> {
 
 pub(super) fn slo(mut t: Table<'_>) -> Slo {
     let mut read = |key| t.opt::<Positive>(key).map(|p| p.value.0);
-    let slo = Slo { ttft_ns: read("ttft"), tpot_ns: read("tpot"), e2e_ns: read("e2e") };
+    let slo = Slo {
+        ttft_ns: read("ttft"),
+        tpot_ns: read("tpot"),
+        e2e_ns: read("e2e"),
+    };
     t.finish();
     slo
 }

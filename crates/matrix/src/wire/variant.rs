@@ -66,7 +66,13 @@ fn variant(mut t: Table<'_>) -> Option<VariantWire> {
     let place = t.place.clone();
     if !t.has("id") {
         // Also in one file of several: variants are merged by their id.
-        t.refuse(&place, "id", Problem::Missing { example: "id = \"C1\"".into() });
+        t.refuse(
+            &place,
+            "id",
+            Problem::Missing {
+                example: "id = \"C1\"".into(),
+            },
+        );
     }
     let id = t.opt("id");
     let has_role = t.has("role");
@@ -93,13 +99,30 @@ fn variant(mut t: Table<'_>) -> Option<VariantWire> {
         return None;
     }
     let hypothesis = hypothesis?.value;
-    Some(VariantWire { id: id?, path, place, role, control, factor, hypothesis, args, when, expect })
+    Some(VariantWire {
+        id: id?,
+        path,
+        place,
+        role,
+        control,
+        factor,
+        hypothesis,
+        args,
+        when,
+        expect,
+    })
 }
 
 fn when(mut t: Table<'_>) -> Option<WhenWire> {
     let place = t.place.clone();
     if !t.has("engine") {
-        t.refuse(&place, "engine", Problem::Missing { example: "engine = \">=0.9, <1\"".into() });
+        t.refuse(
+            &place,
+            "engine",
+            Problem::Missing {
+                example: "engine = \">=0.9, <1\"".into(),
+            },
+        );
     }
     let engine = t.opt("engine");
     let factor = t.opt("factor");
@@ -107,15 +130,27 @@ fn when(mut t: Table<'_>) -> Option<WhenWire> {
     let args = t.table("args").map(args).unwrap_or_default();
     let expect = t.table("expect").map(expect);
     t.finish();
-    Some(WhenWire { engine: engine?, factor, hypothesis: hypothesis.map(|h| h.value), args, expect })
+    Some(WhenWire {
+        engine: engine?,
+        factor,
+        hypothesis: hypothesis.map(|h| h.value),
+        args,
+        expect,
+    })
 }
 
 /// Flags that the runner itself sets.
 const RESERVED: [(&str, &str); 4] = [
     ("host", "servelab picks the address; remove it"),
     ("port", "servelab picks the port; remove it"),
-    ("served-model-name", "servelab sets it; write the name as engine.served-model"),
-    ("model", "servelab sets it; write the model as profile.model or in engine.provider.process.command"),
+    (
+        "served-model-name",
+        "servelab sets it; write the name as engine.served-model",
+    ),
+    (
+        "model",
+        "servelab sets it; write the model as profile.model or in engine.provider.process.command",
+    ),
 ];
 
 fn args(t: Table<'_>) -> BTreeMap<String, Arg> {
@@ -123,10 +158,14 @@ fn args(t: Table<'_>) -> BTreeMap<String, Arg> {
     for (key, entry) in t.entries() {
         let refuse = |text: String| t.refuse(&entry.place, key, Problem::Value(text));
         let well_formed = key.starts_with(|c: char| c.is_ascii_lowercase())
-            && key.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.');
+            && key
+                .chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.');
         if !well_formed {
             let better = key.trim_start_matches('-').replace('_', "-").to_lowercase();
-            refuse(format!("no flag name; write it with - and without leading dashes: `{better}`"));
+            refuse(format!(
+                "no flag name; write it with - and without leading dashes: `{better}`"
+            ));
             continue;
         }
         let value = match &entry.node.value {
@@ -153,7 +192,10 @@ fn args(t: Table<'_>) -> BTreeMap<String, Arg> {
                 ArgValue::Text(text.clone())
             }
             other => {
-                refuse(format!("{} cannot be a flag's value; write a text, a number, or JSON as a text", other.type_name()));
+                refuse(format!(
+                    "{} cannot be a flag's value; write a text, a number, or JSON as a text",
+                    other.type_name()
+                ));
                 continue;
             }
         };
@@ -166,7 +208,11 @@ fn args(t: Table<'_>) -> BTreeMap<String, Arg> {
             refuse(format!("`--{name}` is not a setting of a variant; {remedy}"));
             continue;
         }
-        let arg = Arg { value, place: entry.place.clone(), key: t.key(key) };
+        let arg = Arg {
+            value,
+            place: entry.place.clone(),
+            key: t.key(key),
+        };
         if read.insert(name.to_owned(), arg).is_some() {
             refuse(format!("`{name}` is given twice, once with `no-`; remove one"));
         }
@@ -186,7 +232,11 @@ fn expect(mut t: Table<'_>) -> Expectation {
 }
 
 fn texts(t: &mut Table<'_>, key: &'static str) -> Vec<String> {
-    t.list::<String>(key).unwrap_or_default().into_iter().map(|at| at.value).collect()
+    t.list::<String>(key)
+        .unwrap_or_default()
+        .into_iter()
+        .map(|at| at.value)
+        .collect()
 }
 
 /// Values as the engine, a Python program, prints them: `true` as `True`, the rest as written.
@@ -201,7 +251,10 @@ fn engine_words(t: Table<'_>) -> BTreeMap<String, String> {
             // Python keeps the point of a whole float.
             Value::Float(x) => format!("{x:?}"),
             other => {
-                let text = format!("{} cannot be compared; write the text that the engine prints", other.type_name());
+                let text = format!(
+                    "{} cannot be compared; write the text that the engine prints",
+                    other.type_name()
+                );
                 t.refuse(&entry.place, key, Problem::Value(text));
                 continue;
             }

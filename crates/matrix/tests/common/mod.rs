@@ -1,9 +1,11 @@
 //! A small project in a temporary folder: tokenizer files, prompt sets, matrices.
 
+#![expect(dead_code, reason = "each test program uses a part")]
+
 use servelab_matrix::{MatrixErrors, Overrides, Resolved, resolve_with_origins};
 use servelab_schema::{
-    Bucket, Bytes, Message, Prompt, PromptId, PromptManifest, PromptSetId, PromptSource, Role, Sha256Hex,
-    SourceRecord, Task, V,
+    Bucket, Bytes, Message, Prompt, PromptId, PromptManifest, PromptSetId, PromptSource, Role, Sha256Hex, SourceRecord,
+    Task, V,
 };
 use sha2::{Digest, Sha256};
 use std::{fs, num::NonZeroU32, path::Path};
@@ -34,7 +36,9 @@ pub fn sha(bytes: &[u8]) -> Sha256Hex {
 impl Project {
     /// A project with `l4-1800` (10 blocks of 18), `l4-demo-180` (4 blocks of 18) and `l4-filler-90` (9), and spoilt sets.
     pub fn new() -> Self {
-        let project = Self { dir: tempfile::tempdir().unwrap() };
+        let project = Self {
+            dir: tempfile::tempdir().unwrap(),
+        };
         project.write(&format!("{TOKENIZER}/tokenizer.json"), "{}");
         project.write(&format!("{TOKENIZER}/chat_template.jinja"), "{{ messages }}");
         project.prompts("l4-1800", "", 10, 2, Fault::None);
@@ -106,7 +110,11 @@ impl Project {
             v: V,
             id: PromptSetId::new(name).unwrap(),
             file: format!("{name}.jsonl"),
-            sha256: sha(if fault == Fault::Changed { b"other" } else { text.as_bytes() }),
+            sha256: sha(if fault == Fault::Changed {
+                b"other"
+            } else {
+                text.as_bytes()
+            }),
             bytes: Bytes(text.len() as u64),
             prompts: rows.len() as u32,
             blocks,
@@ -145,9 +153,15 @@ fn prompt(prefix: &str, block: u32, task: Task, bucket: Bucket, i: u32, fault: F
         answer: None,
         rendered_sha256: sha(b"x"),
         source: PromptSource {
-            primary: SourceRecord { dataset: "d".into(), record: "r".into() },
+            primary: SourceRecord {
+                dataset: "d".into(),
+                record: "r".into(),
+            },
             distractors: Vec::new(),
         },
-        messages: vec![Message { role: Role::User, content: "x".into() }],
+        messages: vec![Message {
+            role: Role::User,
+            content: "x".into(),
+        }],
     }
 }

@@ -38,28 +38,36 @@ pub(crate) fn effects(
     bars: &[EffectBar],
 ) -> Result<String, PlotError> {
     let rows = u32::try_from(bars.len()).unwrap_or(u32::MAX);
-    let height = rows.saturating_mul(ROW).saturating_add(110);
-    draw((1120, height), kind_word, title, |body| paint(body, x_label, delta_percent, bars, rows))
+    let height = rows.saturating_mul(ROW).saturating_add(122);
+    draw((1120, height), kind_word, title, |body| {
+        paint(body, x_label, delta_percent, bars, rows)
+    })
 }
 
-fn paint(
-    body: &Canvas<'_>,
-    x_label: &str,
-    delta_percent: f64,
-    bars: &[EffectBar],
-    rows: u32,
-) -> Result<(), PlotError> {
+fn paint(body: &Canvas<'_>, x_label: &str, delta_percent: f64, bars: &[EffectBar], rows: u32) -> Result<(), PlotError> {
     let (rest, words) = body.split_horizontally(900);
     let (names, plot) = rest.split_horizontally(LABELS);
-    let ends = bars.iter().filter_map(|b| b.effect).flat_map(|(_, low, high)| [low, high]);
+    let ends = bars
+        .iter()
+        .filter_map(|b| b.effect)
+        .flat_map(|(_, low, high)| [low, high]);
     let wide = ends.fold(delta_percent * 2.0, |wide, end| wide.max(end.abs()));
     // The axis shows both signs, but no more of the unused side than the band needs.
-    let low = bars.iter().filter_map(|b| b.effect).map(|e| e.1).fold(-delta_percent * 1.6, f64::min);
-    let high = bars.iter().filter_map(|b| b.effect).map(|e| e.2).fold(delta_percent * 1.6, f64::max);
+    let low = bars
+        .iter()
+        .filter_map(|b| b.effect)
+        .map(|e| e.1)
+        .fold(-delta_percent * 1.6, f64::min);
+    let high = bars
+        .iter()
+        .filter_map(|b| b.effect)
+        .map(|e| e.2)
+        .fold(delta_percent * 1.6, f64::max);
     let (low, high) = (low - wide * 0.05, high + wide * 0.05);
     let mut chart = ChartBuilder::on(&plot)
         .margin_right(10)
-        .x_label_area_size(44)
+        .margin_bottom(10)
+        .x_label_area_size(46)
         .build_cartesian_2d(low..high, f64::from(rows)..0.0)
         .map_err(text)?;
     chart
@@ -87,12 +95,20 @@ fn paint(
         if let Some((effect, low, high)) = bar.effect {
             let whisker = PathElement::new(vec![(low, y), (high, y)], ink.stroke_width(3));
             chart.draw_series([whisker]).map_err(text)?;
-            chart.draw_series([Circle::new((effect, y), 5, ink.filled())]).map_err(text)?;
+            chart
+                .draw_series([Circle::new((effect, y), 5, ink.filled())])
+                .map_err(text)?;
         }
-        let baseline = row.saturating_mul(i32::try_from(ROW).unwrap_or(0)).saturating_add(8);
+        // Names and verdicts stand on the line that the chart gave to the row.
+        let (_, line) = chart.backend_coord(&(0.0, y));
+        let top = line.saturating_sub(names.get_base_pixel().1).saturating_sub(7);
         let bold = (FONT, 13).into_font().style(FontStyle::Bold);
-        names.draw_text(&bar.name, &(FONT, 13).into_font().color(&INK), (14, baseline)).map_err(text)?;
-        words.draw_text(&bar.verdict, &bold.color(&ink), (8, baseline)).map_err(text)?;
+        names
+            .draw_text(&bar.name, &(FONT, 13).into_font().color(&INK), (14, top))
+            .map_err(text)?;
+        words
+            .draw_text(&bar.verdict, &bold.color(&ink), (8, top))
+            .map_err(text)?;
     }
     Ok(())
 }
@@ -103,8 +119,16 @@ mod tests {
 
     #[test]
     fn a_void_variant_has_its_line_without_a_point() {
-        let bar = |name: &str, effect, tone| EffectBar { name: name.into(), effect, verdict: "v".into(), tone };
-        let both = [bar("C2", Some((5.0, 4.0, 6.0)), Tone::Better), bar("C6", None, Tone::Void)];
+        let bar = |name: &str, effect, tone| EffectBar {
+            name: name.into(),
+            effect,
+            verdict: "v".into(),
+            tone,
+        };
+        let both = [
+            bar("C2", Some((5.0, 4.0, 6.0)), Tone::Better),
+            bar("C6", None, Tone::Void),
+        ];
         let svg = effects("MEASURED", "t", "x", 3.0, &both).unwrap();
         assert_eq!(svg.matches("<circle").count(), 1);
         assert!(svg.contains("C2") && svg.contains("C6"));

@@ -1,7 +1,5 @@
 //! Helpers of the integration tests: plays bytes to an attempt, and builds the bytes.
 
-#![expect(dead_code, reason = "each test file uses a part")]
-
 use servelab_load::{
     attempt::{Attempt, Deadlines, Progress, SizeLimits},
     stream::Expectation,
@@ -9,33 +7,45 @@ use servelab_load::{
 use servelab_schema::{Nanos, Outcome, Reason};
 use std::num::NonZeroU32;
 
-pub const SENT: Nanos = Nanos(1_000);
-pub const IDLE: Nanos = Nanos(5_000_000);
-pub const TTFT: Nanos = Nanos(10_000_000);
-pub const TOTAL: Nanos = Nanos(50_000_000);
+pub(crate) const SENT: Nanos = Nanos(1_000);
+pub(crate) const IDLE: Nanos = Nanos(5_000_000);
+pub(crate) const TTFT: Nanos = Nanos(10_000_000);
+pub(crate) const TOTAL: Nanos = Nanos(50_000_000);
 
-pub const STREAM_HEAD: &str =
+pub(crate) const STREAM_HEAD: &str =
     "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n";
 
-pub fn deadlines() -> Deadlines {
-    Deadlines { connect: Nanos(1_000_000), ttft: TTFT, idle: IDLE, total: TOTAL }
+pub(crate) fn deadlines() -> Deadlines {
+    Deadlines {
+        connect: Nanos(1_000_000),
+        ttft: TTFT,
+        idle: IDLE,
+        total: TOTAL,
+    }
 }
 
-pub fn expect(prompt: u32, completion: u32) -> Expectation {
-    Expectation { prompt_tokens: NonZeroU32::new(prompt), completion_tokens: NonZeroU32::new(completion) }
+pub(crate) fn expect(prompt: u32, completion: u32) -> Expectation {
+    Expectation {
+        prompt_tokens: NonZeroU32::new(prompt),
+        completion_tokens: NonZeroU32::new(completion),
+    }
 }
 
 /// What happens on the connection.
 #[derive(Debug, Clone)]
-pub enum Step {
+pub(crate) enum Step {
     Bytes(Vec<u8>, u64),
     Eof(u64),
     Silence(u64),
 }
 
 /// Plays the steps until the attempt has ended.
-pub fn play(expect: Expectation, steps: &[Step]) -> Outcome {
-    let limits = SizeLimits { event_bytes: 4096, response_bytes: 1 << 20, error_body_bytes: 1024 };
+pub(crate) fn play(expect: Expectation, steps: &[Step]) -> Outcome {
+    let limits = SizeLimits {
+        event_bytes: 4096,
+        response_bytes: 1 << 20,
+        error_body_bytes: 1024,
+    };
     let mut attempt = Attempt::new(expect, deadlines(), limits, SENT);
     for step in steps {
         let progress = match step {
@@ -51,23 +61,23 @@ pub fn play(expect: Expectation, steps: &[Step]) -> Outcome {
 }
 
 /// One HTTP chunk.
-pub fn http_chunk(payload: &str) -> String {
+pub(crate) fn http_chunk(payload: &str) -> String {
     format!("{:x}\r\n{payload}\r\n", payload.len())
 }
 
 /// A whole answer: head, each payload as one `data:` event in a chunk of its own, last chunk.
-pub fn answer(payloads: &[String]) -> String {
+pub(crate) fn answer(payloads: &[String]) -> String {
     let chunks: String = payloads.iter().map(|p| http_chunk(&format!("data: {p}\n\n"))).collect();
     format!("{STREAM_HEAD}{chunks}0\r\n\r\n")
 }
 
 /// The first chunk, which only names the role.
-pub fn role() -> String {
+pub(crate) fn role() -> String {
     r#"{"choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}],"usage":{"prompt_tokens":10,"total_tokens":10,"completion_tokens":0}}"#.to_owned()
 }
 
 /// A chunk whose cumulative usage is `n`; `finish` is JSON.
-pub fn token(text: &str, n: u32, finish: &str) -> String {
+pub(crate) fn token(text: &str, n: u32, finish: &str) -> String {
     format!(
         r#"{{"choices":[{{"index":0,"delta":{{"content":"{text}"}},"finish_reason":{finish}}}],"usage":{{"prompt_tokens":10,"total_tokens":{},"completion_tokens":{n}}}}}"#,
         n + 10
@@ -75,26 +85,30 @@ pub fn token(text: &str, n: u32, finish: &str) -> String {
 }
 
 /// A chunk of an engine without continuous usage.
-pub fn text(text: &str, finish: &str) -> String {
+pub(crate) fn text(text: &str, finish: &str) -> String {
     format!(r#"{{"choices":[{{"index":0,"delta":{{"content":"{text}"}},"finish_reason":{finish}}}]}}"#)
 }
 
 /// The final usage chunk.
-pub fn usage(prompt: u32, completion: u32) -> String {
+pub(crate) fn usage(prompt: u32, completion: u32) -> String {
     format!(r#"{{"choices":[],"usage":{{"prompt_tokens":{prompt},"completion_tokens":{completion}}}}}"#)
 }
 
-pub fn done() -> String {
+pub(crate) fn done() -> String {
     "[DONE]".to_owned()
 }
 
 /// A good answer of `n` tokens, one a chunk.
-pub fn good(n: u32) -> Vec<String> {
+pub(crate) fn good(n: u32) -> Vec<String> {
     let tokens = (1..=n).map(|i| token("x", i, if i == n { "\"length\"" } else { "null" }));
-    [role()].into_iter().chain(tokens).chain([usage(10, n), done()]).collect()
+    [role()]
+        .into_iter()
+        .chain(tokens)
+        .chain([usage(10, n), done()])
+        .collect()
 }
 
-pub fn reason(outcome: &Outcome) -> Option<Reason> {
+pub(crate) fn reason(outcome: &Outcome) -> Option<Reason> {
     match outcome {
         Outcome::Completed(_) => None,
         Outcome::Failed(failure) => Some(failure.reason),

@@ -3,9 +3,7 @@
 //! The captures hold the answer's head as received and its body with the chunked framing taken off, followed by a line of
 //! the program that recorded it; those of engines killed in flight hold the raw end of the stream.
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use proptest::prelude::*;
 use servelab_load::stream::Expectation;
 use servelab_schema::{Completion, FinishReason, Nanos, Outcome, Reason, TtftKind};
@@ -15,7 +13,9 @@ const VERSIONS: [&str; 2] = ["vllm-0.32.0", "vllm-0.8.5.post2"];
 const AT: u64 = 2_000_000;
 
 fn folder(version: &str) -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/captures").join(version)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/captures")
+        .join(version)
 }
 
 fn read(version: &str, name: &str) -> Vec<u8> {
@@ -34,7 +34,10 @@ fn wire(version: &str, name: &str) -> (Vec<u8>, Vec<Vec<u8>>) {
     let (head, body) = bytes.split_at(find(bytes, b"\r\n\r\n") + 4);
     if find_ignoring_case(head, "transfer-encoding: chunked") {
         let text = std::str::from_utf8(body).unwrap();
-        let mut chunks: Vec<Vec<u8>> = text.split_inclusive("\n\n").map(|e| http_chunk(e).into_bytes()).collect();
+        let mut chunks: Vec<Vec<u8>> = text
+            .split_inclusive("\n\n")
+            .map(|e| http_chunk(e).into_bytes())
+            .collect();
         chunks.push(b"0\r\n\r\n".to_vec());
         (head.to_vec(), chunks)
     } else {
@@ -72,14 +75,22 @@ fn continuous_usage_gives_a_token_timeline() {
         let c = completion(version, "chat_stream_continuous_usage", expect(10, 16));
         assert_eq!(c.ttft_kind(), TtftKind::Token);
         // Chunk 0 names the role at 2 µs; tokens 1 to 16 come at 3, 4, … 18 µs, whether their text is empty or not.
-        assert_eq!((c.ttft(), c.ttft_content(), c.e2e()), (Nanos(3_000), Some(Nanos(3_000)), Nanos(18_000)), "{version}");
+        assert_eq!(
+            (c.ttft(), c.ttft_content(), c.e2e()),
+            (Nanos(3_000), Some(Nanos(3_000)), Nanos(18_000)),
+            "{version}"
+        );
         assert_eq!(c.chunks().len(), 16);
         assert!(c.chunks().iter().all(|k| k.tokens == 1));
         assert_eq!((c.prompt_tokens().get(), c.completion_tokens().get()), (10, 16));
         assert_eq!(c.finish_reason(), FinishReason::Length);
         // The completions endpoint has no role chunk.
         let c = completion(version, "completions_stream_continuous_usage", expect(4, 16));
-        assert_eq!((c.ttft(), c.e2e(), c.chunks().len()), (Nanos(2_000), Nanos(17_000), 16), "{version}");
+        assert_eq!(
+            (c.ttft(), c.e2e(), c.chunks().len()),
+            (Nanos(2_000), Nanos(17_000), 16),
+            "{version}"
+        );
     }
 }
 
@@ -95,14 +106,26 @@ fn without_it_the_timeline_is_the_text() {
             ("completions_token_ids_prompt", 3, 4, FinishReason::Length),
         ] {
             let c = completion(version, name, expect(prompt, tokens));
-            assert_eq!((c.ttft_kind(), c.finish_reason()), (TtftKind::Content, finish), "{version}/{name}");
+            assert_eq!(
+                (c.ttft_kind(), c.finish_reason()),
+                (TtftKind::Content, finish),
+                "{version}/{name}"
+            );
             assert!(c.chunks().iter().all(|k| k.tokens == 0), "{version}/{name}");
         }
     }
     // Half of 0.32.0's tokens have no text here: 8 text chunks for 16 tokens.
-    assert_eq!(completion("vllm-0.32.0", "chat_stream_usage", expect(10, 16)).chunks().len(), 8);
+    assert_eq!(
+        completion("vllm-0.32.0", "chat_stream_usage", expect(10, 16))
+            .chunks()
+            .len(),
+        8
+    );
     let stopped = completion("vllm-0.32.0", "chat_stream_stop_string", expect(10, 0));
-    assert_eq!((stopped.finish_reason(), stopped.completion_tokens().get()), (FinishReason::Stop, 5));
+    assert_eq!(
+        (stopped.finish_reason(), stopped.completion_tokens().get()),
+        (FinishReason::Stop, 5)
+    );
 }
 
 fn reasons(version: &str) -> BTreeMap<&'static str, Reason> {
@@ -116,8 +139,16 @@ fn reasons(version: &str) -> BTreeMap<&'static str, Reason> {
         ("err_context_overflow_maxtokens", Reason::ContextOverflow),
     ]);
     for name in [
-        "err_404_route", "err_405", "err_malformed_json", "err_max_tokens_zero", "err_min_gt_max", "err_n0",
-        "err_no_messages", "err_stream_options_no_stream", "err_temperature_neg", "err_temperature_string",
+        "err_404_route",
+        "err_405",
+        "err_malformed_json",
+        "err_max_tokens_zero",
+        "err_min_gt_max",
+        "err_n0",
+        "err_no_messages",
+        "err_stream_options_no_stream",
+        "err_temperature_neg",
+        "err_temperature_string",
         "err_unknown_model",
     ] {
         table.insert(name, Reason::HttpStatus);
@@ -136,8 +167,13 @@ fn refusals_and_unmeasurable_answers() {
             let outcome = replay(version, name, Expectation::default());
             assert_eq!(reason(&outcome), Some(expected), "{version}/{name}: {outcome:?}");
         }
-        let Outcome::Failed(f) = replay(version, "err_unknown_model", Expectation::default()) else { panic!() };
-        assert!(f.http_status == Some(404) && f.detail.contains("does not exist"), "{f:?}");
+        let Outcome::Failed(f) = replay(version, "err_unknown_model", Expectation::default()) else {
+            panic!()
+        };
+        assert!(
+            f.http_status == Some(404) && f.detail.contains("does not exist"),
+            "{f:?}"
+        );
     }
 }
 
@@ -153,10 +189,30 @@ fn killed(version: &str, name: &str) -> Vec<u8> {
 #[test]
 fn engines_killed_in_flight() {
     let table: [(&str, &str, Step, Reason); 4] = [
-        ("vllm-0.32.0", "sigterm_inflight", Step::Eof(AT), Reason::AbortedByEngine),
-        ("vllm-0.32.0", "sigkill_enginecore_inflight", Step::Eof(AT), Reason::ErrorEvent),
-        ("vllm-0.32.0", "sigkill_apiserver_inflight", Step::Eof(AT), Reason::Truncated),
-        ("vllm-0.8.5.post2", "sigterm_inflight", Step::Silence(AT + IDLE.0 + 1), Reason::Stalled),
+        (
+            "vllm-0.32.0",
+            "sigterm_inflight",
+            Step::Eof(AT),
+            Reason::AbortedByEngine,
+        ),
+        (
+            "vllm-0.32.0",
+            "sigkill_enginecore_inflight",
+            Step::Eof(AT),
+            Reason::ErrorEvent,
+        ),
+        (
+            "vllm-0.32.0",
+            "sigkill_apiserver_inflight",
+            Step::Eof(AT),
+            Reason::Truncated,
+        ),
+        (
+            "vllm-0.8.5.post2",
+            "sigterm_inflight",
+            Step::Silence(AT + IDLE.0 + 1),
+            Reason::Stalled,
+        ),
     ];
     for (version, name, then, expected) in table {
         let outcome = play(expect(5, 2000), &[Step::Bytes(killed(version, name), AT), then]);

@@ -1,0 +1,264 @@
+//! From a matrix to a report on the simulated engine, with effects that are known beforehand.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail by panicking")]
+
+mod support;
+
+use serde_json::Value;
+use servelab_schema::{GateName, Outcome, Reason, RunEnd, Treatment, Validity};
+use std::{collections::BTreeSet, fs};
+use support::{Project, plan, trials};
+
+const LOAD: &str = "[load]\nconcurrency = 4\n";
+
+/// A baseline, its copy, and a variant that a hidden factor of the simulator slows.
+const ARMS: &str = r#"
+[[variant]]
+id = "C1"
+role = "baseline"
+hypothesis = "The reference"
+[variant.args]
+enforce-eager = false
+max-model-len = 8192
+max-num-batched-tokens = 8192
+enable-chunked-prefill = false
+enable-prefix-caching = false
+async-scheduling = false
+
+[[variant]]
+id = "C1b"
+role = "aa"
+hypothesis = "A copy of the reference"
+
+[[variant]]
+id = "SLOW"
+factor = "max-num-seqs"
+hypothesis = "Slower by the hidden factor, not by the flag"
+args = { max-num-seqs = 64 }
+expect = { non-default-args = { max_num_seqs = 64 } }
+"#;
+
+fn comparison<'a>(summary: &'a Value, variant: &str, metric: &str) -> &'a Value {
+    let all = summary["runs"][0]["comparisons"].as_array().unwrap();
+    let found = all.iter().find(|c| c["variant"] == variant && c["metric"] == metric);
+    found.unwrap_or_else(|| panic!("no comparison of {variant} by {metric} in {summary:#}"))
+}
+
+#[test]
+fn a_hidden_slowdown_is_found_and_two_equal_arms_are_not() {
+    let project = Project::new(5, 12);
+    let hidden = ["--hidden-slowdown", "1.5", "--hidden-slowdown-flag", "max-num-seqs"];
+    project.matrix("known", &hidden, "blocks = 5", &format!("{LOAD}{ARMS}"));
+    let said = project.servelab(&["run", "matrix/known.toml", "--run-id", "r1", "--format", "json"]).exits(0);
+    let answer: Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!(answer["engine_kind"], "simulated");
+    assert_eq!(answer["valid"], 15, "{}", said.err);
+
+    let run = project.run("r1");
+    assert_eq!(run.fingerprint().as_str(), answer["fingerprint"]);
+    for (record, traces) in trials(&run) {
+        assert_eq!(record.validity, Validity::Valid, "{:?}", record.gates);
+        assert_eq!(record.counts.completed, 12);
+        assert_eq!(traces.iter().filter(|t| t.measured).count(), 12);
+        assert!(traces.iter().any(|t| !t.measured), "fillers hold the load");
+    }
+    let prompts: BTreeSet<String> = plan(&run).blocks.iter().flat_map(|b| &b.prompts).map(ToString::to_string).collect();
+    assert_eq!(prompts.len(), 60, "every prompt is measured once by every variant");
+
+    project.servelab(&["ingest"]).exits(0);
+    project.servelab(&["report", "r1"]).exits(0);
+    let out = project.path("report/out");
+    let summary: Value = serde_json::from_str(&fs::read_to_string(out.join("summary.json")).unwrap()).unwrap();
+    let slow = comparison(&summary, "SLOW", "tpot-mean");
+    let ratio = slow["effect_ratio"].as_f64().unwrap();
+    assert!((0.40..0.60).contains(&ratio), "a factor of 1.5 makes TPOT about 50 % longer, found {ratio}");
+    let primary = comparison(&summary, "SLOW", "output-throughput");
+    assert_eq!(primary["verdict"]["word"], "Worse", "{primary:#}");
+    let copy = comparison(&summary, "C1b", "output-throughput");
+    assert!(!["Better", "Worse"].contains(&copy["verdict"]["word"].as_str().unwrap()), "{copy:#}");
+    for name in ["index.html", "summary.json", "summary.csv"] {
+        let text = fs::read_to_string(out.join(name)).unwrap();
+        assert!(text.to_lowercase().contains("simulated"), "{name} must say what it is");
+    }
+
+    let list = project.servelab(&["results", "list"]).exits(0).out;
+    assert!(list.contains("r1") && list.contains("SIMULATED"), "{list}");
+    let show = project.servelab(&["results", "show", "r1"]).exits(0).out;
+    assert!(show.contains("SLOW") && show.contains("Worse"), "{show}");
+}
+
+/// The kinds of fault that the simulator can script, the reason each must end in, and the trial that it happens in.
+const FAULTS: &[(&str, Reason)] = &[
+    ("kind = \"close-before-headers\"", Reason::Reset),
+    ("kind = \"http-status\"\nstatus = 500", Reason::HttpStatus),
+    ("kind = \"http-status\"\nstatus = 429", Reason::RateLimited),
+    ("kind = \"context-overflow\"", Reason::ContextOverflow),
+    ("kind = \"silent-after-headers\"", Reason::TtftTimeout),
+    ("kind = \"stall\"\nafter_chunks = 2", Reason::Stalled),
+    ("kind = \"reset\"\nafter_chunks = 2", Reason::Reset),
+    ("kind = \"truncate\"\nafter_chunks = 2", Reason::Truncated),
+    ("kind = \"end-without-done\"", Reason::Truncated),
+    ("kind = \"done-without-usage\"", Reason::NoUsage),
+    ("kind = \"error-event\"\nafter_chunks = 2", Reason::ErrorEvent),
+    ("kind = \"oom-event\"\nafter_chunks = 2", Reason::EngineOom),
+    ("kind = \"abort\"\nafter_chunks = 2", Reason::AbortedByEngine),
+    ("kind = \"empty-completion\"", Reason::Empty),
+    ("kind = \"wrong-prompt-tokens\"", Reason::PromptTokenMismatch),
+    ("kind = \"short-output\"", Reason::ShortOutput),
+    ("kind = \"malformed-json\"\nafter_chunks = 2", Reason::Malformed),
+    ("kind = \"slow-drip\"", Reason::TotalTimeout),
+];
+
+const BASELINE: &str = r#"
+[[variant]]
+id = "C1"
+role = "baseline"
+hypothesis = "The reference"
+[variant.args]
+max-model-len = 8192
+"#;
+
+/// Requests that reach the engine before the first measured one: the readiness probe and the warm-up.
+const BEFORE: usize = 3;
+
+#[test]
+fn every_scripted_fault_has_its_reason_and_none_is_a_success() {
+    let n = FAULTS.len();
+    let project = Project::new(1, u32::try_from(n).unwrap() + 6);
+    // One request at a time, so that the k-th request of the engine is the k-th of the plan.
+    let script: String = FAULTS
+        .iter()
+        .enumerate()
+        .map(|(i, (fault, _))| format!("[[fault]]\nrequest = {}\n{fault}\n\n", BEFORE + 1 + i))
+        .collect();
+    let file = project.path("faults.toml");
+    fs::write(&file, script).unwrap();
+    let rest = format!(
+        "[load]\nconcurrency = 1\n[timeouts]\nttft = \"6s\"\nidle = \"4s\"\ntotal = \"20s\"\n{BASELINE}"
+    );
+    let experiment = "blocks = 1\norder = \"sequential\"";
+    project.matrix("faults", &["--faults", file.to_str().unwrap()], experiment, &rest);
+    project.servelab(&["run", "matrix/faults.toml", "--run-id", "r1"]).exits(6);
+    let run = project.run("r1");
+    let (record, traces) = trials(&run).remove(0);
+    assert_eq!(record.validity, Validity::Invalid { gates: record_failed(&record) });
+    assert!(record_failed(&record).contains(&GateName::Failures));
+    let measured: Vec<_> = traces.iter().filter(|t| t.measured).collect();
+    for (i, (fault, expected)) in FAULTS.iter().enumerate() {
+        let Outcome::Failed(failure) = &measured[i].outcome else { panic!("{fault} counted as success") };
+        assert_eq!(failure.reason, *expected, "{fault}: {}", failure.detail);
+    }
+    for trace in &measured[n..] {
+        assert!(trace.completion().is_some(), "after the last fault all is well: {:?}", trace.outcome);
+    }
+}
+
+fn record_failed(record: &servelab_schema::TrialRecord) -> Vec<GateName> {
+    let failed = record.gates.iter().filter(|g| g.outcome == servelab_schema::GateOutcome::Failed);
+    failed.map(|g| g.gate).collect()
+}
+
+#[test]
+fn an_engine_that_dies_gives_an_invalid_trial_and_a_sealed_run() {
+    let project = Project::new(1, 12);
+    let file = project.path("faults.toml");
+    fs::write(&file, "[[fault]]\nrequest = 9\nkind = \"die\"\n").unwrap();
+    let rest = format!("{LOAD}{BASELINE}");
+    project.matrix("dies", &["--faults", file.to_str().unwrap()], "blocks = 1", &rest);
+    project.servelab(&["run", "matrix/dies.toml", "--run-id", "r1"]).exits(6);
+    let run = project.run("r1");
+    assert_eq!(run.manifest().end, RunEnd::Complete);
+    let (record, traces) = trials(&run).remove(0);
+    assert!(record_failed(&record).contains(&GateName::EngineAlive), "{:?}", record.gates);
+    assert!(record.counts.failed.contains_key(&Reason::EngineExited), "{:?}", record.counts);
+    let ended: usize = traces.iter().filter(|t| t.measured).count();
+    assert!(ended > 0, "what had ended before is kept");
+    assert!(run.engine_record(&record.id).unwrap().failure.is_some());
+}
+
+#[test]
+fn a_refused_flag_is_rejected_in_the_engines_words() {
+    let project = Project::new(1, 6);
+    let refused = r#"
+[[variant]]
+id = "BAD"
+factor = "max-num-batched-tokens"
+hypothesis = "Refused: fewer tokens a step than the longest prompt, without chunked prefill"
+args = { max-num-batched-tokens = 256 }
+"#;
+    let baseline = format!("{BASELINE}max-num-batched-tokens = 8192\nenable-chunked-prefill = false\n");
+    project.matrix("refused", &[], "blocks = 1", &format!("{LOAD}{baseline}{refused}"));
+    project.servelab(&["run", "matrix/refused.toml", "--run-id", "r1"]).exits(6);
+    let run = project.run("r1");
+    for (record, _) in trials(&run) {
+        let engine = run.engine_record(&record.id).unwrap();
+        if record.variant.as_str() == "BAD" {
+            assert_eq!(record.treatment, Treatment::Rejected);
+            let words = engine.failure.unwrap();
+            assert!(words.contains("max_num_batched_tokens"), "{words}");
+        } else {
+            assert!(record.validity.is_valid(), "{:?}", record.gates);
+        }
+    }
+}
+
+#[test]
+fn an_open_loop_never_waits_for_answers() {
+    let project = Project::new(1, 24);
+    let rest = format!("[load]\nrate-per-s = 6\narrivals = \"poisson\"\n{BASELINE}");
+    project.matrix("open", &[], "blocks = 1", &rest);
+    project.servelab(&["run", "matrix/open.toml", "--run-id", "r1"]).exits(0);
+    let (record, traces) = trials(&project.run("r1")).remove(0);
+    assert_eq!(record.counts.completed, 24);
+    let mut measured: Vec<_> = traces.iter().filter(|t| t.measured).collect();
+    measured.sort_by_key(|t| t.scheduled_ns);
+    let overlapping = measured.windows(2).any(|pair| pair[1].sent_ns.unwrap() < pair[0].finished_ns);
+    assert!(overlapping, "the next request left before the one before had ended");
+    assert!(record.instrument.unwrap().achieved_rate_per_s.unwrap() > 0.0);
+}
+
+#[test]
+fn ctrl_c_ends_cleanly_as_aborted() {
+    let project = Project::new(1, 60);
+    project.matrix("long", &[], "blocks = 1", &format!("{LOAD}{BASELINE}"));
+    let child = project
+        .command(&["run", "matrix/long.toml", "--run-id", "r1"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    // The first trace on the disk says that the load is under way.
+    let traces = project.path("runs/r1/trials/b01-01-C1-c4-t1/traces.jsonl");
+    while !fs::metadata(&traces).is_ok_and(|m| m.len() > 0) {
+        std::thread::yield_now();
+    }
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    support::said(&child.wait_with_output().unwrap()).exits(5);
+    let run = project.run("r1");
+    assert!(matches!(run.manifest().end, RunEnd::Aborted { .. }));
+    let (record, traces) = trials(&run).remove(0);
+    assert!(matches!(record.validity, Validity::Aborted { .. }));
+    assert!(traces.iter().any(|t| matches!(&t.outcome, Outcome::Failed(f) if f.reason == Reason::Cancelled)));
+}
+
+#[test]
+fn sealed_evidence_holds_against_the_database() {
+    let project = Project::new(1, 6);
+    project.matrix("small", &[], "blocks = 1", &format!("{LOAD}{BASELINE}"));
+    project.servelab(&["run", "matrix/small.toml", "--run-id", "r1"]).exits(0);
+    let report = |project: &Project| {
+        project.servelab(&["report", "r1"]).exits(0);
+        fs::read_to_string(project.path("report/out/summary.json")).unwrap()
+    };
+    let first = report(&project);
+    for name in ["servelab.db", "servelab.db-wal", "servelab.db-shm"] {
+        let _ = fs::remove_file(project.path(name));
+    }
+    assert_eq!(report(&project), first, "the database is a cache");
+    // One changed byte, and the run is refused with the file named.
+    let plan = project.path("runs/r1/plan.json");
+    let text = fs::read_to_string(&plan).unwrap().replacen("small", "smell", 1);
+    fs::write(&plan, text).unwrap();
+    let said = project.servelab(&["report", "r1"]).exits(4);
+    assert!(said.err.contains("plan.json") && said.err.contains("changed"), "{}", said.err);
+}

@@ -1,0 +1,216 @@
+//! A small project in a temporary folder: prompts that are really counted, a matrix, and the `servelab` program.
+
+use servelab_chat::{ChatMessage, ChatTokenizer};
+use servelab_evidence::{SealedRun, sha256_file};
+use servelab_schema::{
+    Bucket, Bytes, Message, Plan, Prompt, PromptId, PromptManifest, PromptSetId, PromptSource, Role, Sha256Hex,
+    SourceRecord, Task, Trace, TrialRecord, V,
+};
+use std::{
+    fs,
+    num::NonZeroU32,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+use tempfile::TempDir;
+
+const TOKENIZER: &str = "datasets/tokenizers/mistral-7b-instruct-v0.3";
+const WORDS: &[&str] = &["river", "stone", "lantern", "orchard", "winter", "harbour", "letter", "garden", "copper", "violin"];
+
+/// The project. Its folder goes when it is dropped.
+pub struct Project {
+    dir: TempDir,
+}
+
+/// What a finished command said.
+pub struct Said {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+fn text_of(task: Task, n: usize) -> String {
+    let words: Vec<&str> = (0..30).map(|i| WORDS[(n * 7 + i * (n + 3)) % WORDS.len()]).collect();
+    let ask = match task {
+        Task::Summarisation => "Summarise the text.",
+        Task::Qa => "Answer the question from the context: what comes first?",
+        Task::Dialogue => "Continue the dialogue.",
+    };
+    format!("{n} {} {ask} {}", WORDS[n % WORDS.len()], words.join(" "))
+}
+
+fn prompt(chat: &ChatTokenizer, id: &str, task: Task, block: u32, n: usize) -> Prompt {
+    let content = text_of(task, n);
+    let messages = [ChatMessage { role: "user", content: &content }];
+    let tokens = u32::try_from(chat.count_chat(&messages).unwrap()).unwrap();
+    let record = SourceRecord { dataset: "test".into(), record: n.to_string() };
+    Prompt {
+        v: V,
+        id: PromptId::new(id).unwrap(),
+        task,
+        bucket: Bucket::S,
+        block,
+        prompt_tokens: NonZeroU32::new(tokens).unwrap(),
+        max_new_tokens: NonZeroU32::new(16).unwrap(),
+        answer: None,
+        rendered_sha256: Sha256Hex::from_bytes([0; 32]),
+        source: PromptSource { primary: record, distractors: Vec::new() },
+        messages: vec![Message { role: Role::User, content }],
+    }
+}
+
+impl Project {
+    /// A project whose prompt set has `blocks` blocks of `per_block` prompts.
+    pub fn new(blocks: u32, per_block: u32) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let tokenizer = dir.path().join(TOKENIZER);
+        fs::create_dir_all(&tokenizer).unwrap();
+        for entry in fs::read_dir(repository.join(TOKENIZER)).unwrap() {
+            let entry = entry.unwrap();
+            fs::copy(entry.path(), tokenizer.join(entry.file_name())).unwrap();
+        }
+        let project = Self { dir };
+        let chat = ChatTokenizer::load(&tokenizer).unwrap();
+        let tasks = Task::ALL;
+        let measured = (0..blocks * per_block).map(|n| {
+            let i = usize::try_from(n).unwrap();
+            prompt(&chat, &format!("t-{n:04}"), tasks[i % 3], n % blocks + 1, i)
+        });
+        project.set("test", measured.collect(), blocks, &chat);
+        let fillers = (0..12).map(|n| prompt(&chat, &format!("f-{n:04}"), tasks[n % 3], 0, 1000 + n));
+        project.set("filler", fillers.collect(), 0, &chat);
+        project
+    }
+
+    fn set(&self, name: &str, prompts: Vec<Prompt>, blocks: u32, chat: &ChatTokenizer) {
+        let folder = self.path("prompts");
+        fs::create_dir_all(&folder).unwrap();
+        let file = folder.join(format!("{name}.jsonl"));
+        let rows: String = prompts.iter().map(|p| serde_json::to_string(p).unwrap() + "\n").collect();
+        fs::write(&file, rows).unwrap();
+        let (bytes, sha256) = sha256_file(&file).unwrap();
+        let manifest = PromptManifest {
+            v: V,
+            id: PromptSetId::new(name).unwrap(),
+            file: format!("{name}.jsonl"),
+            sha256,
+            bytes: Bytes(bytes),
+            prompts: u32::try_from(prompts.len()).unwrap(),
+            blocks,
+            context_tokens: NonZeroU32::new(8192).unwrap(),
+            longest_common_prefix_tokens: 3,
+            model: "mistralai/Mistral-7B-Instruct-v0.3".into(),
+            tokenizer_sha256: Sha256Hex::new(chat.tokenizer_sha256()).unwrap(),
+            chat_template_sha256: Sha256Hex::new(chat.template_sha256()).unwrap(),
+            inputs: Vec::new(),
+            seed: 1,
+        };
+        let text = serde_json::to_string(&manifest).unwrap();
+        fs::write(folder.join(format!("{name}.manifest.json")), text).unwrap();
+    }
+
+    /// A path inside the project.
+    pub fn path(&self, relative: &str) -> PathBuf {
+        self.dir.path().join(relative)
+    }
+
+    /// Writes `matrix/NAME.toml`: the head that every test matrix shares, then `rest`.
+    pub fn matrix(&self, name: &str, extra_args: &[&str], experiment: &str, rest: &str) {
+        let extra: Vec<String> = extra_args.iter().map(|a| format!("{a:?}")).collect();
+        let text = format!(
+            r#"name = "{name}"
+
+[profile]
+name = "l4-mistral-7b"
+gpu = "NVIDIA L4"
+gpu-memory-gb = 24
+machine-type = "g2-standard-8"
+model = "mistralai/Mistral-7B-Instruct-v0.3"
+dtype = "bfloat16"
+context-tokens = 8192
+
+[engine]
+dialect = "vllm"
+version = "0.32.0"
+served-model = "mistral"
+
+[engine.provider.sim]
+time-scale = 4
+seed = 1
+tokenizer = "{TOKENIZER}"
+extra-args = [{}]
+
+[prompts]
+file = "prompts/test.jsonl"
+fillers = "prompts/filler.jsonl"
+
+# Tests run beside each other on any machine: what they prove is the path, not the instrument's precision.
+[gates]
+schedule-lag-p99 = "60s"
+event-loop-lag-p99 = "60s"
+client-thread-cpu-ratio = 8
+held-window-ratio = 0.01
+min-requests = 1
+min-duration = "0s"
+
+[telemetry]
+interval = "200ms"
+
+[warm-up]
+requests = 2
+
+[experiment]
+{experiment}
+
+{rest}"#,
+            extra.join(", ")
+        );
+        fs::create_dir_all(self.path("matrix")).unwrap();
+        fs::write(self.path(&format!("matrix/{name}.toml")), text).unwrap();
+    }
+
+    /// The program with these words, in this project.
+    pub fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_servelab"));
+        command.arg("--project").arg(self.dir.path()).args(words);
+        command
+    }
+
+    /// Runs the program to its end.
+    pub fn servelab(&self, words: &[&str]) -> Said {
+        said(&self.command(words).output().unwrap())
+    }
+
+    /// The sealed run of that name.
+    pub fn run(&self, id: &str) -> SealedRun {
+        SealedRun::open(&self.path("runs").join(id)).unwrap()
+    }
+}
+
+/// What a finished command said.
+pub fn said(output: &Output) -> Said {
+    Said {
+        code: output.status.code().unwrap_or(-1),
+        out: String::from_utf8_lossy(&output.stdout).into_owned(),
+        err: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+impl Said {
+    /// Asserts the exit code, showing everything that was said where it differs.
+    pub fn exits(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "\n--- stdout\n{}\n--- stderr\n{}", self.out, self.err);
+        self
+    }
+}
+
+/// Every trial of a run with its traces.
+pub fn trials(run: &SealedRun) -> Vec<(TrialRecord, Vec<Trace>)> {
+    run.trials().map(|t| (run.trial_record(&t.id).unwrap(), run.traces(&t.id).unwrap())).collect()
+}
+
+/// The run's plan.
+pub fn plan(run: &SealedRun) -> Plan {
+    run.plan().unwrap()
+}

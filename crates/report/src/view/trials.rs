@@ -1,0 +1,358 @@
+//! Failures, treatments, gates: which trials count, and why the others do not.
+
+use super::Context;
+use crate::{
+    number,
+    table::{Cell, Column, Row, Table, Tone},
+    words,
+};
+use servelab_schema::{GateOutcome, Outcome, Reason, Treatment, TrialRecord, Validity};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Variant × reason, over every trial.
+pub(crate) fn failures(cx: &Context<'_>) -> Table {
+    let plan = &cx.results.run.plan;
+    let records = || cx.results.run.trials.iter().map(|t| &t.record);
+    let reasons: BTreeSet<Reason> = records().flat_map(|r| r.counts.failed.keys().copied()).collect();
+    let mut columns = vec![
+        Column::text("Variant"),
+        Column::text("Load"),
+        Column::number("Completed", "requests"),
+        Column::number("Failed", "requests"),
+        Column::number("Failed", "% of measured requests"),
+    ];
+    columns.extend(reasons.iter().map(|r| Column::number(r.as_str(), "requests")));
+    let mut rows = Vec::new();
+    for load in &plan.loads {
+        for v in &plan.variants {
+            let of_cell = || records().filter(|r| r.load == load.id && r.variant == v.id);
+            let completed: u32 = of_cell().map(|r| r.counts.completed).sum();
+            let failed: u32 = of_cell().map(|r| r.counts.failures()).sum();
+            let ended = completed.saturating_add(failed);
+            let share = if ended == 0 {
+                Cell::absent("no measured request")
+            } else {
+                let share = f64::from(failed) / f64::from(ended);
+                Cell::number(number::share(share), share)
+            };
+            let tone = if failed > 0 { Tone::Warn } else { Tone::Plain };
+            let mut cells = vec![
+                Cell::name(v.id.to_string()),
+                Cell::text(load.id.to_string()),
+                Cell::count(completed),
+                Cell::count(failed).tone(tone),
+                share,
+            ];
+            cells.extend(
+                reasons
+                    .iter()
+                    .map(|reason| Cell::count(of_cell().filter_map(|r| r.counts.failed.get(reason)).sum())),
+            );
+            rows.push(Row {
+                cells,
+                ..Row::default()
+            });
+        }
+    }
+    let note = "measured requests of every trial, counted or not; a failed request has no latency";
+    Table {
+        id: format!("{}-failures-t", cx.anchor),
+        title: "Failures by reason".into(),
+        note: note.into(),
+        columns,
+        rows,
+    }
+}
+
+/// Rows of failures' words that a page shows.
+const MOST_DETAILS: usize = 60;
+
+/// What the engine or the operating system said, with the number of different answers.
+pub(crate) fn failure_details(cx: &Context<'_>) -> (Table, String) {
+    let mut said: BTreeMap<(&str, Reason, Option<u16>, &str), u32> = BTreeMap::new();
+    for row in &cx.results.run.trials {
+        for trace in row.traces.iter().filter(|t| t.measured) {
+            if let Outcome::Failed(f) = &trace.outcome {
+                let key = (row.record.variant.as_str(), f.reason, f.http_status, f.detail.as_str());
+                let n = said.entry(key).or_default();
+                *n = n.saturating_add(1);
+            }
+        }
+    }
+    let different = said.len();
+    let mut said: Vec<_> = said.into_iter().collect();
+    said.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
+    let rows = said
+        .into_iter()
+        .take(MOST_DETAILS)
+        .map(|((variant, reason, status, detail), n)| Row {
+            cells: vec![
+                Cell::name(variant),
+                Cell::text(reason.as_str()),
+                Cell::count(n),
+                status.map_or_else(
+                    || Cell::absent("no answer"),
+                    |s| Cell::number(s.to_string(), f64::from(s)),
+                ),
+                Cell::long(detail),
+            ],
+            ..Row::default()
+        });
+    let table = Table {
+        id: format!("{}-failure-details", cx.anchor),
+        title: "What failed requests said".to_owned(),
+        note: "the most frequent ones first".to_owned(),
+        columns: vec![
+            Column::text("Variant"),
+            Column::text("Reason"),
+            Column::number("n", "requests"),
+            Column::number("HTTP", "status"),
+            Column::text("Words"),
+        ],
+        rows: rows.collect(),
+    };
+    (table, format!("{different} different ones"))
+}
+
+fn treatment_cell(treatment: Treatment) -> Cell {
+    let (icon, tone) = match treatment {
+        Treatment::Confirmed => ("✓", Tone::Plain),
+        Treatment::Unobservable => ("○", Tone::Warn),
+        Treatment::NoOp | Treatment::Substituted | Treatment::Rejected => ("⊘", Tone::Void),
+    };
+    Cell::text(treatment.to_string()).icon(icon).tone(tone)
+}
+
+/// Variant by variant: what was set, what proves that it took effect, what the engine said.
+pub(crate) fn treatments(cx: &Context<'_>) -> Table {
+    let mut rows = Vec::new();
+    for v in &cx.results.run.plan.variants {
+        let takes = || cx.results.run.trials.iter().filter(|t| t.record.variant == v.id);
+        let mut seen: BTreeMap<String, (Treatment, u32)> = BTreeMap::new();
+        for take in takes() {
+            let entry = seen
+                .entry(take.record.treatment.to_string())
+                .or_insert((take.record.treatment, 0));
+            entry.1 = entry.1.saturating_add(1);
+        }
+        for (treatment, n) in seen.into_values() {
+            let of_kind = || takes().filter(|t| t.record.treatment == treatment);
+            let checks: BTreeSet<String> = of_kind().flat_map(|t| &t.engine.checks).map(check).collect();
+            let words: BTreeSet<&str> = of_kind().filter_map(|t| t.engine.failure.as_deref()).collect();
+            let versions: BTreeSet<&str> = of_kind().filter_map(|t| t.engine.version.as_deref()).collect();
+            let settings: Vec<String> = v
+                .differs_in
+                .iter()
+                .map(|name| {
+                    v.flags
+                        .get(name)
+                        .map_or_else(|| format!("{name} absent"), |f| format!("{name} = {}", f.value))
+                })
+                .collect();
+            rows.push(Row {
+                dim: false,
+                cells: vec![
+                    Cell::name(v.id.to_string()).below(v.factor.clone().unwrap_or_default()),
+                    treatment_cell(treatment),
+                    Cell::count(n),
+                    Cell::long(settings.join("; ")),
+                    Cell::long(checks.into_iter().collect::<Vec<_>>().join("; ")),
+                    Cell::long(words.into_iter().collect::<Vec<_>>().join(" · ")),
+                    Cell::text(versions.into_iter().collect::<Vec<_>>().join(", ")),
+                ],
+                ..Row::default()
+            });
+        }
+    }
+    Table {
+        id: format!("{}-treatments", cx.anchor),
+        title: "Planned settings and what the engine showed of them".to_owned(),
+        note: "only CONFIRMED and, marked, UNOBSERVABLE trials are compared; the rest are void, never “no difference”"
+            .to_owned(),
+        columns: vec![
+            Column::text("Variant"),
+            Column::text("Treatment"),
+            Column::number("Trials", ""),
+            Column::text("Differs from its control in"),
+            Column::text("Evidence"),
+            Column::text("The engine's own words"),
+            Column::text("Version"),
+        ],
+        rows,
+    }
+}
+
+fn check(c: &servelab_schema::Check) -> String {
+    let result = match c.result {
+        servelab_schema::CheckResult::Found => "found",
+        servelab_schema::CheckResult::Differs => "differs",
+        servelab_schema::CheckResult::Absent => "absent",
+    };
+    c.found.as_ref().map_or_else(
+        || format!("{}: {result}", c.expected),
+        |found| format!("{}: {result} ({found})", c.expected),
+    )
+}
+
+/// How many trials count, in a sentence.
+pub(crate) fn validity_summary(cx: &Context<'_>) -> String {
+    let trials = &cx.results.run.trials;
+    let of = |kind: fn(&Validity) -> bool| trials.iter().filter(|t| kind(&t.record.validity)).count();
+    let valid = of(Validity::is_valid);
+    let invalid = of(|v| matches!(v, Validity::Invalid { .. }));
+    let aborted = of(|v| matches!(v, Validity::Aborted { .. }));
+    format!(
+        "{valid} of {} trials are valid, {invalid} invalid, {aborted} aborted. An invalid trial is shown with the gates that it \
+         failed and is never ranked.",
+        trials.len()
+    )
+}
+
+fn strip_anchor(cx: &Context<'_>, r: &TrialRecord) -> String {
+    format!("{}-{}", cx.anchor, r.id)
+}
+
+/// Why trials do not count: one row for each variant, gate, observation and limit.
+pub(crate) fn invalid(cx: &Context<'_>) -> Table {
+    type Key<'k> = (usize, &'k str, &'k str, &'k str, &'k str);
+    let mut found: BTreeMap<Key<'_>, Vec<&TrialRecord>> = BTreeMap::new();
+    for take in &cx.results.run.trials {
+        let r = &take.record;
+        let place = cx
+            .results
+            .run
+            .plan
+            .variants
+            .iter()
+            .take_while(|v| v.id != r.variant)
+            .count();
+        let word = words::validity(&r.validity).1;
+        if let Validity::Aborted { why } = &r.validity {
+            found.entry((place, word, "", why, "")).or_default().push(r);
+        }
+        for gate in r.gates.iter().filter(|g| g.outcome == GateOutcome::Failed) {
+            found
+                .entry((place, word, gate.gate.as_str(), &gate.observed, &gate.limit))
+                .or_default()
+                .push(r);
+        }
+    }
+    let rows = found
+        .into_iter()
+        .filter_map(|((_, _, gate, observed, limit), records)| {
+            let first = records.first()?;
+            let (icon, word, tone) = words::validity(&first.validity);
+            let names: Vec<&str> = records.iter().map(|r| r.id.as_str()).collect();
+            let n = u32::try_from(records.len()).unwrap_or(u32::MAX);
+            Some(Row {
+                cells: vec![
+                    Cell::name(first.variant.to_string()),
+                    Cell::text(word).icon(icon).tone(tone),
+                    Cell::text(gate),
+                    Cell::long(observed),
+                    Cell::long(limit),
+                    Cell::count(n),
+                    Cell::long(names.join(", ")).anchor(if n == 1 { strip_anchor(cx, first) } else { String::new() }),
+                ],
+                ..Row::default()
+            })
+        });
+    Table {
+        id: format!("{}-invalid", cx.anchor),
+        title: "Trials that do not count".to_owned(),
+        note: "one row for each variant and failed gate; trials that failed alike share it".to_owned(),
+        columns: vec![
+            Column::text("Variant"),
+            Column::text("Validity"),
+            Column::text("Gate"),
+            Column::text("Observed"),
+            Column::text("Limit"),
+            Column::number("n", "trials"),
+            Column::text("Trials"),
+        ],
+        rows: rows.collect(),
+    }
+}
+
+fn failed_gates(r: &TrialRecord) -> String {
+    let failed = r.gates.iter().filter(|g| g.outcome == GateOutcome::Failed);
+    failed.map(|g| g.gate.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+fn ms_cell(ns: Option<servelab_schema::Nanos>) -> Cell {
+    ns.map_or_else(
+        || Cell::absent("the engine never started"),
+        |ns| Cell::number(number::significant(ns.as_millis_f64(), 3), ns.as_millis_f64()),
+    )
+}
+
+fn share_cell(ratio: Option<servelab_schema::Ratio>) -> Cell {
+    ratio.map_or_else(
+        || Cell::absent("not known"),
+        |r| Cell::number(number::share(r.get()), r.get()),
+    )
+}
+
+/// Every trial.
+pub(crate) fn trials(cx: &Context<'_>) -> Table {
+    let rows = cx.results.takes.iter().map(|take| {
+        let r = &take.row.record;
+        let (icon, word, tone) = words::validity(&r.validity);
+        let i = r.instrument.as_ref();
+        let name = Cell::name(r.id.to_string()).anchor(strip_anchor(cx, r));
+        let seconds = |ns: Option<servelab_schema::Nanos>| {
+            ns.map_or_else(
+                || Cell::absent("never"),
+                |ns| Cell::number(number::significant(ns.as_secs_f64(), 3), ns.as_secs_f64()),
+            )
+        };
+        Row {
+            key: String::new(),
+            dim: !take.stands,
+            cells: vec![
+                if take.stands {
+                    name
+                } else {
+                    name.below("another take stands for this cell")
+                },
+                Cell::count(r.block),
+                Cell::count(r.order),
+                Cell::text(r.variant.to_string()),
+                Cell::text(r.load.to_string()),
+                Cell::text(word).icon(icon).tone(tone),
+                Cell::count(r.counts.completed),
+                Cell::count(r.counts.failures()),
+                seconds(r.held.map(servelab_schema::Window::length)),
+                seconds(take.row.engine.startup_ns),
+                ms_cell(i.map(|i| i.schedule_lag_p99_ns)),
+                ms_cell(i.map(|i| i.event_loop_lag_p99_ns)),
+                share_cell(i.map(|i| i.client_thread_cpu_ratio)),
+                share_cell(r.prefix_cache_hit_ratio),
+                Cell::text(failed_gates(r)),
+            ],
+        }
+    });
+    Table {
+        id: format!("{}-trials", cx.anchor),
+        title: "Every trial".to_owned(),
+        note: "times are engine time; lags are the client's own errors, multiplied by the time scale".to_owned(),
+        columns: vec![
+            Column::text("Trial"),
+            Column::number("Block", ""),
+            Column::number("Order", "in its block"),
+            Column::text("Variant"),
+            Column::text("Load"),
+            Column::text("Validity"),
+            Column::number("Completed", "requests"),
+            Column::number("Failed", "requests"),
+            Column::number("Held window", "s"),
+            Column::number("Start-up", "s"),
+            Column::number("Schedule lag p99", "ms").hint("sent − scheduled"),
+            Column::number("Event-loop lag p99", "ms"),
+            Column::number("Client CPU", "% of a core").hint("busiest client thread"),
+            Column::number("Prefix-cache hits", "% of prompt tokens"),
+            Column::text("Failed gates"),
+        ],
+        rows: rows.collect(),
+    }
+}

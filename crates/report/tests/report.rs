@@ -1,0 +1,333 @@
+//! The report of made-up runs whose truth is known: files, numbers, escaping, size.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+#[path = "../../store/tests/support/mod.rs"]
+mod support;
+
+use serde_json::Value;
+use servelab_evidence::SealedRun;
+use servelab_report::{ReportError, ReportFiles, build, results_list, results_show};
+use servelab_schema::RunId;
+use servelab_store::Store;
+use std::{fs, path::Path};
+use support::{Arm, Fixture};
+use tempfile::TempDir;
+
+fn stored(fixtures: &[Fixture], dir: &Path) -> (Store, Vec<RunId>) {
+    let mut store = Store::open(&dir.join("servelab.db")).unwrap();
+    let ids = fixtures.iter().map(|f| {
+        store
+            .ingest(&SealedRun::open(&f.seal_into(&dir.join("runs"))).unwrap())
+            .unwrap();
+        RunId::new(&*f.run_id).unwrap()
+    });
+    let ids = ids.collect();
+    (store, ids)
+}
+
+struct Made {
+    dir: TempDir,
+    store: Store,
+    files: ReportFiles,
+    html: String,
+    json: Value,
+}
+
+fn made(fixtures: &[Fixture]) -> Made {
+    let dir = TempDir::new().unwrap();
+    let (store, ids) = stored(fixtures, dir.path());
+    let files = build(&store, &ids, &dir.path().join("out")).unwrap();
+    let html = fs::read_to_string(&files.html).unwrap();
+    let json = serde_json::from_str(&fs::read_to_string(&files.json).unwrap()).unwrap();
+    Made {
+        dir,
+        store,
+        files,
+        html,
+        json,
+    }
+}
+
+fn comparison<'a>(json: &'a Value, variant: &str) -> &'a Value {
+    let all = json["runs"][0]["comparisons"].as_array().unwrap();
+    all.iter()
+        .find(|c| c["variant"] == variant && c["primary"] == true)
+        .unwrap()
+}
+
+#[test]
+fn the_study_finds_what_was_put_in() {
+    let report = made(&[Fixture::study("r1")]);
+    let check = |variant: &str, verdict: &str, ratio: f64| {
+        let c = comparison(&report.json, variant);
+        assert_eq!(c["verdict"], verdict, "{variant}: {c}");
+        if verdict != "not-comparable" {
+            let found = c["effect_percent"].as_f64().unwrap();
+            let truth = (ratio - 1.0) * 100.0;
+            assert!((found - truth).abs() < 4.0, "{variant}: {found} against {truth}");
+            let (low, high) = (
+                c["interval"]["low"].as_f64().unwrap(),
+                c["interval"]["high"].as_f64().unwrap(),
+            );
+            assert!(low < found && found < high);
+            assert_eq!(
+                (c["unit"].as_str(), c["n_of"].as_str()),
+                (Some("percent of the control"), Some("blocks"))
+            );
+        }
+    };
+    check("C2", "better", 1.12);
+    check("C3", "worse", 0.86);
+    check("C4", "not-comparable", 1.0);
+    check("C5", "better", 1.21);
+    check("C6", "not-comparable", 1.0);
+    // Three tokens come at once, the first three with the first chunk: eleven steps of decoding for thirty-two tokens.
+    check("C7", "better", 1.49);
+    check("C8", "better", 1.78);
+    assert_eq!(comparison(&report.json, "C6")["treatment"], "NO-OP");
+    // A void variant is said to be void; "no difference" is never said.
+    assert!(report.html.contains("its setting (host-memory-tier) was NO-OP"));
+    assert!(report.html.contains("unrecognized arguments: --tokenizer-pool"));
+    assert!(report.html.contains("In simulation, C8 (quantization) serves"));
+    let aa = report.json["runs"][0]["aa"].as_array().unwrap();
+    assert!(aa.iter().any(|a| a["primary"] == true && a["verdict"] == "aa-agrees"));
+}
+
+#[test]
+fn whatever_comes_of_a_simulation_says_so() {
+    let report = made(&[Fixture::small("r1")]);
+    assert_eq!(report.json["engine_kind"], "simulated");
+    assert_eq!(report.json["runs"][0]["engine_kind"], "simulated");
+    assert!(report.html.contains("<b>SIMULATED</b>"));
+    assert!(report.files.svgs.len() >= 3);
+    for svg in &report.files.svgs {
+        assert!(
+            fs::read_to_string(svg).unwrap().contains("SIMULATED"),
+            "{}",
+            svg.display()
+        );
+    }
+    let csv = fs::read_to_string(&report.files.csv).unwrap();
+    assert!(csv.lines().skip(1).all(|line| line.starts_with("SIMULATED,")));
+
+    let real = made(&[Fixture {
+        real_engine: true,
+        ..Fixture::small("r1")
+    }]);
+    assert_eq!(real.json["engine_kind"], "measured");
+    assert!(!real.html.contains("SIMULATED"));
+    assert!(real.html.contains("<b>MEASURED</b>"));
+}
+
+#[test]
+fn hostile_words_are_only_words() {
+    let words = [
+        "<script>alert(1)</script>",
+        "\" onmouseover=\"alert(2)",
+        "</style><svg onload=alert(3)>",
+        "=HYPERLINK(\"http://example.org\",\"x\")",
+        "two\nlines & 'quotes' {{ page }} {% raw %}",
+    ];
+    let hypothesis = "<img src=x onerror=alert(4)>\" onclick=\"x\n=1+1".to_owned();
+    let arm = Arm {
+        hypothesis,
+        ..Arm::new("C2", "<b>bold</b>", 1.3)
+    };
+    let failures = words.map(str::to_owned).to_vec();
+    let report = made(&[Fixture {
+        arms: vec![arm],
+        failures,
+        ..Fixture::small("r1")
+    }]);
+    for raw in [
+        "<script>alert",
+        "<img src=x",
+        "onload=alert(3)>",
+        "\" onmouseover=",
+        "\" onclick=",
+        "<b>bold",
+    ] {
+        assert!(!report.html.contains(raw), "{raw}");
+    }
+    for escaped in [
+        "&lt;script&gt;alert(1)&lt;",
+        "&lt;img src=x onerror",
+        "{{ page }} {% raw %}",
+    ] {
+        assert!(report.html.contains(escaped), "{escaped}");
+    }
+    for svg in &report.files.svgs {
+        assert!(
+            !fs::read_to_string(svg).unwrap().contains("<b>bold"),
+            "{}",
+            svg.display()
+        );
+    }
+    let csv = fs::read(&report.files.csv).unwrap();
+    let mut reader = csv::ReaderBuilder::new().from_reader(csv.as_slice());
+    for record in reader.records() {
+        for cell in &record.unwrap() {
+            let formula = cell.starts_with(['=', '+', '-', '@']) && cell.parse::<f64>().is_err();
+            assert!(!formula, "{cell}");
+        }
+    }
+}
+
+#[test]
+fn a_percentile_without_enough_requests_is_not_printed() {
+    // Four blocks of eighteen prompts: 72 requests certify p90, not p95.
+    let report = made(&[Fixture::small("r1")]);
+    let metrics = report.json["runs"][0]["metrics"].as_array().unwrap();
+    let of = |statistic: &str| {
+        let found = metrics.iter().find(|m| {
+            m["variant"] == "C1" && m["metric"] == "ttft" && m["statistic"] == statistic && m["task"].is_null()
+        });
+        found.unwrap()
+    };
+    assert!(of("p90")["value"].is_f64());
+    assert!(of("p90")["interval"]["low"].is_f64());
+    assert!(of("p95")["value"].is_null());
+    assert_eq!(of("p95")["note"], "not certifiable (n = 72, needs 130)");
+    assert!(report.html.contains("not certifiable (n = 72, needs 662)"));
+    for m in metrics {
+        assert!(m["unit"].is_string() && m["n"].is_u64() && m["n_of"].is_string(), "{m}");
+    }
+}
+
+#[test]
+fn invalid_trials_are_shown_with_their_gates() {
+    let report = made(&[Fixture {
+        invalid: vec![(2, "C2")],
+        ..Fixture::small("r1")
+    }]);
+    assert_eq!(comparison(&report.json, "C2")["n"], 3);
+    assert!(report.html.contains("schedule-lag"));
+    assert!(report.html.contains("p99 40.00ms"));
+    assert!(report.html.contains("11 of 12 trials are valid, 1 invalid, 0 aborted"));
+}
+
+#[test]
+fn a_differing_copy_makes_the_run_suspect() {
+    let report = made(&[Fixture {
+        aa_speed: 1.2,
+        blocks: 6,
+        ..Fixture::small("r1")
+    }]);
+    assert_eq!(report.json["runs"][0]["suspect"], true);
+    assert!(report.html.contains("Suspect"));
+    assert!(report.html.contains("trust no verdict below"));
+    assert!(results_list(&report.store).unwrap()[0].headline.starts_with("Suspect"));
+}
+
+#[test]
+fn an_aborted_run_says_how_far_it_came() {
+    let report = made(&[Fixture {
+        aborted: true,
+        ..Fixture::small("r1")
+    }]);
+    assert!(report.html.contains("stopped before its last trial"));
+    assert!(
+        report
+            .html
+            .contains("10 of 12 trials were executed (stopped by Ctrl-C)")
+    );
+}
+
+#[test]
+fn the_same_database_gives_the_same_bytes() {
+    let report = made(&[Fixture::small("r1")]);
+    let again = build(
+        &report.store,
+        &[RunId::new("r1").unwrap()],
+        &report.dir.path().join("again"),
+    )
+    .unwrap();
+    assert_eq!(fs::read(&again.html).unwrap(), fs::read(&report.files.html).unwrap());
+    assert_eq!(fs::read(&again.csv).unwrap(), fs::read(&report.files.csv).unwrap());
+    assert_eq!(fs::read(&again.json).unwrap(), fs::read(&report.files.json).unwrap());
+}
+
+#[test]
+fn the_page_is_one_file_of_bearable_size_without_a_network() {
+    let report = made(&[Fixture::study("r1")]);
+    assert!(report.html.len() < 5_000_000, "{} bytes", report.html.len());
+    for outward in [
+        "src=\"http",
+        "href=\"http",
+        "url(http",
+        "@import",
+        "fetch(",
+        "<iframe",
+        "<link rel=\"stylesheet",
+    ] {
+        assert!(!report.html.contains(outward), "{outward}");
+    }
+    assert!(report.html.contains("default-src 'none'"));
+    // Every link of the page leads somewhere on it, and no id is there twice.
+    let ids: Vec<&str> = report
+        .html
+        .split(" id=\"")
+        .skip(1)
+        .map(|s| s.split('"').next().unwrap())
+        .collect();
+    let unique: std::collections::BTreeSet<&str> = ids.iter().copied().collect();
+    assert_eq!(ids.len(), unique.len());
+    for target in report
+        .html
+        .split("href=\"#")
+        .skip(1)
+        .map(|s| s.split('"').next().unwrap())
+    {
+        assert!(unique.contains(target), "#{target}");
+    }
+}
+
+#[test]
+fn several_runs_have_an_index_and_a_section_each() {
+    let report = made(&[
+        Fixture::small("r1"),
+        Fixture {
+            real_engine: true,
+            ..Fixture::small("r2")
+        },
+    ]);
+    assert_eq!(report.json["engine_kind"], "mixed");
+    assert_eq!(report.json["runs"].as_array().unwrap().len(), 2);
+    for part in [
+        "id=\"run-r1\"",
+        "id=\"run-r2\"",
+        "<b>SIMULATED</b>",
+        "<b>MEASURED</b>",
+        "id=\"runs\"",
+    ] {
+        assert!(report.html.contains(part), "{part}");
+    }
+}
+
+#[test]
+fn the_terminal_has_the_same_findings() {
+    let report = made(&[Fixture::small("r1")]);
+    let rows = results_list(&report.store).unwrap();
+    assert_eq!((rows.len(), rows[0].trials, rows[0].valid_trials), (1, 12, 12));
+    assert!(rows[0].headline.starts_with("C2 +"), "{}", rows[0].headline);
+    assert_eq!(rows[0].headline, report.json["runs"][0]["headline"]);
+    let view = results_show(&report.store, &RunId::new("r1").unwrap()).unwrap();
+    assert_eq!(view.columns.len(), view.verdicts[0].len());
+    assert!(view.verdicts[0].contains(&"Better".to_owned()));
+    assert!(view.headlines[0].text.contains("serves"));
+}
+
+#[test]
+fn no_run_and_an_unknown_run_are_errors() {
+    let report = made(&[Fixture::small("r1")]);
+    assert!(matches!(
+        build(&report.store, &[], report.dir.path()),
+        Err(ReportError::NoRun)
+    ));
+    let unknown = build(&report.store, &[RunId::new("nope").unwrap()], report.dir.path()).unwrap_err();
+    assert!(unknown.to_string().contains("known: r1"));
+    // A file where the folder should be.
+    let blocked = report.dir.path().join("servelab.db");
+    let err = build(&report.store, &[RunId::new("r1").unwrap()], &blocked).unwrap_err();
+    assert!(err.to_string().contains("servelab.db"), "{err}");
+}

@@ -1,0 +1,87 @@
+//! The command line of `servelab sim`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::error::SimError;
+
+/// Starts the simulated engine: vLLM 0.32's wire behaviour, timed by a simulated GPU. Everything it says is SIMULATED.
+#[derive(Debug, Clone, Args)]
+pub struct SimArgs {
+    /// Address to listen on.
+    #[arg(long, default_value = "127.0.0.1")]
+    pub host: String,
+    /// Port to listen on; 0 takes a free one, which the last line of the output names.
+    #[arg(long, default_value_t = 0)]
+    pub port: u16,
+    /// Directory with tokenizer.json, tokenizer_config.json and the chat template.
+    #[arg(long)]
+    pub tokenizer_dir: PathBuf,
+    /// GPU and model to simulate.
+    #[arg(long, default_value = crate::profile::L4_MISTRAL_7B.name)]
+    pub profile: String,
+    /// Model name for clients; overrides vLLM's flag of the same name.
+    #[arg(long)]
+    pub served_model_name: Option<String>,
+    /// Engine seconds per wall second: 20 runs twenty times faster than real time.
+    #[arg(long, default_value_t = 1.0)]
+    pub time_scale: f64,
+    /// Seed of texts, lengths and speculation.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Fault script (TOML).
+    #[arg(long)]
+    pub faults: Option<PathBuf>,
+    /// Start-up time in engine seconds, divided by the time scale; by default 20 with CUDA graphs and 8 without.
+    #[arg(long)]
+    pub startup_seconds: Option<f64>,
+    /// Chance that a token shows no text, as skipped special tokens and parts of characters do.
+    #[arg(long, default_value_t = 0.01)]
+    pub empty_token_probability: f64,
+    /// For known-answer tests: multiplies the time of every step without saying so anywhere else.
+    #[arg(long, default_value_t = 1.0, hide = true)]
+    pub hidden_slowdown: f64,
+    /// Where to write the emission lateness at the end, as one JSON object.
+    #[arg(long)]
+    pub lateness_log: Option<PathBuf>,
+    /// End when the parent process ends.
+    #[arg(long)]
+    pub exit_with_parent: bool,
+    /// What `vllm serve` would be given, after `--`.
+    #[arg(last = true)]
+    pub vllm: Vec<String>,
+}
+
+impl SimArgs {
+    /// Checks the ranges.
+    ///
+    /// # Errors
+    /// [`SimError::Option`] naming the option, its value and the range.
+    pub fn check(&self) -> Result<(), SimError> {
+        let option = |option, value: f64, remedy| {
+            Err(SimError::Option {
+                option,
+                value: value.to_string(),
+                remedy,
+            })
+        };
+        if !(self.time_scale.is_finite() && self.time_scale > 0.0 && self.time_scale <= 10_000.0) {
+            return option("time-scale", self.time_scale, "give a number above 0, at most 10000");
+        }
+        if !(self.hidden_slowdown.is_finite() && self.hidden_slowdown > 0.0) {
+            return option("hidden-slowdown", self.hidden_slowdown, "give a factor above 0");
+        }
+        if !(0.0..=1.0).contains(&self.empty_token_probability) {
+            return option(
+                "empty-token-probability",
+                self.empty_token_probability,
+                "give a probability from 0 to 1",
+            );
+        }
+        match self.startup_seconds {
+            Some(s) if !(s.is_finite() && s >= 0.0) => option("startup-seconds", s, "give seconds, 0 or more"),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
