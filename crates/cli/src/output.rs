@@ -33,7 +33,7 @@ pub(crate) fn note(text: &str) {
 /// A table whose columns fit the terminal.
 pub(crate) fn table<H: Into<String>>(header: impl IntoIterator<Item = H>, rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    table.load_style(presets::UTF8_BORDERS_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(header.into_iter().map(Into::into).collect::<Vec<String>>());
     table.add_rows(rows);
     format!("{table}\n")

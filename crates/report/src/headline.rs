@@ -73,7 +73,7 @@ fn line(results: &Results<'_>, c: &Comparison, suffix: &str) -> Headline {
         (_, Some(treatment)) => format!(
             "{} is not compared with {}: its setting ({}) was {treatment}.",
             c.variant,
-            c.control,
+            c.control.control,
             factor(&results.run.plan, c)
         ),
         (None, None) => {
@@ -84,7 +84,13 @@ fn line(results: &Results<'_>, c: &Comparison, suffix: &str) -> Headline {
                 words::verdict_note(c)
             )
         }
-        (Some(e), None) => sentence(&results.run.plan, c, e, suffix),
+        (Some(e), None) => {
+            let mut text = sentence(&results.run.plan, c, e, suffix);
+            if results.unobserved(&c.variant) {
+                text.push_str(" Whether its setting took effect could not be observed.");
+            }
+            text
+        }
     };
     Headline {
         icon: icon.to_owned(),

@@ -144,6 +144,17 @@ impl<'a> Results<'a> {
             .filter(move |c| c.primary && &c.load == load)
     }
 
+    /// The treatment of a variant's trials, where it is the same in all of them.
+    pub(crate) fn treatment(&self, variant: &VariantId) -> Option<Treatment> {
+        let mut seen = self
+            .takes
+            .iter()
+            .filter(|t| &t.row.record.variant == variant)
+            .map(|t| t.row.record.treatment);
+        let first = seen.next()?;
+        seen.all(|t| t == first).then_some(first)
+    }
+
     /// The treatment that makes every trial of a variant void; none where some trial took effect or none ran.
     pub(crate) fn void(&self, variant: &VariantId) -> Option<Treatment> {
         let mut seen = self
@@ -153,6 +164,12 @@ impl<'a> Results<'a> {
             .map(|t| t.row.record.treatment);
         let first = seen.next()?;
         (!took_effect(first) && seen.all(|t| !took_effect(t))).then_some(first)
+    }
+
+    /// True where some trial of a variant is compared although nothing shows that its setting took effect.
+    pub(crate) fn unobserved(&self, variant: &VariantId) -> bool {
+        let mut takes = self.takes.iter().filter(|t| &t.row.record.variant == variant);
+        takes.any(|t| t.row.record.treatment == Treatment::Unobservable)
     }
 
     /// Distinct measured prompts that were sent in trials that stand.

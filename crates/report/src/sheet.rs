@@ -7,7 +7,7 @@ use crate::{
 };
 use servelab_schema::EngineKind;
 
-const HEAD: [&str; 24] = [
+const HEAD: [&str; 25] = [
     "engine_kind",
     "run",
     "fingerprint",
@@ -30,6 +30,7 @@ const HEAD: [&str; 24] = [
     "p_adjusted",
     "p_sign_flip",
     "verdict",
+    "treatment",
     "exploratory",
     "note",
 ];
@@ -89,7 +90,7 @@ fn interval(i: Option<&IntervalDoc>) -> [String; 3] {
     ]
 }
 
-type Cells = [String; 21];
+type Cells = [String; 22];
 
 fn comparison(row: &str, c: &ComparisonDoc) -> Cells {
     let [low, high, kind] = interval(c.interval.as_ref());
@@ -112,8 +113,8 @@ fn comparison(row: &str, c: &ComparisonDoc) -> Cells {
         number(c.p_t),
         number(c.p_adjusted),
         number(c.p_sign_flip),
-        c.treatment
-            .map_or_else(|| c.verdict.to_owned(), |t| format!("{} ({t})", c.verdict)),
+        c.verdict.to_owned(),
+        c.treatment.map(|t| t.to_string()).unwrap_or_default(),
         c.exploratory.to_string(),
         c.note.clone(),
     ]
@@ -143,6 +144,7 @@ fn metric(m: &MetricDoc) -> Cells {
         none(),
         none(),
         none(),
+        none(),
         m.note.clone(),
     ]
 }
@@ -162,6 +164,7 @@ fn failure(f: &FailureDoc) -> Cells {
         f.unit.to_owned(),
         f.n.to_string(),
         "requests".to_owned(),
+        none(),
         none(),
         none(),
         none(),

@@ -97,6 +97,7 @@ pub(crate) struct ComparisonDoc {
     pub(crate) p_adjusted: Option<f64>,
     pub(crate) adjustment: &'static str,
     pub(crate) verdict: &'static str,
+    /// Absent where it is not the same in every trial.
     pub(crate) treatment: Option<Treatment>,
     pub(crate) blocks_needed: Option<u32>,
     pub(crate) indicative: bool,
@@ -259,7 +260,7 @@ fn comparison(results: &Results<'_>, c: &Comparison) -> ComparisonDoc {
         p_adjusted: e.and_then(|e| e.p_adjusted),
         adjustment: if c.primary { "holm" } else { "benjamini-hochberg" },
         verdict: words::verdict_word(&c.verdict),
-        treatment: results.void(&c.variant),
+        treatment: results.treatment(&c.variant),
         blocks_needed: match c.verdict {
             Verdict::NoEvidence { blocks_needed } => blocks_needed,
             _ => None,

@@ -152,3 +152,25 @@ pub(crate) const fn validity(validity: &Validity) -> (&'static str, &'static str
         Validity::Aborted { .. } => ("×", "Aborted", Tone::Void),
     }
 }
+
+/// A wall-clock time without its fraction of a second: `2026-11-21 10:00:00 UTC`.
+pub(crate) fn utc(rfc3339: &str) -> String {
+    let whole = rfc3339.split(['.', 'Z']).next().unwrap_or(rfc3339);
+    if rfc3339.ends_with('Z') {
+        format!("{} UTC", whole.replacen('T', " ", 1))
+    } else {
+        rfc3339.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_lose_their_fraction_only() {
+        assert_eq!(utc("2026-11-21T10:00:00.123456789Z"), "2026-11-21 10:00:00 UTC");
+        assert_eq!(utc("2026-11-21T10:00:00Z"), "2026-11-21 10:00:00 UTC");
+        assert_eq!(utc("2026-11-21T10:00:00+02:00"), "2026-11-21T10:00:00+02:00");
+    }
+}

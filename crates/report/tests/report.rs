@@ -85,6 +85,9 @@ fn the_study_finds_what_was_put_in() {
     check("C7", "better", 1.49);
     check("C8", "better", 1.78);
     assert_eq!(comparison(&report.json, "C6")["treatment"], "NO-OP");
+    // What could not be observed is compared, and marked.
+    assert_eq!(comparison(&report.json, "C8")["treatment"], "UNOBSERVABLE");
+    assert!(report.html.contains("treatment UNOBSERVABLE: nothing shows"));
     // A void variant is said to be void; "no difference" is never said.
     assert!(report.html.contains("its setting (host-memory-tier) was NO-OP"));
     assert!(report.html.contains("unrecognized arguments: --tokenizer-pool"));
@@ -315,6 +318,21 @@ fn the_terminal_has_the_same_findings() {
     assert_eq!(view.columns.len(), view.verdicts[0].len());
     assert!(view.verdicts[0].contains(&"Better".to_owned()));
     assert!(view.headlines[0].text.contains("serves"));
+}
+
+#[test]
+fn a_run_without_a_second_variant_compares_nothing() {
+    let fixture = Fixture {
+        arms: Vec::new(),
+        ..Fixture::small("r1")
+    };
+    let report = made(&[Fixture {
+        baseline_only: true,
+        ..fixture
+    }]);
+    assert!(report.html.contains("Nothing is compared under this load"));
+    assert!(report.html.contains("Absolute values"));
+    assert_eq!(report.json["runs"][0]["comparisons"], serde_json::json!([]));
 }
 
 #[test]

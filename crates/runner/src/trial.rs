@@ -315,6 +315,7 @@ fn conclude(
         span: result.and_then(|r| r.span),
         held: result.and_then(|r| r.held),
         median_ttft: passed.median_ttft(),
+        scheduled_rate_per_s: result.and_then(|r| r.scheduled_rate_per_s),
         engine_alive: engine.alive.clone(),
         prompt_token_mismatches: passed.prompt_token_mismatches,
         prefix_cache_hit_ratio: engine.prefix_hit_ratio,

@@ -42,6 +42,9 @@ pub struct SimArgs {
     /// For known-answer tests: multiplies the time of every step without saying so anywhere else.
     #[arg(long, default_value_t = 1.0, hide = true)]
     pub hidden_slowdown: f64,
+    /// For known-answer tests: only where this vLLM flag (without dashes) is given, so that one variant is slowed.
+    #[arg(long, hide = true)]
+    pub hidden_slowdown_flag: Option<String>,
     /// Where to write the emission lateness at the end, as one JSON object.
     #[arg(long)]
     pub lateness_log: Option<PathBuf>,
@@ -54,6 +57,21 @@ pub struct SimArgs {
 }
 
 impl SimArgs {
+    /// The hidden factor on the time of every step; 1 unless a known-answer test asks for more.
+    #[must_use]
+    pub fn slowdown(&self) -> f64 {
+        let given = |flag: &String| {
+            self.vllm
+                .iter()
+                .any(|word| word.strip_prefix("--") == Some(flag.as_str()))
+        };
+        if self.hidden_slowdown_flag.as_ref().is_none_or(given) {
+            self.hidden_slowdown
+        } else {
+            1.0
+        }
+    }
+
     /// Checks the ranges.
     ///
     /// # Errors

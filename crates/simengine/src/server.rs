@@ -148,7 +148,7 @@ pub fn start(bound: Bound, spec: ServerSpec<'_>) -> Result<Server, SimError> {
     let ids = |text: &str| tokenizer.text_ids(text, false).ok();
     let vocabulary = Arc::new(Vocabulary::new(ids, spec.args.empty_token_probability));
     let metrics = Arc::new(Mutex::new(Metrics::new(&spec.config, spec.args.time_scale)));
-    let engine = StepEngine::new(&spec.config, spec.args.hidden_slowdown)?;
+    let engine = StepEngine::new(&spec.config, spec.args.slowdown())?;
     let events = Mutex::new(spec.events);
     let (pacer, pacing) = pacer::start(PacerSpec {
         clock: spec.clock,
@@ -240,7 +240,13 @@ fn accept(shared: &Arc<Shared>, listener: &TcpListener) {
         if polled.is_err() {
             continue;
         }
-        let Ok((socket, _)) = listener.accept() else { continue };
+        let Ok((socket, _)) = listener.accept() else {
+            // Out of descriptors, most likely: give connections time to end instead of spinning.
+            shared
+                .clock
+                .sleep_until_ns(shared.clock.now_ns().saturating_add(10_000_000));
+            continue;
+        };
         let _ = socket.set_nodelay(true);
         let shared = shared.clone();
         // Where no thread can be had, the connection is closed, as an overloaded server does.

@@ -301,10 +301,10 @@ impl StepEngine {
     pub fn advance(&mut self, now_s: f64) -> Option<Step> {
         self.busy_until = None;
         self.finish_cancelled(now_s);
-        self.take_arrivals(now_s);
         let mut rejected = Vec::new();
         // A pass that only preempted has changed the state: run it again (it cannot preempt twice in a row).
         for _ in 0..3 {
+            self.take_arrivals(now_s);
             let decision = self.scheduler.schedule(now_s);
             for done in &decision.completed {
                 if let Ok(id) = done.request_id.parse::<RequestId>() {
@@ -367,7 +367,9 @@ impl StepEngine {
             self.held.push_back(entry.remove());
         }
         let mut room = if self.hold_whole { self.room() } else { u32::MAX };
-        let mut waiting = self.scheduler.num_running() + self.scheduler.num_waiting();
+        // Finished requests are still in the running set; they leave it before anything is scheduled.
+        let unfinished = self.scheduler.running().iter().filter(|r| !r.is_finished()).count();
+        let mut waiting = unfinished + self.scheduler.num_waiting();
         while let Some(first) = self.held.front() {
             // Without chunking a prompt enters only when it fits the rest of the step's budget whole.
             if self.hold_whole && (first.prompt_tokens > room || waiting >= self.max_seqs) {

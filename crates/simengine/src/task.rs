@@ -13,14 +13,17 @@ pub enum Task {
     Other,
 }
 
-/// Words that mark a task, as they stand in instructions. A prompt's task is the one whose markers occur most often in its
-/// first and last 600 bytes, where instructions stand; ties go to the earlier line.
+/// Words that mark a task, as they stand in instructions. A prompt's task is the one whose markers weigh most in its first and
+/// last 250 bytes, where instructions stand; the last count three times, ties go to the earlier line.
 const MARKERS: [(Task, &[&str]); 3] = [
     (Task::Summarisation, &["summar", "condense", "main points", "in brief"]),
-    (Task::Qa, &["question", "answer", "according to", "fact"]),
+    (
+        Task::Qa,
+        &["question", "answer", "what is", "exact words", "according to"],
+    ),
     (
         Task::Dialogue,
-        &["dialogue", "conversation", "reply", "respond", "speaker", "chat"],
+        &["dialogue", "conversation", "reply", "respond", "says next", "chat"],
     ),
 ];
 
@@ -28,7 +31,7 @@ impl Task {
     /// The task of a prompt.
     #[must_use]
     pub fn of(prompt: &str) -> Self {
-        let edge = 600;
+        let edge = 250;
         let mut head_end = prompt.len().min(edge);
         while !prompt.is_char_boundary(head_end) {
             head_end -= 1;
@@ -37,12 +40,14 @@ impl Task {
         while !prompt.is_char_boundary(tail_start) {
             tail_start += 1;
         }
-        let mut text = prompt.get(..head_end).unwrap_or("").to_lowercase();
-        text.push('\n');
-        text.push_str(&prompt.get(tail_start..).unwrap_or("").to_lowercase());
+        let head = prompt.get(..head_end).unwrap_or("").to_lowercase();
+        let tail = prompt.get(tail_start..).unwrap_or("").to_lowercase();
         let mut best = (Self::Other, 0);
         for (task, markers) in MARKERS {
-            let hits: usize = markers.iter().map(|m| text.matches(m).count()).sum();
+            let hits: usize = markers
+                .iter()
+                .map(|m| head.matches(m).count() + 3 * tail.matches(m).count())
+                .sum();
             if hits > best.1 {
                 best = (task, hits);
             }

@@ -121,23 +121,25 @@ impl WordCache {
     ) -> Result<Vec<u32>, TokenizeError> {
         let mut ids = Vec::with_capacity(text.len() / 3);
         let mut pieces = self.pieces.lock().unwrap_or_else(PoisonError::into_inner);
-        let bytes = text.as_bytes();
         let (mut start, mut at) = (0, 0);
-        while at < bytes.len() {
+        let mut after_letter = false;
+        while let Some(c) = text.get(at..).and_then(|rest| rest.chars().next()) {
             if let Some((len, id)) = self.added_at(text, at) {
                 self.push_piece(text, start..at, &mut pieces, &encode, &mut ids)?;
                 ids.push(id);
                 at += len;
                 start = at;
+                after_letter = false;
                 continue;
             }
-            let ends = bytes.get(at).is_some_and(|b| !is_space(bytes, at, *b))
-                && bytes.get(at + 1).is_some_and(|b| is_space(bytes, at + 1, *b));
-            at += 1;
-            if ends {
+            // The tokenizer takes a space and the character that stands for one alike.
+            let space = matches!(c, ' ' | SPACE);
+            if space && after_letter {
                 self.push_piece(text, start..at, &mut pieces, &encode, &mut ids)?;
                 start = at;
             }
+            after_letter = !space;
+            at += c.len_utf8();
         }
         self.push_piece(text, start..at, &mut pieces, &encode, &mut ids)?;
         Ok(ids)
@@ -180,9 +182,4 @@ impl WordCache {
         }
         Ok(())
     }
-}
-
-/// Does a space, or the character that stands for one, begin at `at`?
-fn is_space(bytes: &[u8], at: usize, byte: u8) -> bool {
-    byte == b' ' || (byte == 0xe2 && bytes.get(at..at + 3) == Some("▁".as_bytes()))
 }

@@ -1,5 +1,10 @@
 //! The timing model without HTTP: known answers, an oracle, and the direction of every variant's effect.
-#![expect(clippy::unwrap_used, clippy::as_conversions, clippy::panic, reason = "tests")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    reason = "tests"
+)]
 
 use std::collections::HashMap;
 
@@ -250,6 +255,26 @@ fn without_chunks_no_prompt_is_split() {
     assert_eq!((step.positions, step.outputs.len()), (6000, 2));
     let step = engine.advance(step.end_s).unwrap();
     assert_eq!((step.positions, step.outputs.len()), (6002, 4));
+}
+
+/// A place that becomes free at the end of a step is taken at once, also where there is only one.
+#[test]
+fn a_held_request_takes_the_place_of_a_finished_one() {
+    let mut engine = StepEngine::new(
+        &config("m --max-model-len 8192 --no-enable-chunked-prefill --max-num-seqs 1"),
+        1.0,
+    )
+    .unwrap();
+    for id in 0..3 {
+        engine.submit(submission(id, 0.0, 100, 2, Task::Other));
+    }
+    let (mut now, mut steps) = (0.0, 0);
+    while let Some(at) = engine.next_event_s(now) {
+        now = at;
+        steps += usize::from(engine.advance(at).is_some());
+    }
+    assert!(engine.is_idle());
+    assert_eq!(steps, 6);
 }
 
 #[test]

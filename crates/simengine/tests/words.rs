@@ -1,5 +1,5 @@
 //! Tokenization by words gives the tokenizer's own ids.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::path::Path;
 

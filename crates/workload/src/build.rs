@@ -29,9 +29,9 @@ pub enum BuildStep {
     Reading,
     /// Deciding which text each prompt gets.
     Choosing,
-    /// Packing; so many of so many prompts are done.
+    /// Packing, or in [`verify()`](crate::verify()) recounting; so many of so many prompts are done.
     Packing {
-        /// Prompts packed.
+        /// Prompts done.
         done: usize,
         /// Prompts in all.
         of: usize,

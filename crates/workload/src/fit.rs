@@ -24,8 +24,8 @@ pub(crate) struct Fitted {
 /// Token ids kept of each prompt.
 pub(crate) const HEAD: usize = 64;
 
-/// Tokens by which a prompt may be shorter than its target: the longest word that is not torn.
-const LARGEST_MISS: usize = 40;
+/// Tokens by which a prompt may miss its target: half of the longest word, or title and word, that is not torn.
+const LARGEST_MISS: usize = 20;
 
 /// One way to cut the distractor, and what it gives.
 struct Attempt {
@@ -177,19 +177,25 @@ pub(crate) fn fit(
         surplus = found;
     }
     let mut best = best.ok_or_else(|| unpackable("no cut of the DISTRACTOR comes out at or below it"))?;
+    let after = |cut: usize| layout.cuts.get(layout.cuts.partition_point(|c| *c <= cut)).copied();
+    // One word more may come nearer to the target, most of all where the next word has a title before it.
+    if target - best.ids.len() > 1
+        && let Some(next) = after(best.cut)
+    {
+        let tried = attempt(next)?;
+        if tried.ids.len() <= longest && tried.ids.len().abs_diff(target) < best.ids.len().abs_diff(target) {
+            best = tried;
+        }
+    }
     // At the lower end of a bucket the next word is taken rather than the bucket left.
     while best.ids.len() < shortest {
-        let next = layout
-            .cuts
-            .get(layout.cuts.partition_point(|cut| *cut <= best.cut))
-            .copied();
-        best = attempt(next.ok_or_else(|| unpackable("the texts are too short"))?)?;
+        best = attempt(after(best.cut).ok_or_else(|| unpackable("the texts are too short"))?)?;
     }
     let count = best.ids.len();
     if count > longest {
         return Err(unpackable("no cut of the DISTRACTOR stays inside the bucket"));
     }
-    if target.saturating_sub(count) > LARGEST_MISS {
+    if target.abs_diff(count) > LARGEST_MISS {
         return Err(unpackable("the texts are too short"));
     }
     Ok(Fitted {

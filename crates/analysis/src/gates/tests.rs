@@ -34,6 +34,7 @@ fn facts<'a>(instrument: &'a Instrument, counts: &'a TrialCounts) -> GateFacts<'
         span: Some(window(0, 20_000)),
         held: Some(window(2_000, 18_000)),
         median_ttft: Some(Nanos::from_millis(50)),
+        scheduled_rate_per_s: Some(10.0),
         engine_alive: Ok(()),
         prompt_token_mismatches: 0,
         prefix_cache_hit_ratio: Some(ratio(0.0)),
@@ -157,6 +158,7 @@ fn rate_only_matters_in_an_open_loop() {
         let expected: &[GateName] = if fails { &[GateName::AchievedRate] } else { &[] };
         with_instrument(expected, |i| i.achieved_rate_per_s = rate);
     }
+    check(&[GateName::AchievedRate], |f| f.scheduled_rate_per_s = None);
     let results = check(&[], |f| f.load = Load::Closed { concurrency: nz(8) });
     assert_eq!(results[3].outcome, GateOutcome::NotApplicable);
 }

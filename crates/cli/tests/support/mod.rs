@@ -18,15 +18,15 @@ const TOKENIZER: &str = "datasets/tokenizers/mistral-7b-instruct-v0.3";
 const WORDS: &[&str] = &["river", "stone", "lantern", "orchard", "winter", "harbour", "letter", "garden", "copper", "violin"];
 
 /// The project. Its folder goes when it is dropped.
-pub struct Project {
+pub(crate) struct Project {
     dir: TempDir,
 }
 
 /// What a finished command said.
-pub struct Said {
-    pub code: i32,
-    pub out: String,
-    pub err: String,
+pub(crate) struct Said {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 fn text_of(task: Task, n: usize) -> String {
@@ -61,7 +61,7 @@ fn prompt(chat: &ChatTokenizer, id: &str, task: Task, block: u32, n: usize) -> P
 
 impl Project {
     /// A project whose prompt set has `blocks` blocks of `per_block` prompts.
-    pub fn new(blocks: u32, per_block: u32) -> Self {
+    pub(crate) fn new(blocks: u32, per_block: u32) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let tokenizer = dir.path().join(TOKENIZER);
@@ -111,13 +111,15 @@ impl Project {
     }
 
     /// A path inside the project.
-    pub fn path(&self, relative: &str) -> PathBuf {
+    pub(crate) fn path(&self, relative: &str) -> PathBuf {
         self.dir.path().join(relative)
     }
 
     /// Writes `matrix/NAME.toml`: the head that every test matrix shares, then `rest`.
-    pub fn matrix(&self, name: &str, extra_args: &[&str], experiment: &str, rest: &str) {
-        let extra: Vec<String> = extra_args.iter().map(|a| format!("{a:?}")).collect();
+    pub(crate) fn matrix(&self, name: &str, extra_args: &[&str], experiment: &str, rest: &str) {
+        // A start-up of 20 engine seconds would be most of a test.
+        let quick = ["--startup-seconds", "0.5"];
+        let extra: Vec<String> = quick.iter().chain(extra_args).map(|a| format!("{a:?}")).collect();
         let text = format!(
             r#"name = "{name}"
 
@@ -171,25 +173,25 @@ requests = 2
     }
 
     /// The program with these words, in this project.
-    pub fn command(&self, words: &[&str]) -> Command {
+    pub(crate) fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_servelab"));
         command.arg("--project").arg(self.dir.path()).args(words);
         command
     }
 
     /// Runs the program to its end.
-    pub fn servelab(&self, words: &[&str]) -> Said {
+    pub(crate) fn servelab(&self, words: &[&str]) -> Said {
         said(&self.command(words).output().unwrap())
     }
 
     /// The sealed run of that name.
-    pub fn run(&self, id: &str) -> SealedRun {
+    pub(crate) fn run(&self, id: &str) -> SealedRun {
         SealedRun::open(&self.path("runs").join(id)).unwrap()
     }
 }
 
 /// What a finished command said.
-pub fn said(output: &Output) -> Said {
+pub(crate) fn said(output: &Output) -> Said {
     Said {
         code: output.status.code().unwrap_or(-1),
         out: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -199,18 +201,18 @@ pub fn said(output: &Output) -> Said {
 
 impl Said {
     /// Asserts the exit code, showing everything that was said where it differs.
-    pub fn exits(self, code: i32) -> Self {
+    pub(crate) fn exits(self, code: i32) -> Self {
         assert_eq!(self.code, code, "\n--- stdout\n{}\n--- stderr\n{}", self.out, self.err);
         self
     }
 }
 
 /// Every trial of a run with its traces.
-pub fn trials(run: &SealedRun) -> Vec<(TrialRecord, Vec<Trace>)> {
+pub(crate) fn trials(run: &SealedRun) -> Vec<(TrialRecord, Vec<Trace>)> {
     run.trials().map(|t| (run.trial_record(&t.id).unwrap(), run.traces(&t.id).unwrap())).collect()
 }
 
 /// The run's plan.
-pub fn plan(run: &SealedRun) -> Plan {
+pub(crate) fn plan(run: &SealedRun) -> Plan {
     run.plan().unwrap()
 }

@@ -94,6 +94,9 @@ pub struct ChatStream {
     choice_chunks: u64,
     finish: Option<FinishReason>,
     usage: Option<UsageWire>,
+    /// Usage came in a chunk of its own, as `include_usage` promises; continuous usage beside a choice is only the count
+    /// so far.
+    final_usage: bool,
     done: bool,
     hash: Sha256,
 }
@@ -112,6 +115,7 @@ impl ChatStream {
             choice_chunks: 0,
             finish: None,
             usage: None,
+            final_usage: false,
             done: false,
             hash: Sha256::new(),
         }
@@ -157,7 +161,10 @@ impl ChatStream {
         }
         let Some(choices) = chunk.choices else {
             return match chunk.usage {
-                Some(usage) => self.on_usage(usage, at, false),
+                Some(usage) => {
+                    self.final_usage = true;
+                    self.on_usage(usage, at, false)
+                }
                 None => Err(Fault::malformed(format!(
                     "neither choices nor usage: {}",
                     excerpt(event.data)
@@ -165,6 +172,7 @@ impl ChatStream {
             };
         };
         let Some(choice) = choices.first else {
+            self.final_usage |= chunk.usage.is_some();
             return chunk.usage.map_or(Ok(()), |usage| self.on_usage(usage, at, false));
         };
         if choices.count > 1 || choice.index > 0 {
@@ -266,6 +274,7 @@ impl ChatStream {
             .usage
             .and_then(|u| Some((u, NonZeroU32::new(u.prompt_tokens?)?)))
             .filter(|(u, _)| u.completion_tokens.is_some())
+            .filter(|_| self.final_usage || !matches!(self.counting, Counting::Continuous))
         else {
             return fail(
                 Reason::NoUsage,

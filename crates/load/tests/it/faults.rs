@@ -480,6 +480,18 @@ fn usage_on_the_last_chunk_alone_is_not_continuous() {
 }
 
 #[test]
+fn continuous_usage_does_not_stand_for_the_final_one() {
+    let s = SENT.0;
+    let outcome = timed(&[
+        (role(), s + 1),
+        (token("a", 1, "null"), s + 200),
+        (token("b", 2, "\"stop\""), s + 400),
+        (done(), s + 401),
+    ]);
+    assert!(matches!(outcome, Outcome::Failed(f) if f.reason == Reason::NoUsage));
+}
+
+#[test]
 fn reasoning_and_tool_calls_are_content() {
     let s = SENT.0;
     for delta in [
@@ -494,6 +506,7 @@ fn reasoning_and_tool_calls_are_content() {
             (role(), s + 1),
             (chunk, s + 200),
             (token("b", 2, "\"stop\""), s + 400),
+            (usage(10, 2), s + 401),
             (done(), s + 401),
         ]));
         assert_eq!(c.ttft_content(), Some(Nanos(200)), "{delta}");

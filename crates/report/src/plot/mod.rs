@@ -54,7 +54,10 @@ impl ArmStyle {
 
     /// A full dot, or a ring for arms that are drawn with dashes.
     pub(crate) fn dot(self) -> ShapeStyle {
-        ShapeStyle { filled: !self.dashed, ..self.line() }
+        ShapeStyle {
+            filled: !self.dashed,
+            ..self.line()
+        }
     }
 
     pub(crate) fn line(self) -> ShapeStyle {
@@ -187,13 +190,19 @@ impl LogAxis {
         const COARSE: &[f64] = &[1.0, 3.0];
         const MIDDLE: &[f64] = &[1.0, 2.0, 5.0];
         const FINE: &[f64] = &[1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0];
+        const FINEST: &[f64] = &[
+            1.0, 1.1, 1.2, 1.3, 1.4, 1.6, 1.8, 2.0, 2.2, 2.4, 2.6, 2.8, 3.0, 3.3, 3.6, 4.0, 4.5, 5.0, 5.5, 6.0, 6.5,
+            7.0, 8.0, 9.0,
+        ];
         let decades = (high / low).log10();
         let steps = if decades > 2.5 {
             COARSE
         } else if decades > 1.1 {
             MIDDLE
-        } else {
+        } else if decades > 0.4 {
             FINE
+        } else {
+            FINEST
         };
         let mut ticks = Vec::new();
         let mut decade = 10_f64.powf(low.log10().floor());

@@ -114,7 +114,8 @@ pub(crate) struct LoadView {
     what: String,
     rule: String,
     primary: Table,
-    pub(crate) effects: Figure,
+    /// None where nothing is compared.
+    pub(crate) effects: Option<Figure>,
     matrix: Table,
     comparisons: Table,
     values: Table,
@@ -294,7 +295,7 @@ impl RunView {
     pub(crate) fn figures(&self) -> impl Iterator<Item = &Figure> {
         self.loads
             .iter()
-            .flat_map(|l| std::iter::once(&l.effects).chain(&l.ecdfs).chain(&l.group_figures))
+            .flat_map(|l| l.effects.iter().chain(&l.ecdfs).chain(&l.group_figures))
     }
 }
 
@@ -314,9 +315,17 @@ pub(crate) fn verdict_texts(results: &Results<'_>, doc: &RunDoc) -> (Vec<String>
             .collect();
         rows.extend(table.rows.into_iter().map(|row| {
             std::iter::once(load.id.to_string())
-                .chain(row.cells.into_iter().map(|c| c.text))
+                .chain(row.cells.into_iter().map(plain))
                 .collect()
         }));
     }
     (columns, rows)
+}
+
+fn plain(cell: Cell) -> String {
+    if cell.below.is_empty() {
+        cell.text
+    } else {
+        format!("{} {}", cell.text, cell.below)
+    }
 }

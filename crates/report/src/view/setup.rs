@@ -19,14 +19,14 @@ pub(crate) fn subtitle(cx: &Context<'_>) -> String {
         plan.profile.gpu.clone()
     };
     format!(
-        "{} on {gpu}, {} {}, {} variants in {}; run {} of {}",
+        "{} on {gpu}, {} {}, {} in {}; run {} of {}",
         plan.profile.model,
         plan.engine.dialect,
         plan.engine.version,
-        plan.variants.len(),
+        number::count(u64::try_from(plan.variants.len()).unwrap_or(u64::MAX), "variant"),
         number::count(u64::try_from(plan.blocks.len()).unwrap_or(u64::MAX), "block"),
         manifest.run_id,
-        manifest.started.utc
+        words::utc(&manifest.started.utc)
     )
 }
 
@@ -172,8 +172,8 @@ pub(crate) fn facts(cx: &Context<'_>) -> Vec<Fact> {
                 .join(", "),
         ),
         text("Host GPU", gpus),
-        text("Started", manifest.started.utc.clone()),
-        text("Finished", manifest.finished.utc.clone()),
+        text("Started", words::utc(&manifest.started.utc)),
+        text("Finished", words::utc(&manifest.finished.utc)),
         text("End", words::end(&manifest.end)),
     ]
 }
@@ -235,7 +235,7 @@ pub(crate) fn index(all: &[Results<'_>], docs: &[RunDoc]) -> Table {
                 Cell::name(run.manifest.run_id.to_string()).anchor(format!("run-{}", run.manifest.run_id)),
                 Cell::text(run.manifest.name.clone()),
                 Cell::text(kind).tone(tone),
-                Cell::text(run.manifest.started.utc.clone()),
+                Cell::text(words::utc(&run.manifest.started.utc)),
                 Cell::text(format!("{valid} of {} valid", run.trials.len())),
                 Cell::text(run.fingerprint.short()),
                 Cell::long(doc.headline.clone()),

@@ -6,7 +6,9 @@ use crate::{
     table::{Cell, Column, Row, Table, Tone},
     words,
 };
-use servelab_schema::{GateOutcome, Outcome, Reason, Treatment, TrialRecord, Validity};
+use servelab_schema::{
+    Check, CheckResult, GateOutcome, Outcome, Reason, Treatment, TrialRecord, Validity, VariantRole,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Variant × reason, over every trial.
@@ -114,7 +116,10 @@ pub(crate) fn failure_details(cx: &Context<'_>) -> (Table, String) {
     (table, format!("{different} different ones"))
 }
 
-fn treatment_cell(treatment: Treatment) -> Cell {
+fn treatment_cell(treatment: Treatment, is_tested: bool) -> Cell {
+    if !is_tested {
+        return Cell::text("–").title(format!("{treatment}: the baseline has no setting under test"));
+    }
     let (icon, tone) = match treatment {
         Treatment::Confirmed => ("✓", Tone::Plain),
         Treatment::Unobservable => ("○", Tone::Warn),
@@ -137,7 +142,7 @@ pub(crate) fn treatments(cx: &Context<'_>) -> Table {
         }
         for (treatment, n) in seen.into_values() {
             let of_kind = || takes().filter(|t| t.record.treatment == treatment);
-            let checks: BTreeSet<String> = of_kind().flat_map(|t| &t.engine.checks).map(check).collect();
+            let evidence = evidence(of_kind().flat_map(|t| &t.engine.checks));
             let words: BTreeSet<&str> = of_kind().filter_map(|t| t.engine.failure.as_deref()).collect();
             let versions: BTreeSet<&str> = of_kind().filter_map(|t| t.engine.version.as_deref()).collect();
             let settings: Vec<String> = v
@@ -153,10 +158,10 @@ pub(crate) fn treatments(cx: &Context<'_>) -> Table {
                 dim: false,
                 cells: vec![
                     Cell::name(v.id.to_string()).below(v.factor.clone().unwrap_or_default()),
-                    treatment_cell(treatment),
+                    treatment_cell(treatment, v.role == VariantRole::Treatment),
                     Cell::count(n),
                     Cell::long(settings.join("; ")),
-                    Cell::long(checks.into_iter().collect::<Vec<_>>().join("; ")),
+                    Cell::long(evidence),
                     Cell::long(words.into_iter().collect::<Vec<_>>().join(" · ")),
                     Cell::text(versions.into_iter().collect::<Vec<_>>().join(", ")),
                 ],
@@ -182,16 +187,30 @@ pub(crate) fn treatments(cx: &Context<'_>) -> Table {
     }
 }
 
-fn check(c: &servelab_schema::Check) -> String {
-    let result = match c.result {
-        servelab_schema::CheckResult::Found => "found",
-        servelab_schema::CheckResult::Differs => "differs",
-        servelab_schema::CheckResult::Absent => "absent",
-    };
-    c.found.as_ref().map_or_else(
-        || format!("{}: {result}", c.expected),
-        |found| format!("{}: {result} ({found})", c.expected),
-    )
+/// What was looked for and found: each kind of finding once, with the first words found and how often.
+fn evidence<'c>(checks: impl Iterator<Item = &'c Check>) -> String {
+    let mut found: BTreeMap<(&str, &str), (Option<&str>, u32)> = BTreeMap::new();
+    for c in checks {
+        let result = match c.result {
+            CheckResult::Found => "found",
+            CheckResult::Differs => "differs",
+            CheckResult::Absent => "absent",
+        };
+        let entry = found.entry((&c.expected, result)).or_insert((c.found.as_deref(), 0));
+        entry.1 = entry.1.saturating_add(1);
+    }
+    let said = found.into_iter().map(|((expected, result), (words, n))| {
+        let times = if n > 1 {
+            format!(" in {n} trials")
+        } else {
+            String::new()
+        };
+        words.map_or_else(
+            || format!("{expected}: {result}{times}"),
+            |words| format!("{expected}: {result}{times} (“{words}”)"),
+        )
+    });
+    said.collect::<Vec<_>>().join("; ")
 }
 
 /// How many trials count, in a sentence.

@@ -12,6 +12,9 @@ use crate::{
 use servelab_analysis::{AaOutcome, AaResult, Comparison, Estimate};
 use servelab_schema::{MetricName, NamedLoad, VariantId};
 
+/// Marks variants that are compared without evidence of their setting.
+const UNOBSERVED: &str = "treatment UNOBSERVABLE: nothing shows whether the setting took effect";
+
 fn percent_of_control(metric: MetricName) -> String {
     format!("% of the control · {}", words::direction(metric))
 }
@@ -156,16 +159,22 @@ fn primary_row(cx: &Context<'_>, c: &Comparison) -> Row {
             p_cell(e.and_then(|e| e.p_adjusted)),
             p_cell(e.and_then(|e| e.p_t)),
             p_cell(e.and_then(|e| e.p_sign_flip)),
-            Cell::long(cx.results.void(&c.variant).map_or_else(
-                || words::verdict_note(c),
-                |treatment| format!("the setting was {treatment} in every trial: void, not “no difference”"),
-            )),
+            Cell::long(note(cx, c)),
         ],
     }
 }
 
+fn note(cx: &Context<'_>, c: &Comparison) -> String {
+    if let Some(treatment) = cx.results.void(&c.variant) {
+        return format!("the setting was {treatment} in every trial: void, not “no difference”");
+    }
+    let unobserved = cx.results.unobserved(&c.variant).then(|| UNOBSERVED.to_owned());
+    let rest = Some(words::verdict_note(c)).filter(|note| !note.is_empty());
+    unobserved.into_iter().chain(rest).collect::<Vec<_>>().join("; ")
+}
+
 /// The primary metric as a picture.
-pub(crate) fn effects(cx: &Context<'_>, load: &NamedLoad) -> Result<Figure, ReportError> {
+pub(crate) fn effects(cx: &Context<'_>, load: &NamedLoad) -> Result<Option<Figure>, ReportError> {
     let plan = &cx.results.run.plan;
     let mut bars: Vec<EffectBar> = cx
         .results
@@ -189,6 +198,9 @@ pub(crate) fn effects(cx: &Context<'_>, load: &NamedLoad) -> Result<Figure, Repo
         verdict: aa_verdict(a).text,
         tone: Tone::None,
     }));
+    if bars.is_empty() {
+        return Ok(None);
+    }
     let metric = words::metric(plan.primary_metric);
     let title = format!("Effect on {metric}, {}", words::load(&load.load));
     let x_label = format!(
@@ -197,12 +209,12 @@ pub(crate) fn effects(cx: &Context<'_>, load: &NamedLoad) -> Result<Figure, Repo
     );
     let svg = plot::effects(cx.kind_word(), &title, &x_label, plan.delta.get() * 100.0, &bars)
         .map_err(cx.plot_error("the effects"))?;
-    Ok(Figure {
+    Ok(Some(Figure {
         name: format!("{}-{}-effects", cx.results.run.manifest.run_id, load.id),
         svg,
         caption: "Point: effect; bar: its interval over blocks; shaded band: ±δ, in which an effect does not matter."
             .into(),
-    })
+    }))
 }
 
 fn ends(e: Option<&Estimate>) -> Option<(f64, f64, f64)> {

@@ -66,6 +66,8 @@ pub(crate) struct Fixture {
     /// Words of failed requests; one request a trial of the second arm fails for each.
     pub(crate) failures: Vec<String>,
     pub(crate) aborted: bool,
+    /// True for a run of C1 alone.
+    pub(crate) baseline_only: bool,
     pub(crate) real_engine: bool,
 }
 
@@ -81,6 +83,7 @@ impl Fixture {
             invalid: Vec::new(),
             failures: Vec::new(),
             aborted: false,
+            baseline_only: false,
             real_engine: false,
         }
     }
@@ -112,6 +115,7 @@ impl Fixture {
     /// The baseline, its copy, then the treatments.
     pub(crate) fn all_arms(&self) -> Vec<Arm> {
         let mut all = vec![Arm::baseline("C1", 1.0), Arm::baseline("C1b", self.aa_speed)];
+        all.truncate(if self.baseline_only { 1 } else { 2 });
         all.extend(self.arms.iter().cloned());
         all
     }
