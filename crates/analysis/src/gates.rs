@@ -5,7 +5,7 @@
 //! was not measured never passes a gate that needs it.
 
 use servelab_schema::{
-    GateName, GateOutcome, GateResult, Instrument, Load, Nanos, Plan, Ratio, Treatment, TrialCounts, VariantRole,
+    GateName, GateOutcome, GateResult, Gates, Instrument, Load, Nanos, Plan, Ratio, Treatment, TrialCounts, VariantRole,
     Window,
 };
 use std::num::NonZeroU32;
@@ -55,14 +55,20 @@ pub struct GateFacts<'a> {
 /// Every gate of [`GateName::ALL`], in that order.
 #[must_use]
 pub fn evaluate(plan: &Plan, facts: &GateFacts<'_>) -> Vec<GateResult> {
-    GateName::ALL
-        .into_iter()
-        .map(|gate| {
+    evaluate_limits(&plan.gates, &GateName::ALL, facts)
+}
+
+/// The gates named, in that order, against limits that come from no plan.
+#[must_use]
+pub fn evaluate_limits(limits: &Gates, gates: &[GateName], facts: &GateFacts<'_>) -> Vec<GateResult> {
+    gates
+        .iter()
+        .map(|&gate| {
             let Check {
                 outcome,
                 observed,
                 limit,
-            } = check(gate, plan, facts);
+            } = check(gate, limits, facts);
             GateResult {
                 gate,
                 outcome,
@@ -105,11 +111,11 @@ impl Check {
 
 const NOT_MEASURED: &str = "not measured";
 
-fn check(gate: GateName, plan: &Plan, facts: &GateFacts<'_>) -> Check {
+fn check(gate: GateName, limits: &Gates, facts: &GateFacts<'_>) -> Check {
     match gate {
-        GateName::ScheduleLag => schedule_lag(plan, facts),
+        GateName::ScheduleLag => schedule_lag(limits, facts),
         GateName::EventLoopLag => {
-            let most = plan.gates.event_loop_lag_p99_ns;
+            let most = limits.event_loop_lag_p99_ns;
             at_most_time(
                 facts.instrument.map(|i| i.event_loop_lag_p99_ns),
                 most,
@@ -118,7 +124,7 @@ fn check(gate: GateName, plan: &Plan, facts: &GateFacts<'_>) -> Check {
             )
         }
         GateName::ClientCpu => {
-            let most = plan.gates.client_thread_cpu_ratio;
+            let most = limits.client_thread_cpu_ratio;
             let limit = format!("busiest thread ≤ {}", percent(most.get()));
             facts.instrument.map_or_else(
                 || Check::new(false, NOT_MEASURED, limit.as_str()),
@@ -132,10 +138,10 @@ fn check(gate: GateName, plan: &Plan, facts: &GateFacts<'_>) -> Check {
                 },
             )
         }
-        GateName::AchievedRate => achieved_rate(plan, facts),
-        GateName::HeldWindow => held_window(plan, facts),
+        GateName::AchievedRate => achieved_rate(limits, facts),
+        GateName::HeldWindow => held_window(limits, facts),
         GateName::MinRequests => {
-            let least = plan.gates.min_requests;
+            let least = limits.min_requests;
             let done = facts.counts.completed;
             Check::new(
                 done >= least,
@@ -144,12 +150,12 @@ fn check(gate: GateName, plan: &Plan, facts: &GateFacts<'_>) -> Check {
             )
         }
         GateName::MinDuration => {
-            let least = plan.gates.min_duration_ns;
+            let least = limits.min_duration_ns;
             let seen = facts.held.map(Window::length);
             let observed = seen.map_or_else(|| NOT_MEASURED.to_owned(), |s| format!("{s} held"));
             Check::new(seen.is_some_and(|s| s >= least), observed, format!("≥ {least} held"))
         }
-        GateName::Failures => failures(plan, facts.counts),
+        GateName::Failures => failures(limits, facts.counts),
         GateName::EngineAlive => match &facts.engine_alive {
             Ok(()) => Check::new(true, "alive throughout", "no exit, no restart"),
             Err(why) => Check::new(false, why.as_str(), "no exit, no restart"),
@@ -167,9 +173,9 @@ fn check(gate: GateName, plan: &Plan, facts: &GateFacts<'_>) -> Check {
     }
 }
 
-fn schedule_lag(plan: &Plan, facts: &GateFacts<'_>) -> Check {
-    let floor = plan.gates.schedule_lag_p99_ns;
-    let share = plan.gates.schedule_lag_ttft_ratio;
+fn schedule_lag(limits: &Gates, facts: &GateFacts<'_>) -> Check {
+    let floor = limits.schedule_lag_p99_ns;
+    let share = limits.schedule_lag_ttft_ratio;
     let relative = facts.median_ttft.map(|ttft| share.get() * ttft.as_secs_f64());
     let seen = facts.instrument.map(|i| i.schedule_lag_p99_ns);
     match (seen, relative) {
@@ -211,8 +217,8 @@ fn percent(ratio: f64) -> String {
     format!("{} %", text.trim_end_matches('0').trim_end_matches('.'))
 }
 
-fn achieved_rate(plan: &Plan, facts: &GateFacts<'_>) -> Check {
-    let share = plan.gates.achieved_rate_ratio;
+fn achieved_rate(limits: &Gates, facts: &GateFacts<'_>) -> Check {
+    let share = limits.achieved_rate_ratio;
     if matches!(facts.load, Load::Closed { .. }) {
         return Check::not_applicable("closed loop", format!("within {}", percent(share.get())));
     }
@@ -229,8 +235,8 @@ fn achieved_rate(plan: &Plan, facts: &GateFacts<'_>) -> Check {
     )
 }
 
-fn held_window(plan: &Plan, facts: &GateFacts<'_>) -> Check {
-    let least = plan.gates.held_window_ratio;
+fn held_window(limits: &Gates, facts: &GateFacts<'_>) -> Check {
+    let least = limits.held_window_ratio;
     let limit = format!("≥ {} of the trial", percent(least.get()));
     let share = facts.held.zip(facts.span).and_then(|(held, span)| {
         let span = span.length().as_secs_f64();
@@ -243,8 +249,8 @@ fn held_window(plan: &Plan, facts: &GateFacts<'_>) -> Check {
 }
 
 /// A planned request that never ended is no success either.
-fn failures(plan: &Plan, counts: &TrialCounts) -> Check {
-    let most = plan.gates.failures_ratio;
+fn failures(limits: &Gates, counts: &TrialCounts) -> Check {
+    let most = limits.failures_ratio;
     let limit = format!("≤ {}", percent(most.get()));
     let failed = counts.failures();
     let all = counts.planned.max(counts.completed.saturating_add(failed));

@@ -16,7 +16,7 @@ mod testkit;
 pub mod verdict;
 
 pub use compare::{AaOutcome, AaResult, CellMetrics, Comparison, Estimate, Study, compare, study};
-pub use gates::{GateFacts, evaluate};
+pub use gates::{GateFacts, evaluate, evaluate_limits};
 pub use groups::{GroupMetrics, groups};
 pub use metrics::{Descriptive, KindSeen, MetricValue, TrialMetrics, trial_metrics};
 pub use pairing::{BlockEffect, ControlArm};

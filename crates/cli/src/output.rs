@@ -38,3 +38,10 @@ pub(crate) fn table<H: Into<String>>(header: impl IntoIterator<Item = H>, rows: 
     table.add_rows(rows);
     format!("{table}\n")
 }
+
+/// Labels and values, one pair a line, the values aligned.
+pub(crate) fn facts<L: AsRef<str>, V: AsRef<str>>(pairs: impl IntoIterator<Item = (L, V)>) -> String {
+    let pairs: Vec<(L, V)> = pairs.into_iter().collect();
+    let width = pairs.iter().map(|(label, _)| label.as_ref().chars().count()).max().unwrap_or(0);
+    pairs.iter().map(|(label, value)| format!("{:width$}  {}\n", label.as_ref(), value.as_ref())).collect()
+}

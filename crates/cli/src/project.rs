@@ -26,12 +26,13 @@ impl Project {
 
     /// A path inside it, unless it is absolute.
     pub(crate) fn path(&self, relative: &Path) -> PathBuf {
-        self.root.join(relative)
+        // The working folder is left out of what people read.
+        if self.root == Path::new(".") { relative.to_path_buf() } else { self.root.join(relative) }
     }
 
     /// Folder of the run directories.
     pub(crate) fn runs(&self) -> PathBuf {
-        self.root.join("runs")
+        self.path(Path::new("runs"))
     }
 
     /// The database.

@@ -95,6 +95,8 @@ pub struct AttemptEnd {
     pub headers: Option<Nanos>,
     /// End of the body, or of the attempt.
     pub finished: Nanos,
+    /// The content of a completion, where it was to be kept.
+    pub text: Option<String>,
 }
 
 /// The machine. Create it when the first byte is about to be sent.
@@ -130,6 +132,11 @@ impl Attempt {
             other_body: Vec::new(),
             fault: None,
         }
+    }
+
+    /// Keeps the answer's content for the next turn of its conversation.
+    pub fn keep_text(&mut self) {
+        self.chat.keep_text();
     }
 
     /// The next deadline and what passing it means.
@@ -240,7 +247,8 @@ impl Attempt {
 
     /// Judges the attempt.
     #[must_use]
-    pub fn into_end(self) -> AttemptEnd {
+    pub fn into_end(mut self) -> AttemptEnd {
+        let text = self.chat.take_text();
         let status = self.http.head().map(|h| h.status);
         let headers = self.headers.map(Nanos);
         let (finished, result) = match self.fault {
@@ -262,6 +270,7 @@ impl Attempt {
             outcome,
             headers,
             finished,
+            text,
         }
     }
 }

@@ -26,6 +26,8 @@ pub(crate) struct Net {
     pub(crate) deadlines: Deadlines,
     pub(crate) limits: SizeLimits,
     pub(crate) control: Control,
+    /// Answers are kept, because the next turn of a conversation is made from them.
+    pub(crate) keep_text: bool,
 }
 
 /// An open connection between two requests.
@@ -92,6 +94,9 @@ pub(crate) async fn exchange(
     let mut write_error: Option<io::Error> = None;
     let sent = clock.now();
     let mut attempt = Attempt::new(expect, net.deadlines, net.limits, sent);
+    if net.keep_text {
+        attempt.keep_text();
+    }
 
     let progress = std::future::poll_fn(|cx| {
         loop {

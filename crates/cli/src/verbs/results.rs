@@ -102,8 +102,7 @@ fn show(format: Format, view: &ResultsView) -> anyhow::Result<()> {
         }
         return output::json(&value);
     }
-    let facts = view.facts.iter().map(|(label, value)| vec![label.clone(), value.clone()]).collect();
-    output::answer(&output::table([view.row.engine_kind.to_string(), view.row.id.to_string()], facts));
+    output::answer(&output::facts(view.facts.iter().map(|(label, value)| (label, value))));
     output::answer("\n");
     for headline in &view.headlines {
         output::answer(&format!("{} {}: {}\n", headline.icon, headline.word, headline.text));

@@ -128,17 +128,16 @@ impl Format {
             RunEnd::Aborted { why } => format!("aborted: {why}"),
         };
         let mut rows = vec![
-            vec!["run".to_owned(), format!("{} ({engine_kind})", answer.run_id)],
-            vec!["directory".to_owned(), answer.dir],
-            vec!["fingerprint".to_owned(), answer.fingerprint],
-            vec!["trials".to_owned(), format!("{} ({} valid, {} invalid)", answer.trials, answer.valid, answer.invalid)],
-            vec!["end".to_owned(), end],
+            ("run", format!("{} ({engine_kind})", answer.run_id)),
+            ("directory", answer.dir),
+            ("fingerprint", answer.fingerprint),
+            ("trials", format!("{} ({} valid, {} invalid)", answer.trials, answer.valid, answer.invalid)),
+            ("end", end),
         ];
         if !answer.cells_without_valid_trial.is_empty() {
-            let cells = answer.cells_without_valid_trial.join(", ");
-            rows.push(vec!["no valid trial".to_owned(), cells]);
+            rows.push(("no valid trial", answer.cells_without_valid_trial.join(", ")));
         }
-        output::answer(&output::table(["", ""], rows));
+        output::answer(&output::facts(rows));
         Ok(())
     }
 }

@@ -77,6 +77,7 @@ pub fn start(spec: LoadSpec, sink: impl TraceSink + 'static) -> Result<LoadHandl
         deadlines: spec.deadlines,
         limits: spec.limits,
         control: control.clone(),
+        keep_text: false,
     };
     let (writer, traces) = Writer::start(Box::new(sink), control.clone())?;
     let thread = {

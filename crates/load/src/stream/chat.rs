@@ -99,6 +99,8 @@ pub struct ChatStream {
     final_usage: bool,
     done: bool,
     hash: Sha256,
+    /// The text itself, where the next turn of a conversation needs it.
+    kept_text: Option<String>,
 }
 
 impl ChatStream {
@@ -118,7 +120,18 @@ impl ChatStream {
             final_usage: false,
             done: false,
             hash: Sha256::new(),
+            kept_text: None,
         }
+    }
+
+    /// Keeps the answer's content (not its reasoning) besides hashing it.
+    pub fn keep_text(&mut self) {
+        self.kept_text.get_or_insert_default();
+    }
+
+    /// The content so far; none unless it is kept.
+    pub const fn take_text(&mut self) -> Option<String> {
+        self.kept_text.take()
     }
 
     /// True once the first token (or, without continuous usage, the first text) has come: the TTFT deadline is met.
@@ -195,6 +208,9 @@ impl ChatStream {
         for text in choice.texts().filter(|t| !t.is_empty()) {
             has_text = true;
             self.hash.update(text.as_bytes());
+        }
+        if let Some(kept) = &mut self.kept_text {
+            kept.extend(choice.content());
         }
         if has_text {
             self.text_first.get_or_insert(at);

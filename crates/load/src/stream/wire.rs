@@ -129,6 +129,12 @@ impl ChoiceWire<'_> {
         .map(Text::as_str)
     }
 
+    /// What is said, without reasoning: the part of an answer that a conversation carries on.
+    pub(crate) fn content(&self) -> impl Iterator<Item = &str> {
+        let content = self.delta.as_ref().and_then(|d| d.content.as_ref());
+        [content, self.text.as_ref()].into_iter().flatten().map(Text::as_str)
+    }
+
     /// True where the chunk brings a tool call.
     pub(crate) fn has_tool_call(&self) -> bool {
         self.delta
