@@ -48,8 +48,9 @@ lint: ## format and lints
 deny: ## licences and sources of the dependencies (needs cargo-deny)
 	$(CARGO) deny --locked check licenses bans sources
 
-torture: ## what takes longer than a test may: the full study, end to end, twice the same
-	$(CARGO) test --workspace --locked --release -- --include-ignored
+torture: $(PROMPTS) ## what takes longer than a test may: every prompt recounted and rebuilt, the full study, its report
+	$(CARGO) test --workspace --locked --release --quiet
+	$(BIN) dataset verify prompts/l4-1800.jsonl --rebuild
 	$(MAKE) matrix report
 
 formats: $(BIN) ## docs/FORMATS.md from the types

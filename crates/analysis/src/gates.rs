@@ -5,8 +5,8 @@
 //! was not measured never passes a gate that needs it.
 
 use servelab_schema::{
-    GateName, GateOutcome, GateResult, Gates, Instrument, Load, Nanos, Plan, Ratio, Treatment, TrialCounts, VariantRole,
-    Window,
+    GateName, GateOutcome, GateResult, Gates, Instrument, Load, Nanos, Plan, Ratio, Treatment, TrialCounts,
+    VariantRole, Window,
 };
 use std::num::NonZeroU32;
 
@@ -223,9 +223,16 @@ fn achieved_rate(limits: &Gates, facts: &GateFacts<'_>) -> Check {
         return Check::not_applicable("closed loop", format!("within {}", percent(share.get())));
     }
     let asked = facts.scheduled_rate_per_s.filter(|r| r.is_finite() && *r > 0.0);
-    let achieved = facts.instrument.and_then(|i| i.achieved_rate_per_s).filter(|r| r.is_finite());
+    let achieved = facts
+        .instrument
+        .and_then(|i| i.achieved_rate_per_s)
+        .filter(|r| r.is_finite());
     let Some((asked, achieved)) = asked.zip(achieved) else {
-        return Check::new(false, NOT_MEASURED, format!("within {} of the schedule", percent(share.get())));
+        return Check::new(
+            false,
+            NOT_MEASURED,
+            format!("within {} of the schedule", percent(share.get())),
+        );
     };
     let off = (achieved / asked - 1.0).abs();
     Check::new(

@@ -44,11 +44,17 @@ pub(crate) struct Failure {
 impl Failure {
     /// Something in a file of the project is wrong.
     pub(crate) fn configuration(error: impl Into<anyhow::Error>) -> Self {
-        Self { exit: Exit::Configuration, error: error.into() }
+        Self {
+            exit: Exit::Configuration,
+            error: error.into(),
+        }
     }
 
     /// Something on the machine is missing or refuses.
     pub(crate) fn environment(error: impl Into<anyhow::Error>) -> Self {
-        Self { exit: Exit::Environment, error: error.into() }
+        Self {
+            exit: Exit::Environment,
+            error: error.into(),
+        }
     }
 }

@@ -18,8 +18,10 @@ use tracing_subscriber::EnvFilter;
 /// First steps: `servelab dataset build`, `servelab run matrix/demo.toml`, `servelab report`.
 #[derive(Debug, Parser)]
 #[command(name = "servelab", version, propagate_version = true, max_term_width = 110)]
-#[command(after_help = "Exit codes: 0 ok, 2 usage, 3 configuration, 4 environment, 5 aborted, 6 measured but invalid, \
-7 compared and worse, 8 no evidence.")]
+#[command(
+    after_help = "Exit codes: 0 ok, 2 usage, 3 configuration, 4 environment, 5 aborted, 6 measured but invalid, \
+7 compared and worse, 8 no evidence."
+)]
 struct Cli {
     /// The project: paths in matrix and dataset files are relative to it.
     #[arg(long, global = true, default_value = ".", value_name = "DIR")]
@@ -73,7 +75,10 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
 
 fn main() -> ExitCode {
     let filter = EnvFilter::try_from_env("SERVELAB_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
     let exit = match dispatch(Cli::parse()) {
         Ok(exit) => exit,
         Err(failure) => {

@@ -33,7 +33,9 @@ pub(crate) fn note(text: &str) {
 /// A table whose columns fit the terminal.
 pub(crate) fn table<H: Into<String>>(header: impl IntoIterator<Item = H>, rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_BORDERS_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    table
+        .load_style(presets::UTF8_BORDERS_ONLY)
+        .set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(header.into_iter().map(Into::into).collect::<Vec<String>>());
     table.add_rows(rows);
     format!("{table}\n")
@@ -42,6 +44,13 @@ pub(crate) fn table<H: Into<String>>(header: impl IntoIterator<Item = H>, rows: 
 /// Labels and values, one pair a line, the values aligned.
 pub(crate) fn facts<L: AsRef<str>, V: AsRef<str>>(pairs: impl IntoIterator<Item = (L, V)>) -> String {
     let pairs: Vec<(L, V)> = pairs.into_iter().collect();
-    let width = pairs.iter().map(|(label, _)| label.as_ref().chars().count()).max().unwrap_or(0);
-    pairs.iter().map(|(label, value)| format!("{:width$}  {}\n", label.as_ref(), value.as_ref())).collect()
+    let width = pairs
+        .iter()
+        .map(|(label, _)| label.as_ref().chars().count())
+        .max()
+        .unwrap_or(0);
+    pairs
+        .iter()
+        .map(|(label, value)| format!("{:width$}  {}\n", label.as_ref(), value.as_ref()))
+        .collect()
 }

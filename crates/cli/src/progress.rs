@@ -22,7 +22,9 @@ impl Bars {
     pub(crate) fn new(total: usize, kind: EngineKind) -> Self {
         let bars = MultiProgress::new();
         let trials = bars.add(ProgressBar::new(u64::try_from(total).unwrap_or(u64::MAX)));
-        trials.set_style(style("{prefix} [{bar:30}] trial {pos}/{len}  {elapsed_precise} elapsed, {eta} left  {msg}"));
+        trials.set_style(style(
+            "{prefix} [{bar:30}] trial {pos}/{len}  {elapsed_precise} elapsed, {eta} left  {msg}",
+        ));
         trials.set_prefix(kind.to_string());
         trials.enable_steady_tick(Duration::from_millis(500));
         let requests = bars.add(ProgressBar::new(0));
@@ -42,7 +44,8 @@ fn time(value: Option<Nanos>) -> String {
 
 impl Progress for Bars {
     fn trial_begins(&self, n: usize, _total: usize, name: &str) {
-        self.trials.set_position(u64::try_from(n.saturating_sub(1)).unwrap_or(0));
+        self.trials
+            .set_position(u64::try_from(n.saturating_sub(1)).unwrap_or(0));
         self.requests.set_prefix(name.to_owned());
         self.requests.set_length(0);
         self.requests.set_position(0);
@@ -57,7 +60,11 @@ impl Progress for Bars {
         self.requests.set_length(live.measured_planned);
         self.requests.set_position(live.measured_ended);
         let failures = live.failures();
-        let failures = if failures == 0 { String::new() } else { format!("  {failures} FAILED") };
+        let failures = if failures == 0 {
+            String::new()
+        } else {
+            format!("  {failures} FAILED")
+        };
         self.requests.set_message(format!(
             "{} in flight  TTFT {}  TPOT {}{failures}",
             live.in_flight,

@@ -27,7 +27,11 @@ impl Project {
     /// A path inside it, unless it is absolute.
     pub(crate) fn path(&self, relative: &Path) -> PathBuf {
         // The working folder is left out of what people read.
-        if self.root == Path::new(".") { relative.to_path_buf() } else { self.root.join(relative) }
+        if self.root == Path::new(".") {
+            relative.to_path_buf()
+        } else {
+            self.root.join(relative)
+        }
     }
 
     /// Folder of the run directories.
@@ -42,7 +46,9 @@ impl Project {
 
     /// This program, which also holds the simulated engine.
     pub(crate) fn servelab() -> Result<PathBuf, Failure> {
-        std::env::current_exe().context("cannot find the servelab program itself").map_err(Failure::environment)
+        std::env::current_exe()
+            .context("cannot find the servelab program itself")
+            .map_err(Failure::environment)
     }
 
     /// Every run directory that is sealed, oldest first.

@@ -35,16 +35,33 @@ pub fn command(
     project: &Path,
 ) -> Command {
     let port = port.to_string();
-    let address = ["--host", "127.0.0.1", "--port", &port, "--served-model-name", &engine.served_model];
+    let address = [
+        "--host",
+        "127.0.0.1",
+        "--port",
+        &port,
+        "--served-model-name",
+        &engine.served_model,
+    ];
     let mut args: Vec<String> = Vec::new();
     let program = match &engine.provider {
-        Provider::Sim { time_scale, seed, tokenizer, extra_args } => {
+        Provider::Sim {
+            time_scale,
+            seed,
+            tokenizer,
+            extra_args,
+        } => {
             // A simulator without its runner serves nobody: it ends with the process that started it.
             args.extend(["sim".into(), "--exit-with-parent".into()]);
             args.extend(address.map(str::to_owned));
             args.extend(["--profile".into(), profile.name.clone()]);
             args.extend(["--tokenizer-dir".into(), project.join(tokenizer).display().to_string()]);
-            args.extend(["--time-scale".into(), time_scale.to_string(), "--seed".into(), seed.to_string()]);
+            args.extend([
+                "--time-scale".into(),
+                time_scale.to_string(),
+                "--seed".into(),
+                seed.to_string(),
+            ]);
             args.extend(extra_args.iter().cloned());
             args.push("--".into());
             servelab.to_path_buf()

@@ -24,7 +24,10 @@ impl EngineClient {
             .connect_timeout(Duration::from_secs(2))
             .timeout(Duration::from_secs(10))
             .build()
-            .map_err(|e| EngineError::Http { url: base.clone(), message: e.to_string() })?;
+            .map_err(|e| EngineError::Http {
+                url: base.clone(),
+                message: e.to_string(),
+            })?;
         Ok(Self { base, http })
     }
 
@@ -36,11 +39,18 @@ impl EngineClient {
 
     async fn get(&self, path: &str) -> Result<String, EngineError> {
         let url = format!("{}{path}", self.base);
-        let fail = |message: String| EngineError::Http { url: url.clone(), message };
+        let fail = |message: String| EngineError::Http {
+            url: url.clone(),
+            message,
+        };
         let answer = self.http.get(&url).send().await.map_err(|e| fail(e.to_string()))?;
         let status = answer.status();
         let body = answer.text().await.map_err(|e| fail(e.to_string()))?;
-        if status.is_success() { Ok(body) } else { Err(fail(format!("HTTP {status}"))) }
+        if status.is_success() {
+            Ok(body)
+        } else {
+            Err(fail(format!("HTTP {status}")))
+        }
     }
 
     /// True where `/health` answers 200.
@@ -54,15 +64,29 @@ impl EngineClient {
     /// [`EngineError::Http`] where it does not answer 200 with a completion token.
     pub async fn probe(&self, model: &str) -> Result<(), EngineError> {
         let url = format!("{}/v1/chat/completions", self.base);
-        let fail = |message: String| EngineError::Http { url: url.clone(), message };
+        let fail = |message: String| EngineError::Http {
+            url: url.clone(),
+            message,
+        };
         let body = json!({"model": model, "max_tokens": 1, "messages": [{"role": "user", "content": "Hello!"}]});
-        let answer = self.http.post(&url).json(&body).send().await.map_err(|e| fail(e.to_string()))?;
+        let answer = self
+            .http
+            .post(&url)
+            .json(&body)
+            .send()
+            .await
+            .map_err(|e| fail(e.to_string()))?;
         let status = answer.status();
         let text = answer.text().await.map_err(|e| fail(e.to_string()))?;
-        let tokens = serde_json::from_str::<Value>(&text).ok().and_then(|v| v.pointer("/usage/completion_tokens")?.as_u64());
+        let tokens = serde_json::from_str::<Value>(&text)
+            .ok()
+            .and_then(|v| v.pointer("/usage/completion_tokens")?.as_u64());
         match tokens {
             Some(1..) if status.is_success() => Ok(()),
-            _ => Err(fail(format!("HTTP {status}: {}", text.chars().take(300).collect::<String>()))),
+            _ => Err(fail(format!(
+                "HTTP {status}: {}",
+                text.chars().take(300).collect::<String>()
+            ))),
         }
     }
 

@@ -27,7 +27,9 @@ pub enum EngineError {
         log: PathBuf,
     },
     /// It was not ready in time.
-    #[error("the engine was not ready within {seconds} s; last line of its log: {last}; raise timeouts.startup or see {log}")]
+    #[error(
+        "the engine was not ready within {seconds} s; last line of its log: {last}; raise timeouts.startup or see {log}"
+    )]
     NotReady {
         /// The deadline, seconds of wall time.
         seconds: u64,

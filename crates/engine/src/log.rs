@@ -61,20 +61,32 @@ fn split_python(text: &str) -> Vec<String> {
 /// last. None where no line does.
 #[must_use]
 pub fn root_cause(log: &str) -> Option<String> {
-    log.lines().filter(|line| !line.contains("WARNING")).find_map(error_text)
+    log.lines()
+        .filter(|line| !line.contains("WARNING"))
+        .find_map(error_text)
 }
 
 /// From `… NotImplementedError: FP8 …` or `… error: unrecognized arguments: …` the part from the error's name on.
 fn error_text(line: &str) -> Option<String> {
-    let at = line.find("Error: ").or_else(|| line.find("error: ")).or_else(|| line.find("Exception: "))?;
-    let start = line.get(..at)?.rfind(char::is_whitespace).map_or(0, |i| i.saturating_add(1));
+    let at = line
+        .find("Error: ")
+        .or_else(|| line.find("error: "))
+        .or_else(|| line.find("Exception: "))?;
+    let start = line
+        .get(..at)?
+        .rfind(char::is_whitespace)
+        .map_or(0, |i| i.saturating_add(1));
     Some(line.get(start..)?.trim().to_owned())
 }
 
 /// The last line that is not empty.
 #[must_use]
 pub fn last_line(log: &str) -> &str {
-    log.lines().rev().map(str::trim).find(|line| !line.is_empty()).unwrap_or("(nothing)")
+    log.lines()
+        .rev()
+        .map(str::trim)
+        .find(|line| !line.is_empty())
+        .unwrap_or("(nothing)")
 }
 
 #[cfg(test)]
@@ -99,9 +111,15 @@ mod tests {
         let log = "(APIServer) WARNING failed with error current limit: x\n\
                    (Worker pid=2) ERROR 11-21 [m.py:1] NotImplementedError: FP8 KV cache needs AMX.\n\
                    RuntimeError: Engine core initialization failed.\n";
-        assert_eq!(root_cause(log).as_deref(), Some("NotImplementedError: FP8 KV cache needs AMX."));
+        assert_eq!(
+            root_cause(log).as_deref(),
+            Some("NotImplementedError: FP8 KV cache needs AMX.")
+        );
         let usage = "vllm serve: error: unrecognized arguments: --swap-space 4\n";
-        assert_eq!(root_cause(usage).as_deref(), Some("error: unrecognized arguments: --swap-space 4"));
+        assert_eq!(
+            root_cause(usage).as_deref(),
+            Some("error: unrecognized arguments: --swap-space 4")
+        );
         assert_eq!(root_cause("all well\n"), None);
     }
 }

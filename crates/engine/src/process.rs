@@ -64,7 +64,10 @@ impl Launched {
     /// # Errors
     /// [`EngineError::Launch`] where it cannot be started.
     pub fn launch(command: &Command, port: u16, output: File, log_path: &Path) -> Result<Self, EngineError> {
-        let launch = |source: io::Error| EngineError::Launch { program: command.program.display().to_string(), source };
+        let launch = |source: io::Error| EngineError::Launch {
+            program: command.program.display().to_string(),
+            source,
+        };
         let child = std::process::Command::new(&command.program)
             .args(&command.args)
             .stdin(Stdio::null())
@@ -74,7 +77,13 @@ impl Launched {
             .spawn()
             .map_err(launch)?;
         let group = Pid::from_child(&child);
-        Ok(Self { child, group, log_path: log_path.to_path_buf(), port, exit: None })
+        Ok(Self {
+            child,
+            group,
+            log_path: log_path.to_path_buf(),
+            port,
+            exit: None,
+        })
     }
 
     /// The process group.
@@ -86,7 +95,9 @@ impl Launched {
     /// What it has written so far.
     #[must_use]
     pub fn log(&self) -> String {
-        fs::read(&self.log_path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+        fs::read(&self.log_path)
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .unwrap_or_default()
     }
 
     /// How it ended, where it has.
@@ -116,7 +127,11 @@ impl Launched {
                 let text = self.log();
                 let cause = log::root_cause(&text).unwrap_or_else(|| log::last_line(&text).to_owned());
                 let log = self.log_path.clone();
-                return Err(EngineError::Died { status: status.to_string(), cause, log });
+                return Err(EngineError::Died {
+                    status: status.to_string(),
+                    cause,
+                    log,
+                });
             }
             // A healthy port of somebody else's is no engine of ours: ours must be alive too, checked above.
             if client.healthy().await && client.probe(model).await.is_ok() {
@@ -128,7 +143,11 @@ impl Launched {
             if now().saturating_sub(begin) > deadline {
                 let last = log::last_line(&self.log()).to_owned();
                 let seconds = deadline.0 / 1_000_000_000;
-                return Err(EngineError::NotReady { seconds, last, log: self.log_path.clone() });
+                return Err(EngineError::NotReady {
+                    seconds,
+                    last,
+                    log: self.log_path.clone(),
+                });
             }
             tokio::time::sleep(POLL).await;
         }
@@ -155,9 +174,15 @@ impl Launched {
         // Children of a dead leader may live on, so the group is always killed.
         self.signal(Signal::KILL);
         let gone = self.wait_gone(Duration::from_secs(5)).await;
-        let status = self.exited().map_or_else(|| "still running".to_owned(), |s| s.to_string());
+        let status = self
+            .exited()
+            .map_or_else(|| "still running".to_owned(), |s| s.to_string());
         how.push_str(&status);
-        if gone { Ok(Ended { how, was_alive }) } else { Err(EngineError::Leak { group: self.group() }) }
+        if gone {
+            Ok(Ended { how, was_alive })
+        } else {
+            Err(EngineError::Leak { group: self.group() })
+        }
     }
 
     /// True when every process of the group has ended within `limit`.
@@ -183,10 +208,14 @@ impl Drop for Launched {
 
 /// True where a process of the group runs; a zombie that nobody reaped does not count.
 fn group_alive(group: i32) -> bool {
-    let Ok(entries) = fs::read_dir("/proc") else { return false };
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return false;
+    };
     entries.flatten().any(|entry| {
         let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
-        let Some((_, rest)) = stat.rsplit_once(')') else { return false };
+        let Some((_, rest)) = stat.rsplit_once(')') else {
+            return false;
+        };
         let fields: Vec<&str> = rest.split_whitespace().collect();
         let state = fields.first().copied().unwrap_or("Z");
         let of = fields.get(2).and_then(|g| g.parse::<i32>().ok());

@@ -36,7 +36,9 @@ pub fn parse(text: &str) -> Page {
             // Creation times look like counters and are none.
             Some(sample) if sample.name.ends_with("_created") => {}
             Some(sample) => page.samples.push(sample),
-            None => page.refused.push((i.saturating_add(1), line.chars().take(200).collect())),
+            None => page
+                .refused
+                .push((i.saturating_add(1), line.chars().take(200).collect())),
         }
     }
     page
@@ -59,7 +61,11 @@ fn sample(line: &str) -> Option<Sample> {
     if words.next().is_some_and(|stamp| stamp.parse::<i64>().is_err()) || words.next().is_some() {
         return None;
     }
-    Some(Sample { name: name.to_owned(), labels, value })
+    Some(Sample {
+        name: name.to_owned(),
+        labels,
+        value,
+    })
 }
 
 fn number(word: &str) -> Option<f64> {
@@ -117,7 +123,10 @@ mod tests {
     fn lines() {
         check("a 1", Some(("a", &[], 1.0)));
         check("a:b{x=\"y\"} 2.5e3 1700000000000", Some(("a:b", &[("x", "y")], 2500.0)));
-        check("a{x=\"q\\\"}\\n\",z=\"\"} +Inf", Some(("a", &[("x", "q\"}\n"), ("z", "")], f64::INFINITY)));
+        check(
+            "a{x=\"q\\\"}\\n\",z=\"\"} +Inf",
+            Some(("a", &[("x", "q\"}\n"), ("z", "")], f64::INFINITY)),
+        );
         check("a{x=\"1\",} 1", Some(("a", &[("x", "1")], 1.0)));
         for bad in ["a", "1a 2", "a{x=\"y} 1", "a{x=y} 1", "a b", "a 1 2 3", "{} 1", "a{ 1"] {
             check(bad, None);

@@ -30,7 +30,13 @@ impl Snapshot {
     /// Sum of a metric over its series (one series an engine core); none where the page has no such metric.
     #[must_use]
     pub fn sum(&self, name: &str) -> Option<f64> {
-        let mut values = self.page.samples.iter().filter(|s| s.name == name).map(|s| s.value).peekable();
+        let mut values = self
+            .page
+            .samples
+            .iter()
+            .filter(|s| s.name == name)
+            .map(|s| s.value)
+            .peekable();
         values.peek()?;
         Some(values.sum())
     }
@@ -81,7 +87,8 @@ mod tests {
 
     #[test]
     fn both_versions_by_meaning() {
-        let new = Snapshot::parse("vllm:kv_cache_usage_perc{engine=\"0\"} 0.25\nvllm:num_requests_running{engine=\"0\"} 3\n");
+        let new =
+            Snapshot::parse("vllm:kv_cache_usage_perc{engine=\"0\"} 0.25\nvllm:num_requests_running{engine=\"0\"} 3\n");
         let old = Snapshot::parse("vllm:gpu_cache_usage_perc{model_name=\"m\"} 0.25\n");
         assert_eq!(new.kv_cache_used(), Some(0.25));
         assert_eq!(old.kv_cache_used(), Some(0.25));
@@ -92,7 +99,9 @@ mod tests {
     #[test]
     fn hit_ratio_is_of_the_trial_alone() {
         let page = |q: u32, h: u32| {
-            Snapshot::parse(&format!("vllm:prefix_cache_queries_total {q}\nvllm:prefix_cache_hits_total {h}\n"))
+            Snapshot::parse(&format!(
+                "vllm:prefix_cache_queries_total {q}\nvllm:prefix_cache_hits_total {h}\n"
+            ))
         };
         assert_eq!(page(300, 50).prefix_hit_ratio_since(&page(100, 50)), Some(0.0));
         assert_eq!(page(300, 150).prefix_hit_ratio_since(&page(100, 50)), Some(0.5));

@@ -23,27 +23,62 @@ pub fn judge(variant: &PlannedVariant, control: Option<&PlannedVariant>, shown: 
     }
     let mut checks = Vec::new();
     let mut source_missing = false;
-    let cache_config = shown.before.or(shown.after).map(Snapshot::cache_config).unwrap_or_default();
+    let cache_config = shown
+        .before
+        .or(shown.after)
+        .map(Snapshot::cache_config)
+        .unwrap_or_default();
     for (label, value) in &expect.cache_config {
         source_missing |= cache_config.is_empty();
-        checks.push(value_check(&format!("cache_config_info {label}"), value, cache_config.get(label)));
+        checks.push(value_check(
+            &format!("cache_config_info {label}"),
+            value,
+            cache_config.get(label),
+        ));
     }
     let args = non_default_args(shown.log);
     for (field, value) in &expect.non_default_args {
         source_missing |= args.is_none();
-        checks.push(value_check(&format!("argument {field}"), value, args.as_ref().and_then(|a| a.get(field))));
+        checks.push(value_check(
+            &format!("argument {field}"),
+            value,
+            args.as_ref().and_then(|a| a.get(field)),
+        ));
     }
     for text in &expect.log_contains {
-        let found = shown.log.lines().find(|line| line.contains(text.as_str())).map(str::to_owned);
-        let result = if found.is_some() { CheckResult::Found } else { CheckResult::Absent };
-        checks.push(Check { expected: format!("log line with `{text}`"), found, result });
+        let found = shown
+            .log
+            .lines()
+            .find(|line| line.contains(text.as_str()))
+            .map(str::to_owned);
+        let result = if found.is_some() {
+            CheckResult::Found
+        } else {
+            CheckResult::Absent
+        };
+        checks.push(Check {
+            expected: format!("log line with `{text}`"),
+            found,
+            result,
+        });
     }
     for counter in &expect.counters_move {
-        let rise = shown.after.zip(shown.before).map(|(after, before)| after.rise(before, counter));
+        let rise = shown
+            .after
+            .zip(shown.before)
+            .map(|(after, before)| after.rise(before, counter));
         source_missing |= rise.is_none();
         let rise = rise.flatten();
-        let result = if rise.is_some_and(|r| r > 0.0) { CheckResult::Found } else { CheckResult::Absent };
-        checks.push(Check { expected: format!("{counter} rises"), found: rise.map(|r| format!("+{r}")), result });
+        let result = if rise.is_some_and(|r| r > 0.0) {
+            CheckResult::Found
+        } else {
+            CheckResult::Absent
+        };
+        checks.push(Check {
+            expected: format!("{counter} rises"),
+            found: rise.map(|r| format!("+{r}")),
+            result,
+        });
     }
     let treatment = conclude(&checks, source_missing, control, variant);
     (treatment, checks)
@@ -55,7 +90,11 @@ fn value_check(what: &str, expected: &str, found: Option<&String>) -> Check {
         Some(_) => CheckResult::Differs,
         None => CheckResult::Absent,
     };
-    Check { expected: format!("{what} = {expected}"), found: found.cloned(), result }
+    Check {
+        expected: format!("{what} = {expected}"),
+        found: found.cloned(),
+        result,
+    }
 }
 
 fn conclude(
@@ -73,7 +112,11 @@ fn conclude(
     if differing.peek().is_some() {
         // What it shows instead may be just what the control has: then nothing was changed at all.
         let as_control = differing.all(|c| c.found.as_ref().is_some_and(|f| control_values.contains(f)));
-        return if as_control { Treatment::NoOp } else { Treatment::Substituted };
+        return if as_control {
+            Treatment::NoOp
+        } else {
+            Treatment::Substituted
+        };
     }
     if checks.iter().all(|c| c.result == CheckResult::Found) {
         Treatment::Confirmed
@@ -91,8 +134,15 @@ mod tests {
     use std::collections::BTreeMap;
 
     fn variant(dtype: &str, expect: Expectation) -> PlannedVariant {
-        let origin = Origin { file: "t.toml".into(), line: 1, key: "k".into() };
-        let value = FieldValue { value: ArgValue::Text(dtype.into()), origin };
+        let origin = Origin {
+            file: "t.toml".into(),
+            line: 1,
+            key: "k".into(),
+        };
+        let value = FieldValue {
+            value: ArgValue::Text(dtype.into()),
+            origin,
+        };
         PlannedVariant {
             id: VariantId::new("C5").unwrap(),
             role: VariantRole::Treatment,
@@ -107,10 +157,20 @@ mod tests {
 
     fn check_dtype(shown: &str, expected: Treatment) {
         let cache_config = BTreeMap::from([("cache_dtype".to_owned(), "fp8".to_owned())]);
-        let treated = variant("fp8", Expectation { cache_config, ..Expectation::default() });
+        let treated = variant(
+            "fp8",
+            Expectation {
+                cache_config,
+                ..Expectation::default()
+            },
+        );
         let control = variant("auto", Expectation::default());
         let page = Snapshot::parse(&format!("vllm:cache_config_info{{cache_dtype=\"{shown}\"}} 1\n"));
-        let shown = Shown { log: "", before: Some(&page), after: None };
+        let shown = Shown {
+            log: "",
+            before: Some(&page),
+            after: None,
+        };
         assert_eq!(judge(&treated, Some(&control), shown).0, expected);
     }
 
@@ -124,10 +184,27 @@ mod tests {
     #[test]
     fn counters_must_move() {
         let name = "vllm:spec_decode_num_drafts_total";
-        let treated = variant("x", Expectation { counters_move: vec![name.to_owned()], ..Expectation::default() });
+        let treated = variant(
+            "x",
+            Expectation {
+                counters_move: vec![name.to_owned()],
+                ..Expectation::default()
+            },
+        );
         let page = |n: u32| Snapshot::parse(&format!("{name} {n}\n"));
         let (before, moved) = (page(0), page(3));
-        let judge = |after| judge(&treated, None, Shown { log: "", before: Some(&before), after }).0;
+        let judge = |after| {
+            judge(
+                &treated,
+                None,
+                Shown {
+                    log: "",
+                    before: Some(&before),
+                    after,
+                },
+            )
+            .0
+        };
         assert_eq!(judge(Some(&moved)), Treatment::Confirmed);
         assert_eq!(judge(Some(&before)), Treatment::NoOp);
         assert_eq!(judge(None), Treatment::Unobservable, "no page tells nothing");
@@ -135,7 +212,14 @@ mod tests {
 
     #[test]
     fn no_expectation_no_knowledge() {
-        let shown = Shown { log: "", before: None, after: None };
-        assert_eq!(judge(&variant("x", Expectation::default()), None, shown).0, Treatment::Unobservable);
+        let shown = Shown {
+            log: "",
+            before: None,
+            after: None,
+        };
+        assert_eq!(
+            judge(&variant("x", Expectation::default()), None, shown).0,
+            Treatment::Unobservable
+        );
     }
 }

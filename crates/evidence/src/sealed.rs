@@ -41,15 +41,26 @@ impl SealedRun {
         let noted = read(&noted_path)?;
         let noted = noted.split_whitespace().next().unwrap_or_default();
         if noted != fingerprint.as_str() {
-            return Err(EvidenceError::Changed { path, expected: noted.to_owned(), found: fingerprint.to_string() });
+            return Err(EvidenceError::Changed {
+                path,
+                expected: noted.to_owned(),
+                found: fingerprint.to_string(),
+            });
         }
         let manifest: RunManifest = parse(&text, &path)?;
         // A manifest in another spelling would be another fingerprint of the same run.
         if canonical_json(&manifest).ok().as_deref() != Some(text.as_str()) {
             let message = "not canonical JSON; it was not written by servelab".to_owned();
-            return Err(EvidenceError::Format { path: path.display().to_string(), message });
+            return Err(EvidenceError::Format {
+                path: path.display().to_string(),
+                message,
+            });
         }
-        let run = Self { dir: dir.to_path_buf(), manifest, fingerprint };
+        let run = Self {
+            dir: dir.to_path_buf(),
+            manifest,
+            fingerprint,
+        };
         run.check_files()?;
         Ok(run)
     }
@@ -60,14 +71,23 @@ impl SealedRun {
             if relative == names::MANIFEST || relative == names::FINGERPRINT {
                 continue;
             }
-            let expected = listed.remove(relative.as_str()).ok_or_else(|| EvidenceError::Unlisted(path.clone()))?;
+            let expected = listed
+                .remove(relative.as_str())
+                .ok_or_else(|| EvidenceError::Unlisted(path.clone()))?;
             let (_, found) = sha256_file(&path)?;
             if found != expected.sha256 {
                 let expected = expected.sha256.to_string();
-                return Err(EvidenceError::Changed { path, expected, found: found.to_string() });
+                return Err(EvidenceError::Changed {
+                    path,
+                    expected,
+                    found: found.to_string(),
+                });
             }
         }
-        listed.keys().next().map_or(Ok(()), |gone| Err(EvidenceError::Missing(self.dir.join(gone))))
+        listed
+            .keys()
+            .next()
+            .map_or(Ok(()), |gone| Err(EvidenceError::Missing(self.dir.join(gone))))
     }
 
     /// The run directory.
@@ -172,6 +192,8 @@ fn read(path: &Path) -> Result<String, EvidenceError> {
 }
 
 fn parse<T: DeserializeOwned>(text: &str, path: &Path) -> Result<T, EvidenceError> {
-    serde_json::from_str(text)
-        .map_err(|e| EvidenceError::Format { path: path.display().to_string(), message: e.to_string() })
+    serde_json::from_str(text).map_err(|e| EvidenceError::Format {
+        path: path.display().to_string(),
+        message: e.to_string(),
+    })
 }

@@ -39,8 +39,14 @@ pub(crate) fn files(root: &Path) -> Result<Vec<(String, PathBuf)>, EvidenceError
             let path = entry.path();
             let kind = entry.file_type().map_err(EvidenceError::io("look at", &path))?;
             let name = entry.file_name();
-            let Some(name) = name.to_str() else { return Err(EvidenceError::Unlisted(path)) };
-            let relative = if prefix.is_empty() { name.to_owned() } else { format!("{prefix}/{name}") };
+            let Some(name) = name.to_str() else {
+                return Err(EvidenceError::Unlisted(path));
+            };
+            let relative = if prefix.is_empty() {
+                name.to_owned()
+            } else {
+                format!("{prefix}/{name}")
+            };
             if kind.is_dir() {
                 todo.push((relative, path));
             } else if kind.is_file() {
@@ -56,5 +62,9 @@ pub(crate) fn files(root: &Path) -> Result<Vec<(String, PathBuf)>, EvidenceError
 
 pub(crate) fn seal_entry(relative: String, path: &Path) -> Result<SealedFile, EvidenceError> {
     let (bytes, sha256) = sha256_file(path)?;
-    Ok(SealedFile { path: relative, bytes: Bytes(bytes), sha256 })
+    Ok(SealedFile {
+        path: relative,
+        bytes: Bytes(bytes),
+        sha256,
+    })
 }

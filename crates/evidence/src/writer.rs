@@ -40,13 +40,16 @@ pub struct RunWriter {
 }
 
 fn document<T: Serialize>(value: &T, path: &Path) -> Result<String, EvidenceError> {
-    canonical_json(value)
-        .map_err(|e| EvidenceError::Format { path: path.display().to_string(), message: e.to_string() })
+    canonical_json(value).map_err(|e| EvidenceError::Format {
+        path: path.display().to_string(),
+        message: e.to_string(),
+    })
 }
 
 fn write_file(layer: &dyn FileLayer, ledger: &Ledger, path: &Path, text: &str) -> Result<(), EvidenceError> {
     let mut file = layer.create_new(path).map_err(EvidenceError::io("create", path))?;
-    file.write_all(text.as_bytes()).map_err(EvidenceError::io("write", path))?;
+    file.write_all(text.as_bytes())
+        .map_err(EvidenceError::io("write", path))?;
     file.sync().map_err(EvidenceError::io("sync", path))?;
     note(ledger, path, text.len(), Sha256::digest(text).into());
     Ok(())
@@ -54,7 +57,11 @@ fn write_file(layer: &dyn FileLayer, ledger: &Ledger, path: &Path, text: &str) -
 
 fn note(ledger: &Ledger, path: &Path, bytes: usize, digest: [u8; 32]) {
     let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-    let written = Written { path: path.to_path_buf(), bytes, sha256: Sha256Hex::from_bytes(digest) };
+    let written = Written {
+        path: path.to_path_buf(),
+        bytes,
+        sha256: Sha256Hex::from_bytes(digest),
+    };
     ledger.lock().unwrap_or_else(PoisonError::into_inner).push(written);
 }
 
@@ -71,19 +78,28 @@ impl RunWriter {
         environment: &EnvironmentRecord,
     ) -> Result<Self, EvidenceError> {
         let dir = runs_dir.join(run_id.as_str());
-        layer.create_dirs(runs_dir).map_err(EvidenceError::io("create", runs_dir))?;
+        layer
+            .create_dirs(runs_dir)
+            .map_err(EvidenceError::io("create", runs_dir))?;
         layer.create_dir(&dir).map_err(|e| match e.kind() {
             ErrorKind::AlreadyExists => EvidenceError::Exists(dir.clone()),
             _ => EvidenceError::io("create", &dir)(e),
         })?;
         let trials = dir.join(names::TRIALS);
-        layer.create_dir(&trials).map_err(EvidenceError::io("create", &trials))?;
+        layer
+            .create_dir(&trials)
+            .map_err(EvidenceError::io("create", &trials))?;
         let ledger = Ledger::default();
         let plan_path = dir.join(names::PLAN);
         let plan_text = document(plan, &plan_path)?;
         write_file(&*layer, &ledger, &plan_path, &plan_text)?;
         let environment_path = dir.join(names::ENVIRONMENT);
-        write_file(&*layer, &ledger, &environment_path, &document(environment, &environment_path)?)?;
+        write_file(
+            &*layer,
+            &ledger,
+            &environment_path,
+            &document(environment, &environment_path)?,
+        )?;
         let manifest = RunManifest {
             v: V,
             run_id: run_id.clone(),
@@ -100,7 +116,12 @@ impl RunWriter {
             trials: Vec::new(),
             files: Vec::new(),
         };
-        Ok(Self { dir, layer, ledger, manifest })
+        Ok(Self {
+            dir,
+            layer,
+            ledger,
+            manifest,
+        })
     }
 
     /// The run directory.
@@ -116,12 +137,19 @@ impl RunWriter {
     pub fn trial(&self, id: &TrialId) -> Result<TrialWriter, EvidenceError> {
         let dir = self.dir.join(names::TRIALS).join(id.as_str());
         self.layer.create_dir(&dir).map_err(EvidenceError::io("create", &dir))?;
-        Ok(TrialWriter { dir, layer: Arc::clone(&self.layer), ledger: Arc::clone(&self.ledger) })
+        Ok(TrialWriter {
+            dir,
+            layer: Arc::clone(&self.layer),
+            ledger: Arc::clone(&self.ledger),
+        })
     }
 
     /// Notes a finished take for the manifest.
     pub fn note_trial(&mut self, record: &TrialRecord) {
-        self.manifest.trials.push(TrialSummary { id: record.id.clone(), validity: record.validity.clone() });
+        self.manifest.trials.push(TrialSummary {
+            id: record.id.clone(),
+            validity: record.validity.clone(),
+        });
     }
 
     /// Reads everything back, compares it with what was written, and writes the manifest last. Returns the fingerprint.
@@ -156,8 +184,12 @@ impl RunWriter {
         write_file(&*self.layer, &unlisted, &temporary, &text)?;
         let line = format!("{fingerprint}  {}\n", names::MANIFEST);
         write_file(&*self.layer, &unlisted, &self.dir.join(names::FINGERPRINT), &line)?;
-        self.layer.rename(&temporary, &path).map_err(EvidenceError::io("rename to", &path))?;
-        self.layer.sync_dir(&self.dir).map_err(EvidenceError::io("sync", &self.dir))?;
+        self.layer
+            .rename(&temporary, &path)
+            .map_err(EvidenceError::io("rename to", &path))?;
+        self.layer
+            .sync_dir(&self.dir)
+            .map_err(EvidenceError::io("sync", &self.dir))?;
         Ok(fingerprint)
     }
 }
@@ -179,9 +211,20 @@ impl TrialWriter {
 
     fn jsonl<T: Serialize>(&self, name: &str) -> Result<JsonlWriter<T>, EvidenceError> {
         let path = self.dir.join(name);
-        let file = self.layer.create_new(&path).map_err(EvidenceError::io("create", &path))?;
+        let file = self
+            .layer
+            .create_new(&path)
+            .map_err(EvidenceError::io("create", &path))?;
         let ledger = Arc::clone(&self.ledger);
-        Ok(JsonlWriter { file, path, ledger, hasher: Sha256::new(), bytes: 0, buffer: Vec::new(), row: PhantomData })
+        Ok(JsonlWriter {
+            file,
+            path,
+            ledger,
+            hasher: Sha256::new(),
+            bytes: 0,
+            buffer: Vec::new(),
+            row: PhantomData,
+        })
     }
 
     /// The take's `traces.jsonl`.
@@ -233,7 +276,9 @@ impl TrialWriter {
     pub fn finish(self, record: &TrialRecord) -> Result<(), EvidenceError> {
         let path = self.dir.join(names::TRIAL);
         write_file(&*self.layer, &self.ledger, &path, &document(record, &path)?)?;
-        self.layer.sync_dir(&self.dir).map_err(EvidenceError::io("sync", &self.dir))
+        self.layer
+            .sync_dir(&self.dir)
+            .map_err(EvidenceError::io("sync", &self.dir))
     }
 }
 
@@ -271,7 +316,9 @@ impl<T: Serialize> JsonlWriter<T> {
             })?;
             self.buffer.push(b'\n');
         }
-        self.file.write_all(&self.buffer).map_err(EvidenceError::io("append to", &self.path))?;
+        self.file
+            .write_all(&self.buffer)
+            .map_err(EvidenceError::io("append to", &self.path))?;
         self.hasher.update(&self.buffer);
         self.bytes = self.bytes.saturating_add(self.buffer.len());
         Ok(())

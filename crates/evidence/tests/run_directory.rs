@@ -1,11 +1,14 @@
 //! A run directory keeps what was written, seals only what came back, and opens only what was sealed.
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
-use servelab_evidence::{Disk, EvidenceError, FileLayer, RunFile, RunWriter, SealedRun, names};
+#[path = "support/small_disk.rs"]
+mod small_disk;
+
+use servelab_evidence::{Disk, EvidenceError, FileLayer, RunWriter, SealedRun, names};
 use servelab_schema::{ClockAnchor, Nanos, RunEnd, RunId, Sha256Hex, examples};
+use small_disk::SmallDisk;
 use std::{
     fs,
-    io::{self, Write},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -18,7 +21,10 @@ fn run_id() -> RunId {
 }
 
 fn end() -> ClockAnchor {
-    ClockAnchor { utc: "2026-11-22T10:01:00Z".into(), monotonic_ns: Nanos::from_secs(60) }
+    ClockAnchor {
+        utc: "2026-11-22T10:01:00Z".into(),
+        monotonic_ns: Nanos::from_secs(60),
+    }
 }
 
 fn create(layer: Arc<dyn FileLayer>, runs: &Path) -> Result<RunWriter, EvidenceError> {
@@ -62,7 +68,10 @@ fn what_is_written_comes_back() {
 fn a_run_is_never_overwritten() {
     let runs = tempfile::tempdir().unwrap();
     write(Arc::new(Disk), runs.path()).unwrap();
-    assert!(matches!(create(Arc::new(Disk), runs.path()), Err(EvidenceError::Exists(_))));
+    assert!(matches!(
+        create(Arc::new(Disk), runs.path()),
+        Err(EvidenceError::Exists(_))
+    ));
 }
 
 #[test]
@@ -107,72 +116,27 @@ fn files_come_and_go_only_with_the_manifest() {
     assert!(matches!(SealedRun::open(&dir), Err(EvidenceError::Unlisted(p)) if p == extra));
     fs::remove_file(&extra).unwrap();
     std::os::unix::fs::symlink("/etc/hostname", &extra).unwrap();
-    assert!(matches!(SealedRun::open(&dir), Err(EvidenceError::Unlisted(_))), "a link leaves the folder");
+    assert!(
+        matches!(SealedRun::open(&dir), Err(EvidenceError::Unlisted(_))),
+        "a link leaves the folder"
+    );
     fs::remove_file(&extra).unwrap();
     let plan = dir.join(names::PLAN);
     fs::remove_file(&plan).unwrap();
     assert!(matches!(SealedRun::open(&dir), Err(EvidenceError::Missing(p)) if p == plan));
 }
 
-/// A disk that takes `left` bytes, then is full; with `lose`, it takes all and keeps none after those.
-#[derive(Debug)]
-struct SmallDisk {
-    left: Arc<AtomicUsize>,
-    lose: bool,
-}
-
-struct SmallFile {
-    inner: Box<dyn RunFile>,
-    left: Arc<AtomicUsize>,
-    lose: bool,
-}
-
-impl Write for SmallFile {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let left = self.left.load(Ordering::SeqCst);
-        let n = bytes.len().min(left);
-        self.left.store(left - n, Ordering::SeqCst);
-        self.inner.write_all(bytes.get(..n).unwrap())?;
-        match n {
-            0 if self.lose => Ok(bytes.len()),
-            0 => Err(io::ErrorKind::StorageFull.into()),
-            _ => Ok(n),
-        }
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
-    }
-}
-
-impl RunFile for SmallFile {
-    fn sync(&mut self) -> io::Result<()> {
-        self.inner.sync()
-    }
-}
-
-impl FileLayer for SmallDisk {
-    fn create_dirs(&self, path: &Path) -> io::Result<()> {
-        Disk.create_dirs(path)
-    }
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        Disk.create_dir(path)
-    }
-    fn create_new(&self, path: &Path) -> io::Result<Box<dyn RunFile>> {
-        let inner = Disk.create_new(path)?;
-        Ok(Box::new(SmallFile { inner, left: Arc::clone(&self.left), lose: self.lose }))
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        Disk.rename(from, to)
-    }
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        Disk.sync_dir(path)
-    }
-}
-
 fn size_of_all() -> usize {
     let runs = tempfile::tempdir().unwrap();
     let left = Arc::new(AtomicUsize::new(usize::MAX));
-    write(Arc::new(SmallDisk { left: Arc::clone(&left), lose: false }), runs.path()).unwrap();
+    write(
+        Arc::new(SmallDisk {
+            left: Arc::clone(&left),
+            lose: false,
+        }),
+        runs.path(),
+    )
+    .unwrap();
     usize::MAX - left.load(Ordering::SeqCst)
 }
 
@@ -182,11 +146,20 @@ fn a_full_disk_seals_nothing() {
     let all = size_of_all();
     for left in (0..all).step_by(all / 40) {
         let runs = tempfile::tempdir().unwrap();
-        let error = write(Arc::new(SmallDisk { left: Arc::new(AtomicUsize::new(left)), lose: false }), runs.path());
+        let error = write(
+            Arc::new(SmallDisk {
+                left: Arc::new(AtomicUsize::new(left)),
+                lose: false,
+            }),
+            runs.path(),
+        );
         assert!(error.unwrap_err().is_disk_full(), "{left} of {all} bytes");
         let dir = runs.path().join("r1");
         assert!(SealedRun::open(&dir).is_err());
-        let traces = dir.join(names::TRIALS).join(examples::trial_id().as_str()).join(names::TRACES);
+        let traces = dir
+            .join(names::TRIALS)
+            .join(examples::trial_id().as_str())
+            .join(names::TRACES);
         let text = fs::read_to_string(traces).unwrap_or_default();
         let (whole, _cut) = text.rsplit_once('\n').unwrap_or_default();
         for line in whole.lines() {
@@ -201,8 +174,14 @@ fn a_lost_write_is_noticed_at_the_seal() {
     let manifest_and_more = 4_000;
     for left in (0..all - manifest_and_more).step_by(all / 20) {
         let runs = tempfile::tempdir().unwrap();
-        let layer = SmallDisk { left: Arc::new(AtomicUsize::new(left)), lose: true };
+        let layer = SmallDisk {
+            left: Arc::new(AtomicUsize::new(left)),
+            lose: true,
+        };
         let error = write(Arc::new(layer), runs.path()).unwrap_err();
-        assert!(matches!(error, EvidenceError::LostWrite { .. }), "{left} of {all}: {error}");
+        assert!(
+            matches!(error, EvidenceError::LostWrite { .. }),
+            "{left} of {all}: {error}"
+        );
     }
 }

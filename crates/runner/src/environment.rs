@@ -9,11 +9,18 @@ use std::{path::Path, process::Command};
 fn git(project: &Path) -> Option<String> {
     let ask = |words: &[&str]| {
         let answer = Command::new("git").arg("-C").arg(project).args(words).output().ok()?;
-        answer.status.success().then(|| String::from_utf8_lossy(&answer.stdout).trim().to_owned())
+        answer
+            .status
+            .success()
+            .then(|| String::from_utf8_lossy(&answer.stdout).trim().to_owned())
     };
     let commit = ask(&["rev-parse", "HEAD"])?;
     let dirty = ask(&["status", "--porcelain"])?;
-    Some(if dirty.is_empty() { commit } else { format!("{commit}-dirty") })
+    Some(if dirty.is_empty() {
+        commit
+    } else {
+        format!("{commit}-dirty")
+    })
 }
 
 /// What `environment.json` says.
@@ -29,6 +36,9 @@ pub(crate) fn capture(project: &Path, servelab: &Path, kind: EngineKind, utc: St
             EngineKind::Simulated => "no GPU is used: the engine is simulated".to_owned(),
             EngineKind::Measured | EngineKind::Imported => "GPU telemetry is not read by this version".to_owned(),
         }),
-        started: ClockAnchor { utc, monotonic_ns: Nanos::ZERO },
+        started: ClockAnchor {
+            utc,
+            monotonic_ns: Nanos::ZERO,
+        },
     }
 }

@@ -19,7 +19,10 @@ pub(crate) struct Requests {
 
 fn read(project: &Path, set: &PromptSetRef, plan: &Plan) -> Result<Vec<PreparedRequest>, RunError> {
     let path = project.join(&set.path);
-    let fail = |path: &PathBuf, message: String| RunError::Prompts { path: path.clone(), message };
+    let fail = |path: &PathBuf, message: String| RunError::Prompts {
+        path: path.clone(),
+        message,
+    };
     let (_, sha256) = sha256_file(&path)?;
     if sha256 != set.sha256 {
         let message = format!(
@@ -32,8 +35,12 @@ fn read(project: &Path, set: &PromptSetRef, plan: &Plan) -> Result<Vec<PreparedR
     let text = fs::read_to_string(&path).map_err(|e| fail(&path, e.to_string()))?;
     let mut requests = Vec::new();
     for (i, line) in text.lines().enumerate() {
-        let prompt: Prompt = serde_json::from_str(line)
-            .map_err(|e| fail(&path, format!("line {}: {e}; build the prompts again", i.saturating_add(1))))?;
+        let prompt: Prompt = serde_json::from_str(line).map_err(|e| {
+            fail(
+                &path,
+                format!("line {}: {e}; build the prompts again", i.saturating_add(1)),
+            )
+        })?;
         let request = PreparedRequest::chat(&prompt, &plan.engine.served_model, plan.output);
         requests.push(request.map_err(|e| fail(&path, e.to_string()))?);
     }
@@ -45,14 +52,22 @@ impl Requests {
     pub(crate) fn load(project: &Path, plan: &Plan) -> Result<Self, RunError> {
         let measured = read(project, &plan.prompts, plan)?;
         let measured = measured.into_iter().map(|r| (r.prompt_id.clone(), r)).collect();
-        Ok(Self { measured, fillers: read(project, &plan.fillers, plan)? })
+        Ok(Self {
+            measured,
+            fillers: read(project, &plan.fillers, plan)?,
+        })
     }
 
     /// The block's measured requests in order.
     pub(crate) fn of_block(&self, block: &PlannedBlock) -> Result<Vec<PreparedRequest>, RunError> {
         let find = |id: &PromptId| {
             let found = self.measured.get(id).cloned();
-            found.ok_or_else(|| RunError::Plan(format!("block {} asks for prompt {id}, which is in no file", block.block)))
+            found.ok_or_else(|| {
+                RunError::Plan(format!(
+                    "block {} asks for prompt {id}, which is in no file",
+                    block.block
+                ))
+            })
         };
         block.prompts.iter().map(find).collect()
     }

@@ -29,7 +29,13 @@ impl RunOptions {
     /// Options with the real disk and a run id made from the time.
     #[must_use]
     pub fn new(project: PathBuf, runs: PathBuf, servelab: PathBuf) -> Self {
-        Self { project, runs, run_id: None, servelab, layer: Arc::new(Disk) }
+        Self {
+            project,
+            runs,
+            run_id: None,
+            servelab,
+            layer: Arc::new(Disk),
+        }
     }
 }
 
@@ -88,7 +94,9 @@ pub async fn execute(
     'blocks: for block in &plan.blocks {
         for planned in &block.trials {
             if stop.is_stopped() {
-                end = RunEnd::Aborted { why: format!("interrupted after {begun} of {total} trials") };
+                end = RunEnd::Aborted {
+                    why: format!("interrupted after {begun} of {total} trials"),
+                };
                 break 'blocks;
             }
             begun = begun.saturating_add(1);
@@ -103,19 +111,32 @@ pub async fn execute(
                 Validity::Valid => valid = valid.saturating_add(1),
                 Validity::Invalid { .. } => invalid = invalid.saturating_add(1),
                 Validity::Aborted { .. } => {
-                    end = RunEnd::Aborted { why: format!("interrupted in trial {begun} of {total}") };
+                    end = RunEnd::Aborted {
+                        why: format!("interrupted in trial {begun} of {total}"),
+                    };
                     break 'blocks;
                 }
             }
         }
     }
     let anchor = WallAnchor::now();
-    let finished =
-        ClockAnchor { utc: anchor.utc, monotonic_ns: Nanos(anchor.monotonic_ns.saturating_sub(started)) };
+    let finished = ClockAnchor {
+        utc: anchor.utc,
+        monotonic_ns: Nanos(anchor.monotonic_ns.saturating_sub(started)),
+    };
     let fingerprint = run.seal(end.clone(), finished)?;
     let empty = cells.into_iter().filter(|(_, valid)| *valid == 0);
     let cells_without_valid_trial = empty.map(|(cell, _)| cell).collect();
-    Ok(RunOutcome { run_id, dir, fingerprint, end, valid, invalid, trials: begun, cells_without_valid_trial })
+    Ok(RunOutcome {
+        run_id,
+        dir,
+        fingerprint,
+        end,
+        valid,
+        invalid,
+        trials: begun,
+        cells_without_valid_trial,
+    })
 }
 
 #[cfg(test)]

@@ -50,7 +50,15 @@ impl<'a> Trial<'a> {
         let missing = |what: &str| RunError::Plan(format!("trial {id} names a {what} that the plan does not have"));
         let found = plan.variant(variant).ok_or_else(|| missing("variant"))?;
         let load = *plan.load(load).ok_or_else(|| missing("load"))?;
-        Ok(Self { id, plan, block, planned, variant: found, load, requests })
+        Ok(Self {
+            id,
+            plan,
+            block,
+            planned,
+            variant: found,
+            load,
+            requests,
+        })
     }
 
     fn control(&self) -> Option<&PlannedVariant> {
@@ -58,13 +66,17 @@ impl<'a> Trial<'a> {
     }
 
     fn prefix_caching_allowed(&self) -> bool {
-        self.variant.flags.get("enable-prefix-caching").is_some_and(|f| f.value == ArgValue::Switch(true))
+        self.variant
+            .flags
+            .get("enable-prefix-caching")
+            .is_some_and(|f| f.value == ArgValue::Switch(true))
     }
 
     fn spec(&self, base: &str, clock: TrialClock) -> Result<LoadSpec, RunError> {
         let timeouts = self.plan.timeouts;
         Ok(LoadSpec {
-            endpoint: Endpoint::parse(&format!("{base}/v1/chat/completions")).map_err(servelab_load::LoadError::from)?,
+            endpoint: Endpoint::parse(&format!("{base}/v1/chat/completions"))
+                .map_err(servelab_load::LoadError::from)?,
             headers: RequestHeaders::default(),
             load: self.load,
             warm_up: self.plan.warm_up.requests,
@@ -157,14 +169,23 @@ pub(crate) async fn execute_trial(
     let writer = run.trial(&trial.id)?;
     let port = Launched::free_port()?;
     let plan = trial.plan;
-    let command = command(&plan.engine, &plan.profile, trial.variant, port, &options.servelab, &options.project);
+    let command = command(
+        &plan.engine,
+        &plan.profile,
+        trial.variant,
+        port,
+        &options.servelab,
+        &options.project,
+    );
     let (output, log_path) = writer.child_output(names::SERVER_LOG)?;
     let begin = monotonic_ns();
     let launched = Launched::launch(&command, port, output, &log_path)?;
     stop.engine_is(launched.group());
     let wall = || Nanos(monotonic_ns().saturating_sub(begin));
     let asked = || stop.is_stopped();
-    let ready = launched.wait_ready(&plan.engine.served_model, plan.timeouts.startup_ns, wall, asked).await;
+    let ready = launched
+        .wait_ready(&plan.engine.served_model, plan.timeouts.startup_ns, wall, asked)
+        .await;
     let (engine, load) = match ready {
         Ok(engine) => {
             let startup = TrialClock::from_epoch(begin, plan.engine.time_scale()).now();
@@ -233,9 +254,16 @@ async fn measure(
     let shared = Arc::try_unwrap(shared).map_err(|_| LostSink)?;
     let (traces, passed) = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
     traces.finish()?;
-    let shown = Shown { log: &log, before: before.as_ref(), after: after.as_ref() };
+    let shown = Shown {
+        log: &log,
+        before: before.as_ref(),
+        after: after.as_ref(),
+    };
     let (treatment, checks) = judge(trial.variant, trial.control(), shown);
-    let hit_ratio = after.as_ref().zip(before.as_ref()).and_then(|(a, b)| a.prefix_hit_ratio_since(b));
+    let hit_ratio = after
+        .as_ref()
+        .zip(before.as_ref())
+        .and_then(|(a, b)| a.prefix_hit_ratio_since(b));
     let alive = match exited {
         Some(status) if result.stopped != Some(Stop::Cancelled) => {
             let cause = servelab_engine::log::root_cause(&log);
@@ -269,7 +297,9 @@ impl From<LostSink> for RunError {
 }
 
 async fn keep_metrics(engine: &Ready, writer: &TrialWriter, name: &str) -> Result<Option<Snapshot>, EvidenceError> {
-    let Some(text) = engine.client().metrics_text().await else { return Ok(None) };
+    let Some(text) = engine.client().metrics_text().await else {
+        return Ok(None);
+    };
     writer.text(name, &text)?;
     Ok(Some(Snapshot::parse(&text)))
 }
@@ -282,7 +312,12 @@ fn engine_record(trial: &Trial<'_>, facts: EngineFacts) -> EngineRecord {
         engine_kind: trial.plan.engine_kind,
         argv: facts.command.argv(),
         env: BTreeMap::new(),
-        flags: trial.variant.flags.iter().map(|(name, field)| (name.clone(), field.value.clone())).collect(),
+        flags: trial
+            .variant
+            .flags
+            .iter()
+            .map(|(name, field)| (name.clone(), field.value.clone()))
+            .collect(),
         version: facts.version,
         served_model: facts.served_model,
         cache_config: facts.cache_config,
@@ -304,7 +339,10 @@ fn conclude(
 ) -> TrialRecord {
     let plan = trial.plan;
     let planned = u32::try_from(trial.block.prompts.len()).unwrap_or(u32::MAX);
-    let nothing_sent = TrialCounts { planned, ..TrialCounts::default() };
+    let nothing_sent = TrialCounts {
+        planned,
+        ..TrialCounts::default()
+    };
     let (result, mut passed) = load.map_or((None, Passed::default()), |l| (Some(l.result), l.passed));
     let result = result.as_ref();
     let counts = result.map_or(nothing_sent, |r| r.counts.clone());
@@ -328,7 +366,9 @@ fn conclude(
     let gates = evaluate(plan, &facts);
     let interrupted = asked_to_stop && result.is_none_or(|r| r.stopped == Some(Stop::Cancelled));
     let validity = if interrupted {
-        Validity::Aborted { why: "interrupted".to_owned() }
+        Validity::Aborted {
+            why: "interrupted".to_owned(),
+        }
     } else {
         Validity::from_gates(&gates)
     };

@@ -48,7 +48,10 @@ pub(crate) async fn watch(
 async fn sample(engine: &Ready, probe: &mut HostProbe, clock: TrialClock) -> TelemetrySample {
     let metrics = engine.client().snapshot().await;
     let count = |value: Option<f64>| {
-        #[expect(clippy::as_conversions, reason = "float to integer saturates; the engine counts requests")]
+        #[expect(
+            clippy::as_conversions,
+            reason = "float to integer saturates; the engine counts requests"
+        )]
         value.filter(|v| v.is_finite()).map(|v| v as u32)
     };
     let metrics = metrics.as_ref();
@@ -58,6 +61,8 @@ async fn sample(engine: &Ready, probe: &mut HostProbe, clock: TrialClock) -> Tel
         host: probe.sample(),
         engine_running: count(metrics.and_then(servelab_engine::Snapshot::running)),
         engine_waiting: count(metrics.and_then(servelab_engine::Snapshot::waiting)),
-        kv_cache_used_ratio: metrics.and_then(servelab_engine::Snapshot::kv_cache_used).and_then(|v| Ratio::new(v).ok()),
+        kv_cache_used_ratio: metrics
+            .and_then(servelab_engine::Snapshot::kv_cache_used)
+            .and_then(|v| Ratio::new(v).ok()),
     }
 }

@@ -37,6 +37,9 @@ mod tests {
     #[test]
     fn keys_are_sorted_at_every_depth() {
         let value: Value = serde_json::from_str(r#"{"b":[{"z":1,"a":2}],"a":null}"#).unwrap();
-        assert_eq!(canonical_json(&value).unwrap(), "{\"a\":null,\"b\":[{\"a\":2,\"z\":1}]}\n");
+        assert_eq!(
+            canonical_json(&value).unwrap(),
+            "{\"a\":null,\"b\":[{\"a\":2,\"z\":1}]}\n"
+        );
     }
 }

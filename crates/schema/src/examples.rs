@@ -1,15 +1,18 @@
 //! One small valid value of each document: printed in `docs/FORMATS.md`, and the start of tests everywhere.
-#![expect(clippy::expect_used, reason = "constants that a unit test constructs once; a wrong one never leaves it")]
+#![expect(
+    clippy::expect_used,
+    reason = "constants that a unit test constructs once; a wrong one never leaves it"
+)]
 
 use crate::{
     ArgValue, BlockOrder, Bucket, Bytes, Chunk, ClockAnchor, Completion, EngineKind, EngineRecord, EngineSpec,
     EnvironmentRecord, Expectation, Failure, FieldValue, FinishReason, GateName, GateOutcome, GateResult, Gates,
     HostFacts, HostSample, Instrument, Limits, Load, LoadId, METHOD_VERSION, Margin, Message, MetricName, NamedLoad,
     Nanos, Origin, Outcome, OutputPolicy, Plan, PlannedBlock, PlannedTrial, PlannedVariant, Profile, Prompt, PromptId,
-    PromptManifest, PromptRef, PromptSetId, PromptSetRef, PromptSource, Provider, Ratio, Reason, RequestId, Role, RunEnd,
-    RunId, RunManifest, SealedFile, Sha256Hex, Slo, SourceFile, SourceRecord, Stop, Task, TelemetrySample, Timeouts,
-    Trace, Treatment, TrialCounts, TrialId, TrialRecord, TrialSummary, TtftKind, V, Validity, VariantId, VariantRole,
-    WarmUp, Window,
+    PromptManifest, PromptRef, PromptSetId, PromptSetRef, PromptSource, Provider, Ratio, Reason, RequestId, Role,
+    RunEnd, RunId, RunManifest, SealedFile, Sha256Hex, Slo, SourceFile, SourceRecord, Stop, Task, TelemetrySample,
+    Timeouts, Trace, Treatment, TrialCounts, TrialId, TrialRecord, TrialSummary, TtftKind, V, Validity, VariantId,
+    VariantRole, WarmUp, Window,
 };
 use std::{collections::BTreeMap, num::NonZeroU32};
 
@@ -29,13 +32,19 @@ fn digest(digit: u8) -> Sha256Hex {
 
 fn anchor(seconds: u64) -> ClockAnchor {
     let utc = format!("2026-11-22T10:00:{:02}Z", seconds % 60);
-    ClockAnchor { utc, monotonic_ns: Nanos::from_secs(seconds) }
+    ClockAnchor {
+        utc,
+        monotonic_ns: Nanos::from_secs(seconds),
+    }
 }
 
 /// A row of `prompts/*.jsonl`.
 #[must_use]
 pub fn prompt() -> Prompt {
-    let record = |record: &str| SourceRecord { dataset: "factbook".into(), record: record.into() };
+    let record = |record: &str| SourceRecord {
+        dataset: "factbook".into(),
+        record: record.into(),
+    };
     Prompt {
         v: V,
         id: PromptId::new("qa-S-0001").expect(OK),
@@ -46,8 +55,14 @@ pub fn prompt() -> Prompt {
         max_new_tokens: n(64),
         answer: Some("47,719 sq km".into()),
         rendered_sha256: digest(1),
-        source: PromptSource { primary: record("slovakia/area"), distractors: vec![record("peru/climate")] },
-        messages: vec![Message { role: Role::User, content: "Slovakia. …".into() }],
+        source: PromptSource {
+            primary: record("slovakia/area"),
+            distractors: vec![record("peru/climate")],
+        },
+        messages: vec![Message {
+            role: Role::User,
+            content: "Slovakia. …".into(),
+        }],
     }
 }
 
@@ -67,26 +82,47 @@ pub fn prompt_manifest() -> PromptManifest {
         model: "mistralai/Mistral-7B-Instruct-v0.3".into(),
         tokenizer_sha256: digest(3),
         chat_template_sha256: digest(4),
-        inputs: vec![SourceFile { path: "datasets/l4.toml".into(), sha256: digest(5) }],
+        inputs: vec![SourceFile {
+            path: "datasets/l4.toml".into(),
+            sha256: digest(5),
+        }],
         seed: 7,
     }
 }
 
 fn variant(id: &str, role: VariantRole, control: Option<&str>, eager: bool) -> PlannedVariant {
-    let origin = Origin { file: "matrix/c1-c8.toml".into(), line: 12, key: "variant.args.enforce-eager".into() };
+    let origin = Origin {
+        file: "matrix/c1-c8.toml".into(),
+        line: 12,
+        key: "variant.args.enforce-eager".into(),
+    };
     let treated = role == VariantRole::Treatment;
-    let value = FieldValue { value: ArgValue::Switch(eager), origin };
+    let value = FieldValue {
+        value: ArgValue::Switch(eager),
+        origin,
+    };
     PlannedVariant {
         id: VariantId::new(id).expect(OK),
         role,
         control: control.map(|c| VariantId::new(c).expect(OK)),
         factor: treated.then(|| "enforce-eager".into()),
-        hypothesis: if treated { "Without CUDA graphs every step pays its launches".into() } else { String::new() },
+        hypothesis: if treated {
+            "Without CUDA graphs every step pays its launches".into()
+        } else {
+            String::new()
+        },
         flags: BTreeMap::from([("enforce-eager".to_owned(), value)]),
-        differs_in: if treated { vec!["enforce-eager".into()] } else { Vec::new() },
+        differs_in: if treated {
+            vec!["enforce-eager".into()]
+        } else {
+            Vec::new()
+        },
         expect: if treated {
             let non_default_args = BTreeMap::from([("enforce_eager".to_owned(), "True".to_owned())]);
-            Expectation { non_default_args, ..Expectation::default() }
+            Expectation {
+                non_default_args,
+                ..Expectation::default()
+            }
         } else {
             Expectation::default()
         },
@@ -140,7 +176,11 @@ pub fn plan() -> Plan {
         prompts: vec![prompt.id.clone()],
         trials: (1..)
             .zip(&variants)
-            .map(|(order, v)| PlannedTrial { order, variant: v.id.clone(), load: load.clone() })
+            .map(|(order, v)| PlannedTrial {
+                order,
+                variant: v.id.clone(),
+                load: load.clone(),
+            })
             .collect(),
     };
     Plan {
@@ -149,7 +189,10 @@ pub fn plan() -> Plan {
         engine_kind: EngineKind::Simulated,
         method_version: METHOD_VERSION,
         seed: 7,
-        sources: vec![SourceFile { path: "matrix/c1-c8.toml".into(), sha256: digest(6) }],
+        sources: vec![SourceFile {
+            path: "matrix/c1-c8.toml".into(),
+            sha256: digest(6),
+        }],
         profile: Profile {
             name: "l4-mistral-7b".into(),
             gpu: "NVIDIA L4".into(),
@@ -174,9 +217,16 @@ pub fn plan() -> Plan {
         prompts: set("l4-1800"),
         fillers: set("l4-filler-90"),
         order: BlockOrder::Random,
-        loads: vec![NamedLoad { id: load.clone(), load: Load::Closed { concurrency: n(8) } }],
+        loads: vec![NamedLoad {
+            id: load.clone(),
+            load: Load::Closed { concurrency: n(8) },
+        }],
         variants: variants.clone(),
-        output: OutputPolicy { stop: Stop::Fixed, temperature: ratio(0.0), seed: 7 },
+        output: OutputPolicy {
+            stop: Stop::Fixed,
+            temperature: ratio(0.0),
+            seed: 7,
+        },
         warm_up: WarmUp { requests: 8 },
         timeouts: Timeouts {
             startup_ns: Nanos::from_secs(600),
@@ -261,7 +311,10 @@ pub fn engine_record() -> EngineRecord {
 /// An attempt that completed: 4 tokens in 3 chunks.
 #[must_use]
 pub fn trace() -> Trace {
-    let chunk = |gap: u64, tokens: u32| Chunk { gap: Nanos(gap), tokens };
+    let chunk = |gap: u64, tokens: u32| Chunk {
+        gap: Nanos(gap),
+        tokens,
+    };
     let completion = Completion::new(
         TtftKind::Token,
         Nanos(122_068_811),
@@ -301,7 +354,12 @@ pub fn failed_trace() -> Trace {
         Nanos(401_220_000),
     );
     let request_id = RequestId::new("b01-C3-0001-a1").expect(OK);
-    Trace { request_id, seq: 1, outcome: Outcome::Failed(failure), ..trace() }
+    Trace {
+        request_id,
+        seq: 1,
+        outcome: Outcome::Failed(failure),
+        ..trace()
+    }
 }
 
 /// A telemetry sample.
@@ -339,8 +397,14 @@ pub fn trial_record() -> TrialRecord {
         engine_kind: EngineKind::Simulated,
         time_scale: n(20),
         started_utc: "2026-11-22T10:00:01Z".into(),
-        span: Some(Window { start_ns: Nanos::ZERO, end_ns: Nanos::from_secs(2) }),
-        held: Some(Window { start_ns: Nanos(812_031_400), end_ns: Nanos(1_033_500_000) }),
+        span: Some(Window {
+            start_ns: Nanos::ZERO,
+            end_ns: Nanos::from_secs(2),
+        }),
+        held: Some(Window {
+            start_ns: Nanos(812_031_400),
+            end_ns: Nanos(1_033_500_000),
+        }),
         counts: TrialCounts {
             planned: 2,
             completed: 1,
@@ -365,7 +429,9 @@ pub fn trial_record() -> TrialRecord {
             observed: "50.0 %".into(),
             limit: "≤ 1.0 %".into(),
         }],
-        validity: Validity::Invalid { gates: vec![GateName::Failures] },
+        validity: Validity::Invalid {
+            gates: vec![GateName::Failures],
+        },
     }
 }
 
@@ -386,7 +452,14 @@ pub fn manifest() -> RunManifest {
         started: anchor(0),
         finished: anchor(59),
         end: RunEnd::Complete,
-        trials: vec![TrialSummary { id: record.id, validity: record.validity }],
-        files: vec![SealedFile { path: "plan.json".into(), bytes: Bytes(4096), sha256: digest(9) }],
+        trials: vec![TrialSummary {
+            id: record.id,
+            validity: record.validity,
+        }],
+        files: vec![SealedFile {
+            path: "plan.json".into(),
+            bytes: Bytes(4096),
+            sha256: digest(9),
+        }],
     }
 }

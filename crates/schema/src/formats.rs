@@ -20,14 +20,49 @@ that may be null.
 pub fn markdown() -> String {
     let mut out = HEAD.to_owned();
     section(&mut out, &examples::prompt(), "prompts/*.jsonl", "one row a prompt");
-    section(&mut out, &examples::prompt_manifest(), "prompts/*.manifest.json", "one document a prompt file");
+    section(
+        &mut out,
+        &examples::prompt_manifest(),
+        "prompts/*.manifest.json",
+        "one document a prompt file",
+    );
     section(&mut out, &examples::plan(), "plan.json", "one document a run");
-    section(&mut out, &examples::environment(), "environment.json", "one document a run");
-    section(&mut out, &examples::engine_record(), "trials/*/engine.json", "one document a take");
-    section(&mut out, &examples::trace(), "trials/*/traces.jsonl", "one row an attempt");
-    section(&mut out, &examples::telemetry(), "trials/*/telemetry.jsonl", "one row a sample");
-    section(&mut out, &examples::trial_record(), "trials/*/trial.json", "one document a take");
-    section(&mut out, &examples::manifest(), "run_manifest.json", "one document a run, written last");
+    section(
+        &mut out,
+        &examples::environment(),
+        "environment.json",
+        "one document a run",
+    );
+    section(
+        &mut out,
+        &examples::engine_record(),
+        "trials/*/engine.json",
+        "one document a take",
+    );
+    section(
+        &mut out,
+        &examples::trace(),
+        "trials/*/traces.jsonl",
+        "one row an attempt",
+    );
+    section(
+        &mut out,
+        &examples::telemetry(),
+        "trials/*/telemetry.jsonl",
+        "one row a sample",
+    );
+    section(
+        &mut out,
+        &examples::trial_record(),
+        "trials/*/trial.json",
+        "one document a take",
+    );
+    section(
+        &mut out,
+        &examples::manifest(),
+        "run_manifest.json",
+        "one document a run, written last",
+    );
     out
 }
 
@@ -56,14 +91,25 @@ fn is_worth_a_table(def: &Value) -> bool {
 }
 
 fn doc(schema: &Value) -> String {
-    schema.get("description").and_then(Value::as_str).unwrap_or_default().replace('\n', " ")
+    schema
+        .get("description")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .replace('\n', " ")
 }
 
 fn fields(out: &mut String, schema: &Value) {
-    let Some(properties) = schema.get("properties").and_then(Value::as_object) else { return };
+    let Some(properties) = schema.get("properties").and_then(Value::as_object) else {
+        return;
+    };
     out.push_str("\n| field | type | meaning |\n| --- | --- | --- |\n");
     for (name, field) in properties {
-        let _ = writeln!(out, "| `{name}` | {} | {} |", kind(field), doc(field).replace('|', "\\|"));
+        let _ = writeln!(
+            out,
+            "| `{name}` | {} | {} |",
+            kind(field),
+            doc(field).replace('|', "\\|")
+        );
     }
 }
 
@@ -81,8 +127,14 @@ fn variants(out: &mut String, schema: &Value) {
     for variant in one_of {
         let name = variant.get("const").and_then(Value::as_str).map_or_else(
             || {
-                let object = variant.get("properties").and_then(Value::as_object).and_then(first_entry);
-                object.map_or_else(|| listed(variant), |(name, inner)| format!("`{{\"{name}\": …}}` {}", kind(inner)))
+                let object = variant
+                    .get("properties")
+                    .and_then(Value::as_object)
+                    .and_then(first_entry);
+                object.map_or_else(
+                    || listed(variant),
+                    |(name, inner)| format!("`{{\"{name}\": …}}` {}", kind(inner)),
+                )
             },
             |name| format!("`{name}`"),
         );
@@ -96,8 +148,12 @@ fn first_entry(map: &Map<String, Value>) -> Option<(&String, &Value)> {
 
 fn listed(variant: &Value) -> String {
     let names = variant.get("enum").and_then(Value::as_array);
-    let names: Vec<String> =
-        names.into_iter().flatten().filter_map(Value::as_str).map(|name| format!("`{name}`")).collect();
+    let names: Vec<String> = names
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .map(|name| format!("`{name}`"))
+        .collect();
     names.join(", ")
 }
 
@@ -125,7 +181,11 @@ fn kind(schema: &Value) -> String {
             .map_or_else(|| object(schema), |inner| format!("map to {}", kind(inner))),
         Some(Value::String(name)) => name.clone(),
         Some(Value::Array(names)) => {
-            let names: Vec<&str> = names.iter().filter_map(Value::as_str).filter(|name| *name != "null").collect();
+            let names: Vec<&str> = names
+                .iter()
+                .filter_map(Value::as_str)
+                .filter(|name| *name != "null")
+                .collect();
             format!("{}?", names.join(" or "))
         }
         _ => "any".to_owned(),
@@ -137,12 +197,17 @@ fn array(schema: &Value) -> String {
         let names: Vec<String> = items.iter().map(kind).collect();
         return format!("[{}]", names.join(", "));
     }
-    schema.get("items").map_or_else(|| "list".to_owned(), |inner| format!("list of {}", kind(inner)))
+    schema
+        .get("items")
+        .map_or_else(|| "list".to_owned(), |inner| format!("list of {}", kind(inner)))
 }
 
 fn object(schema: &Value) -> String {
     let names = schema.get("properties").and_then(Value::as_object);
-    let names: Vec<String> =
-        names.into_iter().flatten().map(|(name, field)| format!("`{name}`: {}", kind(field))).collect();
+    let names: Vec<String> = names
+        .into_iter()
+        .flatten()
+        .map(|(name, field)| format!("`{name}`: {}", kind(field)))
+        .collect();
     format!("{{{}}}", names.join(", "))
 }

@@ -19,8 +19,18 @@ fn check(text: &str, what: &'static str) -> Result<(), IdError> {
     let ok = !text.is_empty()
         && text.len() <= 96
         && text.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'));
-    if ok { Ok(()) } else { Err(IdError { text: text.chars().take(120).collect(), what, rule: RULE }) }
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'));
+    if ok {
+        Ok(())
+    } else {
+        Err(IdError {
+            text: text.chars().take(120).collect(),
+            what,
+            rule: RULE,
+        })
+    }
 }
 
 macro_rules! id {

@@ -34,7 +34,7 @@ pub use plan::{
 };
 pub use policy::{Gates, Margin, MetricName, OutputPolicy, Slo, Stop, Timeouts, WarmUp};
 pub use prompt::{
-    BudgetError, Bucket, Message, Prompt, PromptManifest, PromptSource, Role, SourceRecord, Task, TokenBudget,
+    Bucket, BudgetError, Message, Prompt, PromptManifest, PromptSource, Role, SourceRecord, Task, TokenBudget,
 };
 pub use telemetry::{HostSample, TelemetrySample};
 pub use trace::{Chunk, Completion, CompletionError, Failure, FinishReason, Outcome, Reason, Trace, TtftKind};

@@ -1,10 +1,10 @@
 //! `plan.json`: everything that a run will do, with nothing left to a default.
 
+use crate::{Bucket, Bytes};
 use crate::{
     Gates, Load, LoadId, Margin, MetricName, Nanos, OutputPolicy, PlannedVariant, PromptId, PromptSetId, Ratio,
     Sha256Hex, Slo, Task, Timeouts, V, VariantId, WarmUp,
 };
-use crate::{Bucket, Bytes};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{fmt, num::NonZeroU32};

@@ -205,7 +205,9 @@ impl Margin {
         if value > 0.0 && value < 1.0 {
             Ok(Self(value))
         } else {
-            Err(format!("{value} is no margin; give a number between 0 and 1, such as 0.03 for 3 %"))
+            Err(format!(
+                "{value} is no margin; give a number between 0 and 1, such as 0.03 for 3 %"
+            ))
         }
     }
 

@@ -123,12 +123,23 @@ impl TokenBudget {
     /// # Errors
     /// [`BudgetError`] when the sum exceeds `context`, or the prompt is longer than every bucket.
     pub fn new(prompt: NonZeroU32, max_new: NonZeroU32, context: NonZeroU32) -> Result<Self, BudgetError> {
-        let fits = prompt.get().checked_add(max_new.get()).is_some_and(|sum| sum <= context.get());
+        let fits = prompt
+            .get()
+            .checked_add(max_new.get())
+            .is_some_and(|sum| sum <= context.get());
         if !fits {
-            return Err(BudgetError::Overflow { prompt_tokens: prompt, max_new_tokens: max_new, context_tokens: context });
+            return Err(BudgetError::Overflow {
+                prompt_tokens: prompt,
+                max_new_tokens: max_new,
+                context_tokens: context,
+            });
         }
         let bucket = Bucket::of(prompt).ok_or(BudgetError::NoBucket(prompt))?;
-        Ok(Self { prompt, max_new, bucket })
+        Ok(Self {
+            prompt,
+            max_new,
+            bucket,
+        })
     }
 
     /// Tokens of the rendered prompt.

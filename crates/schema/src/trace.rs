@@ -18,7 +18,10 @@ pub struct Chunk {
 
 impl From<(u64, u32)> for Chunk {
     fn from((gap, tokens): (u64, u32)) -> Self {
-        Self { gap: Nanos(gap), tokens }
+        Self {
+            gap: Nanos(gap),
+            tokens,
+        }
     }
 }
 
@@ -139,7 +142,10 @@ fn check(parts: &Parts) -> Result<Nanos, CompletionError> {
     }
     let sum: u64 = parts.chunks.iter().map(|c| u64::from(c.tokens)).sum();
     if wants_tokens && sum != u64::from(parts.completion_tokens.get()) {
-        return Err(CompletionError::Tokens { chunks: sum, usage: parts.completion_tokens.get() });
+        return Err(CompletionError::Tokens {
+            chunks: sum,
+            usage: parts.completion_tokens.get(),
+        });
     }
     Ok(parts.chunks.iter().fold(parts.ttft, |t, c| t.saturating_add(c.gap)))
 }
@@ -160,7 +166,12 @@ impl Completion {
         finish_reason: FinishReason,
         text_sha256: Sha256Hex,
     ) -> Result<Self, CompletionError> {
-        let parts = Parts { kind: ttft_kind, ttft, chunks, completion_tokens };
+        let parts = Parts {
+            kind: ttft_kind,
+            ttft,
+            chunks,
+            completion_tokens,
+        };
         let e2e = check(&parts)?;
         let chunks = parts.chunks;
         Ok(Self {
@@ -257,7 +268,10 @@ impl TryFrom<CompletionWire> for Completion {
         if completion.e2e == w.e2e_ns {
             Ok(completion)
         } else {
-            Err(CompletionError::End { sum: completion.e2e.0, e2e: w.e2e_ns.0 })
+            Err(CompletionError::End {
+                sum: completion.e2e.0,
+                e2e: w.e2e_ns.0,
+            })
         }
     }
 }
@@ -409,7 +423,12 @@ impl Failure {
             end = end.saturating_sub(1);
         }
         let detail = detail.get(..end).unwrap_or_default().to_owned();
-        Self { reason, http_status, detail, after_ns: after }
+        Self {
+            reason,
+            http_status,
+            detail,
+            after_ns: after,
+        }
     }
 }
 
@@ -474,9 +493,13 @@ impl Trace {
         let start = self.sent_ns.unwrap_or(self.scheduled_ns);
         let completion = self.completion();
         let mut at = completion.map_or(start, |c| start.saturating_add(c.ttft()));
-        completion.map(Completion::chunks).unwrap_or_default().iter().map(move |c| {
-            at = at.saturating_add(c.gap);
-            (at, c.tokens)
-        })
+        completion
+            .map(Completion::chunks)
+            .unwrap_or_default()
+            .iter()
+            .map(move |c| {
+                at = at.saturating_add(c.gap);
+                (at, c.tokens)
+            })
     }
 }

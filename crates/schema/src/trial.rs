@@ -130,9 +130,16 @@ impl Validity {
     /// Valid where no gate failed.
     #[must_use]
     pub fn from_gates(gates: &[GateResult]) -> Self {
-        let failed: Vec<GateName> =
-            gates.iter().filter(|g| g.outcome == GateOutcome::Failed).map(|g| g.gate).collect();
-        if failed.is_empty() { Self::Valid } else { Self::Invalid { gates: failed } }
+        let failed: Vec<GateName> = gates
+            .iter()
+            .filter(|g| g.outcome == GateOutcome::Failed)
+            .map(|g| g.gate)
+            .collect();
+        if failed.is_empty() {
+            Self::Valid
+        } else {
+            Self::Invalid { gates: failed }
+        }
     }
 
     /// True for [`Validity::Valid`].

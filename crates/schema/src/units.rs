@@ -128,7 +128,11 @@ impl Ratio {
     /// # Errors
     /// Refuses NaN, infinities and negative numbers.
     pub fn new(value: f64) -> Result<Self, RatioError> {
-        if value.is_finite() && value >= 0.0 { Ok(Self(value)) } else { Err(RatioError(value)) }
+        if value.is_finite() && value >= 0.0 {
+            Ok(Self(value))
+        } else {
+            Err(RatioError(value))
+        }
     }
 
     /// The number.
@@ -167,7 +171,18 @@ mod tests {
         check("0.25us", Some(250));
         check("2h", Some(7_200_000_000_000));
         check("5 m", Some(300_000_000_000));
-        for bad in ["90", "", "s", "-1s", "1.s", ".5s", "1e3s", "1 parsec", "99999999999999999999s", "NaNs"] {
+        for bad in [
+            "90",
+            "",
+            "s",
+            "-1s",
+            "1.s",
+            ".5s",
+            "1e3s",
+            "1 parsec",
+            "99999999999999999999s",
+            "NaNs",
+        ] {
             check(bad, None);
         }
     }

@@ -131,7 +131,10 @@ impl PlannedVariant {
     /// The engine's command-line words, in order of flag name.
     #[must_use]
     pub fn argv(&self) -> Vec<String> {
-        self.flags.iter().flat_map(|(name, field)| field.value.to_argv(name)).collect()
+        self.flags
+            .iter()
+            .flat_map(|(name, field)| field.value.to_argv(name))
+            .collect()
     }
 }
 
@@ -146,9 +149,17 @@ mod tests {
     #[test]
     fn switches_become_words() {
         check("enforce-eager", ArgValue::Switch(true), &["--enforce-eager"]);
-        check("enable-chunked-prefill", ArgValue::Switch(false), &["--no-enable-chunked-prefill"]);
+        check(
+            "enable-chunked-prefill",
+            ArgValue::Switch(false),
+            &["--no-enable-chunked-prefill"],
+        );
         check("no-async-scheduling", ArgValue::Switch(false), &["--async-scheduling"]);
         check("max-num-seqs", ArgValue::Integer(8), &["--max-num-seqs", "8"]);
-        check("kv-cache-dtype", ArgValue::Text("fp8".into()), &["--kv-cache-dtype", "fp8"]);
+        check(
+            "kv-cache-dtype",
+            ArgValue::Text("fp8".into()),
+            &["--kv-cache-dtype", "fp8"],
+        );
     }
 }

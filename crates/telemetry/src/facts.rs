@@ -16,8 +16,13 @@ pub fn host_facts() -> HostFacts {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     HostFacts {
         cpu: read("/proc/cpuinfo").and_then(|text| value_of(&text, "model name", ':')),
-        cpus: thread::available_parallelism().ok().and_then(|n| u32::try_from(n.get()).ok()).unwrap_or(1),
-        memory_bytes: read("/proc/meminfo").and_then(|text| meminfo(&text, "MemTotal")).map(Bytes),
+        cpus: thread::available_parallelism()
+            .ok()
+            .and_then(|n| u32::try_from(n.get()).ok())
+            .unwrap_or(1),
+        memory_bytes: read("/proc/meminfo")
+            .and_then(|text| meminfo(&text, "MemTotal"))
+            .map(Bytes),
         kernel: read("/proc/sys/kernel/osrelease").map(|text| text.trim().to_owned()),
         os: read("/etc/os-release").and_then(|text| value_of(&text, "PRETTY_NAME", '=')),
         open_files_limit: limit,
@@ -37,7 +42,10 @@ mod tests {
 
     #[test]
     fn keys_and_quotes() {
-        assert_eq!(value_of("NAME=x\nPRETTY_NAME=\"Debian 12\"", "PRETTY_NAME", '=').as_deref(), Some("Debian 12"));
+        assert_eq!(
+            value_of("NAME=x\nPRETTY_NAME=\"Debian 12\"", "PRETTY_NAME", '=').as_deref(),
+            Some("Debian 12")
+        );
         assert_eq!(value_of("", "PRETTY_NAME", '='), None);
     }
 }

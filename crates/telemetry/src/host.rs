@@ -38,10 +38,15 @@ impl HostProbe {
         let busy = self.last_cpu.zip(cpu).and_then(|(last, now)| busy_ratio(last, now));
         self.last_cpu = cpu;
         let memory = self.read("meminfo");
-        let used = memory.as_deref().and_then(|m| meminfo(m, "MemTotal")?.checked_sub(meminfo(m, "MemAvailable")?));
+        let used = memory
+            .as_deref()
+            .and_then(|m| meminfo(m, "MemTotal")?.checked_sub(meminfo(m, "MemAvailable")?));
         let load = self.read("loadavg").and_then(|text| Ratio::new(load1(&text)?).ok());
         let engine = self.engine_group.and_then(|group| self.group(group));
-        let client = self.read("self/stat").and_then(|text| process(&text)).map(|p| (p.cpu_ticks, p.rss_pages));
+        let client = self
+            .read("self/stat")
+            .and_then(|text| process(&text))
+            .map(|p| (p.cpu_ticks, p.rss_pages));
         HostSample {
             cpu_busy_ratio: busy,
             memory_used_bytes: used.map(Bytes),
@@ -70,7 +75,10 @@ impl HostProbe {
                 continue;
             }
             // A process may end between the listing and the reading.
-            let Some(found) = fs::read_to_string(entry.path().join("stat")).ok().and_then(|text| process(&text)) else {
+            let Some(found) = fs::read_to_string(entry.path().join("stat"))
+                .ok()
+                .and_then(|text| process(&text))
+            else {
                 continue;
             };
             if found.group == group {

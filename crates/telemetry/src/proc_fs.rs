@@ -2,7 +2,13 @@
 
 /// Busy and total jiffies of all CPUs, from `/proc/stat`.
 pub(crate) fn cpu_jiffies(stat: &str) -> Option<(u64, u64)> {
-    let fields: Vec<u64> = stat.lines().next()?.strip_prefix("cpu ")?.split_whitespace().flat_map(str::parse).collect();
+    let fields: Vec<u64> = stat
+        .lines()
+        .next()?
+        .strip_prefix("cpu ")?
+        .split_whitespace()
+        .flat_map(str::parse)
+        .collect();
     // user nice system idle iowait irq softirq steal; guest time is inside user already (proc_stat(5)).
     let counted = fields.get(..8)?;
     let total: u64 = counted.iter().sum();
@@ -12,7 +18,9 @@ pub(crate) fn cpu_jiffies(stat: &str) -> Option<(u64, u64)> {
 
 /// A field of `/proc/meminfo`, in bytes.
 pub(crate) fn meminfo(text: &str, field: &str) -> Option<u64> {
-    let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     kib.checked_mul(1024)
 }
@@ -67,7 +75,14 @@ mod tests {
     #[test]
     fn process_names_may_hold_brackets() {
         let stat = "42 (a) b) S 1 7 7 0 -1 4194304 1 0 0 0 30 12 0 0 20 0 1 0 100 1000 250 1844";
-        assert_eq!(process(stat), Some(Process { group: 7, cpu_ticks: 42, rss_pages: 250 }));
+        assert_eq!(
+            process(stat),
+            Some(Process {
+                group: 7,
+                cpu_ticks: 42,
+                rss_pages: 250
+            })
+        );
         assert_eq!(process("42 (a"), None);
     }
 }

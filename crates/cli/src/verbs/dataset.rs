@@ -86,7 +86,9 @@ impl Build {
     fn execute(&self, project: &Project) -> Result<Exit, Failure> {
         let bar = bar();
         let config = project.path(&self.file);
-        let report = build(&config, &project.path(&self.out), self.threads, &|step| show(&bar, step));
+        let report = build(&config, &project.path(&self.out), self.threads, &|step| {
+            show(&bar, step)
+        });
         bar.finish_and_clear();
         output::answer(&text(&report.map_err(failure)?));
         Ok(Exit::Ok)
@@ -115,8 +117,13 @@ fn text(report: &BuildReport) -> String {
 impl Verify {
     fn execute(&self, project: &Project) -> Result<Exit, Failure> {
         let bar = bar();
-        let options = VerifyOptions { rebuild: self.rebuild, threads: 0 };
-        let report = verify(&project.path(&self.file), project.root(), options, &|step| show(&bar, step));
+        let options = VerifyOptions {
+            rebuild: self.rebuild,
+            threads: 0,
+        };
+        let report = verify(&project.path(&self.file), project.root(), options, &|step| {
+            show(&bar, step)
+        });
         bar.finish_and_clear();
         let report = report.map_err(failure)?;
         if report.violations.is_empty() {
@@ -124,7 +131,11 @@ impl Verify {
                 "{}: {} prompts, every count, hash and bound holds{}; longest common prefix {} tokens; sha256 {}\n",
                 self.file.display(),
                 report.prompts,
-                if report.rebuilt { ", and building it again gives the same bytes" } else { "" },
+                if report.rebuilt {
+                    ", and building it again gives the same bytes"
+                } else {
+                    ""
+                },
                 report.longest_common_prefix_tokens,
                 report.sha256
             ));

@@ -30,7 +30,10 @@ impl Ingest {
         let dirs: Vec<PathBuf> = if self.runs.is_empty() {
             project.sealed_runs()?
         } else {
-            self.runs.iter().map(|name| project.run_dir(name)).collect::<Result<_, _>>()?
+            self.runs
+                .iter()
+                .map(|name| project.run_dir(name))
+                .collect::<Result<_, _>>()?
         };
         let mut store = project.store()?;
         for dir in dirs {
@@ -39,7 +42,11 @@ impl Ingest {
                 Ingested::New => "ingested",
                 Ingested::Already => "already there",
             };
-            output::answer(&format!("{}\t{}\t{what}\n", run.manifest().run_id, run.fingerprint().short()));
+            output::answer(&format!(
+                "{}\t{}\t{what}\n",
+                run.manifest().run_id,
+                run.fingerprint().short()
+            ));
         }
         Ok(Exit::Ok)
     }

@@ -32,11 +32,15 @@ impl Init {
                 .create_new(true)
                 .open(&path)
                 .with_context(|| path.display().to_string())?;
-            file.write_all(servelab_matrix::starter().as_bytes()).with_context(|| path.display().to_string())
+            file.write_all(servelab_matrix::starter().as_bytes())
+                .with_context(|| path.display().to_string())
         };
         write().map_err(Failure::environment)?;
         output::answer(&format!("{}\n", path.display()));
-        output::note(&format!("Next: servelab plan {0}, then servelab run {0}", self.file.display()));
+        output::note(&format!(
+            "Next: servelab plan {0}, then servelab run {0}",
+            self.file.display()
+        ));
         Ok(Exit::Ok)
     }
 }

@@ -101,25 +101,43 @@ fn text(resolved: &Resolved, explanation: &Explanation, all: bool) -> String {
         .map(|c| {
             let own = c.differs_in.join(", ");
             let control = c.control.clone().unwrap_or_default();
-            vec![c.variant.clone(), role(c.role).into(), control, c.load.clone(), own, c.trials.to_string()]
+            vec![
+                c.variant.clone(),
+                role(c.role).into(),
+                control,
+                c.load.clone(),
+                own,
+                c.trials.to_string(),
+            ]
         })
         .collect();
-    out.push_str(&output::table(["variant", "role", "control", "load", "differs from its control in", "trials"], cells));
+    out.push_str(&output::table(
+        [
+            "variant",
+            "role",
+            "control",
+            "load",
+            "differs from its control in",
+            "trials",
+        ],
+        cells,
+    ));
     // Flags that every variant shares are shown once, then what each variant changes.
     let baseline = plan.variants.first().map(|v| v.id.to_string()).unwrap_or_default();
     let flags: Vec<Vec<String>> = explanation
         .flags
         .iter()
         .filter(|f| f.variant == baseline || f.differs)
-        .map(|f| {
-            vec![f.variant.clone(), f.flag.clone(), f.value.to_string(), place(&f.origin)]
-        })
+        .map(|f| vec![f.variant.clone(), f.flag.clone(), f.value.to_string(), place(&f.origin)])
         .collect();
     out.push('\n');
     out.push_str(&output::table(["variant", "engine flag", "value", "from"], flags));
     if all {
         let settings = &explanation.settings;
-        let rows = settings.iter().map(|s| vec![s.key.clone(), s.value.clone(), place(&s.origin)]).collect();
+        let rows = settings
+            .iter()
+            .map(|s| vec![s.key.clone(), s.value.clone(), place(&s.origin)])
+            .collect();
         out.push('\n');
         out.push_str(&output::table(["setting", "value", "from"], rows));
     }

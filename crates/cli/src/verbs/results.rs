@@ -80,7 +80,14 @@ fn list(format: Format, rows: &[ResultsRow]) -> anyhow::Result<()> {
     let cells = rows.iter().map(|r| {
         let started = r.started_utc.get(..19).unwrap_or(&r.started_utc).replace('T', " ");
         let trials = format!("{}/{}", r.valid_trials, r.trials);
-        vec![r.id.to_string(), started, r.engine_kind.to_string(), trials, r.fingerprint.clone(), r.headline.clone()]
+        vec![
+            r.id.to_string(),
+            started,
+            r.engine_kind.to_string(),
+            trials,
+            r.fingerprint.clone(),
+            r.headline.clone(),
+        ]
     });
     let header = ["run", "started (UTC)", "kind", "valid trials", "fingerprint", "finding"];
     output::answer(&output::table(header, cells.collect()));
@@ -91,8 +98,11 @@ fn show(format: Format, view: &ResultsView) -> anyhow::Result<()> {
     if format == Format::Json {
         let mut value = row_json(&view.row);
         if let Some(object) = value.as_object_mut() {
-            let facts: serde_json::Map<String, Value> =
-                view.facts.iter().map(|(label, value)| (label.clone(), Value::from(value.clone()))).collect();
+            let facts: serde_json::Map<String, Value> = view
+                .facts
+                .iter()
+                .map(|(label, value)| (label.clone(), Value::from(value.clone())))
+                .collect();
             let findings: Vec<&str> = view.headlines.iter().map(|h| h.text.as_str()).collect();
             object.insert("facts".into(), facts.into());
             object.insert("findings".into(), json!(findings));

@@ -60,12 +60,21 @@ impl Run {
             return Err(Failure::environment(error));
         }
         let runs = self.runs.unwrap_or_else(|| project.runs());
-        let root = project.root().canonicalize().context("--project").map_err(Failure::environment)?;
-        let options = RunOptions { run_id: self.run_id, ..RunOptions::new(root, runs, Project::servelab()?) };
+        let root = project
+            .root()
+            .canonicalize()
+            .context("--project")
+            .map_err(Failure::environment)?;
+        let options = RunOptions {
+            run_id: self.run_id,
+            ..RunOptions::new(root, runs, Project::servelab()?)
+        };
         let bars = Bars::new(plan.trial_count(), plan.engine_kind);
         let stop = StopFlag::default();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.context("cannot start an event loop").map_err(Failure::environment)?;
+        let runtime = runtime
+            .context("cannot start an event loop")
+            .map_err(Failure::environment)?;
         let outcome = runtime.block_on(async {
             tokio::spawn(interrupts(stop.clone()));
             execute(&plan, &options, &stop, &bars).await
@@ -75,7 +84,9 @@ impl Run {
             RunError::Prompts { .. } | RunError::Plan(_) => Failure::configuration(error),
             RunError::Evidence(_) | RunError::Engine(_) | RunError::Load(_) => Failure::environment(error),
         })?;
-        self.format.print(plan.engine_kind, &outcome).map_err(Failure::environment)?;
+        self.format
+            .print(plan.engine_kind, &outcome)
+            .map_err(Failure::environment)?;
         Ok(match outcome.end {
             RunEnd::Aborted { .. } => Exit::Aborted,
             RunEnd::Complete if !outcome.cells_without_valid_trial.is_empty() => Exit::Invalid,
@@ -131,7 +142,10 @@ impl Format {
             ("run", format!("{} ({engine_kind})", answer.run_id)),
             ("directory", answer.dir),
             ("fingerprint", answer.fingerprint),
-            ("trials", format!("{} ({} valid, {} invalid)", answer.trials, answer.valid, answer.invalid)),
+            (
+                "trials",
+                format!("{} ({} valid, {} invalid)", answer.trials, answer.valid, answer.invalid),
+            ),
             ("end", end),
         ];
         if !answer.cells_without_valid_trial.is_empty() {

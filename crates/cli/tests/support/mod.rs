@@ -15,7 +15,9 @@ use std::{
 use tempfile::TempDir;
 
 const TOKENIZER: &str = "datasets/tokenizers/mistral-7b-instruct-v0.3";
-const WORDS: &[&str] = &["river", "stone", "lantern", "orchard", "winter", "harbour", "letter", "garden", "copper", "violin"];
+const WORDS: &[&str] = &[
+    "river", "stone", "lantern", "orchard", "winter", "harbour", "letter", "garden", "copper", "violin",
+];
 
 /// The project. Its folder goes when it is dropped.
 pub(crate) struct Project {
@@ -41,9 +43,15 @@ fn text_of(task: Task, n: usize) -> String {
 
 fn prompt(chat: &ChatTokenizer, id: &str, task: Task, block: u32, n: usize) -> Prompt {
     let content = text_of(task, n);
-    let messages = [ChatMessage { role: "user", content: &content }];
+    let messages = [ChatMessage {
+        role: "user",
+        content: &content,
+    }];
     let tokens = u32::try_from(chat.count_chat(&messages).unwrap()).unwrap();
-    let record = SourceRecord { dataset: "test".into(), record: n.to_string() };
+    let record = SourceRecord {
+        dataset: "test".into(),
+        record: n.to_string(),
+    };
     Prompt {
         v: V,
         id: PromptId::new(id).unwrap(),
@@ -54,8 +62,14 @@ fn prompt(chat: &ChatTokenizer, id: &str, task: Task, block: u32, n: usize) -> P
         max_new_tokens: NonZeroU32::new(16).unwrap(),
         answer: None,
         rendered_sha256: Sha256Hex::from_bytes([0; 32]),
-        source: PromptSource { primary: record, distractors: Vec::new() },
-        messages: vec![Message { role: Role::User, content }],
+        source: PromptSource {
+            primary: record,
+            distractors: Vec::new(),
+        },
+        messages: vec![Message {
+            role: Role::User,
+            content,
+        }],
     }
 }
 
@@ -87,7 +101,10 @@ impl Project {
         let folder = self.path("prompts");
         fs::create_dir_all(&folder).unwrap();
         let file = folder.join(format!("{name}.jsonl"));
-        let rows: String = prompts.iter().map(|p| serde_json::to_string(p).unwrap() + "\n").collect();
+        let rows: String = prompts
+            .iter()
+            .map(|p| serde_json::to_string(p).unwrap() + "\n")
+            .collect();
         fs::write(&file, rows).unwrap();
         let (bytes, sha256) = sha256_file(&file).unwrap();
         let manifest = PromptManifest {
@@ -209,7 +226,9 @@ impl Said {
 
 /// Every trial of a run with its traces.
 pub(crate) fn trials(run: &SealedRun) -> Vec<(TrialRecord, Vec<Trace>)> {
-    run.trials().map(|t| (run.trial_record(&t.id).unwrap(), run.traces(&t.id).unwrap())).collect()
+    run.trials()
+        .map(|t| (run.trial_record(&t.id).unwrap(), run.traces(&t.id).unwrap()))
+        .collect()
 }
 
 /// The run's plan.

@@ -1,12 +1,9 @@
 //! From a matrix to a report on the simulated engine, with effects that are known beforehand.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail by panicking")]
 
-mod support;
-
+use crate::support::{Project, plan, trials};
 use serde_json::Value;
 use servelab_schema::{GateName, Outcome, Reason, RunEnd, Treatment, Validity};
 use std::{collections::BTreeSet, fs};
-use support::{Project, plan, trials};
 
 const LOAD: &str = "[load]\nconcurrency = 4\n";
 
@@ -48,7 +45,9 @@ fn a_hidden_slowdown_is_found_and_two_equal_arms_are_not() {
     let project = Project::new(5, 12);
     let hidden = ["--hidden-slowdown", "1.5", "--hidden-slowdown-flag", "max-num-seqs"];
     project.matrix("known", &hidden, "blocks = 5", &format!("{LOAD}{ARMS}"));
-    let said = project.servelab(&["run", "matrix/known.toml", "--run-id", "r1", "--format", "json"]).exits(0);
+    let said = project
+        .servelab(&["run", "matrix/known.toml", "--run-id", "r1", "--format", "json"])
+        .exits(0);
     let answer: Value = serde_json::from_str(&said.out).unwrap();
     assert_eq!(answer["engine_kind"], "simulated");
     assert_eq!(answer["valid"], 15, "{}", said.err);
@@ -61,7 +60,12 @@ fn a_hidden_slowdown_is_found_and_two_equal_arms_are_not() {
         assert_eq!(traces.iter().filter(|t| t.measured).count(), 12);
         assert!(traces.iter().any(|t| !t.measured), "fillers hold the load");
     }
-    let prompts: BTreeSet<String> = plan(&run).blocks.iter().flat_map(|b| &b.prompts).map(ToString::to_string).collect();
+    let prompts: BTreeSet<String> = plan(&run)
+        .blocks
+        .iter()
+        .flat_map(|b| &b.prompts)
+        .map(ToString::to_string)
+        .collect();
     assert_eq!(prompts.len(), 60, "every prompt is measured once by every variant");
 
     project.servelab(&["ingest"]).exits(0);
@@ -70,7 +74,10 @@ fn a_hidden_slowdown_is_found_and_two_equal_arms_are_not() {
     let summary: Value = serde_json::from_str(&fs::read_to_string(out.join("summary.json")).unwrap()).unwrap();
     let slow = comparison(&summary, "SLOW", "tpot-mean");
     let percent = slow["effect_percent"].as_f64().unwrap();
-    assert!((40.0..60.0).contains(&percent), "a factor of 1.5 makes TPOT about 50 % longer, found {percent} %");
+    assert!(
+        (40.0..60.0).contains(&percent),
+        "a factor of 1.5 makes TPOT about 50 % longer, found {percent} %"
+    );
     let primary = comparison(&summary, "SLOW", "output-throughput");
     assert_eq!(primary["verdict"], "worse", "{primary:#}");
     let aa = &summary["runs"][0]["aa"][0];
@@ -134,30 +141,45 @@ fn every_scripted_fault_has_its_reason_and_none_is_a_success() {
         .collect();
     let file = project.path("faults.toml");
     fs::write(&file, script).unwrap();
-    let rest = format!(
-        "[load]\nconcurrency = 1\n[timeouts]\nttft = \"6s\"\nidle = \"4s\"\ntotal = \"20s\"\n{BASELINE}"
-    );
+    let rest =
+        format!("[load]\nconcurrency = 1\n[timeouts]\nttft = \"6s\"\nidle = \"4s\"\ntotal = \"20s\"\n{BASELINE}");
     let experiment = "blocks = 1\norder = \"sequential\"";
     project.matrix("faults", &["--faults", file.to_str().unwrap()], experiment, &rest);
-    project.servelab(&["run", "matrix/faults.toml", "--run-id", "r1"]).exits(6);
+    project
+        .servelab(&["run", "matrix/faults.toml", "--run-id", "r1"])
+        .exits(6);
     let run = project.run("r1");
     let (record, traces) = trials(&run).remove(0);
-    assert_eq!(record.validity, Validity::Invalid { gates: record_failed(&record) });
+    assert_eq!(
+        record.validity,
+        Validity::Invalid {
+            gates: record_failed(&record)
+        }
+    );
     assert!(record_failed(&record).contains(&GateName::Failures));
     // A row is written when its attempt has ended; `seq` is the order of sending.
     let mut measured: Vec<_> = traces.iter().filter(|t| t.measured).collect();
     measured.sort_by_key(|t| t.seq);
     for (i, (fault, expected)) in FAULTS.iter().enumerate() {
-        let Outcome::Failed(failure) = &measured[i].outcome else { panic!("{fault} counted as success") };
+        let Outcome::Failed(failure) = &measured[i].outcome else {
+            panic!("{fault} counted as success")
+        };
         assert_eq!(failure.reason, *expected, "{fault}: {}", failure.detail);
     }
     for trace in &measured[n..] {
-        assert!(trace.completion().is_some(), "after the last fault all is well: {:?}", trace.outcome);
+        assert!(
+            trace.completion().is_some(),
+            "after the last fault all is well: {:?}",
+            trace.outcome
+        );
     }
 }
 
 fn record_failed(record: &servelab_schema::TrialRecord) -> Vec<GateName> {
-    let failed = record.gates.iter().filter(|g| g.outcome == servelab_schema::GateOutcome::Failed);
+    let failed = record
+        .gates
+        .iter()
+        .filter(|g| g.outcome == servelab_schema::GateOutcome::Failed);
     failed.map(|g| g.gate).collect()
 }
 
@@ -165,15 +187,29 @@ fn record_failed(record: &servelab_schema::TrialRecord) -> Vec<GateName> {
 fn an_engine_that_dies_gives_an_invalid_trial_and_a_sealed_run() {
     let project = Project::new(1, 12);
     let file = project.path("faults.toml");
-    fs::write(&file, "[[fault]]\nrequest = 9\nkind = \"engine-dies\"\nafter_chunks = 2\n").unwrap();
+    fs::write(
+        &file,
+        "[[fault]]\nrequest = 9\nkind = \"engine-dies\"\nafter_chunks = 2\n",
+    )
+    .unwrap();
     let rest = format!("{LOAD}{BASELINE}");
     project.matrix("dies", &["--faults", file.to_str().unwrap()], "blocks = 1", &rest);
-    project.servelab(&["run", "matrix/dies.toml", "--run-id", "r1"]).exits(6);
+    project
+        .servelab(&["run", "matrix/dies.toml", "--run-id", "r1"])
+        .exits(6);
     let run = project.run("r1");
     assert_eq!(run.manifest().end, RunEnd::Complete);
     let (record, traces) = trials(&run).remove(0);
-    assert!(record_failed(&record).contains(&GateName::EngineAlive), "{:?}", record.gates);
-    assert!(record.counts.failed.contains_key(&Reason::EngineExited), "{:?}", record.counts);
+    assert!(
+        record_failed(&record).contains(&GateName::EngineAlive),
+        "{:?}",
+        record.gates
+    );
+    assert!(
+        record.counts.failed.contains_key(&Reason::EngineExited),
+        "{:?}",
+        record.counts
+    );
     let ended: usize = traces.iter().filter(|t| t.measured).count();
     assert!(ended > 0, "what had ended before is kept");
     assert!(run.engine_record(&record.id).unwrap().failure.is_some());
@@ -189,8 +225,15 @@ factor = "kv-cache-dtype"
 hypothesis = "Refused: there is no such type"
 args = { kv-cache-dtype = "fp7" }
 "#;
-    project.matrix("refused", &[], "blocks = 1", &format!("{LOAD}{BASELINE}kv-cache-dtype = \"auto\"\n{refused}"));
-    project.servelab(&["run", "matrix/refused.toml", "--run-id", "r1"]).exits(6);
+    project.matrix(
+        "refused",
+        &[],
+        "blocks = 1",
+        &format!("{LOAD}{BASELINE}kv-cache-dtype = \"auto\"\n{refused}"),
+    );
+    project
+        .servelab(&["run", "matrix/refused.toml", "--run-id", "r1"])
+        .exits(6);
     let run = project.run("r1");
     for (record, _) in trials(&run) {
         let engine = run.engine_record(&record.id).unwrap();
@@ -209,12 +252,16 @@ fn an_open_loop_never_waits_for_answers() {
     let project = Project::new(1, 24);
     let rest = format!("[load]\nrate-per-s = 6\narrivals = \"poisson\"\n{BASELINE}");
     project.matrix("open", &[], "blocks = 1", &rest);
-    project.servelab(&["run", "matrix/open.toml", "--run-id", "r1"]).exits(0);
+    project
+        .servelab(&["run", "matrix/open.toml", "--run-id", "r1"])
+        .exits(0);
     let (record, traces) = trials(&project.run("r1")).remove(0);
     assert_eq!(record.counts.completed, 24);
     let mut measured: Vec<_> = traces.iter().filter(|t| t.measured).collect();
     measured.sort_by_key(|t| t.scheduled_ns);
-    let overlapping = measured.windows(2).any(|pair| pair[1].sent_ns.unwrap() < pair[0].finished_ns);
+    let overlapping = measured
+        .windows(2)
+        .any(|pair| pair[1].sent_ns.unwrap() < pair[0].finished_ns);
     assert!(overlapping, "the next request left before the one before had ended");
     assert!(record.instrument.unwrap().achieved_rate_per_s.unwrap() > 0.0);
 }
@@ -236,19 +283,25 @@ fn ctrl_c_ends_cleanly_as_aborted() {
     }
     let pid = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
-    support::said(&child.wait_with_output().unwrap()).exits(5);
+    crate::support::said(&child.wait_with_output().unwrap()).exits(5);
     let run = project.run("r1");
     assert!(matches!(run.manifest().end, RunEnd::Aborted { .. }));
     let (record, traces) = trials(&run).remove(0);
     assert!(matches!(record.validity, Validity::Aborted { .. }));
-    assert!(traces.iter().any(|t| matches!(&t.outcome, Outcome::Failed(f) if f.reason == Reason::Cancelled)));
+    assert!(
+        traces
+            .iter()
+            .any(|t| matches!(&t.outcome, Outcome::Failed(f) if f.reason == Reason::Cancelled))
+    );
 }
 
 #[test]
 fn sealed_evidence_holds_against_the_database() {
     let project = Project::new(1, 6);
     project.matrix("small", &[], "blocks = 1", &format!("{LOAD}{BASELINE}"));
-    project.servelab(&["run", "matrix/small.toml", "--run-id", "r1"]).exits(0);
+    project
+        .servelab(&["run", "matrix/small.toml", "--run-id", "r1"])
+        .exits(0);
     let report = |project: &Project| {
         project.servelab(&["report", "r1"]).exits(0);
         fs::read_to_string(project.path("report/out/summary.json")).unwrap()
@@ -263,5 +316,9 @@ fn sealed_evidence_holds_against_the_database() {
     let text = fs::read_to_string(&plan).unwrap().replacen("small", "smell", 1);
     fs::write(&plan, text).unwrap();
     let said = project.servelab(&["report", "r1"]).exits(4);
-    assert!(said.err.contains("plan.json") && said.err.contains("changed"), "{}", said.err);
+    assert!(
+        said.err.contains("plan.json") && said.err.contains("changed"),
+        "{}",
+        said.err
+    );
 }

@@ -1,5 +1,4 @@
 //! The plan of the house holds: a room uses the rooms it may use and no others, and heavy libraries live where they belong.
-#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,15 +18,30 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("telemetry", &["schema"]),
     ("evidence", &["schema"]),
     ("analysis", &["schema", "stats"]),
-    ("runner", &["schema", "load", "engine", "telemetry", "evidence", "analysis"]),
+    (
+        "runner",
+        &["schema", "load", "engine", "telemetry", "evidence", "analysis"],
+    ),
     ("simengine", &["chat"]),
     ("store", &["schema", "evidence", "analysis"]),
     ("report", &["schema", "analysis", "store"]),
     (
         "cli",
         &[
-            "schema", "chat", "workload", "matrix", "load", "engine", "telemetry", "evidence", "analysis", "runner",
-            "simengine", "store", "report", "stats",
+            "schema",
+            "chat",
+            "workload",
+            "matrix",
+            "load",
+            "engine",
+            "telemetry",
+            "evidence",
+            "analysis",
+            "runner",
+            "simengine",
+            "store",
+            "report",
+            "stats",
         ],
     ),
 ];
@@ -50,10 +64,17 @@ const HEAVY: &[(&str, &[&str])] = &[
 const PURE: &[&str] = &["schema", "stats", "analysis"];
 
 fn dependencies(room: &str) -> BTreeSet<String> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(room).join("Cargo.toml");
-    let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .join(room)
+        .join("Cargo.toml");
+    let text = fs::read_to_string(&path).unwrap();
     let manifest: toml::Table = text.parse().unwrap();
-    manifest.get("dependencies").and_then(toml::Value::as_table).map(|t| t.keys().cloned().collect()).unwrap_or_default()
+    manifest
+        .get("dependencies")
+        .and_then(toml::Value::as_table)
+        .map(|t| t.keys().cloned().collect())
+        .unwrap_or_default()
 }
 
 #[test]
@@ -69,7 +90,10 @@ fn no_forbidden_edge() {
     for (room, allowed) in ROOMS {
         for dependency in dependencies(room) {
             if let Some(other) = dependency.strip_prefix("servelab-") {
-                assert!(allowed.contains(&other), "{room} must not use {other}: see the rooms in ARCHITECTURE.md");
+                assert!(
+                    allowed.contains(&other),
+                    "{room} must not use {other}: see the rooms in ARCHITECTURE.md"
+                );
             }
         }
     }
@@ -81,7 +105,10 @@ fn heavy_libraries_stay_in_their_rooms() {
     for (room, _) in ROOMS {
         for dependency in dependencies(room) {
             if let Some(rooms) = heavy.get(dependency.as_str()) {
-                assert!(rooms.contains(room), "{room} must not use {dependency}; only {rooms:?} may");
+                assert!(
+                    rooms.contains(room),
+                    "{room} must not use {dependency}; only {rooms:?} may"
+                );
             }
         }
     }

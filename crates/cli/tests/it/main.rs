@@ -1,0 +1,16 @@
+//! The command from outside, and the plan of the house. One program, so that it is linked once.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test may fail by panicking"
+)]
+
+mod commands;
+mod edges;
+mod end_to_end;
+mod full_disk;
+#[path = "../../../evidence/tests/support/small_disk.rs"]
+mod small_disk;
+#[path = "../support/mod.rs"]
+mod support;
