@@ -101,11 +101,12 @@ impl Live {
                     counts.completed = counts.completed.saturating_add(1);
                     if trace.measured {
                         if let Some(h) = &mut s.ttft {
-                            h.saturating_record(completion.ttft().0);
+                            // Grows with the value; a record that is refused is missing from a live figure only.
+                            let _ = h.record(completion.ttft().0);
                         }
                         if let (Some(h), Some(tpot)) = (&mut s.tpot, completion.tpot_ns()) {
                             #[expect(clippy::as_conversions, reason = "float to integer saturates; a live figure")]
-                            h.saturating_record(tpot as u64);
+                            let _ = h.record(tpot as u64);
                         }
                     }
                 }
@@ -115,5 +116,25 @@ impl Live {
                 }
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn live_percentiles_are_those_of_the_traces() {
+        let live = Live::new(2);
+        for _ in 0..2 {
+            live.began();
+            live.ended(&servelab_schema::examples::trace());
+        }
+        let seen = live.snapshot();
+        assert_eq!((seen.measured_ended, seen.in_flight, seen.completed), (2, 0, 2));
+        let ttft = seen.ttft_p50.map(Nanos::as_millis_f64);
+        assert!(ttft.is_some_and(|ms| (121.0..124.0).contains(&ms)), "{ttft:?}");
+        let tpot = seen.tpot_p50.map(Nanos::as_millis_f64);
+        assert!(tpot.is_some_and(|ms| (32.8..33.5).contains(&ms)), "{tpot:?}");
     }
 }
