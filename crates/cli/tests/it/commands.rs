@@ -157,6 +157,6 @@ fn what_costs_is_asked_for_and_limits_refuse() {
             .exits(3);
         assert!(said.err.contains(says), "{}", said.err);
     };
-    limit(&["--max-cost", "0.000001"], "--max-cost");
-    limit(&["--max-duration", "1ms"], "--max-duration");
+    limit(&["--max-cost", "0.01"], "limits.max-cost-usd");
+    limit(&["--max-duration", "1ms"], "limits.max-duration");
 }
