@@ -5,8 +5,8 @@
 //! was not measured never passes a gate that needs it.
 
 use servelab_schema::{
-    GateName, GateOutcome, GateResult, Gates, Instrument, Load, Nanos, Plan, Ratio, Treatment, TrialCounts,
-    VariantRole, Window,
+    GateName, GateOutcome, GateResult, Gates, Instrument, InstrumentCertificate, Load, Nanos, Plan, Ratio, Treatment,
+    TrialCounts, VariantRole, Window,
 };
 use std::num::NonZeroU32;
 
@@ -48,8 +48,33 @@ pub struct GateFacts<'a> {
     pub treatment: Treatment,
     /// False where a clock went backwards.
     pub clock_ok: bool,
-    /// Engine seconds per wall second; only for the texts.
+    /// Engine seconds per wall second: for the texts, and to hold rates of engine time against a certificate of wall time.
     pub time_scale: NonZeroU32,
+    /// What the instrument was certified for on this machine; none where it was not calibrated.
+    pub certificate: Option<&'a InstrumentCertificate>,
+    /// What the instrument had to do; none where nothing was sent.
+    pub work: Option<Work>,
+}
+
+/// What the instrument had to do in a trial, fillers included: mean rates of engine time.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Work {
+    /// Requests per second.
+    pub requests_per_s: f64,
+    /// Token chunks per second.
+    pub chunks_per_s: f64,
+}
+
+impl Work {
+    /// Rates over a span; none where the span has no length.
+    #[must_use]
+    pub fn over(span: Window, requests: u64, chunks: u64) -> Option<Self> {
+        let seconds = span.length().as_secs_f64();
+        (seconds > 0.0).then(|| Self {
+            requests_per_s: count(requests) / seconds,
+            chunks_per_s: count(chunks) / seconds,
+        })
+    }
 }
 
 /// Every gate of [`GateName::ALL`], in that order.
@@ -113,6 +138,7 @@ const NOT_MEASURED: &str = "not measured";
 
 fn check(gate: GateName, limits: &Gates, facts: &GateFacts<'_>) -> Check {
     match gate {
+        GateName::Certificate => certificate(facts),
         GateName::ScheduleLag => schedule_lag(limits, facts),
         GateName::EventLoopLag => {
             let most = limits.event_loop_lag_p99_ns;
@@ -171,6 +197,34 @@ fn check(gate: GateName, limits: &Gates, facts: &GateFacts<'_>) -> Check {
             Check::new(facts.clock_ok, observed, "never backwards")
         }
     }
+}
+
+/// Counts of a trial are far below 2^53.
+#[expect(clippy::as_conversions, reason = "exact below 2^53")]
+const fn count(n: u64) -> f64 {
+    n as f64
+}
+
+/// The client works in wall time, whatever the engine's time is.
+fn certificate(facts: &GateFacts<'_>) -> Check {
+    let Some(certificate) = facts.certificate else {
+        return Check::not_applicable(
+            "the instrument was not calibrated",
+            "what the instrument is certified for",
+        );
+    };
+    let (requests, chunks) = (certificate.highest_requests_per_s, certificate.highest_chunks_per_s);
+    let limit = format!("≤ {requests} requests/s and {chunks} chunks/s of wall time");
+    let Some(work) = facts.work else {
+        return Check::new(false, NOT_MEASURED, limit);
+    };
+    let scale = f64::from(facts.time_scale.get());
+    let (asked, received) = (work.requests_per_s * scale, work.chunks_per_s * scale);
+    Check::new(
+        asked <= count(requests) && received <= count(chunks),
+        format!("{asked:.1} requests/s, {received:.0} chunks/s of wall time"),
+        limit,
+    )
 }
 
 fn schedule_lag(limits: &Gates, facts: &GateFacts<'_>) -> Check {

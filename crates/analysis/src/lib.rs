@@ -6,6 +6,7 @@
 
 pub mod compare;
 pub mod gates;
+pub mod gpu;
 pub mod groups;
 pub mod metrics;
 mod num;
@@ -16,7 +17,8 @@ mod testkit;
 pub mod verdict;
 
 pub use compare::{AaOutcome, AaResult, CellMetrics, Comparison, Estimate, Study, compare, study};
-pub use gates::{GateFacts, evaluate, evaluate_limits};
+pub use gates::{GateFacts, Work, evaluate, evaluate_limits};
+pub use gpu::{GpuUse, Throttled, TrialGpus, trial_gpus};
 pub use groups::{GroupMetrics, groups};
 pub use metrics::{Descriptive, KindSeen, MetricValue, TrialMetrics, trial_metrics};
 pub use pairing::{BlockEffect, ControlArm};

@@ -93,6 +93,7 @@ pub(crate) fn plan(treatments: &[(&str, &str)]) -> Plan {
                 command: vec!["engine".into()],
             },
             served_model: "m".into(),
+            api_key_env: None,
         },
         prompts: prompt_set("p"),
         fillers: prompt_set("f"),

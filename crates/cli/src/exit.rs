@@ -7,6 +7,8 @@ use std::process::ExitCode;
 pub(crate) enum Exit {
     /// Done.
     Ok,
+    /// The command line contradicts itself.
+    Usage,
     /// A matrix, dataset or prompt file is wrong.
     Configuration,
     /// The machine lacks something: a program, a file, space, a permission.
@@ -23,6 +25,7 @@ impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(match exit {
             Exit::Ok => 0,
+            Exit::Usage => 2,
             Exit::Configuration => 3,
             Exit::Environment => 4,
             Exit::Aborted => 5,
@@ -42,6 +45,14 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
+    /// The command line is wrong in a way that its parser cannot see.
+    pub(crate) fn usage(error: impl Into<anyhow::Error>) -> Self {
+        Self {
+            exit: Exit::Usage,
+            error: error.into(),
+        }
+    }
+
     /// Something in a file of the project is wrong.
     pub(crate) fn configuration(error: impl Into<anyhow::Error>) -> Self {
         Self {

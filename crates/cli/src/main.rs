@@ -3,6 +3,7 @@
 //! Standard output is the answer and nothing else; progress and logs go to standard error.
 
 mod exit;
+mod instrument;
 mod output;
 mod progress;
 mod project;
@@ -46,10 +47,20 @@ enum Verb {
     /// What has been run.
     #[command(subcommand)]
     Results(verbs::results::Results),
+    /// Put one load, or a sweep of loads, on a running server. No matrix, no run directory.
+    Bench(Box<verbs::bench::Bench>),
     /// Write a commented matrix to begin with.
     Init(verbs::init::Init),
     /// Serve the simulated engine: vLLM's wire behaviour, timed by a simulated GPU. Every answer says SIMULATED.
     Sim(Box<servelab_simengine::SimArgs>),
+    /// Measure the load generator itself on this machine: its capacity and the error of its times.
+    Calibrate(verbs::calibrate::Calibrate),
+    /// Serve prepared answers without an engine, to measure a load generator with.
+    #[command(hide = true)]
+    Null(servelab_simengine::null::NullArgs),
+    /// Hold the load generator against a bare client: what `make bench-instrument` prints.
+    #[command(hide = true)]
+    BenchInstrument(verbs::bench_instrument::BenchInstrument),
     /// Print docs/FORMATS.md from the types.
     #[command(hide = true)]
     Formats,
@@ -64,8 +75,12 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Verb::Ingest(verb) => verb.execute(&project),
         Verb::Report(verb) => verb.execute(&project),
         Verb::Results(verb) => verb.execute(&project),
+        Verb::Bench(verb) => verb.execute(&project),
         Verb::Init(verb) => verb.execute(&project),
         Verb::Sim(args) => verbs::sim::execute(&args),
+        Verb::Calibrate(verb) => verb.execute(&project),
+        Verb::Null(args) => verbs::null::execute(&args),
+        Verb::BenchInstrument(verb) => verb.execute(&project),
         Verb::Formats => {
             output::answer(&servelab_schema::formats::markdown());
             Ok(Exit::Ok)

@@ -22,7 +22,7 @@ impl Command {
     }
 }
 
-/// The command that serves `variant` on `port` of 127.0.0.1.
+/// The command that serves `variant` on `port` of 127.0.0.1; none where the engine is up already.
 ///
 /// `servelab` is the program that holds the simulated engine. Paths in the plan are relative to `project`.
 #[must_use]
@@ -33,7 +33,7 @@ pub fn command(
     port: u16,
     servelab: &Path,
     project: &Path,
-) -> Command {
+) -> Option<Command> {
     let port = port.to_string();
     let address = [
         "--host",
@@ -71,7 +71,8 @@ pub fn command(
             args.extend(address.map(str::to_owned));
             PathBuf::from(command.first().map_or("vllm", String::as_str))
         }
+        Provider::Url { .. } => return None,
     };
     args.extend(variant.argv());
-    Command { program, args }
+    Some(Command { program, args })
 }

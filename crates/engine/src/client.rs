@@ -2,21 +2,57 @@
 
 use crate::{EngineError, Snapshot};
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 /// Asks one engine about itself. Never goes through a proxy and follows no redirect.
 #[derive(Debug, Clone)]
 pub struct EngineClient {
     base: String,
     http: reqwest::Client,
+    key: Option<ApiKey>,
+}
+
+/// A key that requests carry as a bearer token. Never shown, not even by `Debug`.
+#[derive(Clone)]
+pub struct ApiKey(String);
+
+impl ApiKey {
+    /// The key in the environment variable `name`.
+    ///
+    /// # Errors
+    /// [`EngineError::NoKey`] where the variable is not set, or holds no text.
+    pub fn from_env(name: &str) -> Result<Self, EngineError> {
+        match std::env::var(name) {
+            Ok(value) if !value.trim().is_empty() => Ok(Self(value.trim().to_owned())),
+            _ => Err(EngineError::NoKey { name: name.to_owned() }),
+        }
+    }
+
+    /// The value of the `Authorization` header.
+    #[must_use]
+    pub fn bearer(&self) -> String {
+        format!("Bearer {}", self.0)
+    }
+
+    /// The key itself.
+    #[must_use]
+    pub fn secret(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for ApiKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ApiKey(hidden)")
+    }
 }
 
 impl EngineClient {
-    /// A client of the engine at `base`, such as `http://127.0.0.1:8000`.
+    /// A client of the engine at `base`, such as `http://127.0.0.1:8000`, that shows `key` where the engine wants one.
     ///
     /// # Errors
     /// [`EngineError::Http`] where no client can be made.
-    pub fn new(base: &str) -> Result<Self, EngineError> {
+    pub fn new(base: &str, key: Option<ApiKey>) -> Result<Self, EngineError> {
         let base = base.trim_end_matches('/').to_owned();
         let http = reqwest::Client::builder()
             .no_proxy()
@@ -28,7 +64,7 @@ impl EngineClient {
                 url: base.clone(),
                 message: e.to_string(),
             })?;
-        Ok(Self { base, http })
+        Ok(Self { base, http, key })
     }
 
     /// The engine's address.
@@ -37,13 +73,21 @@ impl EngineClient {
         &self.base
     }
 
+    fn with_key(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
+        match &self.key {
+            Some(key) => request.bearer_auth(key.secret()),
+            None => request,
+        }
+    }
+
     async fn get(&self, path: &str) -> Result<String, EngineError> {
         let url = format!("{}{path}", self.base);
         let fail = |message: String| EngineError::Http {
             url: url.clone(),
             message,
         };
-        let answer = self.http.get(&url).send().await.map_err(|e| fail(e.to_string()))?;
+        let request = self.with_key(self.http.get(&url));
+        let answer = request.send().await.map_err(|e| fail(e.to_string()))?;
         let status = answer.status();
         let body = answer.text().await.map_err(|e| fail(e.to_string()))?;
         if status.is_success() {
@@ -70,9 +114,7 @@ impl EngineClient {
         };
         let body = json!({"model": model, "max_tokens": 1, "messages": [{"role": "user", "content": "Hello!"}]});
         let answer = self
-            .http
-            .post(&url)
-            .json(&body)
+            .with_key(self.http.post(&url).json(&body))
             .send()
             .await
             .map_err(|e| fail(e.to_string()))?;
@@ -88,6 +130,15 @@ impl EngineClient {
                 text.chars().take(300).collect::<String>()
             ))),
         }
+    }
+
+    /// True where `/version` says that the simulated engine answers.
+    pub async fn is_simulated(&self) -> bool {
+        let Ok(text) = self.get("/version").await else {
+            return false;
+        };
+        let body: Option<Value> = serde_json::from_str(&text).ok();
+        body.is_some_and(|b| b.get("engine_kind").and_then(Value::as_str) == Some("simulated"))
     }
 
     /// What `/version` says; none where the engine has no such page.

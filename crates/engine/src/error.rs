@@ -23,6 +23,8 @@ pub enum EngineError {
         status: String,
         /// The first root cause in its log.
         cause: String,
+        /// True where memory ran out, or may have: the engine did not refuse the configuration then.
+        memory: bool,
         /// Its log.
         log: PathBuf,
     },
@@ -54,6 +56,49 @@ pub enum EngineError {
     Leak {
         /// Its process group.
         group: i32,
+    },
+    /// Nothing of it is left in its process group, but its port is still served.
+    #[error(
+        "127.0.0.1:{port} is still served after the engine and its process group ended; find who does with \
+         `ss -ltnp 'sport = :{port}'` and end it, for it may hold the GPU's memory"
+    )]
+    Orphan {
+        /// The port.
+        port: u16,
+    },
+    /// No engine answers where one should be up already.
+    #[error(
+        "no engine answers at {base} ({message}); start it first, or let servelab start one with [engine.provider.process]"
+    )]
+    NotUp {
+        /// Its address.
+        base: String,
+        /// What was tried last.
+        message: String,
+    },
+    /// The simulated engine where a real one is declared.
+    #[error(
+        "{base} is the simulated engine, as its /version says, and numbers of this provider would be labelled MEASURED; \
+         use [engine.provider.sim]"
+    )]
+    Simulated {
+        /// Its address.
+        base: String,
+    },
+    /// The API key is not there.
+    #[error("engine.api-key-env: the environment has no variable `{name}` that holds text; export it first")]
+    NoKey {
+        /// The variable.
+        name: String,
+    },
+    /// A secret would stand in the process list and in plan.json.
+    #[error(
+        "the command of variant {variant} holds a secret (an API key, a token, or the value of a secret environment \
+         variable); pass it by the environment instead: engine.api-key-env, HF_TOKEN"
+    )]
+    SecretInCommand {
+        /// The variant.
+        variant: String,
     },
     /// The operating system refused.
     #[error("{what}: {source}")]

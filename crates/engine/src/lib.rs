@@ -10,11 +10,14 @@ mod error;
 pub mod log;
 mod process;
 pub mod prometheus;
+mod ready;
+pub mod redact;
 mod snapshot;
 pub mod treatment;
 
 pub use argv::{Command, command};
-pub use client::EngineClient;
+pub use client::{ApiKey, EngineClient};
 pub use error::EngineError;
-pub use process::{Ended, Launched, Ready};
+pub use process::{Ended, KEY_VARIABLE, Launched};
+pub use ready::Ready;
 pub use snapshot::Snapshot;

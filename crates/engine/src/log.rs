@@ -1,6 +1,6 @@
 //! What an engine's log says: its arguments that are not defaults, and why it failed.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, os::unix::process::ExitStatusExt, process::ExitStatus};
 
 /// The fields of vLLM's `non-default args: {…}` line, values as Python wrote them, texts without quotes.
 /// None where there is no such line.
@@ -79,6 +79,47 @@ fn error_text(line: &str) -> Option<String> {
     Some(line.get(start..)?.trim().to_owned())
 }
 
+/// The line that says that memory ran out, in the engine's words after what ran out. None where no line does.
+#[must_use]
+pub fn out_of_memory(log: &str) -> Option<String> {
+    const GPU: [&str; 4] = [
+        "OutOfMemoryError",
+        "CUDA out of memory",
+        "HIP out of memory",
+        "CUDA error: out of memory",
+    ];
+    const HOST: [&str; 3] = [
+        "Cannot allocate memory",
+        "MemoryError: ",
+        "DefaultCPUAllocator: can't allocate memory",
+    ];
+    let lines = || log.lines().filter(|line| !line.contains("WARNING"));
+    let said = |words: &[&str]| lines().find(|line| words.iter().any(|w| line.contains(w)));
+    let text = |line: &str| error_text(line).unwrap_or_else(|| line.trim().to_owned());
+    said(&GPU)
+        .map(|line| format!("out of GPU memory: {}", text(line)))
+        .or_else(|| said(&HOST).map(|line| format!("out of host memory: {}", text(line))))
+}
+
+/// Why an engine ended by itself: memory that ran out before the first error, before the last line.
+#[must_use]
+pub fn why_it_ended(status: ExitStatus, log: &str) -> String {
+    if let Some(memory) = out_of_memory(log) {
+        return memory;
+    }
+    let said = root_cause(log).unwrap_or_else(|| last_line(log).to_owned());
+    if killed(status) {
+        return format!("killed by SIGKILL, which servelab did not send (out of host memory? `dmesg` tells): {said}");
+    }
+    said
+}
+
+/// True where the kernel's memory killer may have ended it: SIGKILL, or the code that a shell makes of it.
+#[must_use]
+pub fn killed(status: ExitStatus) -> bool {
+    status.signal() == Some(9) || status.code() == Some(137)
+}
+
 /// The last line that is not empty.
 #[must_use]
 pub fn last_line(log: &str) -> &str {
@@ -121,5 +162,29 @@ mod tests {
             Some("error: unrecognized arguments: --swap-space 4")
         );
         assert_eq!(root_cause("all well\n"), None);
+    }
+
+    fn check_end(raw: i32, log: &str, expected: &str) {
+        assert_eq!(why_it_ended(ExitStatus::from_raw(raw), log), expected);
+    }
+
+    #[test]
+    fn memory_is_named_before_anything_else() {
+        check_end(
+            1 << 8,
+            "ERROR ValueError: first\n(EngineCore pid=7) ERROR torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB\n",
+            "out of GPU memory: torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB",
+        );
+        check_end(
+            1 << 8,
+            "OSError: [Errno 12] Cannot allocate memory\n",
+            "out of host memory: OSError: [Errno 12] Cannot allocate memory",
+        );
+        check_end(
+            9,
+            "loading weights\n",
+            "killed by SIGKILL, which servelab did not send (out of host memory? `dmesg` tells): loading weights",
+        );
+        check_end(1 << 8, "ValueError: no\n", "ValueError: no");
     }
 }

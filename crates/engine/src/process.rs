@@ -1,12 +1,12 @@
 //! An engine as a child process in a process group of its own.
 
-use crate::{Command, EngineClient, EngineError, log};
+use crate::{ApiKey, Command, EngineClient, EngineError, Ready, log};
 use rustix::process::{Pid, Signal, kill_process_group};
 use servelab_schema::Nanos;
 use std::{
     fs::{self, File},
     io,
-    net::{Ipv4Addr, TcpListener},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, ExitStatus, Stdio},
@@ -15,6 +15,12 @@ use std::{
 
 const POLL: Duration = Duration::from_millis(10);
 
+/// The variable that vLLM takes its API key from.
+pub const KEY_VARIABLE: &str = "VLLM_API_KEY";
+
+/// How long a loopback port may take to refuse or accept.
+const CONNECT: Duration = Duration::from_millis(500);
+
 /// A started engine that has not answered yet. Dropping it kills its whole process group.
 #[derive(Debug)]
 pub struct Launched {
@@ -22,14 +28,8 @@ pub struct Launched {
     group: Pid,
     log_path: PathBuf,
     port: u16,
+    key: Option<ApiKey>,
     exit: Option<ExitStatus>,
-}
-
-/// An engine that answered a real completion. Comes only from [`Launched::wait_ready`].
-#[derive(Debug)]
-pub struct Ready {
-    launched: Launched,
-    client: EngineClient,
 }
 
 /// How an engine ended.
@@ -59,16 +59,27 @@ impl Launched {
         free_port()
     }
 
-    /// Starts `command`, which listens on `port`, with its output going to `output` at `log_path`.
+    /// Starts `command`, which listens on `port`, with its output going to `output` at `log_path`. `key` is given to it by
+    /// environment, as `VLLM_API_KEY`, and to its clients.
     ///
     /// # Errors
     /// [`EngineError::Launch`] where it cannot be started.
-    pub fn launch(command: &Command, port: u16, output: File, log_path: &Path) -> Result<Self, EngineError> {
+    pub fn launch(
+        command: &Command,
+        port: u16,
+        key: Option<ApiKey>,
+        output: File,
+        log_path: &Path,
+    ) -> Result<Self, EngineError> {
         let launch = |source: io::Error| EngineError::Launch {
             program: command.program.display().to_string(),
             source,
         };
-        let child = std::process::Command::new(&command.program)
+        let mut program = std::process::Command::new(&command.program);
+        if let Some(key) = &key {
+            program.env(KEY_VARIABLE, key.secret());
+        }
+        let child = program
             .args(&command.args)
             .stdin(Stdio::null())
             .stdout(output.try_clone().map_err(launch)?)
@@ -82,6 +93,7 @@ impl Launched {
             group,
             log_path: log_path.to_path_buf(),
             port,
+            key,
             exit: None,
         })
     }
@@ -112,7 +124,7 @@ impl Launched {
     ///
     /// # Errors
     /// [`EngineError::Died`] with the first root cause of its log, [`EngineError::NotReady`] at the deadline,
-    /// [`EngineError::Stopped`] on `stop`. The engine is then killed.
+    /// [`EngineError::Stopped`] on `stop`. The engine is then killed; what [`stop`](Self::stop) finds comes first.
     pub async fn wait_ready(
         mut self,
         model: &str,
@@ -120,22 +132,37 @@ impl Launched {
         now: impl Fn() -> Nanos + Send,
         stop: impl Fn() -> bool + Send,
     ) -> Result<Ready, EngineError> {
+        match self.first_answer(model, deadline, now, stop).await {
+            Ok(client) => Ok(Ready::started(self, client)),
+            Err(error) => {
+                self.stop(Duration::ZERO).await?;
+                Err(error)
+            }
+        }
+    }
+
+    async fn first_answer(
+        &mut self,
+        model: &str,
+        deadline: Nanos,
+        now: impl Fn() -> Nanos + Send,
+        stop: impl Fn() -> bool + Send,
+    ) -> Result<EngineClient, EngineError> {
         let begin = now();
-        let client = EngineClient::new(&format!("http://127.0.0.1:{}", self.port))?;
+        let client = EngineClient::new(&format!("http://127.0.0.1:{}", self.port), self.key.clone())?;
         loop {
             if let Some(status) = self.exited() {
                 let text = self.log();
-                let cause = log::root_cause(&text).unwrap_or_else(|| log::last_line(&text).to_owned());
-                let log = self.log_path.clone();
                 return Err(EngineError::Died {
                     status: status.to_string(),
-                    cause,
-                    log,
+                    cause: log::why_it_ended(status, &text),
+                    memory: log::killed(status) || log::out_of_memory(&text).is_some(),
+                    log: self.log_path.clone(),
                 });
             }
             // A healthy port of somebody else's is no engine of ours: ours must be alive too, checked above.
             if client.healthy().await && client.probe(model).await.is_ok() {
-                return Ok(Ready { launched: self, client });
+                return Ok(client);
             }
             if stop() {
                 return Err(EngineError::Stopped);
@@ -160,7 +187,7 @@ impl Launched {
     /// Ends the whole process group: SIGTERM, `grace` to finish, SIGKILL; then looks that nothing of it is left.
     ///
     /// # Errors
-    /// [`EngineError::Leak`] where a process of the group survives.
+    /// [`EngineError::Leak`] where a process of the group survives, [`EngineError::Orphan`] where its port is served on.
     pub async fn stop(mut self, grace: Duration) -> Result<Ended, EngineError> {
         let was_alive = self.exited().is_none();
         let mut how = String::new();
@@ -178,10 +205,22 @@ impl Launched {
             .exited()
             .map_or_else(|| "still running".to_owned(), |s| s.to_string());
         how.push_str(&status);
-        if gone {
-            Ok(Ended { how, was_alive })
-        } else {
-            Err(EngineError::Leak { group: self.group() })
+        if !gone {
+            return Err(EngineError::Leak { group: self.group() });
+        }
+        Self::nothing_serves(self.port)?;
+        Ok(Ended { how, was_alive })
+    }
+
+    /// Looks that nobody accepts on `port` once its engine has ended: a child in a session of its own is in no group of ours.
+    ///
+    /// # Errors
+    /// [`EngineError::Orphan`] where somebody does.
+    pub fn nothing_serves(port: u16) -> Result<(), EngineError> {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        match TcpStream::connect_timeout(&address, CONNECT) {
+            Ok(_) => Err(EngineError::Orphan { port }),
+            Err(_) => Ok(()),
         }
     }
 
@@ -223,35 +262,29 @@ fn group_alive(group: i32) -> bool {
     })
 }
 
-impl Ready {
-    /// Asks the engine about itself.
-    #[must_use]
-    pub const fn client(&self) -> &EngineClient {
-        &self.client
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    /// The process group.
-    #[must_use]
-    pub fn group(&self) -> i32 {
-        self.launched.group()
-    }
-
-    /// What it has written so far.
-    #[must_use]
-    pub fn log(&self) -> String {
-        self.launched.log()
-    }
-
-    /// How it ended, where it has.
-    pub fn exited(&mut self) -> Option<ExitStatus> {
-        self.launched.exited()
-    }
-
-    /// See [`Launched::stop`].
-    ///
-    /// # Errors
-    /// [`EngineError::Leak`] where a process of the group survives.
-    pub async fn stop(self, grace: Duration) -> Result<Ended, EngineError> {
-        self.launched.stop(grace).await
+    #[tokio::test]
+    async fn a_port_that_outlives_its_engine_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("server.log");
+        let sleep = || Command {
+            program: "sleep".into(),
+            args: vec!["60".to_owned()],
+        };
+        let output = || File::create(&log).unwrap();
+        // The test itself plays the process that got away and serves on.
+        let orphan = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = orphan.local_addr().unwrap().port();
+        let launched = Launched::launch(&sleep(), port, None, output(), &log).unwrap();
+        let error = launched.stop(Duration::from_secs(10)).await.unwrap_err();
+        assert!(matches!(error, EngineError::Orphan { port: p } if p == port), "{error}");
+        assert!(error.to_string().contains("ss -ltnp"), "{error}");
+        drop(orphan);
+        let launched = Launched::launch(&sleep(), port, None, output(), &log).unwrap();
+        let ended = launched.stop(Duration::from_secs(10)).await.unwrap();
+        assert!(ended.was_alive && ended.how.starts_with("SIGTERM, "), "{ended:?}");
     }
 }

@@ -6,8 +6,8 @@ use servelab_schema::{Check, CheckResult, PlannedVariant, Treatment};
 /// What an engine showed during a trial.
 #[derive(Debug, Clone, Copy)]
 pub struct Shown<'a> {
-    /// Its log.
-    pub log: &'a str,
+    /// Its log; none where servelab does not have it.
+    pub log: Option<&'a str>,
     /// `/metrics` before the first request.
     pub before: Option<&'a Snapshot>,
     /// `/metrics` after the last request.
@@ -36,7 +36,7 @@ pub fn judge(variant: &PlannedVariant, control: Option<&PlannedVariant>, shown: 
             cache_config.get(label),
         ));
     }
-    let args = non_default_args(shown.log);
+    let args = shown.log.and_then(non_default_args);
     for (field, value) in &expect.non_default_args {
         source_missing |= args.is_none();
         checks.push(value_check(
@@ -46,8 +46,10 @@ pub fn judge(variant: &PlannedVariant, control: Option<&PlannedVariant>, shown: 
         ));
     }
     for text in &expect.log_contains {
+        source_missing |= shown.log.is_none();
         let found = shown
             .log
+            .unwrap_or_default()
             .lines()
             .find(|line| line.contains(text.as_str()))
             .map(str::to_owned);
@@ -167,7 +169,7 @@ mod tests {
         let control = variant("auto", Expectation::default());
         let page = Snapshot::parse(&format!("vllm:cache_config_info{{cache_dtype=\"{shown}\"}} 1\n"));
         let shown = Shown {
-            log: "",
+            log: Some(""),
             before: Some(&page),
             after: None,
         };
@@ -198,7 +200,7 @@ mod tests {
                 &treated,
                 None,
                 Shown {
-                    log: "",
+                    log: Some(""),
                     before: Some(&before),
                     after,
                 },
@@ -211,9 +213,28 @@ mod tests {
     }
 
     #[test]
+    fn without_a_log_its_lines_are_unknown() {
+        let expect = Expectation {
+            log_contains: vec!["Enforce eager set".to_owned()],
+            ..Expectation::default()
+        };
+        let judge = |log| {
+            let shown = Shown {
+                log,
+                before: None,
+                after: None,
+            };
+            judge(&variant("x", expect.clone()), None, shown).0
+        };
+        assert_eq!(judge(None), Treatment::Unobservable);
+        assert_eq!(judge(Some("other")), Treatment::NoOp);
+        assert_eq!(judge(Some("WARNING Enforce eager set")), Treatment::Confirmed);
+    }
+
+    #[test]
     fn no_expectation_no_knowledge() {
         let shown = Shown {
-            log: "",
+            log: Some(""),
             before: None,
             after: None,
         };

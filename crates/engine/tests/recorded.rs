@@ -1,9 +1,4 @@
 //! Recorded words of real vLLM versions: what their pages and logs say is understood.
-#![expect(
-    clippy::unwrap_used,
-    clippy::float_cmp,
-    reason = "a test may fail by panicking; counters are whole"
-)]
 
 use servelab_engine::{Snapshot, log};
 

@@ -13,7 +13,7 @@ use servelab_schema::{
 };
 use sha2::{Digest, Sha256};
 use std::{
-    fs::File,
+    fs::{self, File},
     io::ErrorKind,
     marker::PhantomData,
     path::{Path, PathBuf},
@@ -250,6 +250,28 @@ impl TrialWriter {
     pub fn child_output(&self, name: &str) -> Result<(File, PathBuf), EvidenceError> {
         let path = self.dir.join(name);
         Ok((create_private(&path).map_err(EvidenceError::io("create", &path))?, path))
+    }
+
+    /// Replaces what a child process wrote by what `edit` makes of it, once that process has ended: secrets must go before
+    /// the seal. Bytes that are not UTF-8 are replaced too where anything is; where nothing is, the file stays as it is.
+    ///
+    /// # Errors
+    /// [`EvidenceError::Io`]; the file is then as it was.
+    pub fn edit_child_output(&self, name: &str, edit: impl FnOnce(&str) -> String) -> Result<(), EvidenceError> {
+        let path = self.dir.join(name);
+        let bytes = fs::read(&path).map_err(EvidenceError::io("read", &path))?;
+        let text = String::from_utf8_lossy(&bytes);
+        let edited = edit(&text);
+        if edited == text {
+            return Ok(());
+        }
+        let temporary = self.dir.join(format!("{name}.tmp"));
+        write_file(&*self.layer, &Ledger::default(), &temporary, &edited)?;
+        self.layer
+            .rename(&temporary, &path)
+            .map_err(EvidenceError::io("rename to", &path))?;
+        note(&self.ledger, &path, edited.len(), Sha256::digest(&edited).into());
+        Ok(())
     }
 
     /// Writes a whole text file, such as a `/metrics` snapshot.

@@ -65,6 +65,37 @@ fn what_is_written_comes_back() {
 }
 
 #[test]
+fn what_a_child_wrote_can_be_cleaned_before_the_seal() {
+    let runs = tempfile::tempdir().unwrap();
+    let mut run = create(Arc::new(Disk), runs.path()).unwrap();
+    let trial = run.trial(&examples::trial_id()).unwrap();
+    let (mut file, path) = trial.child_output(names::SERVER_LOG).unwrap();
+    std::io::Write::write_all(&mut file, b"key=abc \xff\n").unwrap();
+    trial.edit_child_output(names::SERVER_LOG, str::to_owned).unwrap();
+    assert_eq!(
+        fs::read(&path).unwrap(),
+        b"key=abc \xff\n",
+        "nothing to do, nothing done"
+    );
+    trial
+        .edit_child_output(names::SERVER_LOG, |text| text.replace("abc", "[redacted]"))
+        .unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), "key=[redacted] \u{fffd}\n");
+    assert_eq!(
+        std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&path).unwrap().permissions()) & 0o777,
+        0o600
+    );
+    trial.engine(&examples::engine_record()).unwrap();
+    trial.traces().unwrap().finish().unwrap();
+    trial.telemetry().unwrap().finish().unwrap();
+    trial.finish(&examples::trial_record()).unwrap();
+    run.note_trial(&examples::trial_record());
+    run.seal(RunEnd::Complete, end()).unwrap();
+    let sealed = SealedRun::open(&runs.path().join("r1")).unwrap();
+    assert!(sealed.manifest().files.iter().all(|f| !f.path.ends_with(".tmp")));
+}
+
+#[test]
 fn a_run_is_never_overwritten() {
     let runs = tempfile::tempdir().unwrap();
     write(Arc::new(Disk), runs.path()).unwrap();

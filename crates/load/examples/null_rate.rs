@@ -7,7 +7,7 @@
 use servelab_load::{
     Endpoint, Labels, LoadSpec, PreparedRequest, RequestHeaders, SinkError,
     attempt::{Deadlines, SizeLimits},
-    clock::{TrialClock, monotonic_ns},
+    clock::{TrialClock, monotonic_ns, thread_cpu_ns},
     run_load,
     stream::Expectation,
 };
@@ -105,7 +105,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let client = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let each = requests / concurrency;
-    let began = monotonic_ns();
+    let (began, cpu) = (monotonic_ns(), thread_cpu_ns());
     client.block_on(async {
         let tasks: Vec<_> = (0..concurrency.get())
             .map(|_| tokio::spawn(drain(address, each)))
@@ -116,6 +116,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         Ok::<(), Box<dyn Error>>(())
     })?;
     let drained = rate(each.saturating_mul(concurrency.get()), began);
+    let drain_cpu = Nanos(thread_cpu_ns().saturating_sub(cpu)).as_secs_f64() * 1e6 / f64::from(requests);
 
     let request = PreparedRequest {
         prompt_id: PromptId::new("p")?,
@@ -155,6 +156,17 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!(
         "drain {drained:.0} req/s, instrument {measured:.0} req/s, share {:.2}",
         measured / drained
+    );
+    let busy = result
+        .threads
+        .iter()
+        .find(|t| t.name == "load")
+        .map_or(0.0, |t| t.ratio);
+    let held = result.held.map_or(0.0, |w| w.length().as_secs_f64());
+    let load_cpu = busy * held * 1e6 / f64::from(requests);
+    println!(
+        "CPU per request: drain {drain_cpu:.2} us, instrument {load_cpu:.2} us, {:.2} times",
+        load_cpu / drain_cpu
     );
     println!(
         "completed {} of {requests}; {:?}; {:?}",

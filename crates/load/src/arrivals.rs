@@ -26,6 +26,8 @@ pub struct Schedule<R = ChaCha8Rng> {
     process: Process,
     rng: R,
     mean_gap_ns: f64,
+    /// Over this the rate rises linearly from 0.
+    ramp_ns: f64,
     /// Exact sum of the gaps so far; kept as a float so that rounding does not add up.
     at_ns: f64,
     index: u64,
@@ -59,10 +61,26 @@ impl Schedule {
             process,
             rng: named_rng(seed, name),
             mean_gap_ns: 1e9 / rate.get(),
+            ramp_ns: 0.0,
             at_ns: 0.0,
             index: 0,
         }
     }
+
+    /// The same arrivals with a rate that rises linearly from 0 to its full value over `ramp`. What is transformed is time,
+    /// not the gaps: seen on the integral of the rate the arrivals are the same process, and a burst stays together.
+    #[must_use]
+    pub fn ramped(mut self, ramp: Nanos) -> Self {
+        self.ramp_ns = ramp.as_secs_f64() * 1e9;
+        self
+    }
+}
+
+/// The time at which a rate that rises linearly from 0 to 1 over `ramp` and stays there has the integral `at`: r²/2·ramp
+/// while it rises, ramp/2 behind afterwards.
+fn ramp_time(at: f64, ramp: f64) -> f64 {
+    let half = ramp / 2.0;
+    if at < half { (2.0 * at * ramp).sqrt() } else { at + half }
 }
 
 impl<R: Rng> Schedule<R> {
@@ -77,7 +95,7 @@ impl<R: Rng> Schedule<R> {
         };
         self.index = self.index.saturating_add(1);
         self.at_ns += gap * self.mean_gap_ns;
-        to_nanos(self.at_ns)
+        to_nanos(ramp_time(self.at_ns, self.ramp_ns))
     }
 
     /// The next `n` arrivals.
@@ -197,6 +215,76 @@ mod tests {
             0,
         );
         assert_eq!(&offsets[..10], &[0, 0, 0, 0, 0, 0, 0, 0, 32_000_000, 32_000_000]);
+    }
+
+    #[test]
+    fn burst_offsets_are_multiples_of_their_gap() {
+        for (size, rate) in [(1_u32, 250.0), (8, 250.0), (64, 1000.0), (3, 7.0)] {
+            let size = NonZeroU32::new(size).unwrap();
+            let rate = Rate::new(rate).unwrap();
+            let offsets = Schedule::new(Arrivals::Burst { size }, rate, 0, "test").take_offsets(1000);
+            let bursts: Vec<&[Nanos]> = offsets.chunk_by(|a, b| a == b).collect();
+            let full = &bursts[..bursts.len() - 1];
+            assert!(full.iter().all(|b| b.len() == size.get() as usize), "{size}");
+            let gap = f64::from(size.get()) * 1e9 / rate.get();
+            for (i, burst) in bursts.iter().enumerate() {
+                assert!((burst[0].0 as f64 - i as f64 * gap).abs() < 2.0, "{size} {i}");
+            }
+        }
+    }
+
+    /// On the integral of a rising rate, arrivals are the process without a ramp.
+    #[test]
+    fn ramped_gaps_follow_the_integral_of_the_rate() {
+        let (rate, ramp) = (250.0, 20.0);
+        for (arrivals, shape) in [(Arrivals::Poisson, 1.0), (gamma(2.0), 2.0)] {
+            let schedule = Schedule::new(arrivals, Rate::new(rate).unwrap(), 4, "test");
+            let offsets = schedule.ramped(Nanos::from_secs(20)).take_offsets(N);
+            let integral = |at: &Nanos| {
+                let t = at.as_secs_f64();
+                if t < ramp {
+                    rate * t * t / (2.0 * ramp)
+                } else {
+                    rate * (t - ramp / 2.0)
+                }
+            };
+            let mut before = 0.0;
+            let gaps: Vec<f64> = offsets
+                .iter()
+                .map(|at| {
+                    let gap = integral(at) - before;
+                    before = integral(at);
+                    gap
+                })
+                .collect();
+            let erlang = |x: f64| {
+                if shape < 1.5 {
+                    1.0 - (-x).exp()
+                } else {
+                    1.0 - (-2.0 * x).exp() * (1.0 + 2.0 * x)
+                }
+            };
+            let d = ks(gaps, erlang);
+            assert!(d < critical(), "{arrivals:?}: {d}");
+            // The rise itself: a quarter of the ramp's arrivals come in its first half.
+            let within = |s: f64| offsets.iter().filter(|at| at.as_secs_f64() < s).count() as f64;
+            assert!((within(10.0) / within(20.0) - 0.25).abs() < 0.03);
+            assert!((within(20.0) / (rate * ramp / 2.0) - 1.0).abs() < 0.06);
+        }
+        let plain = Schedule::new(Arrivals::Poisson, Rate::new(rate).unwrap(), 4, "test").take_offsets(100);
+        let none = Schedule::new(Arrivals::Poisson, Rate::new(rate).unwrap(), 4, "test").ramped(Nanos::ZERO);
+        assert_eq!({ none }.take_offsets(100), plain);
+    }
+
+    #[test]
+    fn a_ramped_burst_leaves_together() {
+        let burst = Arrivals::Burst {
+            size: NonZeroU32::new(8).unwrap(),
+        };
+        let schedule = Schedule::new(burst, Rate::new(100.0).unwrap(), 0, "test");
+        let offsets = schedule.ramped(Nanos::from_secs(1)).take_offsets(800);
+        assert!(offsets.is_sorted());
+        assert!(offsets.chunk_by(|a, b| a == b).all(|b| b.len() == 8));
     }
 
     #[test]

@@ -9,7 +9,8 @@ use crate::{
     control::Control,
     stream::{Expectation, Fault},
     timer::Alarm,
-    transport::Wire,
+    tls::Tls,
+    transport::{OpenError, Wire},
 };
 use servelab_schema::{Nanos, Reason};
 use std::{future::Future, io, net::SocketAddr, pin::pin, task::Poll, time::Duration};
@@ -22,6 +23,8 @@ const MAX_IDLE: Duration = Duration::from_secs(3);
 #[derive(Debug, Clone)]
 pub(crate) struct Net {
     pub(crate) addresses: Vec<SocketAddr>,
+    /// What an `https` endpoint needs besides.
+    pub(crate) tls: Option<Tls>,
     pub(crate) clock: TrialClock,
     pub(crate) deadlines: Deadlines,
     pub(crate) limits: SizeLimits,
@@ -35,6 +38,7 @@ pub(crate) struct Net {
 pub(crate) struct Connection {
     wire: Wire,
     idle_since: Nanos,
+    alarm: Alarm,
 }
 
 impl Connection {
@@ -43,9 +47,10 @@ impl Connection {
         let deadline = net.clock.now().saturating_add(net.deadlines.connect);
         tokio::select! {
             biased;
-            opened = Wire::open(&net.addresses) => match opened {
-                Ok(wire) => Ok(Self { wire, idle_since: net.clock.now() }),
-                Err(e) => Err(Fault::new(Reason::Connect, e.to_string())),
+            opened = Wire::open(&net.addresses, net.tls.as_ref()) => match opened {
+                Ok(wire) => Ok(Self { wire, idle_since: net.clock.now(), alarm: Alarm::default() }),
+                Err(OpenError::Connect(e)) => Err(Fault::new(Reason::Connect, e.to_string())),
+                Err(OpenError::Tls(e)) => Err(Fault::new(Reason::Tls, e.to_string())),
             },
             stop = net.control.wait() => Err(Fault::new(stop.reason(), "stopped while connecting")),
             () = tokio::time::sleep(net.clock.until(deadline)) => {
@@ -54,8 +59,13 @@ impl Connection {
         }
     }
 
+    /// The wire itself, for what is not a measured request.
+    pub(crate) const fn wire(&mut self) -> &mut Wire {
+        &mut self.wire
+    }
+
     /// True where another request can be sent on it.
-    pub(crate) fn is_fresh(&self, net: &Net) -> bool {
+    pub(crate) fn is_fresh(&mut self, net: &Net) -> bool {
         // Idle time is the server's matter, and servers count it on the wall.
         let idle = net.clock.now().saturating_sub(self.idle_since);
         idle <= net
@@ -76,6 +86,9 @@ pub(crate) struct Exchange {
     pub(crate) connection: Option<Connection>,
 }
 
+/// A body up to this long, in bytes, is copied behind its head, so that both leave in one plain write and one packet.
+const JOINED_BYTES: usize = 16 * 1024;
+
 /// Sends `head` and `body` and reads the answer to its end.
 pub(crate) async fn exchange(
     net: &Net,
@@ -85,10 +98,15 @@ pub(crate) async fn exchange(
     expect: Expectation,
 ) -> Exchange {
     let clock = &net.clock;
-    let wire = &mut connection.wire;
+    let Connection { wire, alarm, .. } = &mut connection;
     let mut stopped = pin!(net.control.wait());
-    let mut sleep = pin!(tokio::time::sleep(Duration::ZERO));
-    let mut alarm = Alarm::new();
+    let joined;
+    let (head, body) = if body.len() <= JOINED_BYTES {
+        joined = [head, body].concat();
+        (&joined[..], &[][..])
+    } else {
+        (head, body)
+    };
     let request_bytes = head.len().saturating_add(body.len());
     let mut written = 0_usize;
     let mut write_error: Option<io::Error> = None;
@@ -127,9 +145,12 @@ pub(crate) async fn exchange(
                 Poll::Ready(Ok(Progress::More)) => continue,
                 Poll::Ready(Ok(ended)) => return Poll::Ready(Some(ended)),
                 Poll::Ready(Err(e)) => {
-                    return Poll::Ready(Some(
-                        attempt.fail(Fault::new(Reason::Reset, e.to_string()), clock.now()),
-                    ));
+                    let reason = if wire.is_tls_error(&e) {
+                        Reason::Tls
+                    } else {
+                        Reason::Reset
+                    };
+                    return Poll::Ready(Some(attempt.fail(Fault::new(reason, e.to_string()), clock.now())));
                 }
                 Poll::Pending => {}
             }
@@ -139,7 +160,7 @@ pub(crate) async fn exchange(
                 ));
             }
             let (deadline, _) = attempt.deadline();
-            if alarm.poll(cx, sleep.as_mut(), clock, deadline).is_pending() {
+            if alarm.poll(cx, clock, deadline).is_pending() {
                 return Poll::Pending;
             }
             if let Some(ended) = attempt.expire(clock.now()) {

@@ -18,6 +18,8 @@ pub struct LoadResult {
     /// `instrument.achieved_rate_per_s` is to be compared with; a random schedule differs from its nominal rate by chance.
     /// None in a closed loop or below two arrivals.
     pub scheduled_rate_per_s: Option<f64>,
+    /// When the last measured request might be sent, engine time; none unless time decides how many there are.
+    pub until: Option<Nanos>,
     /// CPU use of each client thread.
     pub threads: Vec<ThreadCpu>,
     /// Why it ended early; none where it ran to its end.

@@ -1,12 +1,13 @@
 //! Requests as bytes, made before the load begins: nothing is serialised, resolved or allocated for them on the hot path
 //! but the few header bytes that carry a request's name.
 
-use crate::stream::Expectation;
+use crate::{stream::Expectation, tls::Tls};
 use bytes::Bytes;
 use serde::Serialize;
 use servelab_schema::{Message, OutputPolicy, Prompt, PromptId, Stop};
 use std::{
     fmt,
+    io::Write as _,
     net::{SocketAddr, ToSocketAddrs},
     num::NonZeroU32,
 };
@@ -14,10 +15,8 @@ use std::{
 /// Why a URL cannot be loaded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EndpointError {
-    /// Another scheme than http.
-    #[error(
-        "`{url}`: only http:// URLs can be measured; put a TLS-terminating proxy on this machine or use the plain port"
-    )]
+    /// Another scheme than http and https.
+    #[error("`{url}`: only http:// and https:// URLs can be measured; give one of these")]
     Scheme {
         /// The URL as given.
         url: String,
@@ -38,18 +37,28 @@ pub enum EndpointError {
         /// The resolver's words.
         why: String,
     },
+    /// No certificate authority can be trusted, or the host cannot have a certificate.
+    #[error("https://{host}: {why}; set SSL_CERT_FILE to a PEM file of certificate authorities, or use http://")]
+    Tls {
+        /// The host.
+        host: String,
+        /// What is missing.
+        why: String,
+    },
 }
 
-/// Where requests go: host, port and path of an `http://` URL.
+/// Where requests go: host, port and path of an `http://` or `https://` URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
+    /// Certificate authorities trusted besides the system's (DER); none where the URL is `http://`.
+    roots: Option<Vec<Vec<u8>>>,
     host: String,
     port: u16,
     path: String,
 }
 
 impl Endpoint {
-    /// Reads `http://host[:port]/path`.
+    /// Reads `http://host[:port]/path` or the same with `https`.
     ///
     /// # Errors
     /// [`EndpointError`] for any other form.
@@ -58,14 +67,16 @@ impl Endpoint {
             url: url.to_owned(),
             why,
         };
-        let rest = match url.split_once("://") {
-            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => rest,
+        let (is_tls, rest) = match url.split_once("://") {
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => (false, rest),
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => (true, rest),
             Some(_) => return Err(EndpointError::Scheme { url: url.to_owned() }),
             None => return Err(form("it has no scheme")),
         };
         if !rest.bytes().all(|b| b.is_ascii_graphic()) || rest.contains('#') {
             return Err(form("it has a space, a fragment or a character outside ASCII"));
         }
+        let usual_port = if is_tls { "443" } else { "80" };
         let path_at = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at_checked(path_at).unwrap_or((rest, ""));
         if authority.contains('@') {
@@ -76,11 +87,11 @@ impl Endpoint {
                 let (host, after) = v6
                     .split_once(']')
                     .ok_or_else(|| form("an IPv6 address lacks its `]`"))?;
-                (host, after.strip_prefix(':').or(after.is_empty().then_some("80")))
+                (host, after.strip_prefix(':').or(after.is_empty().then_some(usual_port)))
             }
             None => authority
                 .split_once(':')
-                .map_or((authority, Some("80")), |(host, port)| (host, Some(port))),
+                .map_or((authority, Some(usual_port)), |(host, port)| (host, Some(port))),
         };
         let port = port
             .and_then(|p| p.parse().ok())
@@ -95,9 +106,24 @@ impl Endpoint {
             format!("/{path}")
         };
         Ok(Self {
+            roots: is_tls.then(Vec::new),
             host: host.to_owned(),
             port,
             path,
+        })
+    }
+
+    /// Trusts this certificate authority too, in DER form. Without effect on an `http://` URL.
+    pub fn trust(&mut self, der: Vec<u8>) {
+        self.roots.iter_mut().for_each(|roots| roots.push(der.clone()));
+    }
+
+    /// What its connections need to speak TLS; none where they do not.
+    pub(crate) fn tls(&self) -> Result<Option<Tls>, EndpointError> {
+        let tls = self.roots.as_ref().map(|roots| Tls::new(&self.host, roots));
+        tls.transpose().map_err(|why| EndpointError::Tls {
+            host: self.host.clone(),
+            why,
         })
     }
 
@@ -132,7 +158,8 @@ impl Endpoint {
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}{}", self.authority(), self.path)
+        let scheme = if self.roots.is_some() { "https" } else { "http" };
+        write!(f, "{scheme}://{}{}", self.authority(), self.path)
     }
 }
 
@@ -203,13 +230,28 @@ impl HeadTemplate {
         Self(head.into_bytes())
     }
 
+    /// The whole head of a request for what stands at `path`.
+    pub(crate) fn get(endpoint: &Endpoint, headers: &RequestHeaders, path: &str) -> Vec<u8> {
+        let Self(post) = Self::new(endpoint, headers);
+        let line_end = post
+            .iter()
+            .position(|b| *b == b'\n')
+            .map_or(0, |at| at.saturating_add(1));
+        let mut head = format!("GET {path} HTTP/1.1\r\n").into_bytes();
+        head.extend_from_slice(post.get(line_end..).unwrap_or_default());
+        head.extend_from_slice(b"connection: close\r\n\r\n");
+        head
+    }
+
     /// The whole head for one request.
     pub(crate) fn head(&self, request_id: &str, body_bytes: usize) -> Vec<u8> {
-        let mut head = Vec::with_capacity(self.0.len().saturating_add(96));
+        let mut head = Vec::with_capacity(self.0.len().saturating_add(request_id.len()).saturating_add(64));
         head.extend_from_slice(&self.0);
-        head.extend_from_slice(
-            format!("x-request-id: {request_id}\r\ncontent-length: {body_bytes}\r\n\r\n").as_bytes(),
-        );
+        head.extend_from_slice(b"x-request-id: ");
+        head.extend_from_slice(request_id.as_bytes());
+        head.extend_from_slice(b"\r\ncontent-length: ");
+        // Writing to a Vec cannot fail.
+        let _ = write!(head, "{body_bytes}\r\n\r\n");
         head
     }
 }
@@ -325,6 +367,8 @@ mod tests {
                 "http://127.0.0.1:8000/v1/chat/completions",
             ),
             ("HTTP://host/x?y=1", "http://host:80/x?y=1"),
+            ("https://host/x", "https://host:443/x"),
+            ("https://[::1]:9/x", "https://[::1]:9/x"),
             ("http://[::1]:9/", "http://[::1]:9/"),
             ("http://[::1]", "http://[::1]:80/"),
             ("http://h:1?q", "http://h:1/?q"),
@@ -351,10 +395,7 @@ mod tests {
                 "{bad:?}"
             );
         }
-        assert!(matches!(
-            Endpoint::parse("https://h/"),
-            Err(EndpointError::Scheme { .. })
-        ));
+        assert!(matches!(Endpoint::parse("ftp://h/"), Err(EndpointError::Scheme { .. })));
     }
 
     #[test]

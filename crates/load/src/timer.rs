@@ -68,40 +68,30 @@ impl Pacer {
     }
 }
 
-/// The deadline of an attempt. It moves with every read, so it is re-armed only when it fires too early or must fire sooner.
-#[derive(Debug)]
+/// The deadline of whatever a connection is waiting for. It moves with every read and every request, so the timer behind it
+/// is re-armed only when it fires too early or must fire sooner: seldom, as timeouts are long.
+#[derive(Debug, Default)]
 pub(crate) struct Alarm {
-    armed: Option<Nanos>,
+    armed: Option<(Nanos, Pin<Box<Sleep>>)>,
 }
 
 impl Alarm {
-    pub(crate) const fn new() -> Self {
-        Self { armed: None }
-    }
-
     /// Ready once engine time is past `deadline`.
-    pub(crate) fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        mut sleep: Pin<&mut Sleep>,
-        clock: &TrialClock,
-        deadline: Nanos,
-    ) -> Poll<()> {
-        if self.armed.is_none_or(|armed| deadline < armed) {
-            self.arm(sleep.as_mut(), clock, deadline);
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, clock: &TrialClock, deadline: Nanos) -> Poll<()> {
+        // One nanosecond more, so that the deadline has passed and is not merely reached.
+        let sleep = || Box::pin(tokio::time::sleep(clock.until(deadline.saturating_add(Nanos(1)))));
+        let (armed, timer) = self.armed.get_or_insert_with(|| (deadline, sleep()));
+        if deadline < *armed {
+            (*armed, *timer) = (deadline, sleep());
         }
-        while sleep.as_mut().poll(cx).is_ready() {
+        while timer.as_mut().poll(cx).is_ready() {
             if clock.now() > deadline {
+                // What has fired must not be polled again.
+                self.armed = None;
                 return Poll::Ready(());
             }
-            self.arm(sleep.as_mut(), clock, deadline);
+            (*armed, *timer) = (deadline, sleep());
         }
         Poll::Pending
-    }
-
-    fn arm(&mut self, mut sleep: Pin<&mut Sleep>, clock: &TrialClock, deadline: Nanos) {
-        self.armed = Some(deadline);
-        // One nanosecond more, so that the deadline has passed and is not merely reached.
-        sleep.set(tokio::time::sleep(clock.until(deadline.saturating_add(Nanos(1)))));
     }
 }

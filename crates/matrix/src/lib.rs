@@ -8,6 +8,7 @@
 //! (types, units, unknown keys) → `wire` (sections) → `variants` (one factor each, by `factors`), `prompts`, `order`,
 //! `predict` → `resolve` (the plan). The manual of every key is `defaults.toml`.
 
+mod attached;
 mod document;
 mod error;
 mod explain;

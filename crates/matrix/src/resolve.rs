@@ -1,7 +1,7 @@
 //! From files to a plan: reads the chain, checks every file on its own and all together, and assembles.
 
 use crate::{
-    Overrides,
+    Overrides, attached,
     error::{Errors, MatrixErrors, Place, Problem},
     factors::Catalogue,
     layers,
@@ -127,6 +127,7 @@ fn assemble(root: &Path, wire: Wire, chain: &[Document], errors: &Errors) -> Opt
         version: engine.version.value.to_string(),
         provider: engine.provider,
         served_model: engine.served_model,
+        api_key_env: engine.api_key_env,
     };
     let predict = wire.predict?;
     let mut plan = Plan {
@@ -179,10 +180,11 @@ fn plan_variants(wire: &Wire, errors: &Errors) -> Option<Vec<PlannedVariant>> {
         errors,
     };
     let all = variants::resolve(&wire.variants, &wire.place, &cx)?;
-    match wire.experiment.as_ref().and_then(|e: &Experiment| e.variants.as_ref()) {
-        None => Some(all),
-        Some(chosen) => choose(all, chosen, errors),
-    }
+    let kept = match wire.experiment.as_ref().and_then(|e: &Experiment| e.variants.as_ref()) {
+        None => all,
+        Some(chosen) => choose(all, chosen, errors)?,
+    };
+    attached::accepts(engine, &wire.variants, &kept, errors).then_some(kept)
 }
 
 /// The variants that `experiment.variants` names, with their controls.

@@ -349,3 +349,71 @@ fn no_run_and_an_unknown_run_are_errors() {
     let err = build(&report.store, &[RunId::new("r1").unwrap()], &blocked).unwrap_err();
     assert!(err.to_string().contains("servelab.db"), "{err}");
 }
+
+#[test]
+fn the_instrument_shows_what_it_was_certified_for() {
+    let report = made(&[Fixture::study("r1")]);
+    for words in [
+        "Instrument",
+        "21\u{202f}000 requests",
+        "60\u{202f}000 chunks",
+        "0.210 ms",
+        "closed loop, 8 in flight",
+    ] {
+        assert!(report.html.contains(words), "{words}");
+    }
+}
+
+#[test]
+fn gpus_are_shown_where_they_were_read() {
+    let report = made(&[Fixture {
+        gpu: true,
+        ..Fixture::small("r1")
+    }]);
+    let section = report.html.split("id=\"run-r1-gpus\"").nth(1).unwrap();
+    let section = section.split("<h2").next().unwrap();
+    for words in [
+        "J&#x2f;output token",
+        "idle power included (16.5 W before the first engine)",
+        "hw-thermal-slowdown",
+        "21.0",
+        "3.00 free",
+        "mean of 4 blocks",
+    ] {
+        assert!(section.contains(words), "{words} is not in {section}");
+    }
+    assert!(
+        report
+            .html
+            .contains("NVIDIA L4, 24576 MiB, driver 580.95.05, CUDA 13.0")
+    );
+    let without = made(&[Fixture::small("r1")]);
+    assert!(!without.html.contains("run-r1-gpus"), "no GPU, no table of dashes");
+}
+
+#[test]
+fn energy_per_token_is_power_over_throughput() {
+    let report = made(&[Fixture {
+        gpu: true,
+        blocks: 1,
+        ..Fixture::small("r1")
+    }]);
+    let section = report.html.split("id=\"run-r1-gpus\"").nth(1).unwrap();
+    let metrics = report.json["runs"][0]["metrics"].as_array().unwrap();
+    let throughput = metrics
+        .iter()
+        .find(|m| m["variant"] == "C2" && m["metric"] == "output-throughput")
+        .unwrap();
+    // 60 W all the time.
+    let expected = 60.0 / throughput["value"].as_f64().unwrap();
+    let row = section.split("<tr").find(|row| row.contains(">C2<")).unwrap();
+    let shown: Vec<f64> = row
+        .split("data-sort=\"")
+        .skip(1)
+        .filter_map(|rest| rest.split('"').next()?.parse().ok())
+        .collect();
+    assert!(
+        shown.iter().any(|v| (v / expected - 1.0).abs() < 1e-6),
+        "{expected} is not among {shown:?} in {row}"
+    );
+}

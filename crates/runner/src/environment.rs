@@ -1,9 +1,10 @@
 //! The machine and the program that run a plan.
 
+use crate::RunOptions;
 use servelab_evidence::sha256_file;
-use servelab_schema::{ClockAnchor, EngineKind, EnvironmentRecord, Nanos, V};
-use servelab_telemetry::host_facts;
-use std::{path::Path, process::Command};
+use servelab_schema::{ClockAnchor, EngineKind, EnvironmentRecord, ModelFacts, Nanos, Plan, Provider, V};
+use servelab_telemetry::{GpuProbe, cloud_facts, host_facts};
+use std::{net::IpAddr, path::Path, process::Command};
 
 /// The commit of the checkout at `project`, with `-dirty` where files differ; none outside a checkout.
 fn git(project: &Path) -> Option<String> {
@@ -23,22 +24,88 @@ fn git(project: &Path) -> Option<String> {
     })
 }
 
-/// What `environment.json` says.
-pub(crate) fn capture(project: &Path, servelab: &Path, kind: EngineKind, utc: String) -> EnvironmentRecord {
+/// The GPUs of this machine, or why none is read. A simulated engine uses none, so none is asked.
+pub(crate) fn gpus(plan: &Plan, options: &RunOptions) -> Result<GpuProbe, String> {
+    match (&plan.engine_kind, &plan.engine.provider) {
+        (EngineKind::Simulated, _) => Err("no GPU is used: the engine is simulated".to_owned()),
+        (_, Provider::Url { base }) if !is_here(base) => {
+            Err("no GPU is read: the engine runs on another machine".to_owned())
+        }
+        _ => GpuProbe::open(options.nvml.as_deref()).map_err(|error| error.to_string()),
+    }
+}
+
+/// True where an address is one of this machine's own loopback.
+fn is_here(base: &str) -> bool {
+    let authority = base.split_once("://").map_or(base, |(_, rest)| rest);
+    let authority = authority.split('/').next().unwrap_or(authority);
+    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+/// Names of the environment variables: a value may be a secret, a name tells what was set.
+fn env_names() -> Vec<String> {
+    let names = std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned());
+    let mut names: Vec<String> = names.collect();
+    names.sort_unstable();
+    names
+}
+
+/// What `environment.json` says. To be called before the first engine is started: the GPUs are idle then.
+pub(crate) async fn capture(
+    plan: &Plan,
+    options: &RunOptions,
+    gpus: Result<&GpuProbe, &String>,
+    utc: String,
+) -> EnvironmentRecord {
+    let cloud = match plan.engine_kind {
+        EngineKind::Simulated => None,
+        EngineKind::Measured | EngineKind::Imported => cloud_facts(&options.cloud).await,
+    };
     EnvironmentRecord {
         v: V,
         servelab_version: env!("CARGO_PKG_VERSION").to_owned(),
-        servelab_sha256: sha256_file(servelab).ok().map(|(_, sha256)| sha256),
-        git: git(project),
+        servelab_sha256: sha256_file(&options.servelab).ok().map(|(_, sha256)| sha256),
+        git: git(&options.project),
         host: host_facts(),
-        gpus: Vec::new(),
-        gpu_note: Some(match kind {
-            EngineKind::Simulated => "no GPU is used: the engine is simulated".to_owned(),
-            EngineKind::Measured | EngineKind::Imported => "GPU telemetry is not read by this version".to_owned(),
+        gpus: gpus.map(GpuProbe::facts).unwrap_or_default(),
+        gpu_note: gpus.err().cloned(),
+        instrument: options.instrument.clone(),
+        cloud,
+        model: Some(ModelFacts {
+            id: plan.profile.model.clone(),
+            tokenizer_sha256: plan.prompts.tokenizer_sha256.clone(),
+            chat_template_sha256: plan.prompts.chat_template_sha256.clone(),
         }),
+        env_names: env_names(),
         started: ClockAnchor {
             utc,
             monotonic_ns: Nanos::ZERO,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_gpus_of_another_machine_are_not_here() {
+        for here in [
+            "http://127.0.0.1:8000",
+            "http://localhost:1",
+            "http://[::1]:8000/v1",
+            "http://127.0.0.2",
+        ] {
+            assert!(is_here(here), "{here}");
+        }
+        for elsewhere in [
+            "http://10.0.0.7:8000",
+            "https://api.example.com",
+            "http://localhost.example.com:80",
+        ] {
+            assert!(!is_here(elsewhere), "{elsewhere}");
+        }
     }
 }

@@ -5,6 +5,7 @@
 //! apart: a request that failed is a row, a trial that measured badly is Invalid, and only what makes going on pointless
 //! (a full disk, a missing program) is an [`RunError`].
 
+mod bring_up;
 mod environment;
 mod error;
 mod progress;

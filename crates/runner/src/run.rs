@@ -1,13 +1,16 @@
 //! The run loop: blocks in order, trials in their block's order, one seal at the end.
 
 use crate::{
-    Progress, RunError, StopFlag, environment,
+    Progress, RunError, StopFlag,
+    bring_up::EngineAccess,
+    environment,
     requests::Requests,
     trial::{Trial, execute_trial},
 };
 use servelab_evidence::{Disk, FileLayer, RunWriter};
 use servelab_load::clock::{WallAnchor, monotonic_ns, utc_now};
-use servelab_schema::{ClockAnchor, Nanos, Plan, RunEnd, RunId, Sha256Hex, Validity};
+use servelab_schema::{ClockAnchor, InstrumentCertificate, Nanos, Plan, RunEnd, RunId, Sha256Hex, Validity};
+use servelab_telemetry::CloudBases;
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 /// Where and how a plan is executed.
@@ -21,6 +24,12 @@ pub struct RunOptions {
     pub run_id: Option<RunId>,
     /// The program that holds the simulated engine: servelab itself.
     pub servelab: PathBuf,
+    /// What the load generator was found able to do on this machine just before; none where it was not measured.
+    pub instrument: Option<InstrumentCertificate>,
+    /// NVIDIA's library; none for the driver's own, wherever it is installed.
+    pub nvml: Option<PathBuf>,
+    /// Where clouds are asked about the machine.
+    pub cloud: CloudBases,
     /// The disk.
     pub layer: Arc<dyn FileLayer>,
 }
@@ -34,6 +43,9 @@ impl RunOptions {
             runs,
             run_id: None,
             servelab,
+            instrument: None,
+            nvml: None,
+            cloud: CloudBases::default(),
             layer: Arc::new(Disk),
         }
     }
@@ -78,13 +90,15 @@ pub async fn execute(
     progress: &dyn Progress,
 ) -> Result<RunOutcome, RunError> {
     let requests = Requests::load(&options.project, plan)?;
+    let access = EngineAccess::check(plan, options, stop).await?;
     let started = monotonic_ns();
     let utc = utc_now();
     let run_id = match &options.run_id {
         Some(id) => id.clone(),
         None => default_run_id(&plan.name, &utc)?,
     };
-    let environment = environment::capture(&options.project, &options.servelab, plan.engine_kind, utc);
+    let gpus = environment::gpus(plan, options).map(Arc::new);
+    let environment = environment::capture(plan, options, gpus.as_deref(), utc).await;
     let mut run = RunWriter::create(Arc::clone(&options.layer), &options.runs, &run_id, plan, &environment)?;
     let dir = run.dir().to_path_buf();
     let total = plan.trial_count();
@@ -100,7 +114,7 @@ pub async fn execute(
                 break 'blocks;
             }
             begun = begun.saturating_add(1);
-            let trial = Trial::new(plan, block, planned, &requests)?;
+            let trial = Trial::new(plan, block, planned, &requests, &access, gpus.as_ref().ok())?;
             progress.trial_begins(begun, total, trial.id.as_str());
             let record = execute_trial(&trial, &run, options, stop, progress).await?;
             run.note_trial(&record);

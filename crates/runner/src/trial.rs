@@ -1,22 +1,29 @@
 //! One take of one trial, from launch to `trial.json`.
 
-use crate::{Progress, RunError, RunOptions, StopFlag, requests::Requests, watch::watch};
-use servelab_analysis::gates::{GateFacts, evaluate};
+use crate::{
+    Progress, RunError, RunOptions, StopFlag,
+    bring_up::{BroughtUp, EngineAccess},
+    requests::Requests,
+    watch::{Eyes, watch},
+};
+use servelab_analysis::gates::{GateFacts, Work, evaluate};
 use servelab_engine::{
-    Command, Ended, EngineError, Launched, Ready, Snapshot, command,
+    Ended, EngineError, Ready, Snapshot,
+    redact::Secrets,
     treatment::{Shown, judge},
 };
 use servelab_evidence::{EvidenceError, JsonlWriter, RunWriter, TrialWriter, names};
 use servelab_load::{
-    Endpoint, Labels, LoadResult, LoadSpec, RequestHeaders, SinkError, Stop, TraceSink,
+    Endpoint, Labels, LoadResult, LoadSpec, SinkError, Stop, TraceSink,
     attempt::{Deadlines, SizeLimits},
     clock::{TrialClock, monotonic_ns, utc_now},
     start,
 };
 use servelab_schema::{
-    ArgValue, Check, EngineRecord, Load, Nanos, Outcome, Plan, PlannedBlock, PlannedTrial, PlannedVariant, Ratio,
-    Reason, Trace, Treatment, TrialCounts, TrialId, TrialRecord, V, Validity,
+    ArgValue, Check, EngineRecord, InstrumentCertificate, Load, Nanos, Outcome, Plan, PlannedBlock, PlannedTrial,
+    PlannedVariant, Ratio, Reason, Trace, Treatment, TrialCounts, TrialId, TrialRecord, V, Validity,
 };
+use servelab_telemetry::GpuProbe;
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
@@ -35,6 +42,8 @@ pub(crate) struct Trial<'a> {
     variant: &'a PlannedVariant,
     load: Load,
     requests: &'a Requests,
+    access: &'a EngineAccess,
+    gpus: Option<&'a Arc<GpuProbe>>,
 }
 
 impl<'a> Trial<'a> {
@@ -43,6 +52,8 @@ impl<'a> Trial<'a> {
         block: &'a PlannedBlock,
         planned: &'a PlannedTrial,
         requests: &'a Requests,
+        access: &'a EngineAccess,
+        gpus: Option<&'a Arc<GpuProbe>>,
     ) -> Result<Self, RunError> {
         let PlannedTrial { order, variant, load } = planned;
         let id = TrialId::new(format!("b{:02}-{order:02}-{variant}-{load}-t1", block.block))
@@ -58,6 +69,8 @@ impl<'a> Trial<'a> {
             variant: found,
             load,
             requests,
+            access,
+            gpus,
         })
     }
 
@@ -77,7 +90,7 @@ impl<'a> Trial<'a> {
         Ok(LoadSpec {
             endpoint: Endpoint::parse(&format!("{base}/v1/chat/completions"))
                 .map_err(servelab_load::LoadError::from)?,
-            headers: RequestHeaders::default(),
+            headers: self.access.headers()?,
             load: self.load,
             warm_up: self.plan.warm_up.requests,
             measured: self.requests.of_block(self.block)?,
@@ -106,10 +119,18 @@ impl<'a> Trial<'a> {
 struct Passed {
     ttfts: Vec<Nanos>,
     prompt_token_mismatches: u32,
+    /// Requests and token chunks of every kind: what the instrument had to do.
+    requests: u64,
+    chunks: u64,
 }
 
 impl Passed {
     fn note(&mut self, trace: &Trace) {
+        self.requests = self.requests.saturating_add(1);
+        if let Some(completion) = trace.completion() {
+            let chunks = u64::try_from(completion.chunks().len()).unwrap_or(u64::MAX);
+            self.chunks = self.chunks.saturating_add(chunks);
+        }
         match &trace.outcome {
             Outcome::Completed(c) if trace.measured => self.ttfts.push(c.ttft()),
             Outcome::Failed(f) if f.reason == Reason::PromptTokenMismatch => {
@@ -126,19 +147,23 @@ impl Passed {
 }
 
 /// The traces' file, shared with the load's writer thread until the load has ended.
-struct Sink(Arc<Mutex<(JsonlWriter<Trace>, Passed)>>);
+struct Sink {
+    shared: Arc<Mutex<(JsonlWriter<Trace>, Passed)>>,
+    secrets: Secrets,
+}
 
 impl TraceSink for Sink {
     fn write(&mut self, trace: &Trace) -> Result<(), SinkError> {
-        let (file, passed) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (file, passed) = &mut *self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         passed.note(trace);
-        Ok(file.append(trace)?)
+        let clean = EngineAccess::clean_trace(&self.secrets, trace);
+        Ok(file.append(clean.as_ref().unwrap_or(trace))?)
     }
 }
 
 /// What the engine showed and how it ended.
 struct EngineFacts {
-    command: Command,
+    argv: Vec<String>,
     startup: Option<Nanos>,
     version: Option<String>,
     served_model: Option<String>,
@@ -167,50 +192,45 @@ pub(crate) async fn execute_trial(
 ) -> Result<TrialRecord, RunError> {
     let started_utc = utc_now();
     let writer = run.trial(&trial.id)?;
-    let port = Launched::free_port()?;
     let plan = trial.plan;
-    let command = command(
-        &plan.engine,
-        &plan.profile,
-        trial.variant,
-        port,
-        &options.servelab,
-        &options.project,
-    );
-    let (output, log_path) = writer.child_output(names::SERVER_LOG)?;
     let begin = monotonic_ns();
-    let launched = Launched::launch(&command, port, output, &log_path)?;
-    stop.engine_is(launched.group());
-    let wall = || Nanos(monotonic_ns().saturating_sub(begin));
-    let asked = || stop.is_stopped();
-    let ready = launched
-        .wait_ready(&plan.engine.served_model, plan.timeouts.startup_ns, wall, asked)
-        .await;
+    let access = trial.access;
+    let brought_up = access.bring_up(plan, trial.variant, &writer, options, stop, begin);
+    let BroughtUp { argv, ready } = brought_up.await?;
     let (engine, load) = match ready {
         Ok(engine) => {
             let startup = TrialClock::from_epoch(begin, plan.engine.time_scale()).now();
             progress.engine_ready(startup);
-            let (facts, load) = measure(trial, &writer, engine, command, startup, stop, progress).await?;
+            let startup = engine.group().map(|_| startup);
+            let (facts, load) = measure(trial, &writer, engine, argv, startup, stop, progress).await?;
             (facts, Some(load))
         }
-        Err(EngineError::Launch { program, source }) => return Err(EngineError::Launch { program, source }.into()),
-        Err(error) => (EngineFacts::never_ready(command, &error), None),
+        Err(error) => {
+            access.clean_log(plan, &writer)?;
+            (EngineFacts::never_ready(argv, &error, &access.secrets), None)
+        }
     };
     stop.engine_is_gone();
-    let record = conclude(trial, started_utc, &engine, load, stop.is_stopped());
-    writer.engine(&engine_record(trial, engine))?;
+    let certificate = options.instrument.as_ref();
+    let record = conclude(trial, started_utc, &engine, load, certificate, stop.is_stopped());
+    writer.engine(&access.clean_record(engine_record(trial, engine)))?;
     writer.finish(&record)?;
     Ok(record)
 }
 
 impl EngineFacts {
-    fn never_ready(command: Command, error: &EngineError) -> Self {
+    fn never_ready(argv: Vec<String>, error: &EngineError, secrets: &Secrets) -> Self {
         let (treatment, ended) = match error {
+            // Memory that ran out is no refusal of the setting.
+            EngineError::Died {
+                status, memory: true, ..
+            } => (Treatment::Unobservable, status.clone()),
             EngineError::Died { status, .. } => (Treatment::Rejected, status.clone()),
+            EngineError::NotUp { .. } => (Treatment::Unobservable, "not started by servelab".to_owned()),
             _ => (Treatment::Unobservable, "killed".to_owned()),
         };
         Self {
-            command,
+            argv,
             startup: None,
             version: None,
             served_model: None,
@@ -218,7 +238,7 @@ impl EngineFacts {
             treatment,
             checks: Vec::new(),
             ended,
-            alive: Err(error.to_string()),
+            alive: Err(secrets.redact(&error.to_string())),
             prefix_hit_ratio: None,
         }
     }
@@ -229,33 +249,44 @@ async fn measure(
     trial: &Trial<'_>,
     writer: &TrialWriter,
     mut engine: Ready,
-    command: Command,
-    startup: Nanos,
+    argv: Vec<String>,
+    startup: Option<Nanos>,
     stop: &StopFlag,
     progress: &dyn Progress,
 ) -> Result<(EngineFacts, LoadFacts), RunError> {
     let plan = trial.plan;
     let version = engine.client().version().await;
     let served_model = engine.client().served_model().await;
-    let before = keep_metrics(&engine, writer, names::METRICS_BEFORE).await?;
+    let secrets = &trial.access.secrets;
+    let before = keep_metrics(&engine, writer, secrets, names::METRICS_BEFORE).await?;
     let clock = TrialClock::start(plan.engine.time_scale());
     let shared = Arc::new(Mutex::new((writer.traces()?, Passed::default())));
-    let telemetry = writer.telemetry()?;
-    let load = start(trial.spec(engine.client().base(), clock)?, Sink(Arc::clone(&shared)))?;
-    let interval = plan.telemetry_interval_ns;
-    let watched = watch(&load, &mut engine, telemetry, clock, interval, stop, progress).await;
+    let eyes = Eyes {
+        rows: writer.telemetry()?,
+        clock,
+        interval: plan.telemetry_interval_ns,
+        gpus: trial.gpus.cloned(),
+    };
+    let sink = Sink {
+        shared: Arc::clone(&shared),
+        secrets: secrets.clone(),
+    };
+    let load = start(trial.spec(engine.client().base(), clock)?, sink)?;
+    let watched = watch(&load, &mut engine, eyes, stop, progress).await;
     let result = load.join();
     let exited = engine.exited();
-    let after = keep_metrics(&engine, writer, names::METRICS_AFTER).await?;
+    let after = keep_metrics(&engine, writer, secrets, names::METRICS_AFTER).await?;
     let log = engine.log();
-    let Ended { how, .. } = engine.stop(Duration::from_nanos(plan.timeouts.stop_grace_ns.0)).await?;
+    let ended = engine.stop(Duration::from_nanos(plan.timeouts.stop_grace_ns.0)).await;
+    trial.access.clean_log(plan, writer)?;
+    let Ended { how, .. } = ended?;
     watched?;
     let result = result?;
     let shared = Arc::try_unwrap(shared).map_err(|_| LostSink)?;
     let (traces, passed) = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
     traces.finish()?;
     let shown = Shown {
-        log: &log,
+        log: log.as_deref(),
         before: before.as_ref(),
         after: after.as_ref(),
     };
@@ -266,15 +297,14 @@ async fn measure(
         .and_then(|(a, b)| a.prefix_hit_ratio_since(b));
     let alive = match exited {
         Some(status) if result.stopped != Some(Stop::Cancelled) => {
-            let cause = servelab_engine::log::root_cause(&log);
-            let cause = cause.unwrap_or_else(|| servelab_engine::log::last_line(&log).to_owned());
-            Err(format!("it ended during the trial ({status}): {cause}"))
+            let cause = servelab_engine::log::why_it_ended(status, log.as_deref().unwrap_or_default());
+            Err(secrets.redact(&format!("it ended during the trial ({status}): {cause}")))
         }
         _ => Ok(()),
     };
     let facts = EngineFacts {
-        command,
-        startup: Some(startup),
+        argv,
+        startup,
         version,
         served_model,
         cache_config: before.as_ref().map(Snapshot::cache_config).unwrap_or_default(),
@@ -296,11 +326,16 @@ impl From<LostSink> for RunError {
     }
 }
 
-async fn keep_metrics(engine: &Ready, writer: &TrialWriter, name: &str) -> Result<Option<Snapshot>, EvidenceError> {
+async fn keep_metrics(
+    engine: &Ready,
+    writer: &TrialWriter,
+    secrets: &Secrets,
+    name: &str,
+) -> Result<Option<Snapshot>, EvidenceError> {
     let Some(text) = engine.client().metrics_text().await else {
         return Ok(None);
     };
-    writer.text(name, &text)?;
+    writer.text(name, &secrets.redact(&text))?;
     Ok(Some(Snapshot::parse(&text)))
 }
 
@@ -310,8 +345,8 @@ fn engine_record(trial: &Trial<'_>, facts: EngineFacts) -> EngineRecord {
         trial: trial.id.clone(),
         variant: trial.variant.id.clone(),
         engine_kind: trial.plan.engine_kind,
-        argv: facts.command.argv(),
-        env: BTreeMap::new(),
+        env: trial.access.env(&facts.argv),
+        argv: facts.argv,
         flags: trial
             .variant
             .flags
@@ -335,6 +370,7 @@ fn conclude(
     started_utc: String,
     engine: &EngineFacts,
     load: Option<LoadFacts>,
+    certificate: Option<&InstrumentCertificate>,
     asked_to_stop: bool,
 ) -> TrialRecord {
     let plan = trial.plan;
@@ -362,6 +398,8 @@ fn conclude(
         role: trial.variant.role,
         clock_ok: result.is_none_or(|r| r.span.is_none_or(|w| w.start_ns <= w.end_ns)),
         time_scale: plan.engine.time_scale(),
+        certificate,
+        work: result.and_then(|r| Work::over(r.span?, passed.requests, passed.chunks)),
     };
     let gates = evaluate(plan, &facts);
     let interrupted = asked_to_stop && result.is_none_or(|r| r.stopped == Some(Stop::Cancelled));

@@ -5,24 +5,40 @@ use servelab_engine::Ready;
 use servelab_evidence::{EvidenceError, JsonlWriter};
 use servelab_load::{LoadHandle, Stop, clock::TrialClock};
 use servelab_schema::{Nanos, Ratio, TelemetrySample, V};
-use servelab_telemetry::HostProbe;
-use std::time::Duration;
+use servelab_telemetry::{GpuProbe, HostProbe};
+use std::{sync::Arc, time::Duration};
 
 /// Between two looks at the load, wall time.
 const TICK: Duration = Duration::from_millis(50);
+
+/// What is looked at, how often and where it goes.
+pub(crate) struct Eyes {
+    /// `telemetry.jsonl`.
+    pub(crate) rows: JsonlWriter<TelemetrySample>,
+    /// The trial's clock.
+    pub(crate) clock: TrialClock,
+    /// Between two samples, engine time.
+    pub(crate) interval: Nanos,
+    /// The GPUs, opened once per run; none where there is none.
+    pub(crate) gpus: Option<Arc<GpuProbe>>,
+}
 
 /// Writes telemetry until the load has ended, and stops the load where the engine ended or the user asks.
 pub(crate) async fn watch(
     load: &LoadHandle,
     engine: &mut Ready,
-    mut rows: JsonlWriter<TelemetrySample>,
-    clock: TrialClock,
-    interval: Nanos,
+    eyes: Eyes,
     stop: &StopFlag,
     progress: &dyn Progress,
 ) -> Result<(), RunError> {
     let (control, live) = (load.control(), load.live());
-    let mut probe = HostProbe::new(Some(engine.group()));
+    let Eyes {
+        mut rows,
+        clock,
+        interval,
+        gpus,
+    } = eyes;
+    let mut probe = HostProbe::new(engine.group());
     let mut due = Nanos::ZERO;
     let mut result: Result<(), EvidenceError> = Ok(());
     while !load.is_finished() {
@@ -33,7 +49,7 @@ pub(crate) async fn watch(
             control.stop(Stop::Cancelled);
         }
         if clock.now() >= due && result.is_ok() {
-            result = rows.append(&sample(engine, &mut probe, clock).await);
+            result = rows.append(&sample(engine, &mut probe, gpus.as_ref(), clock).await);
             if result.is_err() {
                 control.stop(Stop::Cancelled);
             }
@@ -45,7 +61,12 @@ pub(crate) async fn watch(
     result.and_then(|()| rows.finish()).map_err(RunError::from)
 }
 
-async fn sample(engine: &Ready, probe: &mut HostProbe, clock: TrialClock) -> TelemetrySample {
+async fn sample(
+    engine: &Ready,
+    probe: &mut HostProbe,
+    gpus: Option<&Arc<GpuProbe>>,
+    clock: TrialClock,
+) -> TelemetrySample {
     let metrics = engine.client().snapshot().await;
     let count = |value: Option<f64>| {
         #[expect(
@@ -55,14 +76,24 @@ async fn sample(engine: &Ready, probe: &mut HostProbe, clock: TrialClock) -> Tel
         value.filter(|v| v.is_finite()).map(|v| v as u32)
     };
     let metrics = metrics.as_ref();
+    let t_ns = clock.now();
+    let host = probe.sample();
+    let gpus = match gpus.map(Arc::clone) {
+        // The driver takes its time; a thread of its own keeps it out of the watcher's way.
+        Some(gpus) => tokio::task::spawn_blocking(move || gpus.sample())
+            .await
+            .unwrap_or_default(),
+        None => Vec::new(),
+    };
     TelemetrySample {
         v: V,
-        t_ns: clock.now(),
-        host: probe.sample(),
+        t_ns,
+        host,
         engine_running: count(metrics.and_then(servelab_engine::Snapshot::running)),
         engine_waiting: count(metrics.and_then(servelab_engine::Snapshot::waiting)),
         kv_cache_used_ratio: metrics
             .and_then(servelab_engine::Snapshot::kv_cache_used)
             .and_then(|v| Ratio::new(v).ok()),
+        gpus,
     }
 }

@@ -69,7 +69,7 @@ pub struct EngineRecord {
     pub variant: VariantId,
     /// Where the numbers come from.
     pub engine_kind: EngineKind,
-    /// The command line, secrets redacted.
+    /// The command line, secrets redacted; empty where servelab did not start the engine.
     pub argv: Vec<String>,
     /// Environment variables set for it, secrets redacted.
     pub env: BTreeMap<String, String>,
@@ -81,7 +81,7 @@ pub struct EngineRecord {
     pub served_model: Option<String>,
     /// Labels of the `cache_config_info` metric.
     pub cache_config: BTreeMap<String, String>,
-    /// From launch to the first good answer, engine time; null where it never came.
+    /// From launch to the first good answer, engine time; null where it never came or servelab did not start the engine.
     pub startup_ns: Option<Nanos>,
     /// Whether the setting took effect.
     pub treatment: Treatment,

@@ -5,14 +5,15 @@
 )]
 
 use crate::{
-    ArgValue, BlockOrder, Bucket, Bytes, Chunk, ClockAnchor, Completion, EngineKind, EngineRecord, EngineSpec,
-    EnvironmentRecord, Expectation, Failure, FieldValue, FinishReason, GateName, GateOutcome, GateResult, Gates,
-    HostFacts, HostSample, Instrument, Limits, Load, LoadId, METHOD_VERSION, Margin, Message, MetricName, NamedLoad,
-    Nanos, Origin, Outcome, OutputPolicy, Plan, PlannedBlock, PlannedTrial, PlannedVariant, Profile, Prompt, PromptId,
-    PromptManifest, PromptRef, PromptSetId, PromptSetRef, PromptSource, Provider, Ratio, Reason, RequestId, Role,
-    RunEnd, RunId, RunManifest, SealedFile, Sha256Hex, Slo, SourceFile, SourceRecord, Stop, Task, TelemetrySample,
-    Timeouts, Trace, Treatment, TrialCounts, TrialId, TrialRecord, TrialSummary, TtftKind, V, Validity, VariantId,
-    VariantRole, WarmUp, Window,
+    ArgValue, BlockOrder, Bucket, Bytes, Chunk, ClockAnchor, CloudFacts, CloudProvider, Completion, EngineKind,
+    EngineRecord, EngineSpec, EnvironmentRecord, Expectation, Failure, FieldValue, FinishReason, GateName, GateOutcome,
+    GateResult, Gates, GpuFacts, GpuSample, HostFacts, HostSample, Instrument, InstrumentCertificate, Limits, Load,
+    LoadId, METHOD_VERSION, Margin, Message, MetricName, ModelFacts, NamedLoad, Nanos, Origin, Outcome, OutputPolicy,
+    Plan, PlannedBlock, PlannedTrial, PlannedVariant, Profile, Prompt, PromptId, PromptManifest, PromptRef,
+    PromptSetId, PromptSetRef, PromptSource, Provider, Ratio, Reason, RequestId, Role, RunEnd, RunId, RunManifest,
+    SealedFile, Sha256Hex, Slo, SourceFile, SourceRecord, Stop, Task, TelemetrySample, ThrottleReason, Timeouts, Trace,
+    Treatment, TrialCounts, TrialId, TrialRecord, TrialSummary, TtftKind, V, Validity, VariantId, VariantRole, WarmUp,
+    Window,
 };
 use std::{collections::BTreeMap, num::NonZeroU32};
 
@@ -213,6 +214,7 @@ pub fn plan() -> Plan {
                 extra_args: Vec::new(),
             },
             served_model: "mistral".into(),
+            api_key_env: Some("ENGINE_API_KEY".into()),
         },
         prompts: set("l4-1800"),
         fillers: set("l4-filler-90"),
@@ -270,9 +272,82 @@ pub fn environment() -> EnvironmentRecord {
             os: Some("Debian GNU/Linux 12 (bookworm)".into()),
             open_files_limit: Some(20_000),
         },
-        gpus: Vec::new(),
-        gpu_note: Some("no GPU is used: the engine is simulated".into()),
+        gpus: vec![gpu_facts()],
+        gpu_note: None,
+        instrument: Some(certificate()),
+        cloud: Some(CloudFacts {
+            provider: CloudProvider::Gcp,
+            machine_type: "g2-standard-8".into(),
+            zone: Some("europe-west4-a".into()),
+            image: Some("projects/debian-cloud/global/images/debian-12".into()),
+        }),
+        model: Some(ModelFacts {
+            id: "Qwen/Qwen2.5-7B-Instruct".into(),
+            tokenizer_sha256: digest(2),
+            chat_template_sha256: digest(3),
+        }),
+        env_names: vec!["HOME".into(), "PATH".into()],
         started: anchor(0),
+    }
+}
+
+/// The GPU of that machine.
+#[must_use]
+pub fn gpu_facts() -> GpuFacts {
+    GpuFacts {
+        index: 0,
+        name: Some("NVIDIA L4".into()),
+        uuid: Some("GPU-00000000-0000-0000-0000-000000000000".into()),
+        driver: Some("580.95.05".into()),
+        cuda: Some("13.0".into()),
+        memory_total_bytes: Some(Bytes(24 << 30)),
+        memory_used_at_start_bytes: Some(Bytes(300 << 20)),
+        power_at_start_milliwatts: Some(16_500),
+        power_limit_milliwatts: Some(72_000),
+        max_sm_clock_mhz: Some(2_040),
+        max_memory_clock_mhz: Some(6_251),
+        ecc_enabled: Some(true),
+    }
+}
+
+/// One reading of that GPU.
+#[must_use]
+pub fn gpu_sample() -> GpuSample {
+    GpuSample {
+        index: 0,
+        memory_used_bytes: Some(Bytes(21 << 30)),
+        utilisation_ratio: Some(ratio(0.98)),
+        power_milliwatts: Some(71_400),
+        energy_millijoules: Some(9_123_456),
+        temperature_celsius: Some(68),
+        sm_clock_mhz: Some(1_410),
+        memory_clock_mhz: Some(6_251),
+        throttle: Some(vec![ThrottleReason::SwPowerCap]),
+        ecc_corrected_errors: Some(0),
+        ecc_uncorrected_errors: Some(0),
+        pcie_tx_bytes_per_s: Some(1_200_000),
+        pcie_rx_bytes_per_s: Some(800_000),
+        compute_pids: Some(vec![4242]),
+    }
+}
+
+/// What the load generator can do on that machine.
+#[must_use]
+pub fn certificate() -> InstrumentCertificate {
+    InstrumentCertificate {
+        measured_utc: "2026-11-22T09:59:58Z".into(),
+        highest_requests_per_s: 21_000,
+        highest_chunks_per_s: 60_000,
+        server_cpu_ratio: ratio(0.97),
+        load: Load::Closed { concurrency: n(8) },
+        chunks: 64,
+        ttft_ns: Nanos::from_millis(50),
+        itl_ns: Nanos::from_millis(10),
+        requests: 24,
+        ttft_error_p50_ns: Nanos(90_000),
+        ttft_error_p99_ns: Nanos(210_000),
+        gap_error_p50_ns: Nanos(9_000),
+        gap_error_p99_ns: Nanos(80_000),
     }
 }
 
@@ -380,6 +455,7 @@ pub fn telemetry() -> TelemetrySample {
         engine_running: Some(8),
         engine_waiting: Some(0),
         kv_cache_used_ratio: Some(ratio(0.31)),
+        gpus: vec![gpu_sample()],
     }
 }
 

@@ -136,12 +136,10 @@ impl Sha256Hex {
     /// From the digest's bytes.
     #[must_use]
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
-        use fmt::Write;
+        let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16);
+        let pairs = bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)]);
         let mut text = String::with_capacity(64);
-        for byte in bytes {
-            // Writing to a String cannot fail.
-            let _ = write!(text, "{byte:02x}");
-        }
+        text.extend(pairs.flatten());
         Self(text)
     }
 

@@ -24,7 +24,9 @@ mod version;
 
 pub use canonical::{CanonicalError, canonical_json};
 pub use engine_record::{Check, CheckResult, EngineRecord, Treatment};
-pub use environment::{ClockAnchor, EnvironmentRecord, HostFacts};
+pub use environment::{
+    ClockAnchor, CloudFacts, CloudProvider, EnvironmentRecord, GpuFacts, HostFacts, InstrumentCertificate, ModelFacts,
+};
 pub use ids::{IdError, LoadId, PromptId, PromptSetId, RequestId, RunId, Sha256Hex, TrialId, VariantId};
 pub use load::{Arrivals, Load, Rate, Shape};
 pub use manifest::{RunEnd, RunManifest, SealedFile, TrialSummary};
@@ -36,7 +38,7 @@ pub use policy::{Gates, Margin, MetricName, OutputPolicy, Slo, Stop, Timeouts, W
 pub use prompt::{
     Bucket, BudgetError, Message, Prompt, PromptManifest, PromptSource, Role, SourceRecord, Task, TokenBudget,
 };
-pub use telemetry::{HostSample, TelemetrySample};
+pub use telemetry::{GpuSample, HostSample, TelemetrySample, ThrottleReason};
 pub use trace::{Chunk, Completion, CompletionError, Failure, FinishReason, Outcome, Reason, Trace, TtftKind};
 pub use trial::{GateName, GateOutcome, GateResult, Instrument, TrialCounts, TrialRecord, Validity, Window};
 pub use units::{Bytes, Nanos, ParseDurationError, Ratio, RatioError};

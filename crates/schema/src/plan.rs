@@ -83,6 +83,12 @@ pub enum Provider {
         /// Program and leading words, such as `["vllm", "serve", "MODEL"]`.
         command: Vec<String>,
     },
+    /// A server that is up already. Nothing is started or stopped, no flag is set, and its log is not there: what is known
+    /// of it is what its own pages show.
+    Url {
+        /// Its address, such as `http://127.0.0.1:8000`.
+        base: String,
+    },
 }
 
 /// The engine under test.
@@ -97,6 +103,9 @@ pub struct EngineSpec {
     pub provider: Provider,
     /// Name that requests give as `model`.
     pub served_model: String,
+    /// Environment variable that holds its API key; absent where it wants none. The key itself is in no file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_key_env: Option<String>,
 }
 
 impl EngineSpec {
@@ -105,7 +114,7 @@ impl EngineSpec {
     pub const fn kind(&self) -> EngineKind {
         match self.provider {
             Provider::Sim { .. } => EngineKind::Simulated,
-            Provider::Process { .. } => EngineKind::Measured,
+            Provider::Process { .. } | Provider::Url { .. } => EngineKind::Measured,
         }
     }
 
@@ -114,7 +123,7 @@ impl EngineSpec {
     pub const fn time_scale(&self) -> NonZeroU32 {
         match self.provider {
             Provider::Sim { time_scale, .. } => time_scale,
-            Provider::Process { .. } => NonZeroU32::MIN,
+            Provider::Process { .. } | Provider::Url { .. } => NonZeroU32::MIN,
         }
     }
 }

@@ -9,6 +9,8 @@ use std::{collections::BTreeMap, fmt, num::NonZeroU32};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum GateName {
+    /// The load was beyond what the client was certified for on this machine.
+    Certificate,
     /// The client sent requests late.
     ScheduleLag,
     /// The client's event loop ran late.
@@ -39,7 +41,7 @@ pub enum GateName {
 
 impl GateName {
     /// Every gate, in the order of tables.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::ScheduleLag,
         Self::EventLoopLag,
         Self::ClientCpu,
@@ -53,12 +55,14 @@ impl GateName {
         Self::CacheContamination,
         Self::Treatment,
         Self::Clock,
+        Self::Certificate,
     ];
 
     /// The name as written in files.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Certificate => "certificate",
             Self::ScheduleLag => "schedule-lag",
             Self::EventLoopLag => "event-loop-lag",
             Self::ClientCpu => "client-cpu",

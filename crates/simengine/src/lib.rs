@@ -21,6 +21,7 @@ pub mod flags;
 pub mod host;
 pub mod http;
 pub mod metrics;
+pub mod null;
 pub mod pacer;
 pub mod profile;
 pub mod rng;

@@ -1,6 +1,7 @@
 use super::*;
 use crate::testkit::{nz, plan, ratio, window};
 use servelab_schema::{Arrivals, Rate, Reason};
+use std::sync::LazyLock;
 
 fn instrument() -> Instrument {
     Instrument {
@@ -42,6 +43,11 @@ fn facts<'a>(instrument: &'a Instrument, counts: &'a TrialCounts) -> GateFacts<'
         treatment: Treatment::Confirmed,
         clock_ok: true,
         time_scale: nz(1),
+        certificate: Some(&*CERTIFICATE),
+        work: Some(Work {
+            requests_per_s: 10.0,
+            chunks_per_s: 600.0,
+        }),
     }
 }
 
@@ -207,4 +213,64 @@ fn engine_cache_treatment_and_clock() {
             f.role = VariantRole::Baseline;
         });
     }
+}
+
+static CERTIFICATE: LazyLock<InstrumentCertificate> = LazyLock::new(servelab_schema::examples::certificate);
+
+#[test]
+fn a_load_beyond_the_certificate_is_invalid() {
+    let (most_requests, most_chunks) = (21_000.0, 60_000.0);
+    let within = Work {
+        requests_per_s: most_requests,
+        chunks_per_s: most_chunks,
+    };
+    let beyond = [
+        Work {
+            requests_per_s: most_requests * 1.001,
+            ..within
+        },
+        Work {
+            chunks_per_s: most_chunks * 1.001,
+            ..within
+        },
+    ];
+    check(&[], |f| (f.certificate, f.work) = (Some(&*CERTIFICATE), Some(within)));
+    for work in beyond {
+        check(&[GateName::Certificate], |f| {
+            (f.certificate, f.work) = (Some(&*CERTIFICATE), Some(work))
+        });
+        let results = check(&[], |f| (f.certificate, f.work) = (None, Some(work)));
+        assert_eq!(
+            results.last().unwrap().outcome,
+            GateOutcome::NotApplicable,
+            "nothing was certified"
+        );
+    }
+    check(&[GateName::Certificate], |f| {
+        (f.certificate, f.work) = (Some(&*CERTIFICATE), None)
+    });
+}
+
+#[test]
+fn the_certificate_is_one_of_wall_time() {
+    // 3100 chunks/s of engine time are 62,000 of wall time in a simulation that runs 20 times faster.
+    let work = Some(Work {
+        requests_per_s: 48.4,
+        chunks_per_s: 3_100.0,
+    });
+    check(&[], |f| (f.certificate, f.work) = (Some(&*CERTIFICATE), work));
+    let results = check(&[GateName::Certificate], |f| {
+        (f.certificate, f.work, f.time_scale) = (Some(&*CERTIFICATE), work, nz(20));
+    });
+    assert_eq!(
+        results.last().unwrap().observed,
+        "968.0 requests/s, 62000 chunks/s of wall time"
+    );
+}
+
+#[test]
+fn work_is_a_rate_over_the_span() {
+    let work = Work::over(window(1_000, 5_000), 8, 400).unwrap();
+    assert!((work.requests_per_s - 2.0).abs() < 1e-12 && (work.chunks_per_s - 100.0).abs() < 1e-12);
+    assert_eq!(Work::over(window(5, 5), 8, 400), None);
 }

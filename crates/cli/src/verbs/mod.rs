@@ -1,8 +1,12 @@
 //! One file per verb.
 
+pub(crate) mod bench;
+pub(crate) mod bench_instrument;
+pub(crate) mod calibrate;
 pub(crate) mod dataset;
 pub(crate) mod ingest;
 pub(crate) mod init;
+pub(crate) mod null;
 pub(crate) mod plan;
 pub(crate) mod report;
 pub(crate) mod results;

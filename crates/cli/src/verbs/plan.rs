@@ -37,6 +37,19 @@ pub(crate) struct Matrix {
 }
 
 impl Matrix {
+    /// A matrix file with nothing changed.
+    pub(crate) const fn of(file: PathBuf) -> Self {
+        Self {
+            file,
+            engine_version: None,
+            max_cost: None,
+            max_duration: None,
+            time_scale: None,
+            blocks: None,
+            requests: None,
+        }
+    }
+
     /// The resolved matrix.
     pub(crate) fn resolve(&self, project: &Project) -> Result<Resolved, Failure> {
         let overrides = Overrides {

@@ -3,6 +3,7 @@
 use super::plan::Matrix;
 use crate::{
     exit::{Exit, Failure},
+    instrument::certify::{Under, certify},
     output::{self, Format},
     progress::Bars,
     project::Project,
@@ -11,10 +12,10 @@ use anyhow::{Context, anyhow};
 use clap::Args;
 use serde::Serialize;
 use servelab_runner::{RunError, RunOptions, RunOutcome, StopFlag, execute};
-use servelab_schema::{EngineKind, RunEnd, RunId};
+use servelab_schema::{EngineKind, InstrumentCertificate, Plan, RunEnd, RunId};
 use std::{
     io::{self, BufRead, IsTerminal},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 /// Arguments of `servelab run`.
@@ -28,6 +29,9 @@ pub(crate) struct Run {
     /// Folder of the run directories; by default runs/ of the project.
     #[arg(long, value_name = "DIR")]
     runs: Option<PathBuf>,
+    /// Do not measure the load generator before the first trial; the run then says nothing of its precision.
+    #[arg(long)]
+    no_calibrate: bool,
     /// Do not ask before a run that would rent or cost something.
     #[arg(long)]
     confirm: bool,
@@ -65,9 +69,16 @@ impl Run {
             .canonicalize()
             .context("--project")
             .map_err(Failure::environment)?;
+        let program = Project::servelab()?;
+        let instrument = if self.no_calibrate {
+            None
+        } else {
+            Some(calibrated(&program, &plan)?)
+        };
         let options = RunOptions {
             run_id: self.run_id,
-            ..RunOptions::new(root, runs, Project::servelab()?)
+            instrument,
+            ..RunOptions::new(root, runs, program)
         };
         let bars = Bars::new(plan.trial_count(), plan.engine_kind);
         let stop = StopFlag::default();
@@ -93,6 +104,14 @@ impl Run {
             RunEnd::Complete => Exit::Ok,
         })
     }
+}
+
+/// What the load generator can do here, under the plan's heaviest load.
+fn calibrated(program: &Path, plan: &Plan) -> Result<InstrumentCertificate, Failure> {
+    output::note("measuring the instrument itself (about three seconds; --no-calibrate leaves it out)");
+    certify(program, &Under::plan(plan))
+        .context("the instrument could not be measured; --no-calibrate runs without its certificate")
+        .map_err(Failure::environment)
 }
 
 /// Ctrl-C once asks the run to end, twice kills the engine and ends at once.

@@ -16,7 +16,17 @@ fn formats_md_is_what_the_types_say() {
 fn every_verb_has_help() {
     let project = Project::new(1, 1);
     let help = project.servelab(&["--help"]).exits(0).out;
-    for verb in ["dataset", "plan", "run", "ingest", "report", "results", "init", "sim"] {
+    for verb in [
+        "dataset",
+        "plan",
+        "run",
+        "ingest",
+        "report",
+        "results",
+        "init",
+        "sim",
+        "calibrate",
+    ] {
         assert!(help.contains(verb), "{help}");
         assert!(project.servelab(&[verb, "--help"]).exits(0).out.contains("Usage:"));
     }

@@ -16,6 +16,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("load", &["schema"]),
     ("engine", &["schema"]),
     ("telemetry", &["schema"]),
+    ("nvml-stub", &[]),
     ("evidence", &["schema"]),
     ("analysis", &["schema", "stats"]),
     (
@@ -53,8 +54,9 @@ const HEAVY: &[(&str, &[&str])] = &[
     ("indicatif", &["cli"]),
     ("inference-lab", &["simengine"]),
     ("minijinja", &["chat", "workload", "report"]),
+    ("nvml-wrapper", &["telemetry"]),
     ("plotters", &["report"]),
-    ("reqwest", &["engine"]),
+    ("reqwest", &["engine", "telemetry"]),
     ("rusqlite", &["store"]),
     ("tokenizers", &["chat"]),
     ("tokio", &["load", "engine", "runner", "simengine", "cli"]),

@@ -6,10 +6,15 @@
     reason = "a test may fail by panicking"
 )]
 
+mod bench;
+mod bench_server;
 mod commands;
 mod edges;
 mod end_to_end;
+mod engines;
 mod full_disk;
+mod gpu;
+mod instrument;
 #[path = "../../../evidence/tests/support/small_disk.rs"]
 mod small_disk;
 #[path = "../support/mod.rs"]

@@ -1,6 +1,7 @@
 //! The load's books: which request is next, what has ended, and the instants that bound the windows.
 
 use crate::{
+    bench::{Course, Extent},
     clock,
     facts::{LoadResult, ThreadCpu, instrument},
     request::PreparedRequest,
@@ -13,6 +14,10 @@ pub(crate) struct Job {
     /// Number in the trial, in the order sent.
     pub(crate) seq: u32,
     pub(crate) request: PreparedRequest,
+    /// Which measured request of the spec it is, or which one opened its conversation.
+    pub(crate) opener: usize,
+    /// It follows an answer of its conversation: no schedule asked for it.
+    pub(crate) follows: bool,
     pub(crate) measured: bool,
     /// When it should be sent.
     pub(crate) scheduled: Nanos,
@@ -54,18 +59,32 @@ pub(crate) struct Book {
     held: Span,
     /// sent − scheduled of measured requests, engine ns.
     lags_ns: Vec<u64>,
+    /// Measured requests that were sent because the schedule said so, and not because a turn followed.
+    arrivals: u32,
     scheduled: Span,
     sent: Span,
     counts: TrialCounts,
+    extent: Extent,
+    /// When the last measured request may be sent, once the first one could be; only where time decides.
+    until: Option<Nanos>,
+    /// Measured requests that were handed out.
+    handed_out: u32,
     cpu_mark: Option<CpuMark>,
     /// CPU of the load's thread over the held window.
     load_cpu: Option<ThreadCpu>,
 }
 
 impl Book {
-    pub(crate) fn new(warm_up: u32, measured: Vec<PreparedRequest>, fillers: Vec<PreparedRequest>) -> Self {
+    /// The books of a spec's requests; `planned` is how many will be measured, none where time decides.
+    pub(crate) fn new(
+        warm_up: u32,
+        measured: Vec<PreparedRequest>,
+        fillers: Vec<PreparedRequest>,
+        course: &Course,
+        planned: Option<u32>,
+    ) -> Self {
         let counts = TrialCounts {
-            planned: u32::try_from(measured.len()).unwrap_or(u32::MAX),
+            planned: planned.unwrap_or(0),
             ..TrialCounts::default()
         };
         Self {
@@ -73,8 +92,20 @@ impl Book {
             measured,
             fillers,
             counts,
+            extent: course.extent,
             ..Self::default()
         }
+    }
+
+    /// Warm-up requests that have not been handed out.
+    pub(crate) fn warm_up_left(&self) -> u32 {
+        let handed_out = u32::try_from(self.filler_index).unwrap_or(u32::MAX);
+        self.warm_up.saturating_sub(handed_out)
+    }
+
+    /// The next request of a warm-up that has exactly as many as it asks for.
+    pub(crate) fn next_warm_up(&mut self, scheduled: Nanos) -> Option<Job> {
+        (self.warm_up_left() > 0).then(|| self.next_filler(scheduled)).flatten()
     }
 
     pub(crate) const fn is_warm(&self) -> bool {
@@ -82,7 +113,11 @@ impl Book {
     }
 
     pub(crate) fn is_measured_out(&self) -> bool {
-        self.measured_ended >= self.measured.len()
+        self.measured_ended >= self.planned()
+    }
+
+    fn planned(&self) -> usize {
+        usize::try_from(self.counts.planned).unwrap_or(usize::MAX)
     }
 
     /// The closed loop's next request for a slot that became free at `free`; none when the slot has nothing more to do.
@@ -103,12 +138,29 @@ impl Book {
         let index = self.filler_index.checked_rem(self.fillers.len())?;
         self.filler_index = self.filler_index.wrapping_add(1);
         let request = self.fillers.get(index)?.clone();
-        Some(self.job(request, false, scheduled))
+        Some(self.job(request, 0, false, scheduled))
     }
 
-    /// The next measured request; none where all have been sent.
+    /// Measured requests may be sent from `now` on: a load that lasts for a time counts it from here.
+    pub(crate) fn begin(&mut self, now: Nanos) {
+        if let Extent::For(length) = self.extent {
+            self.until.get_or_insert(now.saturating_add(length));
+        }
+    }
+
+    /// The next measured request; none where all have been sent or the time is over.
     pub(crate) fn next_measured(&mut self, scheduled: Nanos) -> Option<Job> {
-        let request = self.measured.get(self.measured_index)?.clone();
+        let opener = match self.extent {
+            Extent::Once => self.measured_index,
+            Extent::For(_) => {
+                self.begin(scheduled);
+                if self.until.is_some_and(|until| scheduled >= until) {
+                    return None;
+                }
+                self.measured_index.checked_rem(self.measured.len())?
+            }
+        };
+        let request = self.measured.get(opener)?.clone();
         if self.cpu_mark.is_none() {
             self.cpu_mark = Some(CpuMark {
                 cpu_ns: clock::thread_cpu_ns(),
@@ -116,22 +168,36 @@ impl Book {
             });
         }
         self.measured_index = self.measured_index.saturating_add(1);
-        Some(self.job(request, true, scheduled))
+        Some(self.job(request, opener, true, scheduled))
     }
 
-    const fn job(&mut self, request: PreparedRequest, measured: bool, scheduled: Nanos) -> Job {
+    /// The next request of a conversation; none where the time is over.
+    pub(crate) fn follow(&mut self, request: PreparedRequest, opener: usize, scheduled: Nanos) -> Option<Job> {
+        self.until.is_none_or(|until| scheduled < until).then(|| Job {
+            follows: true,
+            ..self.job(request, opener, true, scheduled)
+        })
+    }
+
+    const fn job(&mut self, request: PreparedRequest, opener: usize, measured: bool, scheduled: Nanos) -> Job {
         let seq = self.next_seq;
         self.next_seq = seq.saturating_add(1);
+        if measured {
+            self.handed_out = self.handed_out.saturating_add(1);
+        }
         Job {
             seq,
             request,
+            opener,
+            follows: false,
             measured,
             scheduled,
         }
     }
 
-    /// An attempt has ended; its row may still wait for its final reason.
-    pub(crate) fn ended(&mut self, trace: &Trace) {
+    /// An attempt has ended; its row may still wait for its final reason. `follows` says that it was no arrival of its own
+    /// but the next turn of a conversation.
+    pub(crate) fn ended(&mut self, trace: &Trace, follows: bool) {
         let began = trace.sent_ns.unwrap_or(trace.scheduled_ns);
         self.span.add(began, trace.finished_ns);
         if !trace.measured {
@@ -141,13 +207,15 @@ impl Book {
         self.held.add(began, trace.finished_ns);
         if let Some(sent) = trace.sent_ns {
             self.lags_ns.push(sent.saturating_sub(trace.scheduled_ns).0);
-            self.scheduled.add(trace.scheduled_ns, trace.scheduled_ns);
-            self.sent.add(sent, sent);
+            if !follows {
+                self.arrivals = self.arrivals.saturating_add(1);
+                self.scheduled.add(trace.scheduled_ns, trace.scheduled_ns);
+                self.sent.add(sent, sent);
+            }
         }
         self.measured_ended = self.measured_ended.saturating_add(1);
-        if self.is_measured_out()
-            && let Some(mark) = self.cpu_mark
-        {
+        let all_ended = self.extent == Extent::Once && self.measured_ended >= self.planned();
+        if all_ended && let Some(mark) = self.cpu_mark {
             self.load_cpu = Some(ThreadCpu::since("load", mark.cpu_ns, mark.wall_ns));
         }
     }
@@ -166,9 +234,8 @@ impl Book {
 
     /// Closes the books, on the load's own thread. `loop_lags_ns` and the threads are the probe's; `is_open` says whether a schedule was kept.
     pub(crate) fn close(self, is_open: bool, loop_lags_ns: Vec<u64>, mut threads: Vec<ThreadCpu>) -> LoadResult {
-        let arrivals = self.lags_ns.len();
         let rate = |span: Span| {
-            let gaps = u32::try_from(arrivals.checked_sub(1)?).ok()?;
+            let gaps = self.arrivals.checked_sub(1)?;
             let seconds = span.window()?.length().as_secs_f64();
             (is_open && gaps > 0 && seconds > 0.0).then(|| f64::from(gaps) / seconds)
         };
@@ -179,12 +246,17 @@ impl Book {
             .cpu_mark
             .map(|mark| ThreadCpu::since("load", mark.cpu_ns, mark.wall_ns));
         threads.extend(self.load_cpu.or(so_far));
+        let mut counts = self.counts;
+        if self.extent != Extent::Once {
+            counts.planned = self.handed_out;
+        }
         LoadResult {
-            counts: self.counts,
+            counts,
             span: self.span.window(),
             held: self.held.window(),
             instrument: instrument(self.lags_ns, loop_lags_ns, &threads, achieved_rate_per_s),
             scheduled_rate_per_s,
+            until: self.until,
             threads,
             stopped: None,
         }

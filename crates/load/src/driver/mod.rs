@@ -2,21 +2,27 @@
 //!
 //! In a closed loop N slots send fillers until the warm-up has ended, then the measured requests in their order, then fillers
 //! again until the last measured one has ended; so N requests are in flight over the whole held window. The open loop does
-//! the same on a schedule. One `current_thread` runtime on a thread of its own serves every stream: with a server on the
+//! the same on a schedule. Other courses ([`Course`]) send exactly what they are given, in slots, on a schedule, at given
+//! offsets or in batches. One `current_thread` runtime on a thread of its own serves every stream: with a server on the
 //! same machine more threads only take cores from it, and one drives tens of thousands of chunks a second; writing, probing
 //! and the caller live on other threads.
 
+mod batch;
 mod book;
 mod closed;
 mod open;
 mod shared;
 
 use crate::{
+    attempt::{Deadlines, SizeLimits},
+    bench::{Course, Pace},
+    clock::TrialClock,
     connection::Net,
     control::Control,
     facts::LoadResult,
     live::Live,
     probe::Probe,
+    request::{Endpoint, EndpointError},
     sink::{TraceSink, Writer},
     spec::{LoadError, LoadSpec},
 };
@@ -62,30 +68,34 @@ impl LoadHandle {
     }
 }
 
-/// Starts a load; each finished trace goes to `sink`.
+/// Starts the held load of a trial; each finished trace goes to `sink`.
 ///
 /// # Errors
 /// [`LoadError`] where it cannot begin: a contradictory spec, a host without address, no thread.
 pub fn start(spec: LoadSpec, sink: impl TraceSink + 'static) -> Result<LoadHandle, LoadError> {
+    start_course(spec, Course::held(), sink)
+}
+
+/// Starts a load of any course; each finished trace goes to `sink`.
+///
+/// # Errors
+/// As for [`start`].
+pub fn start_course(spec: LoadSpec, course: Course, sink: impl TraceSink + 'static) -> Result<LoadHandle, LoadError> {
     spec.check()?;
+    course.check(&spec)?;
     raise_open_files();
     let control = Control::default();
-    let live = Live::new(u64::try_from(spec.measured.len()).unwrap_or(u64::MAX));
-    let net = Net {
-        addresses: spec.endpoint.resolve()?,
-        clock: spec.clock,
-        deadlines: spec.deadlines,
-        limits: spec.limits,
-        control: control.clone(),
-        keep_text: false,
-    };
+    let live = Live::new(course.planned(&spec).map_or(0, u64::from));
+    let mut net = net(&spec.endpoint, spec.clock, spec.deadlines, control.clone())?;
+    net.limits = spec.limits;
+    net.keep_text = course.conversations.is_some();
     let (writer, traces) = Writer::start(Box::new(sink), control.clone())?;
     let thread = {
         let (control, live) = (control.clone(), live.clone());
         std::thread::Builder::new()
             .name("servelab-load".to_owned())
             .spawn(move || {
-                let result = on_own_runtime(spec, net, live, traces);
+                let result = on_own_runtime(spec, course, net, live, traces);
                 let (written, writer_cpu) = writer.join();
                 written.map_err(LoadError::Sink)?;
                 let mut result = result?;
@@ -99,6 +109,24 @@ pub fn start(spec: LoadSpec, sink: impl TraceSink + 'static) -> Result<LoadHandl
     Ok(LoadHandle { control, live, thread })
 }
 
+/// The way to an endpoint.
+pub(crate) fn net(
+    endpoint: &Endpoint,
+    clock: TrialClock,
+    deadlines: Deadlines,
+    control: Control,
+) -> Result<Net, EndpointError> {
+    Ok(Net {
+        addresses: endpoint.resolve()?,
+        tls: endpoint.tls()?,
+        clock,
+        deadlines,
+        limits: SizeLimits::default(),
+        control,
+        keep_text: false,
+    })
+}
+
 /// Runs a load to its end on a thread of its own and waits for it.
 ///
 /// # Errors
@@ -107,14 +135,24 @@ pub fn run_load(spec: LoadSpec, sink: impl TraceSink + 'static) -> Result<LoadRe
     start(spec, sink)?.join()
 }
 
-fn on_own_runtime(spec: LoadSpec, net: Net, live: Live, traces: mpsc::Sender<Trace>) -> Result<LoadResult, LoadError> {
+fn on_own_runtime(
+    spec: LoadSpec,
+    course: Course,
+    net: Net,
+    live: Live,
+    traces: mpsc::Sender<Trace>,
+) -> Result<LoadResult, LoadError> {
     let (load, seed, n) = (spec.load, spec.seed, spec.measured.len());
     let scale = u64::from(net.clock.scale().get());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async move {
         let probe = Probe::start()?;
-        let shared = Arc::new(Shared::new(spec, net, live, traces));
+        let shared = Arc::new(Shared::new(spec, course, net, live, traces));
         let kept = match load {
+            Load::Closed { .. } if let Pace::Batch(size) = shared.course.pace => {
+                batch::run(&shared, size.get()).await;
+                Ok(())
+            }
             Load::Closed { concurrency } => {
                 closed::run(&shared, concurrency.get()).await;
                 Ok(())

@@ -1,14 +1,20 @@
 //! The open loop: requests leave when their schedule says so and never wait for answers.
 //!
 //! Three schedules follow each other: fillers until the warm-up has ended, the measured requests at offsets that depend on
-//! the seed alone (so that every variant of a block sees the same arrivals), fillers again until the last measured request
-//! has ended.
+//! the seed alone (so that every variant of a block sees the same arrivals) or that were given (a replayed trace), and in a
+//! held load fillers again until the last measured request has ended.
 
 use super::{
+    batch::open_connections,
     book::{Book, Job},
     shared::Shared,
 };
-use crate::{arrivals::Schedule, connection::Connection, timer::Pacer};
+use crate::{
+    arrivals::Schedule,
+    bench::{Course, Extent, Pace},
+    connection::Connection,
+    timer::Pacer,
+};
 use servelab_schema::{Arrivals, Nanos, Rate};
 use std::{
     io,
@@ -18,6 +24,28 @@ use tokio::task::JoinSet;
 
 /// Connections that are kept open beyond those in use, so that an arrival seldom waits for a handshake.
 const SPARE: usize = 4;
+
+/// Most that are opened before the schedule begins, for one in which many arrive together.
+const MOST_SPARE: usize = 1024;
+
+/// Connections to open before the schedule begins: as many as ever arrive together.
+fn spare_for(offsets: &[Nanos]) -> usize {
+    let together = offsets.chunk_by(|a, b| a == b).map(<[Nanos]>::len).max();
+    together.unwrap_or(0).clamp(SPARE, MOST_SPARE)
+}
+
+/// When measured requests arrive, counted from the first possible moment.
+fn measured_offsets(course: &Course, rate: Rate, arrivals: Arrivals, seed: u64, n: usize) -> Vec<Nanos> {
+    let mut schedule = Schedule::new(arrivals, rate, seed, "measured").ramped(course.ramp);
+    match (&course.pace, course.extent) {
+        (Pace::Offsets(at), Extent::Once) => at.clone(),
+        (Pace::Offsets(at), Extent::For(length)) => at.iter().copied().take_while(|at| *at < length).collect(),
+        (_, Extent::Once) => schedule.take_offsets(n),
+        (_, Extent::For(length)) => std::iter::repeat_with(|| schedule.next_offset())
+            .take_while(|at| *at < length)
+            .collect(),
+    }
+}
 
 /// Idle connections, the most recently used on top.
 #[derive(Debug, Clone, Default)]
@@ -30,7 +58,7 @@ impl Pool {
 
     fn take(&self, shared: &Shared) -> Option<Connection> {
         loop {
-            let top = self.with(Vec::pop)?;
+            let mut top = self.with(Vec::pop)?;
             if top.is_fresh(&shared.net) {
                 return Some(top);
             }
@@ -104,14 +132,10 @@ impl OpenLoop<'_> {
 /// Where the operating system has no timer for it.
 pub(crate) async fn run(shared: &Arc<Shared>, rate: Rate, arrivals: Arrivals, seed: u64, n: usize) -> io::Result<()> {
     let clock = shared.net.clock;
-    let offsets = Schedule::new(arrivals, rate, seed, "measured").take_offsets(n);
+    let offsets = measured_offsets(&shared.course, rate, arrivals, seed, n);
     let pool = Pool::default();
-    for _ in 0..SPARE {
-        // Where that fails, the requests say why.
-        if let Ok(connection) = Connection::open(&shared.net).await {
-            pool.with(|idle| idle.push(connection));
-        }
-    }
+    let connections = open_connections(shared, spare_for(&offsets)).await;
+    pool.with(|idle| idle.extend(connections));
     let mut open = OpenLoop {
         shared,
         pacer: Pacer::new(clock)?,
@@ -124,13 +148,37 @@ pub(crate) async fn run(shared: &Arc<Shared>, rate: Rate, arrivals: Arrivals, se
 }
 
 impl OpenLoop<'_> {
+    /// Sends exactly the fillers of a warm-up on `schedule` and waits for their ends. False = the load was stopped.
+    async fn warm_up(&mut self, mut schedule: Schedule) -> io::Result<bool> {
+        let (clock, shared) = (self.shared.net.clock, self.shared);
+        let base = clock.now();
+        while shared.book(|b| b.warm_up_left() > 0) {
+            let at = base.saturating_add(schedule.next_offset());
+            if !self.wait(at).await? {
+                return Ok(false);
+            }
+            if let Some(job) = shared.book(|b| b.next_warm_up(at)) {
+                self.send(job);
+            }
+        }
+        shared.until(Book::is_warm).await;
+        Ok(shared.net.control.stopped().is_none())
+    }
+
     async fn phases(&mut self, rate: Rate, arrivals: Arrivals, seed: u64, offsets: &[Nanos]) -> io::Result<()> {
         let clock = self.shared.net.clock;
+        let hold = self.shared.course.hold;
         let warm_up = Schedule::new(arrivals, rate, seed, "warm-up");
-        if !self.fill(warm_up, clock.now(), Book::is_warm).await? {
+        let go_on = if hold {
+            self.fill(warm_up, clock.now(), Book::is_warm).await?
+        } else {
+            self.warm_up(warm_up).await?
+        };
+        if !go_on {
             return Ok(());
         }
         let base = clock.now();
+        self.shared.book(|b| b.begin(base));
         let mut last = base;
         for offset in offsets {
             last = base.saturating_add(*offset);
@@ -141,7 +189,46 @@ impl OpenLoop<'_> {
                 self.send(job);
             }
         }
+        if !hold {
+            return Ok(());
+        }
         let tail = Schedule::new(arrivals, rate, seed, "tail");
         self.fill(tail, last, Book::is_measured_out).await.map(|_| ())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spares_are_as_many_as_arrive_together() {
+        let check = |at: &[u64], expected| {
+            let at: Vec<Nanos> = at.iter().map(|n| Nanos(*n)).collect();
+            assert_eq!(spare_for(&at), expected);
+        };
+        check(&[], 4);
+        check(&[1, 2, 3], 4);
+        check(&[1, 1, 1, 1, 1, 2, 2], 5);
+        check(&[7; 5000], 1024);
+    }
+
+    #[test]
+    fn time_ends_a_schedule() {
+        let rate = Rate::new(100.0).unwrap();
+        let offsets = |pace, extent| {
+            let course = Course {
+                pace,
+                extent,
+                ..Course::default()
+            };
+            measured_offsets(&course, rate, Arrivals::Constant, 1, 3)
+        };
+        let ms = |n: u64| Nanos::from_millis(n);
+        assert_eq!(offsets(Pace::Load, Extent::Once), [ms(10), ms(20), ms(30)]);
+        assert_eq!(offsets(Pace::Load, Extent::For(ms(21))), [ms(10), ms(20)]);
+        let given = Pace::Offsets(vec![ms(0), ms(5), ms(9)]);
+        assert_eq!(offsets(given.clone(), Extent::Once), [ms(0), ms(5), ms(9)]);
+        assert_eq!(offsets(given, Extent::For(ms(6))), [ms(0), ms(5)]);
     }
 }

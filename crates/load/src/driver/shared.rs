@@ -2,6 +2,7 @@
 
 use super::book::{Book, Job, may_be_engine_exit};
 use crate::{
+    bench::{Course, Extent},
     connection::{Connection, Net, exchange},
     control::Stop,
     live::Live,
@@ -15,7 +16,10 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    sync::{Notify, mpsc},
+    sync::{
+        Notify,
+        mpsc::{self, error::TrySendError},
+    },
     task::JoinHandle,
 };
 
@@ -23,6 +27,7 @@ use tokio::{
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) net: Net,
+    pub(crate) course: Course,
     head: HeadTemplate,
     labels: Labels,
     engine_exit_grace: Duration,
@@ -42,6 +47,8 @@ pub(crate) struct Done {
     /// When the slot became free.
     pub(crate) free: Nanos,
     pub(crate) completed: bool,
+    /// The answer's text, where it is kept.
+    text: Option<String>,
 }
 
 /// How one job went on the wire.
@@ -52,22 +59,31 @@ struct Run {
     headers: Option<Nanos>,
     finished: Nanos,
     outcome: Outcome,
+    text: Option<String>,
     connection: Option<Connection>,
 }
 
 impl Shared {
-    pub(crate) fn new(spec: LoadSpec, net: Net, live: Live, traces: mpsc::Sender<Trace>) -> Self {
+    pub(crate) fn new(spec: LoadSpec, course: Course, net: Net, live: Live, traces: mpsc::Sender<Trace>) -> Self {
+        let planned = course.planned(&spec);
+        let book = Book::new(spec.warm_up, spec.measured, spec.fillers, &course, planned);
         Self {
             net,
+            course,
             head: HeadTemplate::new(&spec.endpoint, &spec.headers),
             labels: spec.labels,
             engine_exit_grace: spec.engine_exit_grace,
             live,
             traces,
-            book: Mutex::new(Book::new(spec.warm_up, spec.measured, spec.fillers)),
+            book: Mutex::new(book),
             ended: Notify::new(),
             waiting: Mutex::default(),
         }
+    }
+
+    /// True where time and not a number of requests ends the load.
+    pub(crate) fn lasts(&self) -> bool {
+        self.course.extent != Extent::Once
     }
 
     /// Looks into the books or writes to them.
@@ -105,9 +121,30 @@ impl Shared {
         self.labels.request_id(seq, attempt).expect("the prefix was checked")
     }
 
-    /// Runs one request on `connection`, or on a new one, and sends its row to the writer.
+    /// Runs one request on `connection`, or on a new one, and where it opens a conversation the turns that follow, each as
+    /// soon as the one before it has ended.
     pub(crate) async fn run(self: &Arc<Self>, job: Job, connection: Option<Connection>) -> Done {
+        let (measured, opener) = (job.measured, job.opener);
+        let mut done = self.run_one(job, connection).await;
+        let Some(conversations) = self.course.conversations.as_deref().filter(|_| measured) else {
+            return done;
+        };
+        let mut answers = Vec::new();
+        while done.completed && self.net.control.stopped().is_none() {
+            answers.extend(done.text.take());
+            let next = conversations.next(opener, &answers);
+            let Some(job) = next.and_then(|request| self.book(|b| b.follow(request, opener, done.free))) else {
+                break;
+            };
+            done = self.run_one(job, done.connection).await;
+        }
+        done
+    }
+
+    /// Runs one request and sends its row to the writer.
+    async fn run_one(self: &Arc<Self>, job: Job, connection: Option<Connection>) -> Done {
         self.live.began();
+        let follows = job.follows;
         let run = self.exchange(&job, connection).await;
         let trace = Trace {
             v: V,
@@ -133,18 +170,19 @@ impl Shared {
         } else {
             self.net.clock.now()
         };
-        self.book(|b| b.ended(&trace));
+        self.book(|b| b.ended(&trace, follows));
         self.ended.notify_waiters();
         self.keep(trace).await;
         Done {
             connection: run.connection,
             free,
             completed,
+            text: run.text,
         }
     }
 
     async fn exchange(&self, job: &Job, connection: Option<Connection>) -> Run {
-        let mut connection = connection.filter(|c| c.is_fresh(&self.net));
+        let mut connection = connection.and_then(|mut c| c.is_fresh(&self.net).then_some(c));
         let (mut attempt, mut connect) = (1, Nanos::ZERO);
         loop {
             let reused = connection.is_some();
@@ -173,6 +211,7 @@ impl Shared {
                         headers: end.headers,
                         finished: end.finished,
                         outcome: end.outcome,
+                        text: end.text,
                         connection: done.connection,
                     };
                 }
@@ -218,7 +257,12 @@ impl Shared {
         self.live.ended(&trace);
         self.book(|b| b.counted(&trace));
         // The writer outlives every slot; if it is gone, it has panicked, and the load ends with that error.
-        if self.traces.send(trace).await.is_err() {
+        let gone = match self.traces.try_send(trace) {
+            Ok(()) => false,
+            Err(TrySendError::Full(trace)) => self.traces.send(trace).await.is_err(),
+            Err(TrySendError::Closed(_)) => true,
+        };
+        if gone {
             self.net.control.stop(Stop::Cancelled);
         }
     }
@@ -234,6 +278,10 @@ fn unsent(fault: &Fault, job: &Job, attempt: u32, connect: Nanos, now: Nanos) ->
         headers: None,
         finished: now,
         outcome: Outcome::Failed(Failure::new(fault.reason, None, &fault.detail, after)),
+        text: None,
         connection: None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -44,7 +44,7 @@ enum State {
 }
 
 /// The decoder.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct ChunkedDecoder {
     state: State,
     skipped: usize,
@@ -90,11 +90,43 @@ impl ChunkedDecoder {
             if self.is_end() {
                 return Ok(None);
             }
+            if let Some((state, rest)) = self.stride(input) {
+                self.state = state;
+                *input = rest;
+                continue;
+            }
             let Some((&byte, rest)) = input.split_first() else {
                 return Ok(None);
             };
             *input = rest;
             self.state = self.step(byte)?;
+        }
+    }
+
+    /// Several steps at once where the usual framing lies in the input whole: a size of at most 7 digits that is not 0, or the
+    /// line end after a chunk.
+    fn stride<'a>(&self, input: &'a [u8]) -> Option<(State, &'a [u8])> {
+        const START: State = State::Size {
+            value: 0,
+            digits: false,
+        };
+        match self.state {
+            State::DataCr => Some((START, input.strip_prefix(b"\r\n")?)),
+            START => {
+                let mut left = 0_u64;
+                let mut rest = input;
+                for _ in 0..8 {
+                    let (byte, after) = rest.split_first()?;
+                    let Some(digit) = char::from(*byte).to_digit(16) else {
+                        break;
+                    };
+                    left = (left << 4) | u64::from(digit);
+                    rest = after;
+                }
+                let rest = rest.strip_prefix(b"\r\n")?;
+                (left > 0).then_some((State::Data { left }, rest))
+            }
+            _ => None,
         }
     }
 

@@ -1,12 +1,21 @@
 //! One HTTP/1.1 response as a push parser: bytes in; head, body slices and the end out.
 
 use super::chunked::{ChunkedDecoder, ChunkedError};
-use std::ops::ControlFlow;
+use std::{borrow::Cow, cell::RefCell, ops::ControlFlow};
 
 /// Largest response head, in bytes.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
 /// Most header lines.
 const MAX_HEADERS: usize = 100;
+
+const EVENT_STREAM: &str = "text/event-stream";
+/// Longest head that is remembered, in bytes.
+const MAX_KNOWN_BYTES: usize = 2048;
+
+thread_local! {
+    /// The last head and what it says: engines repeat it byte for byte, but for its date.
+    static KNOWN: RefCell<Option<(Vec<u8>, ResponseHead, Framing)>> = const { RefCell::new(None) };
+}
 
 /// Why bytes are no answer that can be measured.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -31,7 +40,7 @@ pub struct ResponseHead {
     /// Status code.
     pub status: u16,
     /// `Content-Type` in lower case without parameters; empty where there is none.
-    pub content_type: String,
+    pub content_type: Cow<'static, str>,
     /// True where a `Content-Encoding` other than identity is given: its bytes are not the text.
     pub is_encoded: bool,
     /// True where the connection may carry another request after this response.
@@ -42,7 +51,7 @@ impl ResponseHead {
     /// True for an event stream.
     #[must_use]
     pub fn is_event_stream(&self) -> bool {
-        self.content_type == "text/event-stream"
+        self.content_type == EVENT_STREAM
     }
 }
 
@@ -69,7 +78,7 @@ pub enum BodyEnd {
     UntilClose,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 enum Framing {
     Head,
     Length { left: u64 },
@@ -176,26 +185,30 @@ impl ResponseReader {
     }
 
     /// Takes bytes for the head. Some(n) = a head is complete and used n bytes of `bytes`.
+    ///
+    /// Only whole lines are parsed, so that the outcome of a broken line does not depend on how the reads cut it.
     fn feed_head(&mut self, bytes: &[u8]) -> Result<Option<usize>, HttpError> {
+        let Some(lines) = memchr::memrchr(b'\n', bytes).map(|at| at.saturating_add(1)) else {
+            self.carry_head(bytes)?;
+            return Ok(None);
+        };
+        let (lines, rest) = bytes.split_at_checked(lines).unwrap_or((bytes, &[]));
         let carried = self.head_bytes.len();
         if carried == 0 {
-            if let Some(used) = self.parse_head(bytes)? {
+            if let Some(used) = self.parse_head(lines)? {
                 return Ok(Some(used));
             }
             self.carry_head(bytes)?;
             return Ok(None);
         }
-        self.carry_head(bytes)?;
-        // A head ends with a line feed: without one there is nothing new to parse.
-        if !bytes.contains(&b'\n') {
-            return Ok(None);
-        }
+        self.carry_head(lines)?;
         let buffer = std::mem::take(&mut self.head_bytes);
         let used = self.parse_head(&buffer)?;
         match used {
             Some(used) => Ok(Some(used.saturating_sub(carried))),
             None => {
                 self.head_bytes = buffer;
+                self.carry_head(rest)?;
                 Ok(None)
             }
         }
@@ -210,6 +223,15 @@ impl ResponseReader {
     }
 
     fn parse_head(&mut self, bytes: &[u8]) -> Result<Option<usize>, HttpError> {
+        let known = KNOWN.with_borrow(|known| {
+            let (text, head, framing) = known.as_ref()?;
+            bytes.starts_with(text).then(|| (text.len(), head.clone(), *framing))
+        });
+        if let Some((used, head, framing)) = known {
+            self.head = Some(head);
+            self.framing = framing;
+            return Ok(Some(used));
+        }
         let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
         let mut response = httparse::Response::new(&mut headers);
         let used = match response.parse(bytes).map_err(|e| HttpError::Head(e.to_string()))? {
@@ -222,6 +244,9 @@ impl ResponseReader {
             return Ok(Some(used));
         }
         let (head, framing) = read_headers(status, response.version == Some(1), response.headers)?;
+        if let Some(text) = bytes.get(..used.min(MAX_KNOWN_BYTES)).filter(|text| text.len() == used) {
+            KNOWN.set(Some((text.to_vec(), head.clone(), framing)));
+        }
         self.head = Some(head);
         self.framing = framing;
         Ok(Some(used))
@@ -235,7 +260,7 @@ fn read_headers(
 ) -> Result<(ResponseHead, Framing), HttpError> {
     let mut head = ResponseHead {
         status,
-        content_type: String::new(),
+        content_type: Cow::Borrowed(""),
         is_encoded: false,
         keep_alive: is_http11,
     };
@@ -259,7 +284,10 @@ fn read_headers(
             head.is_encoded = !value.eq_ignore_ascii_case(b"identity") && !value.is_empty();
         } else if is("content-type") {
             let text = String::from_utf8_lossy(value).to_ascii_lowercase();
-            head.content_type = text.split(';').next().unwrap_or_default().trim().to_owned();
+            head.content_type = match text.split(';').next().unwrap_or_default().trim() {
+                EVENT_STREAM => Cow::Borrowed(EVENT_STREAM),
+                other => Cow::Owned(other.to_owned()),
+            };
         } else if is("connection") {
             let value = value.to_ascii_lowercase();
             let has = |token: &[u8]| value.split(|b| *b == b',').any(|t| t.trim_ascii() == token);

@@ -5,13 +5,20 @@
 //! engines send it after an error event and after an abort. No I/O, no clock.
 
 use super::{
+    scan::{Payload, Scanner},
+    shape::KnownChunk,
     sse::Event,
     wire::{ChoiceWire, ChunkWire, UsageWire},
     words,
 };
 use servelab_schema::{Chunk, Completion, FinishReason, Nanos, Reason, Sha256Hex, TtftKind};
 use sha2::{Digest, Sha256};
-use std::num::NonZeroU32;
+use std::{cell::RefCell, num::NonZeroU32};
+
+thread_local! {
+    /// Its memory of shapes only makes it faster; what it reads depends on the payload alone.
+    static SCANNER: RefCell<Scanner> = RefCell::default();
+}
 
 /// Why an attempt failed: one of the closed set, and words for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,7 +61,19 @@ struct Timeline {
     chunks: Vec<Chunk>,
 }
 
+/// Chunks that room is made for at once; an answer with more makes more when they come.
+const ROOM: usize = 64;
+
 impl Timeline {
+    /// With room for the tokens that are expected.
+    fn of(tokens: Option<NonZeroU32>) -> Self {
+        let room = tokens.and_then(|n| usize::try_from(n.get()).ok()).unwrap_or(0);
+        Self {
+            chunks: Vec::with_capacity(room.min(ROOM)),
+            ..Self::default()
+        }
+    }
+
     fn push(&mut self, at: u64, tokens: u32) {
         let gap = if self.first.is_none() {
             0
@@ -110,7 +129,7 @@ impl ChatStream {
         Self {
             expect,
             counting: Counting::Unknown,
-            tokens: Timeline::default(),
+            tokens: Timeline::of(expect.completion_tokens),
             texts: Timeline::default(),
             cumulative: 0,
             text_first: None,
@@ -161,8 +180,10 @@ impl ChatStream {
             self.done = true;
             return Ok(());
         }
-        let chunk: ChunkWire<'_> = match serde_json::from_slice(event.data) {
-            Ok(chunk) => chunk,
+        let chunk: ChunkWire<'_> = match SCANNER.with_borrow_mut(|s| s.read(event.data)) {
+            Ok(Payload::Known(chunk)) if event.name != b"error" => return self.on_known(&chunk, at),
+            Ok(Payload::Known(_)) => return Err(error_event(&excerpt(event.data))),
+            Ok(Payload::Other(chunk)) => chunk,
             Err(_) if event.name == b"error" => return Err(error_event(&excerpt(event.data))),
             Err(e) => return Err(Fault::malformed(format!("no chunk: {e}: {}", excerpt(event.data)))),
         };
@@ -194,16 +215,29 @@ impl ChatStream {
         self.on_choice(&choice, chunk.usage, at)
     }
 
-    fn on_choice(&mut self, choice: &ChoiceWire<'_>, usage: Option<UsageWire>, at: u64) -> Result<(), Fault> {
-        self.choice_chunks = self.choice_chunks.saturating_add(1);
-        let role_only = self.choice_chunks == 1 && choice.is_role_only();
-        if self.counting == Counting::Unknown {
-            if usage.is_some() {
-                self.counting = Counting::Continuous;
-            } else if !role_only {
-                self.counting = Counting::Final;
+    /// A chunk of a known shape: the same as for any other, without looking for what such a chunk cannot hold.
+    fn on_known(&mut self, chunk: &KnownChunk<'_>, at: u64) -> Result<(), Fault> {
+        let usage = chunk.usage;
+        let Some(choice) = &chunk.choice else {
+            self.final_usage |= usage.is_some();
+            return usage.map_or(Ok(()), |usage| self.on_usage(usage, at, false));
+        };
+        let role_only = self.begin_choice(choice.is_role_only(), usage.is_some());
+        if let Some(text) = choice.text.filter(|t| !t.is_empty()) {
+            self.hash.update(text.as_bytes());
+            self.on_text_at(at);
+            if let Some(kept) = self.kept_text.as_mut().filter(|_| choice.is_content) {
+                kept.push_str(text);
             }
         }
+        if let Some(finish) = choice.finish {
+            self.end_choice(finish)?;
+        }
+        usage.map_or(Ok(()), |usage| self.on_usage(usage, at, role_only))
+    }
+
+    fn on_choice(&mut self, choice: &ChoiceWire<'_>, usage: Option<UsageWire>, at: u64) -> Result<(), Fault> {
+        let role_only = self.begin_choice(choice.is_role_only(), usage.is_some());
         let mut has_text = choice.has_tool_call();
         for text in choice.texts().filter(|t| !t.is_empty()) {
             has_text = true;
@@ -213,15 +247,33 @@ impl ChatStream {
             kept.extend(choice.content());
         }
         if has_text {
-            self.text_first.get_or_insert(at);
-            if self.counting == Counting::Final {
-                self.texts.push(at, 0);
-            }
+            self.on_text_at(at);
         }
         if let Some(reason) = &choice.finish_reason {
             self.on_finish(reason.as_str())?;
         }
         usage.map_or(Ok(()), |usage| self.on_usage(usage, at, role_only))
+    }
+
+    /// Counts a chunk with a choice, and says whether it is the one that only names the role.
+    fn begin_choice(&mut self, names_role_only: bool, has_usage: bool) -> bool {
+        self.choice_chunks = self.choice_chunks.saturating_add(1);
+        let role_only = self.choice_chunks == 1 && names_role_only;
+        if self.counting == Counting::Unknown {
+            if has_usage {
+                self.counting = Counting::Continuous;
+            } else if !role_only {
+                self.counting = Counting::Final;
+            }
+        }
+        role_only
+    }
+
+    fn on_text_at(&mut self, at: u64) {
+        self.text_first.get_or_insert(at);
+        if self.counting == Counting::Final {
+            self.texts.push(at, 0);
+        }
     }
 
     fn on_finish(&mut self, reason: &str) -> Result<(), Fault> {
@@ -239,6 +291,10 @@ impl ChatStream {
                 )));
             }
         };
+        self.end_choice(finish)
+    }
+
+    fn end_choice(&mut self, finish: FinishReason) -> Result<(), Fault> {
         if self.finish.replace(finish).is_some() {
             return Err(Fault::malformed("a second finish_reason"));
         }

@@ -4,6 +4,8 @@
 //! closed set, [`words`] knows what engines say when they refuse.
 
 pub mod chat;
+mod scan;
+mod shape;
 pub mod sse;
 mod wire;
 pub mod words;

@@ -32,6 +32,9 @@ pub enum SseError {
     NotAField(String),
 }
 
+/// The data of an event and the bytes that follow it.
+type Cut<'a> = (&'a [u8], &'a [u8]);
+
 /// What one complete line means.
 enum Line<'a> {
     Blank,
@@ -122,6 +125,14 @@ impl SseParser {
                 self.after_cr = false;
                 rest = rest.strip_prefix(b"\n").unwrap_or(rest);
             }
+            // The usual event: one line of data and a blank line, nothing carried over.
+            if let Some((data, after)) = self.simple_event(rest, inside.is_some())? {
+                rest = after;
+                if let ControlFlow::Break(b) = on_event(Event { name: &[], data }) {
+                    return Ok(ControlFlow::Break(b));
+                }
+                continue;
+            }
             let Some((head, tail)) = memchr::memchr2(b'\n', b'\r', rest).and_then(|i| rest.split_at_checked(i)) else {
                 break;
             };
@@ -177,6 +188,23 @@ impl SseParser {
         self.append(inside)?;
         self.carry(rest)?;
         Ok(ControlFlow::Continue(()))
+    }
+
+    /// Data of the event that `bytes` begins with and what follows it, where it is `data: …` LF LF and stands by itself.
+    fn simple_event<'a>(&self, bytes: &'a [u8], inside: bool) -> Result<Option<Cut<'a>>, SseError> {
+        const FIELD: &[u8] = b"data: ";
+        let between = !inside && !self.has_data && !self.at_start && self.name.is_empty() && self.line.is_empty();
+        let Some(value) = bytes.strip_prefix(FIELD).filter(|_| between) else {
+            return Ok(None);
+        };
+        let Some((data, end)) = memchr::memchr2(b'\n', b'\r', value).and_then(|i| value.split_at_checked(i)) else {
+            return Ok(None);
+        };
+        let Some(after) = end.strip_prefix(b"\n\n") else {
+            return Ok(None);
+        };
+        self.bound(data.len().saturating_add(FIELD.len()))?;
+        Ok(Some((data, after)))
     }
 
     const fn bound(&self, bytes: usize) -> Result<(), SseError> {

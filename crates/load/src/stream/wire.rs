@@ -63,7 +63,7 @@ pub(crate) enum ErrorWire {
 }
 
 /// `usage`, cumulative.
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 pub(crate) struct UsageWire {
     #[serde(default)]
     pub(crate) prompt_tokens: Option<u32>,

@@ -186,7 +186,7 @@ fn a_connection_that_the_server_closed_is_opened_again() {
 }
 
 #[test]
-fn every_reason_but_tls_comes_from_some_fault() {
+fn every_reason_comes_from_some_fault() {
     let cut = || {
         Act::say(
             good(4)[..3]
@@ -234,14 +234,40 @@ fn every_reason_but_tls_comes_from_some_fault() {
     assert_eq!(seen, expected);
     assert_eq!(result.counts.failures(), u32::try_from(expected.len()).unwrap());
 
-    let mut all = seen;
     let limit = Nanos::from_millis(40);
-    all.push(silent_after(0, |d| d.ttft = limit));
-    all.push(silent_after(3, |d| d.idle = limit));
-    all.push(silent_after(1, |d| d.total = limit));
-    all.extend([refused(), stopped(Stop::Cancelled), stopped(Stop::EngineExited)]);
+    let alone = [
+        (
+            "head, then silence",
+            silent_after(0, |d| d.ttft = limit),
+            Reason::TtftTimeout,
+        ),
+        (
+            "tokens, then silence",
+            silent_after(3, |d| d.idle = limit),
+            Reason::Stalled,
+        ),
+        (
+            "no end within the total",
+            silent_after(1, |d| d.total = limit),
+            Reason::TotalTimeout,
+        ),
+        ("connection refused", refused(), Reason::Connect),
+        (
+            "https to a plain server",
+            crate::tls::spoken_to_a_plain_server(),
+            Reason::Tls,
+        ),
+        ("stopped by the user", stopped(Stop::Cancelled), Reason::Cancelled),
+        ("server gone mid-run", stopped(Stop::EngineExited), Reason::EngineExited),
+    ];
+    let mut all = seen;
+    for (name, seen, expected) in alone {
+        assert_eq!(seen, expected, "{name}");
+        println!("| {name} | {} |", crate::faults::word(seen));
+        all.push(seen);
+    }
     let missing: Vec<Reason> = Reason::ALL.into_iter().filter(|r| !all.contains(r)).collect();
-    assert_eq!(missing, [Reason::Tls], "TLS is not spoken yet");
+    assert_eq!(missing, []);
 }
 
 /// The reason when the server says `events` events and then nothing, with one deadline made short. (Only silence is raced

@@ -43,6 +43,13 @@ fn cut(chunks: usize, then: Step) -> Vec<Step> {
     vec![Step::Bytes(format!("{STREAM_HEAD}{body}").into_bytes(), AT), then]
 }
 
+/// A chunk of the completions endpoint.
+fn completions(text: &str, n: u32, finish: &str) -> String {
+    format!(
+        r#"{{"object":"text_completion","choices":[{{"index":0,"text":"{text}","finish_reason":{finish}}}],"usage":{{"prompt_tokens":10,"completion_tokens":{n}}}}}"#
+    )
+}
+
 fn table() -> Vec<(&'static str, Vec<Step>, Reason)> {
     let overflow_old = r#"{"object":"error","message":"This model's maximum context length is 2048 tokens. However, you requested 4020 tokens","code":400}"#;
     let overflow_new =
@@ -332,6 +339,48 @@ fn table() -> Vec<(&'static str, Vec<Step>, Reason)> {
             Reason::Malformed,
         ),
         (
+            "gzip bomb",
+            {
+                // Nothing is unpacked, and what is kept of it is bounded.
+                let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-encoding: gzip\r\n\r\n";
+                vec![
+                    Step::Bytes([head.as_bytes(), &[0x1f, 0x8b, 8], &[0; 900_000][..]].concat(), AT),
+                    Step::Eof(AT),
+                ]
+            },
+            Reason::Malformed,
+        ),
+        (
+            "completions: stall after the first text",
+            vec![
+                Step::Bytes(
+                    format!(
+                        "{STREAM_HEAD}{}",
+                        http_chunk(&format!("data: {}\n\n", completions("a", 1, "null")))
+                    )
+                    .into(),
+                    AT,
+                ),
+                Step::Silence(AT + IDLE.0 + 1),
+            ],
+            Reason::Stalled,
+        ),
+        (
+            "completions: abort, clean end",
+            stream(&[
+                completions("a", 1, "null"),
+                completions("", 1, "\"abort\""),
+                usage(10, 1),
+                done(),
+            ]),
+            Reason::AbortedByEngine,
+        ),
+        (
+            "completions: usage missing",
+            stream(&[completions("a", 1, "null"), completions("b", 2, "\"stop\""), done()]),
+            Reason::NoUsage,
+        ),
+        (
             "unstreamed completion",
             with_head(
                 "HTTP/1.1 200 OK\r\ncontent-type: application/json",
@@ -373,7 +422,14 @@ fn every_broken_answer_has_exactly_one_reason() {
     for (name, steps, expected) in table {
         let outcome = play(expect(10, 4), &steps);
         assert_eq!(reason(&outcome), Some(expected), "{name}: {outcome:?}");
+        // `cargo test -p servelab-load every_broken_answer -- --nocapture` shows the table.
+        println!("| {name} | {} |", word(expected));
     }
+}
+
+/// The reason as it stands in a trace.
+pub(crate) fn word(reason: Reason) -> String {
+    serde_json::to_value(reason).unwrap().as_str().unwrap().to_owned()
 }
 
 #[test]

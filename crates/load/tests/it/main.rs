@@ -1,10 +1,20 @@
 //! Tests of the instrument from outside: on plain bytes, on recorded captures, and against a scripted server.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "tests; the fault table is printed"
+)]
 
 mod captures;
 mod common;
+mod corpus;
+mod courses;
 mod driver;
 mod faults;
 mod loop_tests;
+mod replay;
 mod server;
+mod tls;

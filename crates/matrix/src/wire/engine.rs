@@ -15,6 +15,7 @@ pub(crate) struct EngineSection {
     pub(crate) dialect: String,
     pub(crate) version: At<EngineVersion>,
     pub(crate) served_model: String,
+    pub(crate) api_key_env: Option<String>,
     pub(crate) provider: Provider,
     /// The tokenizer folder as written, where the provider names one.
     pub(crate) tokenizer: Option<At<ProjectPath>>,
@@ -46,6 +47,14 @@ pub(super) fn engine(mut t: Table<'_>) -> Option<EngineSection> {
     let dialect: Option<At<String>> = t.req("dialect");
     let version = t.req("version");
     let served_model = t.value("served-model");
+    let api_key_env: Option<At<String>> = t.opt("api-key-env");
+    if let Some(name) = &api_key_env
+        && !name.value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+    {
+        let text =
+            "no name of an environment variable; write the name, such as \"ENGINE_API_KEY\", never the key itself";
+        t.refuse(&name.place, "api-key-env", Problem::Value(text.into()));
+    }
     let provider = t.req_table("provider").and_then(provider);
     // Flags, log lines and metric names are those of vLLM; another dialect needs its own catalogue first.
     if let Some(d) = &dialect
@@ -60,27 +69,51 @@ pub(super) fn engine(mut t: Table<'_>) -> Option<EngineSection> {
         dialect: dialect?.value,
         version: version?,
         served_model: served_model?,
+        api_key_env: api_key_env.map(|k| k.value),
         provider,
         tokenizer,
     })
 }
 
-fn provider(mut t: Table<'_>) -> Option<(Provider, Option<At<ProjectPath>>)> {
-    let sim = t.table("sim");
-    let process = t.table("process");
-    let place = t.place.clone();
-    if sim.is_some() && process.is_some() {
-        t.refuse(
-            &place,
-            "process",
-            Problem::Value("two providers; keep one of: sim, process".into()),
-        );
+/// The providers there are.
+const PROVIDERS: [&str; 3] = ["sim", "process", "url"];
+
+/// A provider's table.
+enum Given<'a> {
+    Sim(Table<'a>),
+    Process(Table<'a>),
+    Url(Table<'a>),
+}
+
+impl Given<'_> {
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Sim(_) => "sim",
+            Self::Process(_) => "process",
+            Self::Url(_) => "url",
+        }
     }
-    let read = match (sim, process) {
-        (Some(sim), _) => self::sim(sim),
-        (None, Some(process)) => self::process(process),
-        (None, None) => {
-            if !t.has("sim") && !t.has("process") {
+}
+
+fn provider(mut t: Table<'_>) -> Option<(Provider, Option<At<ProjectPath>>)> {
+    let given = [
+        t.table("sim").map(Given::Sim),
+        t.table("process").map(Given::Process),
+        t.table("url").map(Given::Url),
+    ];
+    let place = t.place.clone();
+    let mut given = given.into_iter().flatten();
+    let first = given.next();
+    if let Some(second) = given.next() {
+        let text = format!("two providers; keep one of: {}", PROVIDERS.join(", "));
+        t.refuse(&place, second.name(), Problem::Value(text));
+    }
+    let read = match first {
+        Some(Given::Sim(sim)) => self::sim(sim),
+        Some(Given::Process(process)) => self::process(process),
+        Some(Given::Url(url)) => self::url(url),
+        None => {
+            if !PROVIDERS.iter().any(|name| t.has(name)) {
                 t.req_table("sim");
             }
             None
@@ -99,6 +132,7 @@ fn sim(mut t: Table<'_>) -> Option<(Provider, Option<At<ProjectPath>>)> {
     } else {
         Some(Vec::new())
     };
+    no_secrets(&t, extra_args.as_deref().unwrap_or_default());
     t.finish();
     let tokenizer = tokenizer?;
     let provider = Provider::Sim {
@@ -129,7 +163,56 @@ fn process(mut t: Table<'_>) -> Option<(Provider, Option<At<ProjectPath>>)> {
             Problem::Value("empty; name a program, such as [\"vllm\", \"serve\", \"MODEL\"]".into()),
         );
     }
+    no_secrets(&t, command.as_deref().unwrap_or_default());
     t.finish();
     let command: Vec<String> = command?.into_iter().map(|a| a.value).collect();
     (!command.is_empty()).then_some((Provider::Process { command }, None))
+}
+
+/// Refuses words that hold a secret: they would stand in `plan.json` and in the machine's list of processes.
+fn no_secrets(t: &Table<'_>, words: &[At<String>]) {
+    const FLAGS: [(&str, &str); 2] = [
+        ("--api-key", "name its environment variable as engine.api-key-env"),
+        ("--hf-token", "export it as HF_TOKEN"),
+    ];
+    for word in words {
+        let flag = word.value.split_once('=').map_or(word.value.as_str(), |(flag, _)| flag);
+        let remedy = FLAGS.iter().find(|(name, _)| *name == flag).map(|(_, remedy)| *remedy);
+        let token = word.value.split("hf_").skip(1).any(|rest| {
+            let length = rest.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(rest.len());
+            length >= 16
+        });
+        if let Some(remedy) = remedy.or_else(|| token.then_some("export it as HF_TOKEN")) {
+            let text = format!("a secret in a file is read by everybody; {remedy}");
+            let key = word.key.rsplit('.').next().unwrap_or(&word.key);
+            t.refuse(&word.place, key, Problem::Value(text));
+        }
+    }
+}
+
+fn url(mut t: Table<'_>) -> Option<(Provider, Option<At<ProjectPath>>)> {
+    let base: Option<At<String>> = t.req("base");
+    let problem = base.as_ref().and_then(|b| base_problem(&b.value));
+    if let (Some(base), Some(text)) = (&base, problem) {
+        t.refuse(&base.place, "base", Problem::Value(text.into()));
+    }
+    t.finish();
+    let base = base?.value.trim_end_matches('/').to_owned();
+    problem.is_none().then_some((Provider::Url { base }, None))
+}
+
+/// What is wrong with the address of a server, with the remedy.
+fn base_problem(base: &str) -> Option<&'static str> {
+    let Some(rest) = base.strip_prefix("http://") else {
+        return Some("no http:// address; write one such as \"http://127.0.0.1:8000\" (TLS: forward a port to it)");
+    };
+    if rest.contains('@') {
+        Some("an address with a secret in it; name the key's environment variable as engine.api-key-env")
+    } else if rest.trim_end_matches('/').contains(['/', '?', '#']) {
+        Some("an address with a path; end it at the port, such as \"http://127.0.0.1:8000\"")
+    } else if rest.trim_end_matches('/').is_empty() || rest.contains(char::is_whitespace) {
+        Some("an address without a host; write one such as \"http://127.0.0.1:8000\"")
+    } else {
+        None
+    }
 }

@@ -140,12 +140,20 @@ fn when(mut t: Table<'_>) -> Option<WhenWire> {
 }
 
 /// Flags that the runner itself sets.
-const RESERVED: [(&str, &str); 4] = [
+const RESERVED: [(&str, &str); 6] = [
     ("host", "servelab picks the address; remove it"),
     ("port", "servelab picks the port; remove it"),
     (
         "served-model-name",
         "servelab sets it; write the name as engine.served-model",
+    ),
+    (
+        "api-key",
+        "a key in a file is read by everybody; name its environment variable as engine.api-key-env",
+    ),
+    (
+        "hf-token",
+        "a token in a file is read by everybody; export it as HF_TOKEN",
     ),
     (
         "model",

@@ -1,7 +1,9 @@
 //! What the page shows, as finished texts: every number here has its unit, its n and its interval in words already. The
 //! templates only place them.
 
+mod gpu;
 mod groups;
+mod instrument;
 mod methods;
 mod setup;
 mod timeline;
@@ -103,6 +105,9 @@ pub(crate) struct RunView {
     timeline_note: String,
     timelines: Vec<timeline::Group>,
     facts: Vec<Fact>,
+    instrument: Option<Table>,
+    /// None where no GPU was read.
+    gpu: Option<Table>,
     variants: Table,
 }
 
@@ -202,6 +207,8 @@ pub(crate) fn run(results: &Results<'_>, doc: &RunDoc) -> Result<RunView, Report
         timeline_note: timeline::NOTE.to_owned(),
         timelines: timeline::groups(&cx),
         facts: setup::facts(&cx),
+        instrument: instrument::certificate(&cx),
+        gpu: gpu::table(&cx),
         variants: setup::variants(&cx),
         anchor: cx.anchor,
     })

@@ -8,7 +8,7 @@ use crate::{
     table::{Cell, Column, Row, Table, Tone},
     words,
 };
-use servelab_schema::{BlockOrder, EngineKind, RunEnd, VariantRole};
+use servelab_schema::{BlockOrder, CloudFacts, CloudProvider, EngineKind, GpuFacts, RunEnd, VariantRole};
 
 /// One line under the run's name.
 pub(crate) fn subtitle(cx: &Context<'_>) -> String {
@@ -61,6 +61,29 @@ pub(crate) fn notices(cx: &Context<'_>) -> Vec<Notice> {
     notices
 }
 
+/// One GPU in words; what it did not tell is left out.
+fn gpu(facts: &GpuFacts) -> String {
+    let memory = facts.memory_total_bytes.and_then(|b| b.0.checked_div(1 << 20));
+    let words = [
+        Some(facts.name.clone().unwrap_or_else(|| "unnamed GPU".to_owned())),
+        memory.map(|mib| format!("{mib} MiB")),
+        facts.driver.as_ref().map(|v| format!("driver {v}")),
+        facts.cuda.as_ref().map(|v| format!("CUDA {v}")),
+    ];
+    words.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// The machine in the cloud's words.
+fn cloud(facts: &CloudFacts) -> String {
+    let provider = match facts.provider {
+        CloudProvider::Gcp => "Google Cloud",
+        CloudProvider::Aws => "AWS",
+        CloudProvider::Azure => "Azure",
+    };
+    let words = [Some(provider), Some(facts.machine_type.as_str()), facts.zone.as_deref()];
+    words.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
 /// Label and value of everything that fixes the run.
 pub(crate) fn facts(cx: &Context<'_>) -> Vec<Fact> {
     let run = cx.results.run;
@@ -93,7 +116,8 @@ pub(crate) fn facts(cx: &Context<'_>) -> Vec<Fact> {
     let gpus = if environment.gpus.is_empty() {
         format!("none ({})", environment.gpu_note.clone().unwrap_or_else(unknown))
     } else {
-        environment.gpus.join(", ")
+        let names = environment.gpus.iter().map(gpu);
+        names.collect::<Vec<_>>().join("; ")
     };
     vec![
         code("Run", manifest.run_id.to_string()),
@@ -172,6 +196,13 @@ pub(crate) fn facts(cx: &Context<'_>) -> Vec<Fact> {
                 .join(", "),
         ),
         text("Host GPU", gpus),
+        text(
+            "Cloud",
+            environment
+                .cloud
+                .as_ref()
+                .map_or_else(|| "none found".to_owned(), cloud),
+        ),
         text("Started", words::utc(&manifest.started.utc)),
         text("Finished", words::utc(&manifest.finished.utc)),
         text("End", words::end(&manifest.end)),

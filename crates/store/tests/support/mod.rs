@@ -69,6 +69,8 @@ pub(crate) struct Fixture {
     /// True for a run of C1 alone.
     pub(crate) baseline_only: bool,
     pub(crate) real_engine: bool,
+    /// True for a machine with a GPU, which draws 60 W and is throttled in the second second of each trial.
+    pub(crate) gpu: bool,
 }
 
 impl Fixture {
@@ -85,6 +87,7 @@ impl Fixture {
             aborted: false,
             baseline_only: false,
             real_engine: false,
+            gpu: false,
         }
     }
 
@@ -124,7 +127,7 @@ impl Fixture {
     pub(crate) fn seal_into(&self, runs: &Path) -> PathBuf {
         let plan = plan::plan(self);
         let id = RunId::new(&*self.run_id).unwrap();
-        let mut run = RunWriter::create(Arc::new(NoSync), runs, &id, &plan, &environment()).unwrap();
+        let mut run = RunWriter::create(Arc::new(NoSync), runs, &id, &plan, &environment(self.gpu)).unwrap();
         let arms = self.all_arms();
         for block in &plan.blocks {
             for planned in &block.trials {
@@ -155,7 +158,7 @@ fn anchor(utc: &str, seconds: u64) -> ClockAnchor {
     }
 }
 
-fn environment() -> EnvironmentRecord {
+fn environment(gpu: bool) -> EnvironmentRecord {
     EnvironmentRecord {
         v: V,
         servelab_version: "0.1.0".to_owned(),
@@ -169,8 +172,12 @@ fn environment() -> EnvironmentRecord {
             os: Some("Debian GNU/Linux 12 (bookworm)".to_owned()),
             open_files_limit: Some(20_000),
         },
-        gpus: Vec::new(),
-        gpu_note: Some("no NVIDIA driver".to_owned()),
+        gpus: gpu.then(servelab_schema::examples::gpu_facts).into_iter().collect(),
+        gpu_note: (!gpu).then(|| "no NVIDIA driver".to_owned()),
+        instrument: Some(servelab_schema::examples::certificate()),
+        cloud: None,
+        model: None,
+        env_names: Vec::new(),
         started: anchor("2026-11-21T10:00:00Z", 0),
     }
 }

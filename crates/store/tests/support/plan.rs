@@ -63,6 +63,7 @@ pub(crate) fn plan(f: &Fixture) -> Plan {
             version: "0.32.0".into(),
             provider,
             served_model: "mistral-7b".into(),
+            api_key_env: None,
         },
         prompts: prompt_set("l4-demo", "qa", f.blocks * f.per_cell),
         fillers: prompt_set("l4-filler", "fill", 2),

@@ -4,9 +4,9 @@ use super::{Arm, Fixture, Rng, digest, plan::CONCURRENCY};
 use servelab_evidence::RunWriter;
 use servelab_schema::{
     ArgValue, Check, CheckResult, Chunk, Completion, EngineRecord, Failure, FinishReason, GateName, GateOutcome,
-    GateResult, HostSample, Instrument, Nanos, Outcome, Plan, PlannedBlock, PlannedTrial, PromptRef, Ratio, Reason,
-    RequestId, TelemetrySample, Trace, Treatment, TrialCounts, TrialId, TrialRecord, TtftKind, V, Validity, VariantId,
-    Window,
+    GateResult, GpuSample, HostSample, Instrument, Nanos, Outcome, Plan, PlannedBlock, PlannedTrial, PromptRef, Ratio,
+    Reason, RequestId, TelemetrySample, ThrottleReason, Trace, Treatment, TrialCounts, TrialId, TrialRecord, TtftKind,
+    V, Validity, VariantId, Window,
 };
 use std::collections::BTreeMap;
 
@@ -34,7 +34,7 @@ pub(crate) fn write(
         rows.append_all(&traces).unwrap();
         rows.finish().unwrap();
         let mut rows = take.telemetry().unwrap();
-        rows.append_all(&telemetry(&traces)).unwrap();
+        rows.append_all(&telemetry(&traces, f.gpu)).unwrap();
         rows.finish().unwrap();
     }
     take.text("server.log", "INFO <b>ready</b>\n").unwrap();
@@ -166,7 +166,21 @@ fn chunks(arm: &Arm, speed: f64, tokens: u32, rng: &mut Rng) -> Vec<Chunk> {
     chunks
 }
 
-fn telemetry(traces: &[Trace]) -> Vec<TelemetrySample> {
+fn gpu_at(second: u64) -> GpuSample {
+    GpuSample {
+        power_milliwatts: Some(60_000),
+        energy_millijoules: None,
+        throttle: Some(
+            (second == 1)
+                .then_some(ThrottleReason::HwThermalSlowdown)
+                .into_iter()
+                .collect(),
+        ),
+        ..servelab_schema::examples::gpu_sample()
+    }
+}
+
+fn telemetry(traces: &[Trace], gpu: bool) -> Vec<TelemetrySample> {
     let end = traces.iter().map(|t| t.finished_ns.0).max().unwrap_or(0);
     let samples = (0..=end / 1_000_000_000).map(|second| {
         let t_ns = Nanos::from_secs(second);
@@ -190,6 +204,7 @@ fn telemetry(traces: &[Trace]) -> Vec<TelemetrySample> {
             engine_running: Some(running.saturating_sub(running / 4)),
             engine_waiting: Some(running / 4),
             kv_cache_used_ratio: Ratio::new(f64::from(running) / 12.0).ok(),
+            gpus: gpu.then(|| gpu_at(second)).into_iter().collect(),
         }
     });
     samples.collect()

@@ -1,0 +1,417 @@
+//! The answer of `servelab bench`: tables with units and formulas, JSON, or one CSV line for each load.
+
+use super::{
+    Answer, ResultSet,
+    options::BenchFormat,
+    summary::{Figures, Latency, Spread},
+};
+use crate::output;
+use servelab_schema::{EngineKind, GateOutcome, TtftKind};
+
+/// Prints it.
+pub(super) fn print(format: BenchFormat, answer: &Answer) -> anyhow::Result<()> {
+    match format {
+        BenchFormat::Json => output::json(answer),
+        BenchFormat::Csv => {
+            output::answer(&csv(answer));
+            Ok(())
+        }
+        BenchFormat::Table => {
+            output::answer(&table(answer));
+            Ok(())
+        }
+    }
+}
+
+/// Milliseconds with three significant digits and more.
+fn ms(seconds: f64) -> String {
+    let ms = seconds * 1e3;
+    let digits = if ms >= 1000.0 {
+        0
+    } else if ms >= 100.0 {
+        1
+    } else if ms >= 1.0 {
+        2
+    } else {
+        4
+    };
+    format!("{ms:.digits$}")
+}
+
+fn plain(value: f64) -> String {
+    if value >= 100.0 {
+        format!("{value:.1}")
+    } else {
+        format!("{value:.3}")
+    }
+}
+
+/// The rows of one latency: successes, and where requests failed the same with failures as ∞.
+fn latency_rows(name: &str, formula: &str, latency: Option<&Latency>, rows: &mut Vec<Vec<String>>) {
+    let Some(l) = latency else {
+        let mut row = vec![name.to_owned()];
+        row.extend(std::iter::repeat_n("–".to_owned(), 6));
+        row.push(formula.to_owned());
+        rows.push(row);
+        return;
+    };
+    let mut row = vec![name.to_owned(), ms(l.mean_s)];
+    row.extend(l.percentiles.iter().map(|p| {
+        let mark = if p.certified_bound_s.is_none() { "*" } else { "" };
+        format!("{}{mark}", ms(p.value_s))
+    }));
+    row.extend([ms(l.max_s), formula.to_owned()]);
+    rows.push(row);
+    if l.failed > 0 {
+        let mut row = vec!["  failures as ∞".to_owned(), "–".to_owned()];
+        row.extend(
+            l.percentiles
+                .iter()
+                .map(|p| p.with_failures_s.map_or_else(|| "∞".to_owned(), ms)),
+        );
+        row.extend([
+            "∞".to_owned(),
+            format!("{} failed of {}", l.failed, l.failed.saturating_add(l.n)),
+        ]);
+        rows.push(row);
+    }
+}
+
+fn spread_row(name: &str, formula: &str, unit_ms: bool, spread: Option<&Spread>) -> Option<Vec<String>> {
+    let s = spread?;
+    let show = |v: f64| if unit_ms { ms(v) } else { plain(v) };
+    Some(vec![
+        name.to_owned(),
+        show(s.mean),
+        show(s.p50),
+        show(s.p90),
+        show(s.p95),
+        show(s.p99),
+        show(s.max),
+        formula.to_owned(),
+    ])
+}
+
+fn latencies(f: &Figures) -> String {
+    let first = match f.ttft_kind {
+        Some(TtftKind::Content) => "first text − sent (no token counts per chunk)",
+        _ => "first token chunk − sent",
+    };
+    let mut rows = Vec::new();
+    latency_rows("TTFT ms", first, f.ttft.as_ref(), &mut rows);
+    latency_rows("TPOT ms", "(last − first chunk) / (N − m₁)", f.tpot.as_ref(), &mut rows);
+    latency_rows("E2E ms", "last token chunk − sent", f.e2e.as_ref(), &mut rows);
+    if f.rates.is_some() {
+        latency_rows(
+            "TTFT from scheduled ms",
+            "first token chunk − scheduled",
+            f.ttft_from_scheduled.as_ref(),
+            &mut rows,
+        );
+        latency_rows(
+            "E2E from scheduled ms",
+            "last token chunk − scheduled",
+            f.e2e_from_scheduled.as_ref(),
+            &mut rows,
+        );
+    }
+    for (turn, latency) in &f.ttft_by_turn {
+        latency_rows(
+            &format!("TTFT turn {turn} ms"),
+            &format!("n = {}", latency.n),
+            Some(latency),
+            &mut rows,
+        );
+    }
+    rows.extend(spread_row("ICL ms", "gap between token chunks", true, f.icl_s.as_ref()));
+    rows.extend(spread_row(
+        "tokens per chunk",
+        "after the first chunk",
+        false,
+        f.tokens_per_chunk.as_ref(),
+    ));
+    rows.extend(spread_row(
+        "interactivity tok/s",
+        "1 / TPOT",
+        false,
+        f.interactivity_tokens_per_s.as_ref(),
+    ));
+    rows.extend(spread_row(
+        "output tokens",
+        "usage.completion_tokens",
+        false,
+        f.output_tokens.as_ref(),
+    ));
+    rows.extend(spread_row(
+        "connect ms",
+        "kept apart from TTFT",
+        true,
+        f.connect_s.as_ref(),
+    ));
+    let mut text = output::table(["latency", "mean", "p50", "p90", "p95", "p99", "max", "formula"], rows);
+    let n = f.ttft.as_ref().map_or(0, |l| l.n);
+    let short: Vec<String> = f
+        .ttft
+        .iter()
+        .flat_map(|l| &l.percentiles)
+        .filter(|p| p.certified_bound_s.is_none())
+        .map(|p| format!("{} not certifiable (n = {n}, needs {})", p.p, p.needs_n))
+        .collect();
+    if !short.is_empty() {
+        text.push_str(&format!("* {}\n", short.join("; ")));
+    }
+    if f.mixed_ttft_kinds {
+        text.push_str("Some answers count tokens per chunk and some do not: their latencies are no one sample and are left out.\n");
+    }
+    text
+}
+
+fn throughput(f: &Figures) -> String {
+    let Some(t) = &f.throughput else { return String::new() };
+    let mut rows = Vec::new();
+    let mut row = |name: &str, value: Option<f64>, unit: &str, formula: &str| {
+        if let Some(value) = value {
+            rows.push(vec![name.to_owned(), plain(value), unit.to_owned(), formula.to_owned()]);
+        }
+    };
+    row(
+        "window",
+        Some(t.window_s),
+        "s",
+        "first send, or end of the ramp → last end, or end of the duration",
+    );
+    row(
+        "requests",
+        Some(t.requests_per_s),
+        "requests/s",
+        "completed inside the window / its length",
+    );
+    row(
+        "output",
+        t.output_tokens_per_s,
+        "tokens/s",
+        "tokens that arrived inside the window / its length",
+    );
+    row(
+        "output of completed",
+        t.completed_output_tokens_per_s,
+        "tokens/s",
+        "Σ completion_tokens / (first send → last completion)",
+    );
+    row(
+        "input",
+        t.input_tokens_per_s,
+        "tokens/s",
+        "Σ prompt_tokens over the same",
+    );
+    row("total", t.total_tokens_per_s, "tokens/s", "input + output of completed");
+    row(
+        "goodput",
+        t.goodput_requests_per_s,
+        "requests/s",
+        "completed within every objective / length of the window",
+    );
+    row(
+        "good requests",
+        t.goodput_ratio.map(|r| r * 100.0),
+        "%",
+        "within every objective, of all measured",
+    );
+    if let Some(r) = &f.rates {
+        row(
+            "asked rate",
+            Some(r.asked_per_s),
+            "requests/s",
+            "mean of the arrival process",
+        );
+        row(
+            "scheduled rate",
+            r.scheduled_per_s,
+            "requests/s",
+            "of the arrivals that the seed gave",
+        );
+        row("achieved rate", r.achieved_per_s, "requests/s", "of what was sent");
+    }
+    output::table(["throughput", "value", "unit", "formula"], rows)
+}
+
+fn gates(f: &Figures) -> String {
+    let rows = f.gates.iter().map(|g| {
+        let outcome = match g.outcome {
+            GateOutcome::Passed => "passed",
+            GateOutcome::Failed => "FAILED",
+            GateOutcome::NotApplicable => "–",
+        };
+        vec![
+            g.gate.to_string(),
+            outcome.to_owned(),
+            g.observed.clone(),
+            g.limit.clone(),
+        ]
+    });
+    output::table(["gate", "result", "observed", "limit"], rows.collect())
+}
+
+fn counts(f: &Figures) -> String {
+    let r = &f.requests;
+    let mut text = format!("{} of {} requests completed", r.completed, r.planned);
+    if r.failed > 0 {
+        text.push_str(&format!(", {} FAILED", r.failed));
+    }
+    if r.cut_off > 0 {
+        text.push_str(&format!(", {} cut off", r.cut_off));
+    }
+    if r.never_sent > 0 {
+        text.push_str(&format!(", {} never sent", r.never_sent));
+    }
+    if r.warm_up_completed > 0 || r.warm_up_failed > 0 {
+        let (done, failed) = (r.warm_up_completed, r.warm_up_failed);
+        text.push_str(&format!("; warm-up: {done} completed, {failed} failed, not measured"));
+    }
+    text.push('\n');
+    for (reason, n) in &r.failed_by_reason {
+        let example = r.examples.get(reason).map_or("", String::as_str);
+        text.push_str(&format!("  {n} × {reason}: {example}\n"));
+    }
+    text
+}
+
+fn table(answer: &Answer) -> String {
+    let version = answer
+        .engine_version
+        .as_deref()
+        .map(|v| format!(" {v}"))
+        .unwrap_or_default();
+    let mut text = String::new();
+    if answer.engine_kind == EngineKind::Simulated {
+        text.push_str("SIMULATED: no GPU gave these numbers.\n");
+    }
+    text.push_str(&format!(
+        "{}{version}, model {}, {}\n",
+        answer.url, answer.model, answer.endpoint
+    ));
+    for set in &answer.results {
+        let kind = if answer.engine_kind == EngineKind::Simulated {
+            " (SIMULATED)"
+        } else {
+            ""
+        };
+        text.push_str(&format!("\n{}{kind}\n", set.load));
+        text.push_str(&counts(&set.figures));
+        for note in &set.notes {
+            text.push_str(&format!("Note: {note}\n"));
+        }
+        text.push_str(&latencies(&set.figures));
+        text.push_str(&throughput(&set.figures));
+        text.push_str(&gates(&set.figures));
+        let verdict = if set.figures.interrupted {
+            "Interrupted: these figures are of a part of the load.\n"
+        } else if set.figures.all_failed() {
+            "Invalid: no request completed.\n"
+        } else if set.figures.valid {
+            "Valid: every gate passed.\n"
+        } else {
+            "Invalid: a gate failed; do not compare these figures.\n"
+        };
+        text.push_str(verdict);
+    }
+    text
+}
+
+/// A CSV field.
+fn field(text: &str) -> String {
+    if text.contains([',', '"', '\n', '\r']) {
+        format!("\"{}\"", text.replace('"', "\"\""))
+    } else {
+        text.to_owned()
+    }
+}
+
+fn columns(answer: &Answer, set: &ResultSet) -> Vec<(String, String)> {
+    let f = &set.figures;
+    let number = |v: Option<f64>| v.map(|v| v.to_string()).unwrap_or_default();
+    let mut columns: Vec<(String, String)> = Vec::new();
+    let mut add = |name: &str, value: String| columns.push((name.to_owned(), value));
+    add("engine_kind", answer.engine_kind.to_string());
+    add("engine_version", answer.engine_version.clone().unwrap_or_default());
+    add("model", answer.model.clone());
+    add("load", set.load.clone());
+    add(
+        "concurrency",
+        set.concurrency.map(|n| n.to_string()).unwrap_or_default(),
+    );
+    add("rate_per_s", number(set.rate_per_s));
+    add("planned", f.requests.planned.to_string());
+    add("completed", f.requests.completed.to_string());
+    add("failed", f.requests.failed.to_string());
+    add("cut_off", f.requests.cut_off.to_string());
+    let t = f.throughput.as_ref();
+    add("window_s", number(t.map(|t| t.window_s)));
+    add("requests_per_s", number(t.map(|t| t.requests_per_s)));
+    add("output_tokens_per_s", number(t.and_then(|t| t.output_tokens_per_s)));
+    add("input_tokens_per_s", number(t.and_then(|t| t.input_tokens_per_s)));
+    add(
+        "goodput_requests_per_s",
+        number(t.and_then(|t| t.goodput_requests_per_s)),
+    );
+    add("achieved_rate_per_s", number(f.rates.and_then(|r| r.achieved_per_s)));
+    let latencies = [
+        ("ttft", &f.ttft),
+        ("tpot", &f.tpot),
+        ("e2e", &f.e2e),
+        ("ttft_from_scheduled", &f.ttft_from_scheduled),
+        ("e2e_from_scheduled", &f.e2e_from_scheduled),
+    ];
+    for (name, latency) in latencies {
+        add(
+            &format!("{name}_n"),
+            latency.as_ref().map(|l| l.n.to_string()).unwrap_or_default(),
+        );
+        add(&format!("{name}_mean_s"), number(latency.as_ref().map(|l| l.mean_s)));
+        for p in ["p50", "p90", "p95", "p99"] {
+            let at = latency.as_ref().and_then(|l| l.at(p));
+            add(&format!("{name}_{p}_s"), number(at.map(|q| q.value_s)));
+            // Empty = there is none; inf = a failure stands there.
+            let with = at.map(|q| q.with_failures_s.map_or_else(|| "inf".to_owned(), |v| v.to_string()));
+            add(&format!("{name}_{p}_with_failures_s"), with.unwrap_or_default());
+            let certified = at.map(|q| q.certified_bound_s.is_some().to_string());
+            add(&format!("{name}_{p}_certified"), certified.unwrap_or_default());
+        }
+    }
+    add("icl_p50_s", number(f.icl_s.as_ref().map(|s| s.p50)));
+    add("icl_p99_s", number(f.icl_s.as_ref().map(|s| s.p99)));
+    add(
+        "tokens_per_chunk_mean",
+        number(f.tokens_per_chunk.as_ref().map(|s| s.mean)),
+    );
+    add(
+        "schedule_lag_p99_s",
+        f.instrument.schedule_lag_p99_ns.as_secs_f64().to_string(),
+    );
+    add(
+        "event_loop_lag_p99_s",
+        f.instrument.event_loop_lag_p99_ns.as_secs_f64().to_string(),
+    );
+    add(
+        "client_thread_cpu_ratio",
+        f.instrument.client_thread_cpu_ratio.get().to_string(),
+    );
+    add("valid", f.valid.to_string());
+    columns
+}
+
+fn csv(answer: &Answer) -> String {
+    let mut text = String::new();
+    for (i, set) in answer.results.iter().enumerate() {
+        let columns = columns(answer, set);
+        let line =
+            |of: fn(&(String, String)) -> &String| columns.iter().map(|c| field(of(c))).collect::<Vec<_>>().join(",");
+        if i == 0 {
+            text.push_str(&line(|c| &c.0));
+            text.push('\n');
+        }
+        text.push_str(&line(|c| &c.1));
+        text.push('\n');
+    }
+    text
+}

@@ -1,0 +1,253 @@
+//! Values of `servelab bench`'s options: each from one text, with the remedy in its error.
+
+use servelab_load::{Endpoint, bench::body::Api};
+use servelab_schema::{Arrivals, Nanos, Rate, Shape, Slo};
+use std::{fmt, num::NonZeroU32, str::FromStr};
+
+/// A length of time above 0, such as `90s`.
+pub(crate) fn duration(text: &str) -> Result<Nanos, String> {
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at_checked(digits).unwrap_or((text, ""));
+    let unit_ns = match unit {
+        "us" => 1e3,
+        "ms" => 1e6,
+        "s" => 1e9,
+        "m" => 60e9,
+        "h" => 3600e9,
+        _ => return Err("give a number with its unit: us, ms, s, m or h, such as 90s".to_owned()),
+    };
+    let number: f64 = number
+        .parse()
+        .map_err(|_| "give a number with its unit, such as 90s".to_owned())?;
+    #[expect(
+        clippy::as_conversions,
+        reason = "float to integer saturates; the number is not negative"
+    )]
+    let ns = (number * unit_ns) as u64;
+    if ns == 0 {
+        return Err("it must be above 0, such as 90s".to_owned());
+    }
+    Ok(Nanos(ns))
+}
+
+/// Arrivals per second.
+pub(crate) fn rate(text: &str) -> Result<Rate, String> {
+    let number: f64 = text
+        .parse()
+        .map_err(|_| "give a number of requests per second, such as 2.5".to_owned())?;
+    Rate::new(number)
+}
+
+/// `constant`, `poisson`, `gamma:SHAPE`, `burst:N`.
+pub(crate) fn arrivals(text: &str) -> Result<Arrivals, String> {
+    const FORMS: &str = "give constant, poisson, gamma:SHAPE (such as gamma:0.5) or burst:N (such as burst:8)";
+    match text.split_once(':') {
+        None if text == "constant" => Ok(Arrivals::Constant),
+        None if text == "poisson" => Ok(Arrivals::Poisson),
+        Some(("gamma", shape)) => {
+            let shape: f64 = shape.parse().map_err(|_| FORMS.to_owned())?;
+            Ok(Arrivals::Gamma {
+                shape: Shape::new(shape)?,
+            })
+        }
+        Some(("burst", size)) => {
+            let size = size
+                .parse()
+                .map_err(|_| "a burst has a whole number of requests above 0".to_owned())?;
+            Ok(Arrivals::Burst { size })
+        }
+        _ => Err(FORMS.to_owned()),
+    }
+}
+
+/// The arrival process as the option writes it.
+pub(crate) fn arrivals_text(arrivals: Arrivals) -> String {
+    match arrivals {
+        Arrivals::Constant => "constant".to_owned(),
+        Arrivals::Poisson => "poisson".to_owned(),
+        Arrivals::Gamma { shape } => format!("gamma:{}", shape.get()),
+        Arrivals::Burst { size } => format!("burst:{size}"),
+    }
+}
+
+/// `ttft=2s,tpot=100ms,e2e=30s`, any of them.
+pub(crate) fn slo(text: &str) -> Result<Slo, String> {
+    let mut slo = Slo::default();
+    for part in text.split(',') {
+        let (name, limit) = part
+            .split_once('=')
+            .ok_or_else(|| format!("`{part}` is no objective; give ttft=2s,tpot=100ms,e2e=30s or some of them"))?;
+        let place = match name.trim() {
+            "ttft" => &mut slo.ttft_ns,
+            "tpot" => &mut slo.tpot_ns,
+            "e2e" => &mut slo.e2e_ns,
+            other => return Err(format!("`{other}` is no latency; objectives are of ttft, tpot and e2e")),
+        };
+        let limit = duration(limit.trim()).map_err(|e| format!("{name}: {e}"))?;
+        if place.replace(limit).is_some() {
+            return Err(format!("{name} is given twice"));
+        }
+    }
+    Ok(slo)
+}
+
+/// One load after the other.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Sweep {
+    /// Closed loops.
+    Concurrency(Vec<NonZeroU32>),
+    /// Open loops.
+    Rate(Vec<Rate>),
+}
+
+impl FromStr for Sweep {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (key, list) = text
+            .split_once('=')
+            .ok_or("give what is swept and its values: concurrency=1,4,8 or rate=0.5,1,2")?;
+        let items = list.split(',').map(str::trim);
+        match key.trim() {
+            "concurrency" => {
+                let value = |item: &str| {
+                    item.parse()
+                        .map_err(|_| format!("`{item}` is no concurrency; give a whole number above 0"))
+                };
+                Ok(Self::Concurrency(items.map(value).collect::<Result<_, _>>()?))
+            }
+            "rate" => {
+                let value = |item| rate(item).map_err(|e| format!("`{item}`: {e}"));
+                Ok(Self::Rate(items.map(value).collect::<Result<_, _>>()?))
+            }
+            other => Err(format!("`{other}` cannot be swept; concurrency and rate can")),
+        }
+    }
+}
+
+/// Where a server is, without the path of an endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct BaseUrl(String);
+
+impl FromStr for BaseUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut base = text.trim_end_matches('/');
+        for end in [Api::Chat.path(), Api::Completions.path(), "/v1"] {
+            base = base.strip_suffix(end).unwrap_or(base);
+        }
+        let base = Self(base.trim_end_matches('/').to_owned());
+        base.endpoint(Api::Chat).map_err(|e| e.to_string())?;
+        Ok(base)
+    }
+}
+
+impl BaseUrl {
+    /// The URL of an endpoint.
+    pub(crate) fn endpoint(&self, api: Api) -> Result<Endpoint, servelab_load::EndpointError> {
+        Endpoint::parse(&format!("{}{}", self.0, api.path()))
+    }
+
+    /// The path before an endpoint's own: empty unless the server stands under one.
+    pub(crate) fn prefix(&self) -> &str {
+        let after = self.0.split_once("://").map_or(self.0.as_str(), |(_, rest)| rest);
+        after.find('/').and_then(|at| after.get(at..)).unwrap_or("")
+    }
+}
+
+impl fmt::Display for BaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations() {
+        let ns = |text| duration(text).map(|n| n.0);
+        assert_eq!(ns("90s"), Ok(90_000_000_000));
+        assert_eq!(ns("1.5ms"), Ok(1_500_000));
+        assert_eq!(ns("2h"), Ok(7_200_000_000_000));
+        for bad in ["", "5", "s", "-1s", "0s", "1 s", "1.2.3s", "1d"] {
+            assert!(ns(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn arrival_processes_and_back() {
+        for text in ["constant", "poisson", "gamma:0.5", "burst:8"] {
+            assert_eq!(arrivals_text(arrivals(text).unwrap()), text);
+        }
+        for bad in [
+            "",
+            "Poisson",
+            "gamma",
+            "gamma:0",
+            "gamma:x",
+            "burst:0",
+            "burst:1.5",
+            "uniform",
+        ] {
+            assert!(arrivals(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn objectives() {
+        let all = slo("ttft=2s,tpot=100ms,e2e=30s").unwrap();
+        assert_eq!(
+            (all.ttft_ns, all.e2e_ns),
+            (Some(Nanos::from_secs(2)), Some(Nanos::from_secs(30)))
+        );
+        assert_eq!(slo("tpot=1ms").unwrap().ttft_ns, None);
+        for (bad, says) in [
+            ("itl=1s", "no latency"),
+            ("ttft", "no objective"),
+            ("ttft=1", "unit"),
+            ("e2e=1s,e2e=2s", "twice"),
+        ] {
+            assert!(slo(bad).unwrap_err().contains(says), "{bad}");
+        }
+    }
+
+    #[test]
+    fn sweeps() {
+        let three = [1, 4, 8].map(|n| NonZeroU32::new(n).unwrap()).to_vec();
+        assert_eq!("concurrency=1,4, 8".parse(), Ok(Sweep::Concurrency(three)));
+        assert!(matches!("rate=0.5,2".parse(), Ok(Sweep::Rate(rates)) if rates.len() == 2));
+        for (bad, says) in [
+            ("1,2", "what is swept"),
+            ("batch=1", "cannot be swept"),
+            ("rate=0", "no rate"),
+            ("concurrency=", "no concurrency"),
+        ] {
+            assert!(bad.parse::<Sweep>().unwrap_err().contains(says), "{bad}");
+        }
+    }
+
+    #[test]
+    fn base_urls() {
+        for text in [
+            "http://h:1",
+            "http://h:1/",
+            "http://h:1/v1",
+            "http://h:1/v1/completions",
+            "http://h:1/v1/chat/completions",
+        ] {
+            assert_eq!(text.parse::<BaseUrl>().unwrap().to_string(), "http://h:1");
+        }
+        let under: BaseUrl = "http://h:1/llm/v1".parse().unwrap();
+        assert_eq!(under.prefix(), "/llm");
+        assert_eq!(
+            under.endpoint(Api::Completions).unwrap().to_string(),
+            "http://h:1/llm/v1/completions"
+        );
+        assert!("h:1".parse::<BaseUrl>().is_err());
+    }
+}

@@ -1,0 +1,118 @@
+//! `servelab calibrate`: what the load generator itself can do on this machine.
+
+use super::plan::Matrix;
+use crate::{
+    exit::{Exit, Failure},
+    instrument::certify::{Under, certify, words},
+    output::{self, Format},
+    project::Project,
+};
+use anyhow::anyhow;
+use clap::Args;
+use servelab_schema::{Arrivals, InstrumentCertificate, Load, Nanos, Rate};
+use std::{num::NonZeroU32, path::PathBuf, time::Duration};
+
+/// Arguments of `servelab calibrate`.
+#[derive(Debug, Args)]
+pub(crate) struct Calibrate {
+    /// Measure the error under the heaviest load of this matrix.
+    #[arg(long, value_name = "MATRIX", conflicts_with_all = ["concurrency", "rate"])]
+    plan: Option<PathBuf>,
+    /// Measure the error with this many streams in flight; 32 unless something else is asked for.
+    #[arg(long, value_name = "N", conflicts_with = "rate")]
+    concurrency: Option<NonZeroU32>,
+    /// Measure the error at this many requests per second, arriving at random.
+    #[arg(long, value_name = "R")]
+    rate: Option<f64>,
+    /// Token chunks of each answer.
+    #[arg(long, value_name = "N", default_value = "16")]
+    chunks: NonZeroU32,
+    /// From each request to its first token.
+    #[arg(long, value_name = "TIME", default_value = "50ms")]
+    ttft: Nanos,
+    /// Between two tokens.
+    #[arg(long, value_name = "TIME", default_value = "10ms")]
+    itl: Nanos,
+    /// How the answer is printed.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+}
+
+impl Calibrate {
+    pub(crate) fn execute(self, project: &Project) -> Result<Exit, Failure> {
+        let load = match (&self.plan, self.concurrency, self.rate) {
+            (Some(path), _, _) => Under::plan(&Matrix::of(path.clone()).resolve(project)?.plan).load,
+            (None, Some(concurrency), _) => Load::Closed { concurrency },
+            (None, None, Some(rate)) => {
+                let rate_per_s = Rate::new(rate).map_err(|e| Failure::usage(anyhow!("--rate: {e}")))?;
+                Load::Open {
+                    rate_per_s,
+                    arrivals: Arrivals::Poisson,
+                }
+            }
+            (None, None, None) => Under::default().load,
+        };
+        let (ttft, itl) = (Duration::from_nanos(self.ttft.0), Duration::from_nanos(self.itl.0));
+        let under = Under {
+            load,
+            chunks: self.chunks,
+            ttft,
+            itl,
+        };
+        let certificate = certify(&Project::servelab()?, &under).map_err(Failure::environment)?;
+        print(self.format, &certificate).map_err(Failure::environment)?;
+        Ok(Exit::Ok)
+    }
+}
+
+/// Errors are a few microseconds to a few milliseconds.
+fn ms(time: Nanos) -> String {
+    format!("{:.3} ms", time.as_millis_f64())
+}
+
+fn print(format: Format, c: &InstrumentCertificate) -> anyhow::Result<()> {
+    if format == Format::Json {
+        return output::json(c);
+    }
+    let row = |what: &str, value: String| vec![what.to_owned(), value];
+    let server = format!("{:.0} % of a core", c.server_cpu_ratio.get() * 100.0);
+    let rows = vec![
+        row(
+            "highest request rate",
+            format!("{} requests/s", c.highest_requests_per_s),
+        ),
+        row(
+            "highest chunk rate",
+            format!("{} chunks/s, each in a write of its own", c.highest_chunks_per_s),
+        ),
+        row(
+            "null server meanwhile",
+            format!("{server}; near 100 % it was the limit, not the client"),
+        ),
+        row(
+            "load for the errors",
+            format!(
+                "{}, {} chunks, TTFT {}, {} between chunks",
+                words(&c.load),
+                c.chunks,
+                c.ttft_ns,
+                c.itl_ns
+            ),
+        ),
+        row(
+            "TTFT, measured − true",
+            format!(
+                "p50 {}, p99 {} ({} requests)",
+                ms(c.ttft_error_p50_ns),
+                ms(c.ttft_error_p99_ns),
+                c.requests
+            ),
+        ),
+        row(
+            "chunk gap, |measured − true|",
+            format!("p50 {}, p99 {}", ms(c.gap_error_p50_ns), ms(c.gap_error_p99_ns)),
+        ),
+    ];
+    output::answer(&output::table(["", ""], rows));
+    Ok(())
+}

@@ -1,0 +1,147 @@
+//! A run on a machine with a GPU: the driver's library is the scripted one, the engine a simulator that poses as a real one.
+
+use crate::support::{Project, trials};
+use servelab_runner::{NoProgress, RunOptions, StopFlag, execute};
+use servelab_schema::{Bytes, CloudProvider, EngineKind, Plan, Provider, RunId, ThrottleReason};
+use servelab_telemetry::CloudBases;
+use std::{
+    fs,
+    io::{BufRead, BufReader, Write},
+    net::TcpListener,
+    path::{Path, PathBuf},
+    thread,
+};
+
+const ARMS: &str = "[load]\nconcurrency = 4\n[[variant]]\nid = \"C1\"\nrole = \"baseline\"\nhypothesis = \"x\"\n";
+
+/// The simulator takes an engine's flags behind `--` only.
+const POSE: &str = r#"h=$2 p=$4 m=$6; shift 6; exec "$0" sim --exit-with-parent --host "$h" --port "$p" \
+--served-model-name "$m" --profile l4-mistral-7b --tokenizer-dir "$TOK" --time-scale 4 --seed 1 --startup-seconds 0.5 -- "$@""#;
+
+fn plan(project: &Project) -> Plan {
+    project.matrix("gpu", &[], "blocks = 1", ARMS);
+    let overrides = servelab_matrix::Overrides::default();
+    let mut plan = servelab_matrix::resolve(&project.path(""), Path::new("matrix/gpu.toml"), &overrides).unwrap();
+    let tokenizer = project.path("datasets/tokenizers/mistral-7b-instruct-v0.3");
+    let pose = POSE.replace("$TOK", &tokenizer.display().to_string());
+    let program = env!("CARGO_BIN_EXE_servelab").to_owned();
+    plan.engine.provider = Provider::Process {
+        command: vec!["sh".into(), "-c".into(), pose, program],
+    };
+    plan.engine_kind = EngineKind::Measured;
+    plan
+}
+
+fn library(project: &Project) -> PathBuf {
+    let built = std::env::current_exe().unwrap();
+    let built = built.parent().unwrap().join("libservelab_nvml_stub.so");
+    let library = project.path("libnvidia-ml.so.1");
+    fs::copy(built, &library).unwrap();
+    let script = "gpu\n0 name=NVIDIA_L4 uuid=GPU-1 total=24000000000 used=21000000000 power=70000 throttle=4 temperature=71\n\
+                  gpu\n0 name=NVIDIA_L4 uuid=GPU-2\n";
+    fs::write(project.path("gpu.script"), script).unwrap();
+    library
+}
+
+/// A metadata service that answers everything with `g2-standard-8` and Google's header.
+fn metadata() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            let head = lines.map_while(Result::ok).take_while(|line| !line.is_empty());
+            head.for_each(drop);
+            let answer = "HTTP/1.1 200 OK\r\nMetadata-Flavor: Google\r\ncontent-length: 13\r\nconnection: close\r\n\r\ng2-standard-8";
+            stream.write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    base
+}
+
+fn run(project: &Project, plan: &Plan, id: &str, nvml: PathBuf) {
+    let base = metadata();
+    let options = RunOptions {
+        run_id: Some(RunId::new(id).unwrap()),
+        nvml: Some(nvml),
+        cloud: CloudBases {
+            gcp: base.clone(),
+            aws: base.clone(),
+            azure: base,
+        },
+        ..RunOptions::new(
+            project.path(""),
+            project.path("runs"),
+            env!("CARGO_BIN_EXE_servelab").into(),
+        )
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let outcome = runtime.block_on(execute(plan, &options, &StopFlag::default(), &NoProgress));
+    assert_eq!(outcome.unwrap().valid, 1);
+}
+
+#[test]
+fn a_measured_run_reads_the_gpus_and_the_cloud() {
+    let project = Project::new(1, 12);
+    let plan = plan(&project);
+    run(&project, &plan, "gpu", library(&project));
+    let sealed = project.run("gpu");
+    let environment = sealed.environment().unwrap();
+    assert_eq!(environment.gpu_note, None);
+    let uuids: Vec<_> = environment.gpus.iter().filter_map(|g| g.uuid.as_deref()).collect();
+    assert_eq!(uuids, ["GPU-1", "GPU-2"]);
+    assert_eq!(environment.gpus[1].memory_total_bytes, None, "it does not tell");
+    let cloud = environment.cloud.unwrap();
+    assert_eq!((cloud.provider, cloud.machine_type.as_str()), (CloudProvider::Gcp, "g2-standard-8"));
+    let model = environment.model.unwrap();
+    assert_eq!(model.tokenizer_sha256, plan.prompts.tokenizer_sha256);
+    assert!(environment.env_names.iter().any(|name| name == "PATH"));
+
+    let (record, traces) = trials(&sealed).remove(0);
+    let samples = sealed.telemetry(&record.id).unwrap();
+    assert!(samples.len() > 1);
+    for sample in &samples {
+        let [first, second] = sample.gpus.as_slice() else {
+            panic!("{sample:?}")
+        };
+        assert_eq!(first.memory_used_bytes, Some(Bytes(21_000_000_000)));
+        assert_eq!(first.throttle, Some(vec![ThrottleReason::SwPowerCap]));
+        assert_eq!((second.index, second.power_milliwatts), (1, None), "unknown, not 0");
+    }
+    let used = servelab_analysis::trial_gpus(&environment.gpus, record.held.unwrap(), &samples, &traces).unwrap();
+    assert_eq!(used.throttled_requests.len(), 12, "all were in flight in it");
+    project.servelab(&["ingest"]).exits(0);
+    project.servelab(&["report", "gpu"]).exits(0);
+    let page = fs::read_to_string(project.path("report/out/index.html")).unwrap();
+    assert!(page.contains("What did it take of the GPUs?") && page.contains("Google Cloud, g2-standard-8"));
+}
+
+#[test]
+fn a_measured_run_without_a_driver_says_so() {
+    let project = Project::new(1, 6);
+    let plan = plan(&project);
+    run(&project, &plan, "bare", project.path("no-such-library.so"));
+    let sealed = project.run("bare");
+    let environment = sealed.environment().unwrap();
+    let note = environment.gpu_note.unwrap();
+    assert!(environment.gpus.is_empty() && note.contains("no NVIDIA driver"), "{note}");
+    for (record, _) in trials(&sealed) {
+        let samples = sealed.telemetry(&record.id).unwrap();
+        assert!(samples.iter().all(|s| s.gpus.is_empty()), "no row of zeros");
+    }
+}
+
+#[test]
+fn a_simulated_run_asks_neither_gpu_nor_cloud() {
+    let project = Project::new(1, 3);
+    project.matrix("sim", &[], "blocks = 1", ARMS);
+    project
+        .servelab(&["run", "matrix/sim.toml", "--run-id", "sim"])
+        .exits(0);
+    let environment = project.run("sim").environment().unwrap();
+    assert!(environment.gpus.is_empty() && environment.cloud.is_none());
+    assert!(environment.gpu_note.unwrap().contains("simulated"));
+}

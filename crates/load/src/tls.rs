@@ -1,0 +1,110 @@
+//! TLS by rustls with ring, over a socket that stamps its own reads.
+//!
+//! Certificate authorities are the system's, or those of `SSL_CERT_FILE` and `SSL_CERT_DIR` where these are set. Only
+//! HTTP/1.1 is offered. No client certificates, no way to switch verification off.
+
+use crate::clock;
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, ServerName},
+};
+use std::{
+    fmt, io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+/// What the connections to one host need to speak TLS.
+#[derive(Clone)]
+pub(crate) struct Tls {
+    connector: TlsConnector,
+    name: ServerName<'static>,
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tls").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Tls {
+    /// Reads the certificate authorities; `roots` (DER) are trusted besides.
+    pub(crate) fn new(host: &str, roots: &[Vec<u8>]) -> Result<Self, String> {
+        let name = ServerName::try_from(host.to_owned()).map_err(|_| "the host is no name a certificate can have")?;
+        let mut store = RootCertStore::empty();
+        for der in roots {
+            let added = store.add(CertificateDer::from_slice(der));
+            added.map_err(|e| format!("a certificate authority that was given cannot be used: {e}"))?;
+        }
+        let system = rustls_native_certs::load_native_certs();
+        // A system's store holds oddities that rustls refuses; they are passed over, as browsers do.
+        store.add_parsable_certificates(system.certs);
+        if store.is_empty() {
+            let why = system.errors.first().map_or_else(String::new, |e| format!(" ({e})"));
+            return Err(format!("this system has no certificate authorities{why}"));
+        }
+        let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|e| e.to_string())?;
+        let mut config = config.with_root_certificates(store).with_no_client_auth();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Self {
+            connector: TlsConnector::from(Arc::new(config)),
+            name,
+        })
+    }
+
+    /// Shakes hands on an open connection.
+    pub(crate) async fn shake(&self, stream: TcpStream) -> io::Result<TlsStream<Stamped>> {
+        let stamped = Stamped {
+            stream,
+            read_at: clock::monotonic_ns(),
+        };
+        self.connector.connect(self.name.clone(), stamped).await
+    }
+}
+
+/// A socket that remembers when its last read returned.
+#[derive(Debug)]
+pub(crate) struct Stamped {
+    stream: TcpStream,
+    read_at: u64,
+}
+
+impl Stamped {
+    /// [`clock::monotonic_ns`] right after the last read that brought bytes or the end.
+    pub(crate) const fn read_at(&self) -> u64 {
+        self.read_at
+    }
+}
+
+impl AsyncRead for Stamped {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let read = Pin::new(&mut this.stream).poll_read(cx, buffer);
+        if read.is_ready() {
+            this.read_at = clock::monotonic_ns();
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Stamped {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,174 @@
+//! How the engine of a trial comes to be there, and what of it must never become evidence.
+
+use crate::{RunError, RunOptions, StopFlag};
+use servelab_engine::{ApiKey, EngineError, KEY_VARIABLE, Launched, Ready, command, redact::Secrets};
+use servelab_evidence::{EvidenceError, TrialWriter, names};
+use servelab_load::{RequestHeaders, clock::monotonic_ns};
+use servelab_schema::{EngineKind, EngineRecord, Failure, Nanos, Outcome, Plan, PlannedVariant, Provider, Trace};
+use std::collections::BTreeMap;
+
+/// How long a server that should be up already may take to answer, wall time.
+const PATIENCE: Nanos = Nanos::from_secs(3);
+
+/// What every trial of a run needs to bring its engine up: the API key, and the secrets that its evidence must not hold.
+#[derive(Debug)]
+pub(crate) struct EngineAccess {
+    key: Option<ApiKey>,
+    pub(crate) secrets: Secrets,
+}
+
+/// What was started for a trial, and the engine that came of it.
+pub(crate) struct BroughtUp {
+    /// The command line; empty where nothing was started.
+    pub(crate) argv: Vec<String>,
+    /// The engine, or why there is none.
+    pub(crate) ready: Result<Ready, EngineError>,
+}
+
+impl EngineAccess {
+    /// Reads the key and refuses what no trial could go well with, before anything is written.
+    pub(crate) async fn check(plan: &Plan, options: &RunOptions, stop: &StopFlag) -> Result<Self, RunError> {
+        let name = plan.engine.api_key_env.as_deref();
+        let key = name.map(ApiKey::from_env).transpose()?;
+        let secrets = Secrets::of_environment().and(key.as_ref().map_or("", ApiKey::secret));
+        for variant in &plan.variants {
+            let command = command(
+                &plan.engine,
+                &plan.profile,
+                variant,
+                0,
+                &options.servelab,
+                &options.project,
+            );
+            // Programs and folders are no secrets; what stands behind them is checked word by word.
+            if command.is_some_and(|c| secrets.is_in(&c.args)) {
+                let variant = variant.id.to_string();
+                return Err(EngineError::SecretInCommand { variant }.into());
+            }
+        }
+        let access = Self { key, secrets };
+        if let Provider::Url { base } = &plan.engine.provider {
+            access.attach(base, &plan.engine.served_model, stop).await?;
+        }
+        Ok(access)
+    }
+
+    async fn attach(&self, base: &str, model: &str, stop: &StopFlag) -> Result<Ready, EngineError> {
+        let now = || Nanos(monotonic_ns());
+        Ready::attach(base, self.key.clone(), model, PATIENCE, now, || stop.is_stopped()).await
+    }
+
+    /// Starts or finds the engine of one trial. `begin` is when that began.
+    ///
+    /// # Errors
+    /// What makes going on with the run pointless: a program that is not there, something left of an engine, or the
+    /// simulated engine where a real one is declared.
+    pub(crate) async fn bring_up(
+        &self,
+        plan: &Plan,
+        variant: &PlannedVariant,
+        writer: &TrialWriter,
+        options: &RunOptions,
+        stop: &StopFlag,
+        begin: u64,
+    ) -> Result<BroughtUp, RunError> {
+        let (argv, ready) = match &plan.engine.provider {
+            Provider::Url { base } => (Vec::new(), self.attach(base, &plan.engine.served_model, stop).await),
+            Provider::Sim { .. } | Provider::Process { .. } => {
+                let port = Launched::free_port()?;
+                let command = command(
+                    &plan.engine,
+                    &plan.profile,
+                    variant,
+                    port,
+                    &options.servelab,
+                    &options.project,
+                );
+                let command = command.ok_or_else(|| RunError::Plan("it has no command for its engine".to_owned()))?;
+                let (output, log_path) = writer.child_output(names::SERVER_LOG)?;
+                let launched = Launched::launch(&command, port, self.key.clone(), output, &log_path)?;
+                stop.engine_is(launched.group());
+                let wall = || Nanos(monotonic_ns().saturating_sub(begin));
+                let asked = || stop.is_stopped();
+                let ready = launched
+                    .wait_ready(&plan.engine.served_model, plan.timeouts.startup_ns, wall, asked)
+                    .await;
+                (command.argv(), ready)
+            }
+        };
+        if let Ok(engine) = &ready
+            && plan.engine_kind == EngineKind::Measured
+            && engine.client().is_simulated().await
+        {
+            let base = engine.client().base().to_owned();
+            return Err(EngineError::Simulated { base }.into());
+        }
+        match ready {
+            Err(error @ (EngineError::Leak { .. } | EngineError::Orphan { .. } | EngineError::Simulated { .. })) => {
+                self.clean_log(plan, writer)?;
+                Err(error.into())
+            }
+            ready => Ok(BroughtUp { argv, ready }),
+        }
+    }
+
+    /// Takes the secrets out of the engine's log. It must have ended.
+    pub(crate) fn clean_log(&self, plan: &Plan, writer: &TrialWriter) -> Result<(), EvidenceError> {
+        match plan.engine.provider {
+            Provider::Url { .. } => Ok(()),
+            Provider::Sim { .. } | Provider::Process { .. } => {
+                writer.edit_child_output(names::SERVER_LOG, |text| self.secrets.redact(text))
+            }
+        }
+    }
+
+    /// What every request carries.
+    pub(crate) fn headers(&self) -> Result<RequestHeaders, RunError> {
+        let mut headers = RequestHeaders::default();
+        if let Some(key) = &self.key {
+            headers
+                .add("Authorization", &key.bearer())
+                .map_err(|e| RunError::Plan(format!("engine.api-key-env: {e}")))?;
+        }
+        Ok(headers)
+    }
+
+    /// The variables that were set for the engine, as `engine.json` may show them.
+    pub(crate) fn env(&self, argv: &[String]) -> BTreeMap<String, String> {
+        let given = self.key.iter().filter(|_| !argv.is_empty());
+        given
+            .map(|_| (KEY_VARIABLE.to_owned(), servelab_engine::redact::REDACTED.to_owned()))
+            .collect()
+    }
+
+    /// `engine.json` without secrets: whatever the engine said of itself may hold one.
+    pub(crate) fn clean_record(&self, mut record: EngineRecord) -> EngineRecord {
+        record.argv = self.secrets.redact_argv(&record.argv);
+        let said = [&mut record.version, &mut record.served_model, &mut record.failure];
+        let labels = record.cache_config.values_mut();
+        let found = record.checks.iter_mut().filter_map(|c| c.found.as_mut());
+        for text in said.into_iter().flatten().chain(labels).chain(found) {
+            *text = self.secrets.redact(text);
+        }
+        record
+    }
+
+    /// A failed request whose answer held a secret, without it; none where nothing must change.
+    pub(crate) fn clean_trace(secrets: &Secrets, trace: &Trace) -> Option<Trace> {
+        let Outcome::Failed(failure) = &trace.outcome else {
+            return None;
+        };
+        let clean = secrets.redact(&failure.detail);
+        if clean == failure.detail {
+            return None;
+        }
+        let failure = Failure {
+            detail: clean,
+            ..failure.clone()
+        };
+        Some(Trace {
+            outcome: Outcome::Failed(failure),
+            ..trace.clone()
+        })
+    }
+}
