@@ -2,6 +2,7 @@
 //!
 //! Standard output is the answer and nothing else; progress and logs go to standard error.
 
+mod doctor;
 mod exit;
 mod instrument;
 mod output;
@@ -49,6 +50,8 @@ enum Verb {
     Results(verbs::results::Results),
     /// Put one load, or a sweep of loads, on a running server. No matrix, no run directory.
     Bench(Box<verbs::bench::Bench>),
+    /// What this machine has and lacks, with the remedy for each.
+    Doctor(verbs::doctor::Doctor),
     /// Write a commented matrix to begin with.
     Init(verbs::init::Init),
     /// Serve the simulated engine: vLLM's wire behaviour, timed by a simulated GPU. Every answer says SIMULATED.
@@ -76,6 +79,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Verb::Report(verb) => verb.execute(&project),
         Verb::Results(verb) => verb.execute(&project),
         Verb::Bench(verb) => verb.execute(&project),
+        Verb::Doctor(verb) => verb.execute(&project),
         Verb::Init(verb) => verb.execute(&project),
         Verb::Sim(args) => verbs::sim::execute(&args),
         Verb::Calibrate(verb) => verb.execute(&project),

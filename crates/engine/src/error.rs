@@ -66,6 +66,14 @@ pub enum EngineError {
         /// The port.
         port: u16,
     },
+    /// Its container is still there.
+    #[error("container {name} of the engine is still there ({said}); end it by hand: docker rm -f {name}")]
+    Container {
+        /// The container.
+        name: String,
+        /// What Docker said.
+        said: String,
+    },
     /// No engine answers where one should be up already.
     #[error(
         "no engine answers at {base} ({message}); start it first, or let servelab start one with [engine.provider.process]"

@@ -6,6 +6,7 @@
 
 mod argv;
 mod client;
+pub mod docker;
 mod error;
 pub mod log;
 mod process;
@@ -15,7 +16,7 @@ pub mod redact;
 mod snapshot;
 pub mod treatment;
 
-pub use argv::{Command, command};
+pub use argv::{Command, Place, command};
 pub use client::{ApiKey, EngineClient};
 pub use error::EngineError;
 pub use process::{Ended, KEY_VARIABLE, Launched};

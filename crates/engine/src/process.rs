@@ -1,6 +1,6 @@
 //! An engine as a child process in a process group of its own.
 
-use crate::{ApiKey, Command, EngineClient, EngineError, Ready, log};
+use crate::{ApiKey, Command, EngineClient, EngineError, Ready, docker, log};
 use rustix::process::{Pid, Signal, kill_process_group};
 use servelab_schema::Nanos;
 use std::{
@@ -29,6 +29,7 @@ pub struct Launched {
     log_path: PathBuf,
     port: u16,
     key: Option<ApiKey>,
+    container: Option<String>,
     exit: Option<ExitStatus>,
 }
 
@@ -94,6 +95,7 @@ impl Launched {
             log_path: log_path.to_path_buf(),
             port,
             key,
+            container: command.container.clone(),
             exit: None,
         })
     }
@@ -102,6 +104,12 @@ impl Launched {
     #[must_use]
     pub fn group(&self) -> i32 {
         self.group.as_raw_nonzero().get()
+    }
+
+    /// The container that it runs in, where it does.
+    #[must_use]
+    pub fn container(&self) -> Option<&str> {
+        self.container.as_deref()
     }
 
     /// What it has written so far.
@@ -187,7 +195,8 @@ impl Launched {
     /// Ends the whole process group: SIGTERM, `grace` to finish, SIGKILL; then looks that nothing of it is left.
     ///
     /// # Errors
-    /// [`EngineError::Leak`] where a process of the group survives, [`EngineError::Orphan`] where its port is served on.
+    /// [`EngineError::Leak`] where a process of the group survives, [`EngineError::Container`] where its
+    /// container does, [`EngineError::Orphan`] where its port is served on.
     pub async fn stop(mut self, grace: Duration) -> Result<Ended, EngineError> {
         let was_alive = self.exited().is_none();
         let mut how = String::new();
@@ -201,6 +210,9 @@ impl Launched {
         // Children of a dead leader may live on, so the group is always killed.
         self.signal(Signal::KILL);
         let gone = self.wait_gone(Duration::from_secs(5)).await;
+        if let Some(container) = self.container.take() {
+            docker::remove_for_sure(&container)?;
+        }
         let status = self
             .exited()
             .map_or_else(|| "still running".to_owned(), |s| s.to_string());
@@ -242,6 +254,10 @@ impl Drop for Launched {
             // Reaps the leader, so that no zombie is left behind.
             let _ = self.child.wait();
         }
+        if let Some(container) = &self.container {
+            // Nobody is left to be told; its label finds it.
+            let _ = docker::remove(container);
+        }
     }
 }
 
@@ -273,6 +289,7 @@ mod tests {
         let sleep = || Command {
             program: "sleep".into(),
             args: vec!["60".to_owned()],
+            container: None,
         };
         let output = || File::create(&log).unwrap();
         // The test itself plays the process that got away and serves on.

@@ -72,10 +72,17 @@ impl Ready {
         &self.client
     }
 
-    /// The process group; none where servelab did not start it.
+    /// True where servelab started it, and so knows when and ends it.
+    #[must_use]
+    pub const fn is_ours(&self) -> bool {
+        self.launched.is_some()
+    }
+
+    /// The process group that the engine's processes are in; none where they are not below servelab, as in a container.
     #[must_use]
     pub fn group(&self) -> Option<i32> {
-        self.launched.as_ref().map(Launched::group)
+        let launched = self.launched.as_ref()?;
+        launched.container().is_none().then(|| launched.group())
     }
 
     /// What it has written so far; none where servelab does not have its log.

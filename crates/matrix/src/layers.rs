@@ -172,7 +172,7 @@ mod tests {
         assert_eq!(
             messages,
             [
-                "engine.provider.process: two providers; keep one of: sim, process, url",
+                "engine.provider.process: two providers; keep one of: sim, process, docker, url",
                 "load: a load has a concurrency (closed loop) or a rate (open loop), not both; remove one",
             ]
         );

@@ -374,7 +374,7 @@ fn gpus_are_shown_where_they_were_read() {
     let section = section.split("<h2").next().unwrap();
     for words in [
         "J&#x2f;output token",
-        "idle power included (16.5 W before the first engine)",
+        "idle power included (before the first engine: 16.5 W, 0.293 GiB)",
         "hw-thermal-slowdown",
         "21.0",
         "3.00 free",

@@ -1,11 +1,11 @@
 //! How the engine of a trial comes to be there, and what of it must never become evidence.
 
 use crate::{RunError, RunOptions, StopFlag};
-use servelab_engine::{ApiKey, EngineError, KEY_VARIABLE, Launched, Ready, command, redact::Secrets};
+use servelab_engine::{ApiKey, EngineError, KEY_VARIABLE, Launched, Place, Ready, command, redact::Secrets};
 use servelab_evidence::{EvidenceError, TrialWriter, names};
 use servelab_load::{RequestHeaders, clock::monotonic_ns};
 use servelab_schema::{EngineKind, EngineRecord, Failure, Nanos, Outcome, Plan, PlannedVariant, Provider, Trace};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 /// How long a server that should be up already may take to answer, wall time.
 const PATIENCE: Nanos = Nanos::from_secs(3);
@@ -25,21 +25,23 @@ pub(crate) struct BroughtUp {
     pub(crate) ready: Result<Ready, EngineError>,
 }
 
+fn place<'a>(options: &'a RunOptions, run: &'a str) -> Place<'a> {
+    Place {
+        servelab: &options.servelab,
+        project: &options.project,
+        run,
+    }
+}
+
 impl EngineAccess {
     /// Reads the key and refuses what no trial could go well with, before anything is written.
     pub(crate) async fn check(plan: &Plan, options: &RunOptions, stop: &StopFlag) -> Result<Self, RunError> {
+        let place = place(options, "");
         let name = plan.engine.api_key_env.as_deref();
         let key = name.map(ApiKey::from_env).transpose()?;
         let secrets = Secrets::of_environment().and(key.as_ref().map_or("", ApiKey::secret));
         for variant in &plan.variants {
-            let command = command(
-                &plan.engine,
-                &plan.profile,
-                variant,
-                0,
-                &options.servelab,
-                &options.project,
-            );
+            let command = command(&plan.engine, &plan.profile, variant, 0, place);
             // Programs and folders are no secrets; what stands behind them is checked word by word.
             if command.is_some_and(|c| secrets.is_in(&c.args)) {
                 let variant = variant.id.to_string();
@@ -58,7 +60,7 @@ impl EngineAccess {
         Ready::attach(base, self.key.clone(), model, PATIENCE, now, || stop.is_stopped()).await
     }
 
-    /// Starts or finds the engine of one trial. `begin` is when that began.
+    /// Starts or finds the engine of one trial of the run of that name. `begin` is when that began.
     ///
     /// # Errors
     /// What makes going on with the run pointless: a program that is not there, something left of an engine, or the
@@ -68,26 +70,20 @@ impl EngineAccess {
         plan: &Plan,
         variant: &PlannedVariant,
         writer: &TrialWriter,
-        options: &RunOptions,
+        (options, run): (&RunOptions, &str),
         stop: &StopFlag,
         begin: u64,
     ) -> Result<BroughtUp, RunError> {
         let (argv, ready) = match &plan.engine.provider {
             Provider::Url { base } => (Vec::new(), self.attach(base, &plan.engine.served_model, stop).await),
-            Provider::Sim { .. } | Provider::Process { .. } => {
+            Provider::Sim { .. } | Provider::Process { .. } | Provider::Docker { .. } => {
                 let port = Launched::free_port()?;
-                let command = command(
-                    &plan.engine,
-                    &plan.profile,
-                    variant,
-                    port,
-                    &options.servelab,
-                    &options.project,
-                );
+                let place = place(options, run);
+                let command = command(&plan.engine, &plan.profile, variant, port, place);
                 let command = command.ok_or_else(|| RunError::Plan("it has no command for its engine".to_owned()))?;
                 let (output, log_path) = writer.child_output(names::SERVER_LOG)?;
                 let launched = Launched::launch(&command, port, self.key.clone(), output, &log_path)?;
-                stop.engine_is(launched.group());
+                stop.engine_is(launched.group(), launched.container());
                 let wall = || Nanos(monotonic_ns().saturating_sub(begin));
                 let asked = || stop.is_stopped();
                 let ready = launched
@@ -96,15 +92,21 @@ impl EngineAccess {
                 (command.argv(), ready)
             }
         };
-        if let Ok(engine) = &ready
-            && plan.engine_kind == EngineKind::Measured
-            && engine.client().is_simulated().await
-        {
-            let base = engine.client().base().to_owned();
-            return Err(EngineError::Simulated { base }.into());
-        }
+        let ready = match ready {
+            Ok(engine) if plan.engine_kind == EngineKind::Measured && engine.client().is_simulated().await => {
+                let base = engine.client().base().to_owned();
+                engine.stop(Duration::ZERO).await?;
+                Err(EngineError::Simulated { base })
+            }
+            ready => ready,
+        };
         match ready {
-            Err(error @ (EngineError::Leak { .. } | EngineError::Orphan { .. } | EngineError::Simulated { .. })) => {
+            Err(
+                error @ (EngineError::Leak { .. }
+                | EngineError::Container { .. }
+                | EngineError::Orphan { .. }
+                | EngineError::Simulated { .. }),
+            ) => {
                 self.clean_log(plan, writer)?;
                 Err(error.into())
             }
@@ -116,7 +118,7 @@ impl EngineAccess {
     pub(crate) fn clean_log(&self, plan: &Plan, writer: &TrialWriter) -> Result<(), EvidenceError> {
         match plan.engine.provider {
             Provider::Url { .. } => Ok(()),
-            Provider::Sim { .. } | Provider::Process { .. } => {
+            Provider::Sim { .. } | Provider::Process { .. } | Provider::Docker { .. } => {
                 writer.edit_child_output(names::SERVER_LOG, |text| self.secrets.redact(text))
             }
         }

@@ -39,9 +39,11 @@ pub(crate) fn gpus(plan: &Plan, options: &RunOptions) -> Result<GpuProbe, String
 fn is_here(base: &str) -> bool {
     let authority = base.split_once("://").map_or(base, |(_, rest)| rest);
     let authority = authority.split('/').next().unwrap_or(authority);
-    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    let port = authority.rsplit_once(':').map(|(host, _)| host);
+    std::iter::once(authority).chain(port).any(|host| {
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    })
 }
 
 /// Names of the environment variables: a value may be a secret, a name tells what was set.

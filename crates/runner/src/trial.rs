@@ -195,13 +195,13 @@ pub(crate) async fn execute_trial(
     let plan = trial.plan;
     let begin = monotonic_ns();
     let access = trial.access;
-    let brought_up = access.bring_up(plan, trial.variant, &writer, options, stop, begin);
+    let brought_up = access.bring_up(plan, trial.variant, &writer, (options, run_name(run)), stop, begin);
     let BroughtUp { argv, ready } = brought_up.await?;
     let (engine, load) = match ready {
         Ok(engine) => {
             let startup = TrialClock::from_epoch(begin, plan.engine.time_scale()).now();
             progress.engine_ready(startup);
-            let startup = engine.group().map(|_| startup);
+            let startup = engine.is_ours().then_some(startup);
             let (facts, load) = measure(trial, &writer, engine, argv, startup, stop, progress).await?;
             (facts, Some(load))
         }
@@ -216,6 +216,11 @@ pub(crate) async fn execute_trial(
     writer.engine(&access.clean_record(engine_record(trial, engine)))?;
     writer.finish(&record)?;
     Ok(record)
+}
+
+/// The run's name: its directory's.
+fn run_name(run: &RunWriter) -> &str {
+    run.dir().file_name().and_then(|n| n.to_str()).unwrap_or_default()
 }
 
 impl EngineFacts {

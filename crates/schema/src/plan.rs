@@ -83,6 +83,19 @@ pub enum Provider {
         /// Program and leading words, such as `["vllm", "serve", "MODEL"]`.
         command: Vec<String>,
     },
+    /// A container of an image, through `docker run`; flags, `--host` and `--port` are added.
+    Docker {
+        /// The image, pinned by digest, such as `vllm/vllm-openai@sha256:…`.
+        image: String,
+        /// What `--gpus` says, such as `all`; `none` for a container without GPUs.
+        gpus: String,
+        /// Volumes as `-v` takes them, such as `/data/huggingface:/root/.cache/huggingface`.
+        volumes: Vec<String>,
+        /// Names of environment variables that the container gets from servelab's environment.
+        env: Vec<String>,
+        /// Words for the image's entry point before the variant's flags, such as `["--model", "MODEL"]`.
+        args: Vec<String>,
+    },
     /// A server that is up already. Nothing is started or stopped, no flag is set, and its log is not there: what is known
     /// of it is what its own pages show.
     Url {
@@ -114,7 +127,7 @@ impl EngineSpec {
     pub const fn kind(&self) -> EngineKind {
         match self.provider {
             Provider::Sim { .. } => EngineKind::Simulated,
-            Provider::Process { .. } | Provider::Url { .. } => EngineKind::Measured,
+            Provider::Process { .. } | Provider::Docker { .. } | Provider::Url { .. } => EngineKind::Measured,
         }
     }
 
@@ -123,7 +136,7 @@ impl EngineSpec {
     pub const fn time_scale(&self) -> NonZeroU32 {
         match self.provider {
             Provider::Sim { time_scale, .. } => time_scale,
-            Provider::Process { .. } | Provider::Url { .. } => NonZeroU32::MIN,
+            Provider::Process { .. } | Provider::Docker { .. } | Provider::Url { .. } => NonZeroU32::MIN,
         }
     }
 }

@@ -1,4 +1,5 @@
 //! GPU telemetry against the scripted library. Time is what the test says it is.
+#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 use servelab_schema::{Bytes, GpuSample, ThrottleReason};
 use servelab_telemetry::{GpuError, GpuProbe};

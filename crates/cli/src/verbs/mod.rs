@@ -4,6 +4,7 @@ pub(crate) mod bench;
 pub(crate) mod bench_instrument;
 pub(crate) mod calibrate;
 pub(crate) mod dataset;
+pub(crate) mod doctor;
 pub(crate) mod ingest;
 pub(crate) mod init;
 pub(crate) mod null;

@@ -39,13 +39,13 @@ fn matrix_with(project: &Project, name: &str, provider: &str, arms: &str) {
 }
 
 /// A simulated engine of this test, killed with it.
-struct Sim {
+pub(crate) struct Sim {
     child: Child,
-    port: u16,
+    pub(crate) port: u16,
 }
 
 impl Sim {
-    fn start(project: &Project) -> Self {
+    pub(crate) fn start(project: &Project) -> Self {
         let tokenizer = project.path("datasets/tokenizers/mistral-7b-instruct-v0.3");
         let mut child = project
             .command(&["sim", "--port", "0", "--served-model-name", "mistral"])
@@ -81,7 +81,7 @@ impl Drop for Sim {
 }
 
 /// A port that passes everything on to `to`, and answers `/version` as a real engine would.
-fn disguised(to: u16) -> u16 {
+pub(crate) fn disguised(to: u16) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     thread::spawn(move || {

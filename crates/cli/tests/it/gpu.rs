@@ -1,9 +1,15 @@
 //! A run on a machine with a GPU: the driver's library is the scripted one, the engine a simulator that poses as a real one.
 
-use crate::support::{Project, trials};
+use crate::{
+    engines::{Sim, disguised},
+    support::{Project, trials},
+};
 use servelab_runner::{NoProgress, RunOptions, StopFlag, execute};
-use servelab_schema::{Bytes, CloudProvider, EngineKind, Plan, Provider, RunId, ThrottleReason};
-use servelab_telemetry::CloudBases;
+use servelab_schema::{
+    Bytes, CloudProvider, EngineKind, Nanos, Plan, Provider, RequestId, RunId, TelemetrySample, ThrottleReason, Trace,
+    Window, examples,
+};
+use servelab_telemetry::{CloudBases, GpuProbe};
 use std::{
     fs,
     io::{BufRead, BufReader, Write},
@@ -14,33 +20,75 @@ use std::{
 
 const ARMS: &str = "[load]\nconcurrency = 4\n[[variant]]\nid = \"C1\"\nrole = \"baseline\"\nhypothesis = \"x\"\n";
 
-/// The simulator takes an engine's flags behind `--` only.
-const POSE: &str = r#"h=$2 p=$4 m=$6; shift 6; exec "$0" sim --exit-with-parent --host "$h" --port "$p" \
---served-model-name "$m" --profile l4-mistral-7b --tokenizer-dir "$TOK" --time-scale 4 --seed 1 --startup-seconds 0.5 -- "$@""#;
+/// A GPU that is busy all the time, and one that tells nothing but its name.
+const TWO: &str = "gpu\n0 name=NVIDIA_L4 uuid=GPU-1 total=24000000000 used=21000000000 power=70000 throttle=4 temperature=71\n\
+                  gpu\n0 name=NVIDIA_L4 uuid=GPU-2\n";
 
-fn plan(project: &Project) -> Plan {
+/// A plan for an engine that is up: the simulator behind a proxy that hides what it is, as a run refuses it otherwise.
+fn plan(project: &Project, sim: &Sim) -> Plan {
     project.matrix("gpu", &[], "blocks = 1", ARMS);
     let overrides = servelab_matrix::Overrides::default();
     let mut plan = servelab_matrix::resolve(&project.path(""), Path::new("matrix/gpu.toml"), &overrides).unwrap();
-    let tokenizer = project.path("datasets/tokenizers/mistral-7b-instruct-v0.3");
-    let pose = POSE.replace("$TOK", &tokenizer.display().to_string());
-    let program = env!("CARGO_BIN_EXE_servelab").to_owned();
-    plan.engine.provider = Provider::Process {
-        command: vec!["sh".into(), "-c".into(), pose, program],
+    plan.engine.provider = Provider::Url {
+        base: format!("http://127.0.0.1:{}", disguised(sim.port)),
     };
     plan.engine_kind = EngineKind::Measured;
     plan
 }
 
-fn library(project: &Project) -> PathBuf {
+/// The scripted library in a folder of its own.
+fn library(folder: &Path, script: &str) -> PathBuf {
     let built = std::env::current_exe().unwrap();
     let built = built.parent().unwrap().join("libservelab_nvml_stub.so");
-    let library = project.path("libnvidia-ml.so.1");
+    let library = folder.join("libnvidia-ml.so.1");
     fs::copy(built, &library).unwrap();
-    let script = "gpu\n0 name=NVIDIA_L4 uuid=GPU-1 total=24000000000 used=21000000000 power=70000 throttle=4 temperature=71\n\
-                  gpu\n0 name=NVIDIA_L4 uuid=GPU-2\n";
-    fs::write(project.path("gpu.script"), script).unwrap();
+    fs::write(folder.join("gpu.script"), script).unwrap();
     library
+}
+
+#[test]
+fn a_throttle_of_ten_seconds_tags_exactly_its_requests() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = "gpu\n0 power=60000 throttle=0\n10000 throttle=64\n20000 throttle=0\n";
+    let probe = GpuProbe::open(Some(&library(folder.path(), script))).unwrap();
+    let sample = |half_seconds: u64| {
+        let now = half_seconds * 500;
+        fs::write(folder.path().join("gpu.now"), now.to_string()).unwrap();
+        TelemetrySample {
+            t_ns: Nanos::from_millis(now),
+            gpus: probe.sample(),
+            ..examples::telemetry()
+        }
+    };
+    let samples: Vec<TelemetrySample> = (0..=60).map(sample).collect();
+    // A request of 800 ms every 400 ms, so that some straddle each edge.
+    let request = |n: u64| Trace {
+        request_id: RequestId::new(format!("r{n}")).unwrap(),
+        sent_ns: Some(Nanos::from_millis(n * 400)),
+        finished_ns: Nanos::from_millis(n * 400 + 800),
+        ..examples::trace()
+    };
+    let traces: Vec<Trace> = (0..74).map(request).collect();
+    let held = Window {
+        start_ns: Nanos::ZERO,
+        end_ns: Nanos::from_secs(30),
+    };
+    let used = servelab_analysis::trial_gpus(&probe.facts(), held, &samples, &traces).unwrap();
+    let [spell] = used.gpus[0].throttled.as_slice() else {
+        panic!("{:?}", used.gpus)
+    };
+    assert_eq!(
+        spell.reasons.iter().collect::<Vec<_>>(),
+        [&ThrottleReason::HwThermalSlowdown]
+    );
+    assert_eq!(spell.window.start_ns, Nanos::from_secs(10));
+    assert_eq!(spell.window.end_ns, Nanos::from_secs(20));
+    // Sent before 20 s and finished after 10 s: 9.6 s is the first, 9.2 s ends at the very edge; 19.6 s is the last.
+    let tagged: Vec<String> = used.throttled_requests.iter().map(ToString::to_string).collect();
+    let expected: Vec<String> = (24..50).map(|n| format!("r{n}")).collect();
+    assert_eq!(tagged, expected);
+    let joules = used.gpus[0].trapezoid_joules.unwrap();
+    assert!((joules - 1800.0).abs() < 1e-6, "60 W for 30 s are not {joules} J");
 }
 
 /// A metadata service that answers everything with `g2-standard-8` and Google's header.
@@ -86,8 +134,9 @@ fn run(project: &Project, plan: &Plan, id: &str, nvml: PathBuf) {
 #[test]
 fn a_measured_run_reads_the_gpus_and_the_cloud() {
     let project = Project::new(1, 12);
-    let plan = plan(&project);
-    run(&project, &plan, "gpu", library(&project));
+    let sim = Sim::start(&project);
+    let plan = plan(&project, &sim);
+    run(&project, &plan, "gpu", library(&project.path(""), TWO));
     let sealed = project.run("gpu");
     let environment = sealed.environment().unwrap();
     assert_eq!(environment.gpu_note, None);
@@ -95,14 +144,17 @@ fn a_measured_run_reads_the_gpus_and_the_cloud() {
     assert_eq!(uuids, ["GPU-1", "GPU-2"]);
     assert_eq!(environment.gpus[1].memory_total_bytes, None, "it does not tell");
     let cloud = environment.cloud.unwrap();
-    assert_eq!((cloud.provider, cloud.machine_type.as_str()), (CloudProvider::Gcp, "g2-standard-8"));
+    assert_eq!(
+        (cloud.provider, cloud.machine_type.as_str()),
+        (CloudProvider::Gcp, "g2-standard-8")
+    );
     let model = environment.model.unwrap();
     assert_eq!(model.tokenizer_sha256, plan.prompts.tokenizer_sha256);
     assert!(environment.env_names.iter().any(|name| name == "PATH"));
 
     let (record, traces) = trials(&sealed).remove(0);
     let samples = sealed.telemetry(&record.id).unwrap();
-    assert!(samples.len() > 1);
+    assert!(!samples.is_empty());
     for sample in &samples {
         let [first, second] = sample.gpus.as_slice() else {
             panic!("{sample:?}")
@@ -112,7 +164,8 @@ fn a_measured_run_reads_the_gpus_and_the_cloud() {
         assert_eq!((second.index, second.power_milliwatts), (1, None), "unknown, not 0");
     }
     let used = servelab_analysis::trial_gpus(&environment.gpus, record.held.unwrap(), &samples, &traces).unwrap();
-    assert_eq!(used.throttled_requests.len(), 12, "all were in flight in it");
+    assert_eq!((used.gpus.len(), used.requests), (2, 12));
+    assert_eq!(used.gpus[0].headroom_bytes, Some(3_000_000_000));
     project.servelab(&["ingest"]).exits(0);
     project.servelab(&["report", "gpu"]).exits(0);
     let page = fs::read_to_string(project.path("report/out/index.html")).unwrap();
@@ -122,12 +175,16 @@ fn a_measured_run_reads_the_gpus_and_the_cloud() {
 #[test]
 fn a_measured_run_without_a_driver_says_so() {
     let project = Project::new(1, 6);
-    let plan = plan(&project);
+    let sim = Sim::start(&project);
+    let plan = plan(&project, &sim);
     run(&project, &plan, "bare", project.path("no-such-library.so"));
     let sealed = project.run("bare");
     let environment = sealed.environment().unwrap();
     let note = environment.gpu_note.unwrap();
-    assert!(environment.gpus.is_empty() && note.contains("no NVIDIA driver"), "{note}");
+    assert!(
+        environment.gpus.is_empty() && note.contains("no NVIDIA driver"),
+        "{note}"
+    );
     for (record, _) in trials(&sealed) {
         let samples = sealed.telemetry(&record.id).unwrap();
         assert!(samples.iter().all(|s| s.gpus.is_empty()), "no row of zeros");

@@ -9,6 +9,8 @@
 mod bench;
 mod bench_server;
 mod commands;
+mod docker;
+mod doctor;
 mod edges;
 mod end_to_end;
 mod engines;

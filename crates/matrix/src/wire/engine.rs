@@ -76,12 +76,13 @@ pub(super) fn engine(mut t: Table<'_>) -> Option<EngineSection> {
 }
 
 /// The providers there are.
-const PROVIDERS: [&str; 3] = ["sim", "process", "url"];
+const PROVIDERS: [&str; 4] = ["sim", "process", "docker", "url"];
 
 /// A provider's table.
 enum Given<'a> {
     Sim(Table<'a>),
     Process(Table<'a>),
+    Docker(Table<'a>),
     Url(Table<'a>),
 }
 
@@ -90,6 +91,7 @@ impl Given<'_> {
         match self {
             Self::Sim(_) => "sim",
             Self::Process(_) => "process",
+            Self::Docker(_) => "docker",
             Self::Url(_) => "url",
         }
     }
@@ -99,6 +101,7 @@ fn provider(mut t: Table<'_>) -> Option<(Provider, Option<At<ProjectPath>>)> {
     let given = [
         t.table("sim").map(Given::Sim),
         t.table("process").map(Given::Process),
+        t.table("docker").map(Given::Docker),
         t.table("url").map(Given::Url),
     ];
     let place = t.place.clone();
@@ -111,6 +114,7 @@ fn provider(mut t: Table<'_>) -> Option<(Provider, Option<At<ProjectPath>>)> {
     let read = match first {
         Some(Given::Sim(sim)) => self::sim(sim),
         Some(Given::Process(process)) => self::process(process),
+        Some(Given::Docker(docker)) => self::docker(docker),
         Some(Given::Url(url)) => self::url(url),
         None => {
             if !PROVIDERS.iter().any(|name| t.has(name)) {
@@ -188,6 +192,59 @@ fn no_secrets(t: &Table<'_>, words: &[At<String>]) {
             t.refuse(&word.place, key, Problem::Value(text));
         }
     }
+}
+
+fn docker(mut t: Table<'_>) -> Option<(Provider, Option<At<ProjectPath>>)> {
+    let image: Option<At<String>> = t.req("image");
+    let gpus: Option<At<String>> = t.opt("gpus");
+    let mut lists = ["volumes", "env", "args"].map(|key| {
+        if t.has(key) {
+            t.list::<String>(key)
+        } else {
+            Some(Vec::new())
+        }
+    });
+    let pinned = |image: &str| {
+        let digest = image.split_once("@sha256:").map(|(_, digest)| digest);
+        digest.is_some_and(|d| d.len() == 64 && d.bytes().all(|b| b.is_ascii_hexdigit()))
+    };
+    let refuse = |at: &At<String>, text: &str| {
+        let key = at.key.rsplit('.').next().unwrap_or(&at.key);
+        t.refuse(&at.place, key, Problem::Value(text.to_owned()));
+    };
+    if let Some(image) = &image
+        && !pinned(&image.value)
+    {
+        let text = "a tag can mean another image tomorrow; pin the image as \"NAME@sha256:DIGEST\", as \
+                    `docker images --digests` shows it";
+        refuse(image, text);
+    }
+    let [volumes, env, args] = &mut lists;
+    for volume in volumes.iter().flatten().filter(|v| !v.value.contains(':')) {
+        refuse(volume, "no volume; write \"FOLDER:FOLDER-IN-THE-CONTAINER\"");
+    }
+    let name = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    for variable in env.iter().flatten().filter(|v| !name(&v.value)) {
+        refuse(
+            variable,
+            "no name of an environment variable; write the name alone, its value comes from the environment",
+        );
+    }
+    no_secrets(&t, args.as_deref().unwrap_or_default());
+    let words = |list: &mut Option<Vec<At<String>>>| {
+        let list = list.take()?;
+        Some(list.into_iter().map(|a| a.value).collect::<Vec<String>>())
+    };
+    let (volumes, env, args) = (words(volumes), words(env), words(args));
+    t.finish();
+    let provider = Provider::Docker {
+        image: image?.value,
+        gpus: gpus.map_or_else(|| "all".to_owned(), |g| g.value),
+        volumes: volumes?,
+        env: env?,
+        args: args?,
+    };
+    Some((provider, None))
 }
 
 fn url(mut t: Table<'_>) -> Option<(Provider, Option<At<ProjectPath>>)> {

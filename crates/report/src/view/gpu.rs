@@ -52,13 +52,19 @@ pub(crate) fn table(cx: &Context<'_>) -> Option<Table> {
 fn idle(cx: &Context<'_>) -> String {
     let gpus = &cx.results.run.environment.gpus;
     let idle: Option<u64> = gpus.iter().map(|g| g.power_at_start_milliwatts).sum();
-    match idle.filter(|_| !gpus.is_empty()).map(std::time::Duration::from_millis) {
-        // Milliwatts and milliseconds have the same thousand.
-        Some(watts) => format!(
-            "idle power included ({} W before the first engine)",
-            number::significant(watts.as_secs_f64(), 3)
-        ),
-        None => "idle power included".to_owned(),
+    let memory: Option<u64> = gpus.iter().map(|g| g.memory_used_at_start_bytes.map(|b| b.0)).sum();
+    let known = |value: Option<u64>| value.filter(|_| !gpus.is_empty());
+    // Milliwatts and milliseconds have the same thousand.
+    let watts = known(idle).map(|mw| number::significant(std::time::Duration::from_millis(mw).as_secs_f64(), 3));
+    let memory = known(memory).map(|bytes| number::significant(gib(bytes), 3));
+    let before: Vec<String> = [watts.map(|w| format!("{w} W")), memory.map(|m| format!("{m} GiB"))]
+        .into_iter()
+        .flatten()
+        .collect();
+    if before.is_empty() {
+        "idle power included".to_owned()
+    } else {
+        format!("idle power included (before the first engine: {})", before.join(", "))
     }
 }
 
