@@ -38,6 +38,9 @@ report: $(BIN) ## HTML, SVG, CSV and JSON of the latest run
 	$(BIN) report
 	@echo "Open report/out/index.html"
 
+bench-instrument: $(BIN) ## the load generator beside a bare client that only drains bytes (five minutes; QUICK=1 for one)
+	$(BIN) bench-instrument $(if $(QUICK),--quick)
+
 test: lint ## everything that CI checks
 	$(CARGO) test --workspace --locked --quiet
 

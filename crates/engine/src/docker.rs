@@ -5,10 +5,7 @@
 //! and looked for by name afterwards.
 
 use crate::EngineError;
-use std::{
-    path::PathBuf,
-    process::{Command, Output, Stdio},
-};
+use std::process::{Command, Output, Stdio};
 
 /// The program.
 pub(crate) const DOCKER: &str = "docker";
@@ -56,7 +53,7 @@ pub(crate) fn run_words(image: &Image<'_>, run: &str, container: &str, port: &st
 
 fn docker(words: &[&str]) -> Result<Output, EngineError> {
     let launch = |source| EngineError::Launch {
-        program: PathBuf::from(DOCKER).display().to_string(),
+        program: DOCKER.to_owned(),
         source,
     };
     Command::new(DOCKER)

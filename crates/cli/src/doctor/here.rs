@@ -76,10 +76,11 @@ pub(super) fn loopback() -> Look {
 
 /// Descriptors that this process may have.
 pub(super) fn open_files() -> Look {
-    match getrlimit(Resource::Nofile).current {
+    // The load generator raises its own limit to the hard one.
+    match getrlimit(Resource::Nofile).maximum {
         Some(limit) if limit < ENOUGH_FILES => Err((
             format!("at most {limit}"),
-            "ulimit -n 65536, in the shell that starts servelab".to_owned(),
+            "raise the hard limit: ulimit -n 65536 as root, or `nofile` in /etc/security/limits.conf".to_owned(),
         )),
         Some(limit) => Ok(format!("at most {limit}")),
         None => Ok("no limit".to_owned()),
