@@ -36,6 +36,12 @@ pub(crate) fn table<H: Into<String>>(header: impl IntoIterator<Item = H>, rows: 
     table
         .load_style(presets::UTF8_BORDERS_ONLY)
         .set_content_arrangement(ContentArrangement::Dynamic);
+    // A file or a pipe has no width: there a row is a line.
+    if let Ok(size) = rustix::termios::tcgetwinsize(io::stdout())
+        && size.ws_col > 0
+    {
+        table.set_width(size.ws_col);
+    }
     table.set_header(header.into_iter().map(Into::into).collect::<Vec<String>>());
     table.add_rows(rows);
     format!("{table}\n")
