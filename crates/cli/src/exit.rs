@@ -45,6 +45,17 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
+    /// The error and its causes. Many of our errors quote their cause already: each thing is said once.
+    pub(crate) fn words(&self) -> String {
+        let mut words = self.error.to_string();
+        for cause in self.error.chain().skip(1).map(ToString::to_string) {
+            if !words.contains(&cause) {
+                words = format!("{words}: {cause}");
+            }
+        }
+        words
+    }
+
     /// The command line is wrong in a way that its parser cannot see.
     pub(crate) fn usage(error: impl Into<anyhow::Error>) -> Self {
         Self {

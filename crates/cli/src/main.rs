@@ -101,7 +101,7 @@ fn main() -> ExitCode {
     let exit = match dispatch(Cli::parse()) {
         Ok(exit) => exit,
         Err(failure) => {
-            output::note(&format!("error: {:#}", failure.error));
+            output::note(&format!("error: {}", failure.words()));
             failure.exit
         }
     };

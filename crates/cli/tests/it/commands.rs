@@ -47,6 +47,11 @@ fn wrong_input_is_answered_with_a_remedy() {
             );
         }
         assert!(!said.err.contains("panicked"), "{}", said.err);
+        assert!(
+            said.err.matches("(os error").count() <= 1,
+            "the cause is said twice: {}",
+            said.err
+        );
     };
     check(&["frobnicate"], 2, &["unrecognized subcommand"]);
     check(&["plan", "matrix/none.toml"], 3, &["matrix/none.toml"]);
