@@ -38,6 +38,7 @@ pub(crate) fn prompt(id: &str, task: Task, bucket: Bucket) -> PromptRef {
         bucket,
         prompt_tokens: nz(100),
         max_new_tokens: nz(4),
+        answer: None,
     }
 }
 
@@ -48,6 +49,7 @@ fn variant(id: &str, role: VariantRole, control: Option<&str>) -> PlannedVariant
         control: control.map(vid),
         factor: None,
         hypothesis: "for a test".into(),
+        model: None,
         flags: BTreeMap::new(),
         differs_in: Vec::new(),
         expect: Expectation::default(),
@@ -87,7 +89,7 @@ pub(crate) fn plan(treatments: &[(&str, &str)]) -> Plan {
             price_micro_usd_per_hour: None,
         },
         engine: EngineSpec {
-            dialect: "vllm".into(),
+            dialect: Dialect::Vllm,
             version: "0.32.0".into(),
             provider: Provider::Process {
                 command: vec!["engine".into()],
@@ -107,6 +109,7 @@ pub(crate) fn plan(treatments: &[(&str, &str)]) -> Plan {
             stop: Stop::Fixed,
             temperature: ratio(0.0),
             seed: 0,
+            keep_text: false,
         },
         warm_up: WarmUp { requests: 0 },
         timeouts: Timeouts {

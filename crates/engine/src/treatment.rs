@@ -151,6 +151,7 @@ mod tests {
             control: None,
             factor: None,
             hypothesis: String::new(),
+            model: None,
             flags: BTreeMap::from([("kv-cache-dtype".to_owned(), value)]),
             differs_in: vec!["kv-cache-dtype".to_owned()],
             expect,

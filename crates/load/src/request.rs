@@ -436,6 +436,7 @@ mod tests {
                 stop: Stop::Fixed,
                 temperature: Ratio::new(0.0).unwrap(),
                 seed: 7,
+                keep_text: false,
             },
             continuous_usage: true,
             cache_salt: None,

@@ -226,6 +226,7 @@ fn parse(path: &str, bytes: &[u8], fit: &Fit<'_>) -> Option<Vec<(u32, PromptRef)
             block,
             prompt_tokens,
             max_new_tokens,
+            answer,
             ..
         } = prompt;
         prompts.push((
@@ -236,6 +237,7 @@ fn parse(path: &str, bytes: &[u8], fit: &Fit<'_>) -> Option<Vec<(u32, PromptRef)
                 bucket,
                 prompt_tokens,
                 max_new_tokens,
+                answer,
             },
         ));
     }

@@ -158,6 +158,7 @@ fn plan_one(
         control,
         factor,
         hypothesis: own.hypothesis.to_owned(),
+        model: None,
         flags: flags
             .into_iter()
             .map(|(name, arg)| {

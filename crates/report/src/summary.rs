@@ -199,7 +199,7 @@ fn facts(results: &Results<'_>) -> RunFacts {
         finished_utc: data.manifest.finished.utc.clone(),
         profile: plan.profile.name.clone(),
         model: plan.profile.model.clone(),
-        engine: plan.engine.dialect.clone(),
+        engine: plan.engine.dialect.to_string(),
         engine_version: plan.engine.version.clone(),
         time_scale: data.manifest.time_scale.get(),
         blocks: plan.blocks.len(),

@@ -79,6 +79,9 @@ pub(crate) async fn capture(
             id: plan.profile.model.clone(),
             tokenizer_sha256: plan.prompts.tokenizer_sha256.clone(),
             chat_template_sha256: plan.prompts.chat_template_sha256.clone(),
+            revision: None,
+            weights: Vec::new(),
+            weights_note: None,
         }),
         env_names: env_names(),
         started: ClockAnchor {

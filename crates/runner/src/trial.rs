@@ -361,6 +361,8 @@ fn engine_record(trial: &Trial<'_>, facts: EngineFacts) -> EngineRecord {
         version: facts.version,
         served_model: facts.served_model,
         cache_config: facts.cache_config,
+        effective: BTreeMap::new(),
+        metrics: None,
         startup_ns: facts.startup,
         treatment: facts.treatment,
         checks: facts.checks,

@@ -1,6 +1,6 @@
 //! `engine.json`: what was started for a trial and what it said of itself.
 
-use crate::{ArgValue, EngineKind, Nanos, TrialId, V, VariantId};
+use crate::{ArgValue, EngineKind, EngineMetrics, Nanos, TrialId, V, VariantId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt};
@@ -81,6 +81,13 @@ pub struct EngineRecord {
     pub served_model: Option<String>,
     /// Labels of the `cache_config_info` metric.
     pub cache_config: BTreeMap<String, String>,
+    /// The effective configuration as its log and pages show it, by field: of its configuration line under the engine's own
+    /// names, `kv_cache_tokens`, `attention_backend`; empty where nothing shows it.
+    #[serde(default)]
+    pub effective: BTreeMap<String, String>,
+    /// What it counted during the trial; null where it has no `/metrics`.
+    #[serde(default)]
+    pub metrics: Option<EngineMetrics>,
     /// From launch to the first good answer, engine time; null where it never came or servelab did not start the engine.
     pub startup_ns: Option<Nanos>,
     /// Whether the setting took effect.

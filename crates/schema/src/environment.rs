@@ -132,6 +132,27 @@ pub struct ModelFacts {
     pub tokenizer_sha256: Sha256Hex,
     /// SHA-256 of the chat template that rendered them.
     pub chat_template_sha256: Sha256Hex,
+    /// Revision of the checkpoint, such as the commit of a Hugging Face snapshot; null where none is known.
+    #[serde(default)]
+    pub revision: Option<String>,
+    /// The checkpoint's files of weights, sorted by name; empty with the reason in `weights_note`.
+    #[serde(default)]
+    pub weights: Vec<WeightFile>,
+    /// Why no file of weights was hashed, or null.
+    #[serde(default)]
+    pub weights_note: Option<String>,
+}
+
+/// A file of weights.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WeightFile {
+    /// Its name inside the checkpoint.
+    pub name: String,
+    /// Its size.
+    pub bytes: Bytes,
+    /// SHA-256 of its bytes.
+    pub sha256: Sha256Hex,
 }
 
 /// The machine and the program that ran a plan.

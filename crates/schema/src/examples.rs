@@ -5,15 +5,15 @@
 )]
 
 use crate::{
-    ArgValue, BlockOrder, Bucket, Bytes, Chunk, ClockAnchor, CloudFacts, CloudProvider, Completion, EngineKind,
-    EngineRecord, EngineSpec, EnvironmentRecord, Expectation, Failure, FieldValue, FinishReason, GateName, GateOutcome,
-    GateResult, Gates, GpuFacts, GpuSample, HostFacts, HostSample, Instrument, InstrumentCertificate, Limits, Load,
-    LoadId, METHOD_VERSION, Margin, Message, MetricName, ModelFacts, NamedLoad, Nanos, Origin, Outcome, OutputPolicy,
-    Plan, PlannedBlock, PlannedTrial, PlannedVariant, Profile, Prompt, PromptId, PromptManifest, PromptRef,
-    PromptSetId, PromptSetRef, PromptSource, Provider, Ratio, Reason, RequestId, Role, RunEnd, RunId, RunManifest,
-    SealedFile, Sha256Hex, Slo, SourceFile, SourceRecord, Stop, Task, TelemetrySample, ThrottleReason, Timeouts, Trace,
-    Treatment, TrialCounts, TrialId, TrialRecord, TrialSummary, TtftKind, V, Validity, VariantId, VariantRole, WarmUp,
-    Window,
+    ArgValue, BlockOrder, Bucket, Bytes, Chunk, ClockAnchor, CloudFacts, CloudProvider, Completion, Dialect,
+    EngineKind, EngineMetrics, EngineRecord, EngineSpec, EnvironmentRecord, Expectation, Failure, FieldValue,
+    FinishReason, GateName, GateOutcome, GateResult, Gates, GpuFacts, GpuSample, HistogramRise, HostFacts, HostSample,
+    Instrument, InstrumentCertificate, Limits, Load, LoadId, METHOD_VERSION, Margin, Message, MetricName, ModelFacts,
+    NamedLoad, Nanos, Origin, Outcome, OutputPolicy, Plan, PlannedBlock, PlannedTrial, PlannedVariant, Profile, Prompt,
+    PromptId, PromptManifest, PromptRef, PromptSetId, PromptSetRef, PromptSource, Provider, Ratio, Reason, RequestId,
+    Role, RunEnd, RunId, RunManifest, SealedFile, Sha256Hex, Slo, SourceFile, SourceRecord, Stop, Task,
+    TelemetrySample, ThrottleReason, Timeouts, Trace, Treatment, TrialCounts, TrialId, TrialRecord, TrialSummary,
+    TtftKind, V, Validity, VariantId, VariantRole, WarmUp, WeightFile, Window,
 };
 use std::{collections::BTreeMap, num::NonZeroU32};
 
@@ -112,6 +112,7 @@ fn variant(id: &str, role: VariantRole, control: Option<&str>, eager: bool) -> P
         } else {
             String::new()
         },
+        model: None,
         flags: BTreeMap::from([("enforce-eager".to_owned(), value)]),
         differs_in: if treated {
             vec!["enforce-eager".into()]
@@ -156,6 +157,7 @@ pub fn plan() -> Plan {
         bucket: prompt.bucket,
         prompt_tokens: prompt.prompt_tokens,
         max_new_tokens: prompt.max_new_tokens,
+        answer: prompt.answer.clone(),
     };
     let set = |id: &str| PromptSetRef {
         id: PromptSetId::new(id).expect(OK),
@@ -205,7 +207,7 @@ pub fn plan() -> Plan {
             price_micro_usd_per_hour: None,
         },
         engine: EngineSpec {
-            dialect: "vllm".into(),
+            dialect: Dialect::Vllm,
             version: "0.32.0".into(),
             provider: Provider::Sim {
                 time_scale: n(20),
@@ -228,6 +230,7 @@ pub fn plan() -> Plan {
             stop: Stop::Fixed,
             temperature: ratio(0.0),
             seed: 7,
+            keep_text: true,
         },
         warm_up: WarmUp { requests: 8 },
         timeouts: Timeouts {
@@ -285,6 +288,13 @@ pub fn environment() -> EnvironmentRecord {
             id: "Qwen/Qwen2.5-7B-Instruct".into(),
             tokenizer_sha256: digest(2),
             chat_template_sha256: digest(3),
+            revision: Some("a09a35458c702b33eeacc393d103063234e8bc28".into()),
+            weights: vec![WeightFile {
+                name: "model-00001-of-00004.safetensors".into(),
+                bytes: Bytes(3_945_441_440),
+                sha256: digest(6),
+            }],
+            weights_note: None,
         }),
         env_names: vec!["HOME".into(), "PATH".into()],
         started: anchor(0),
@@ -371,6 +381,8 @@ pub fn engine_record() -> EngineRecord {
         version: Some("0.32.0".into()),
         served_model: Some("mistral".into()),
         cache_config: BTreeMap::from([("cache_dtype".to_owned(), "auto".to_owned())]),
+        effective: BTreeMap::from([("enforce_eager".to_owned(), "True".to_owned())]),
+        metrics: Some(engine_metrics()),
         startup_ns: Some(Nanos::from_secs(12)),
         treatment: Treatment::Confirmed,
         checks: vec![crate::Check {
@@ -380,6 +392,27 @@ pub fn engine_record() -> EngineRecord {
         }],
         ended: "SIGTERM, exit status: 0".into(),
         failure: None,
+    }
+}
+
+/// What an engine counted in a trial without speculation.
+#[must_use]
+pub fn engine_metrics() -> EngineMetrics {
+    let rise = |count, sum_s| HistogramRise {
+        count,
+        sum_s,
+        at_most: vec![(0.1, 0), (1.0, count)],
+    };
+    EngineMetrics {
+        prompt_tokens: Some(27_400),
+        generation_tokens: Some(12_800),
+        finished: Some(BTreeMap::from([("length".to_owned(), 200)])),
+        preemptions: Some(0),
+        prefix_cache_queries: Some(27_400),
+        prefix_cache_hits: Some(0),
+        prefix_cache_hit_ratio: Some(ratio(0.0)),
+        ttft: Some(rise(200, 24.5)),
+        ..EngineMetrics::default()
     }
 }
 

@@ -5,6 +5,9 @@
 //! statistic. `docs/FORMATS.md` is generated from here (see [`formats`]).
 
 mod canonical;
+mod catalogue;
+mod dialect;
+mod engine_metrics;
 mod engine_record;
 mod environment;
 pub mod examples;
@@ -14,6 +17,7 @@ mod load;
 mod manifest;
 mod plan;
 mod policy;
+mod preflight;
 mod prompt;
 mod telemetry;
 mod trace;
@@ -23,9 +27,13 @@ mod variant;
 mod version;
 
 pub use canonical::{CanonicalError, canonical_json};
+pub use catalogue::{FlagCatalogue, FlagKind, FlagSpec};
+pub use dialect::Dialect;
+pub use engine_metrics::{EngineMetrics, HistogramRise, SpeculationRise};
 pub use engine_record::{Check, CheckResult, EngineRecord, Treatment};
 pub use environment::{
     ClockAnchor, CloudFacts, CloudProvider, EnvironmentRecord, GpuFacts, HostFacts, InstrumentCertificate, ModelFacts,
+    WeightFile,
 };
 pub use ids::{IdError, LoadId, PromptId, PromptSetId, RequestId, RunId, Sha256Hex, TrialId, VariantId};
 pub use load::{Arrivals, Load, Rate, Shape};
@@ -35,6 +43,7 @@ pub use plan::{
     PromptSetRef, Provider, SourceFile,
 };
 pub use policy::{Gates, Margin, MetricName, OutputPolicy, Slo, Stop, Timeouts, WarmUp};
+pub use preflight::{FieldDifference, Preflight, PreflightOutcome, PreflightVariant};
 pub use prompt::{
     Bucket, BudgetError, Message, Prompt, PromptManifest, PromptSource, Role, SourceRecord, Task, TokenBudget,
 };

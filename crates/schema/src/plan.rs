@@ -1,6 +1,6 @@
 //! `plan.json`: everything that a run will do, with nothing left to a default.
 
-use crate::{Bucket, Bytes};
+use crate::{Bucket, Bytes, Dialect};
 use crate::{
     Gates, Load, LoadId, Margin, MetricName, Nanos, OutputPolicy, PlannedVariant, PromptId, PromptSetId, Ratio,
     Sha256Hex, Slo, Task, Timeouts, V, VariantId, WarmUp,
@@ -80,7 +80,7 @@ pub enum Provider {
     },
     /// A command that is started as a child process; flags, `--host` and `--port` are added.
     Process {
-        /// Program and leading words, such as `["vllm", "serve", "MODEL"]`.
+        /// Program and leading words, such as `["vllm", "serve", "{model}"]`: `{model}` stands for the variant's model.
         command: Vec<String>,
     },
     /// A container of an image, through `docker run`; flags, `--host` and `--port` are added.
@@ -93,7 +93,7 @@ pub enum Provider {
         volumes: Vec<String>,
         /// Names of environment variables that the container gets from servelab's environment.
         env: Vec<String>,
-        /// Words for the image's entry point before the variant's flags, such as `["--model", "MODEL"]`.
+        /// Words for the image's entry point before the variant's flags, such as `["--model", "{model}"]`.
         args: Vec<String>,
     },
     /// A server that is up already. Nothing is started or stopped, no flag is set, and its log is not there: what is known
@@ -108,8 +108,8 @@ pub enum Provider {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EngineSpec {
-    /// Dialect of flags, metrics and logs, such as `vllm`.
-    pub dialect: String,
+    /// Whose flags, metrics and log lines.
+    pub dialect: Dialect,
     /// Version that the flags were resolved for.
     pub version: String,
     /// How it comes to be there.
@@ -155,6 +155,9 @@ pub struct PromptRef {
     pub prompt_tokens: NonZeroU32,
     /// Tokens that may be generated.
     pub max_new_tokens: NonZeroU32,
+    /// The exact answer, where one is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<String>,
 }
 
 /// A prompt file, pinned.

@@ -25,6 +25,9 @@ pub struct OutputPolicy {
     pub temperature: Ratio,
     /// Sampling seed of every request.
     pub seed: u64,
+    /// Whether traces keep the text of every answer, and not only its hash: without it no answer can be checked.
+    #[serde(default)]
+    pub keep_text: bool,
 }
 
 /// What happens before the first measured request of a trial.

@@ -95,6 +95,7 @@ pub struct Completion {
     completion_tokens: NonZeroU32,
     finish_reason: FinishReason,
     text_sha256: Sha256Hex,
+    text: Option<String>,
 }
 
 /// The stored form of [`Completion`].
@@ -118,8 +119,11 @@ struct CompletionWire {
     completion_tokens: NonZeroU32,
     /// Why the generation ended.
     finish_reason: FinishReason,
-    /// SHA-256 of the text.
+    /// SHA-256 of the text, reasoning included.
     text_sha256: Sha256Hex,
+    /// The text without reasoning, where the plan keeps it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
 }
 
 /// The facts a [`Completion`] is made of.
@@ -184,7 +188,14 @@ impl Completion {
             completion_tokens,
             finish_reason,
             text_sha256,
+            text: None,
         })
+    }
+
+    /// The same with the text that was generated, where it is kept.
+    #[must_use]
+    pub fn with_text(self, text: Option<String>) -> Self {
+        Self { text, ..self }
     }
 
     /// What [`ttft`](Self::ttft) is.
@@ -241,6 +252,12 @@ impl Completion {
         &self.text_sha256
     }
 
+    /// The text without reasoning, where it was kept.
+    #[must_use]
+    pub fn text(&self) -> Option<&str> {
+        self.text.as_deref()
+    }
+
     /// Time per output token after the first chunk, in ns: (last − first token chunk) / (N − m₁), where m₁ is the number
     /// of tokens in the first chunk (1 for content timelines). None where no token came after the first chunk.
     #[must_use]
@@ -266,7 +283,7 @@ impl TryFrom<CompletionWire> for Completion {
             w.text_sha256,
         )?;
         if completion.e2e == w.e2e_ns {
-            Ok(completion)
+            Ok(completion.with_text(w.text))
         } else {
             Err(CompletionError::End {
                 sum: completion.e2e.0,
@@ -288,6 +305,7 @@ impl From<Completion> for CompletionWire {
             completion_tokens: c.completion_tokens,
             finish_reason: c.finish_reason,
             text_sha256: c.text_sha256,
+            text: c.text,
         }
     }
 }

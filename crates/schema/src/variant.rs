@@ -88,6 +88,9 @@ pub struct Expectation {
     pub cache_config: BTreeMap<String, String>,
     /// Fields of the engine's own list of arguments that are not defaults.
     pub non_default_args: BTreeMap<String, String>,
+    /// Fields of the effective configuration (`effective` of engine.json).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub effective: BTreeMap<String, String>,
     /// Texts that must occur in `server.log`.
     pub log_contains: Vec<String>,
     /// Counters of `/metrics` that must have risen during the trial.
@@ -100,6 +103,7 @@ impl Expectation {
     pub fn is_empty(&self) -> bool {
         self.cache_config.is_empty()
             && self.non_default_args.is_empty()
+            && self.effective.is_empty()
             && self.log_contains.is_empty()
             && self.counters_move.is_empty()
     }
@@ -119,9 +123,12 @@ pub struct PlannedVariant {
     pub factor: Option<String>,
     /// What is believed to happen, in one sentence.
     pub hypothesis: String,
+    /// Another checkpoint than the profile's, such as an FP8 one, with the same tokenizer and chat template.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
     /// Every engine flag, by name without dashes.
     pub flags: BTreeMap<String, FieldValue>,
-    /// Flags whose value differs from the control's, or that only one of the two has.
+    /// Flags whose value differs from the control's, or that only one of the two has; `model` where the checkpoint does.
     pub differs_in: Vec<String>,
     /// The manipulation check.
     pub expect: Expectation,

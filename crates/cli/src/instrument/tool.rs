@@ -67,6 +67,7 @@ pub(crate) fn body(chunks: NonZeroU32) -> anyhow::Result<Vec<u8>> {
         stop: Stop::Fixed,
         temperature: Ratio::default(),
         seed: 1,
+        keep_text: false,
     };
     let params = BodyParams {
         model: "null",

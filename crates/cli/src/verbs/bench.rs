@@ -137,6 +137,7 @@ impl Bench {
                 stop: if self.ignore_eos { Stop::Fixed } else { Stop::Natural },
                 temperature: Ratio::default(),
                 seed: self.seed,
+                keep_text: false,
             },
         };
         let prompts = Prompts::open(&self, asking, project)?;

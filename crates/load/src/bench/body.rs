@@ -154,6 +154,7 @@ mod tests {
                 stop,
                 temperature: Ratio::new(0.0).unwrap(),
                 seed: 7,
+                keep_text: false,
             },
         };
         let body = asking.body(text, NonZeroU32::new(8).unwrap()).unwrap();

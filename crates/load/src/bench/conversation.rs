@@ -110,6 +110,7 @@ mod tests {
                 stop: Stop::Natural,
                 temperature: Ratio::new(0.0).unwrap(),
                 seed: 7,
+                keep_text: false,
             },
         };
         let first = Message {

@@ -6,13 +6,13 @@ use crate::{
     values::{MicroUsd, ProjectPath},
     version::EngineVersion,
 };
-use servelab_schema::{Bytes, Profile, Provider};
+use servelab_schema::{Bytes, Dialect, Profile, Provider};
 use std::num::NonZeroU32;
 
 /// `[engine]`.
 #[derive(Debug)]
 pub(crate) struct EngineSection {
-    pub(crate) dialect: String,
+    pub(crate) dialect: Dialect,
     pub(crate) version: At<EngineVersion>,
     pub(crate) served_model: String,
     pub(crate) api_key_env: Option<String>,
@@ -56,17 +56,18 @@ pub(super) fn engine(mut t: Table<'_>) -> Option<EngineSection> {
         t.refuse(&name.place, "api-key-env", Problem::Value(text.into()));
     }
     let provider = t.req_table("provider").and_then(provider);
-    // Flags, log lines and metric names are those of vLLM; another dialect needs its own catalogue first.
-    if let Some(d) = &dialect
-        && d.value != "vllm"
-    {
-        let text = format!("unknown dialect `{}`; write \"vllm\"", d.value);
-        t.refuse(&d.place, "dialect", Problem::Value(text));
-    }
+    let dialect = dialect.and_then(|d| {
+        let known = Dialect::ALL.into_iter().find(|known| known.as_str() == d.value);
+        if known.is_none() {
+            let text = format!("unknown dialect `{}`; write \"vllm\" or \"sglang\"", d.value);
+            t.refuse(&d.place, "dialect", Problem::Value(text));
+        }
+        known
+    });
     t.finish();
     let (provider, tokenizer) = provider?;
     Some(EngineSection {
-        dialect: dialect?.value,
+        dialect: dialect?,
         version: version?,
         served_model: served_model?,
         api_key_env: api_key_env.map(|k| k.value),

@@ -81,11 +81,13 @@ pub(super) fn output(mut t: Table<'_>) -> Option<OutputPolicy> {
     let stop = t.value("stop");
     let temperature = t.value("temperature");
     let seed = t.value("seed");
+    let keep_text = t.value("keep-text");
     t.finish();
     Some(OutputPolicy {
         stop: stop?,
         temperature: temperature?,
         seed: seed?,
+        keep_text: keep_text?,
     })
 }
 

@@ -232,6 +232,7 @@ fn expect(mut t: Table<'_>) -> Expectation {
     let expectation = Expectation {
         cache_config: t.table("cache-config").map(engine_words).unwrap_or_default(),
         non_default_args: t.table("non-default-args").map(engine_words).unwrap_or_default(),
+        effective: t.table("effective").map(engine_words).unwrap_or_default(),
         log_contains: texts(&mut t, "log-contains"),
         counters_move: texts(&mut t, "counters-move"),
     };

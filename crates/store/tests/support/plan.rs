@@ -2,10 +2,10 @@
 
 use super::{Arm, Fixture, Rng, digest};
 use servelab_schema::{
-    ArgValue, BlockOrder, Bucket, Bytes, EngineKind, EngineSpec, Expectation, FieldValue, Gates, Limits, Load, LoadId,
-    METHOD_VERSION, Margin, MetricName, NamedLoad, Nanos, Origin, OutputPolicy, Plan, PlannedBlock, PlannedTrial,
-    PlannedVariant, Profile, PromptId, PromptRef, PromptSetId, PromptSetRef, Provider, Ratio, Slo, SourceFile, Stop,
-    Task, Timeouts, V, VariantId, VariantRole, WarmUp,
+    ArgValue, BlockOrder, Bucket, Bytes, Dialect, EngineKind, EngineSpec, Expectation, FieldValue, Gates, Limits, Load,
+    LoadId, METHOD_VERSION, Margin, MetricName, NamedLoad, Nanos, Origin, OutputPolicy, Plan, PlannedBlock,
+    PlannedTrial, PlannedVariant, Profile, PromptId, PromptRef, PromptSetId, PromptSetRef, Provider, Ratio, Slo,
+    SourceFile, Stop, Task, Timeouts, V, VariantId, VariantRole, WarmUp,
 };
 use std::{collections::BTreeMap, num::NonZeroU32};
 
@@ -59,7 +59,7 @@ pub(crate) fn plan(f: &Fixture) -> Plan {
             price_micro_usd_per_hour: Some(850_000),
         },
         engine: EngineSpec {
-            dialect: "vllm".into(),
+            dialect: Dialect::Vllm,
             version: "0.32.0".into(),
             provider,
             served_model: "mistral-7b".into(),
@@ -79,6 +79,7 @@ pub(crate) fn plan(f: &Fixture) -> Plan {
             stop: Stop::Fixed,
             temperature: ratio(0.0),
             seed: 1,
+            keep_text: false,
         },
         warm_up: WarmUp { requests: CONCURRENCY },
         timeouts: Timeouts {
@@ -143,6 +144,7 @@ fn variant(arm: &Arm) -> PlannedVariant {
         control,
         factor: arm.factor.map(str::to_owned),
         hypothesis: arm.hypothesis.clone(),
+        model: None,
         flags: BTreeMap::from([(setting.clone(), flag)]),
         differs_in: arm.factor.map(|_| setting).into_iter().collect(),
         expect: Expectation::default(),
@@ -167,6 +169,7 @@ fn prompt_set(id: &str, prefix: &str, per_cell: u32) -> PromptSetRef {
         bucket,
         prompt_tokens: nz(low + u32::try_from(rng.next() % u64::from(high - low)).unwrap()),
         max_new_tokens: nz(32),
+        answer: None,
     });
     PromptSetRef {
         id: PromptSetId::new(id).unwrap(),

@@ -323,6 +323,8 @@ fn engine(id: &TrialId, plan: &Plan, arm: &Arm) -> EngineRecord {
         version: (!rejected).then(|| "0.32.0".to_owned()),
         served_model: (!rejected).then(|| "mistral-7b".to_owned()),
         cache_config: BTreeMap::from([("block_size".to_owned(), "16".to_owned())]),
+        effective: BTreeMap::new(),
+        metrics: None,
         startup_ns: (!rejected).then(|| Nanos::from_secs(41)),
         treatment: arm.treatment,
         checks: vec![Check {
