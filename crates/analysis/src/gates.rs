@@ -86,14 +86,20 @@ pub fn evaluate(plan: &Plan, facts: &GateFacts<'_>) -> Vec<GateResult> {
 /// The gates named, in that order, against limits that come from no plan.
 #[must_use]
 pub fn evaluate_limits(limits: &Gates, gates: &[GateName], facts: &GateFacts<'_>) -> Vec<GateResult> {
+    // An engine that never served leaves nothing to measure: only that, and its treatment, is to be said of the trial.
+    let never_served = facts.instrument.is_none() && facts.engine_alive.is_err();
     gates
         .iter()
         .map(|&gate| {
+            let mut checked = check(gate, limits, facts);
+            if never_served && !matches!(gate, GateName::EngineAlive | GateName::Treatment) {
+                checked = Check::not_applicable("the engine never served", checked.limit);
+            }
             let Check {
                 outcome,
                 observed,
                 limit,
-            } = check(gate, limits, facts);
+            } = checked;
             GateResult {
                 gate,
                 outcome,

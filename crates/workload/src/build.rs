@@ -91,7 +91,8 @@ pub struct BuildReport {
     pub longest_common_prefix_tokens: usize,
 }
 
-/// Builds the prompt sets that `config` declares and writes them, with a manifest each, into `out_dir`.
+/// Builds the prompt sets that `config` declares and writes them, with a manifest each, into `out_dir`. The files that it
+/// names, and itself, are in the project at `root`.
 ///
 /// `threads` is the number of threads, 0 for one per core; the bytes do not depend on it. Nothing is written unless
 /// everything is right.
@@ -100,13 +101,14 @@ pub struct BuildReport {
 /// [`WorkloadError`] names the file, key or prompt, and the remedy.
 pub fn build(
     config: &Path,
+    root: &Path,
     out_dir: &Path,
     threads: usize,
     progress: &(dyn Fn(BuildStep) + Sync),
 ) -> Result<BuildReport, WorkloadError> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
     let pool = pool.map_err(|e| WorkloadError::Internal(e.to_string()))?;
-    let project = Project::of_config(config);
+    let project = Project::new(root);
     let (made, report) = pool.install(|| make(&project, config, progress))?;
     progress(BuildStep::Writing);
     let sets = output::write(out_dir, &made)?;
@@ -126,7 +128,7 @@ pub(crate) fn make(
     progress: &(dyn Fn(BuildStep) + Sync),
 ) -> Result<(Vec<Made>, BuildReport), WorkloadError> {
     progress(BuildStep::Reading);
-    let name = project.relative(config_path);
+    let name = project.relative(config_path)?;
     let hashed = project.read_path(config_path.to_owned())?;
     let text = String::from_utf8_lossy(&hashed.bytes);
     let config = config::parse(&name, &text)?;

@@ -128,8 +128,8 @@ impl Checker<'_> {
         }
     }
 
-    /// Every one of `all`, each once.
-    fn complete<T: Copy + Ord + std::fmt::Display>(&mut self, key: &str, all: &[T], given: &[(T, Range<usize>)]) {
+    /// Reports what is declared twice; gives what is declared.
+    fn once<T: Copy + Ord + std::fmt::Display>(&mut self, key: &str, given: &[(T, Range<usize>)]) -> BTreeSet<T> {
         let mut seen = BTreeSet::new();
         for (item, span) in given {
             if !seen.insert(*item) {
@@ -139,9 +139,7 @@ impl Checker<'_> {
                 );
             }
         }
-        for item in all.iter().filter(|item| !seen.contains(item)) {
-            self.problem(0..0, format!("no [[{key}]] table declares {item}; add one"));
-        }
+        seen
     }
 }
 
@@ -295,7 +293,10 @@ fn datasets(wire: &[WireDataset], check: &mut Checker<'_>) -> Vec<DatasetConfig>
 
 fn tasks(wire: &Wire, datasets: &[DatasetConfig], check: &mut Checker<'_>) -> Vec<TaskConfig> {
     let given: Vec<_> = wire.task.iter().map(|t| (t.get_ref().task, t.span())).collect();
-    check.complete("task", &Task::ALL, &given);
+    let seen = check.once("task", &given);
+    for task in Task::ALL.iter().filter(|task| !seen.contains(task)) {
+        check.problem(0..0, format!("no [[task]] table declares {task}; add one"));
+    }
     let declared: Vec<&String> = wire.dataset.iter().map(|d| d.id.get_ref()).collect();
     let mut out = Vec::new();
     for task in wire.task.iter().map(Spanned::get_ref) {
@@ -337,7 +338,10 @@ fn tasks(wire: &Wire, datasets: &[DatasetConfig], check: &mut Checker<'_>) -> Ve
 
 fn buckets(wire: &Wire, tasks: &[TaskConfig], check: &mut Checker<'_>) -> Vec<BucketRange> {
     let given: Vec<_> = wire.bucket.iter().map(|b| (b.get_ref().bucket, b.span())).collect();
-    check.complete("bucket", &Bucket::ALL, &given);
+    // A small context has no room for L, so not every bucket need be there.
+    if check.once("bucket", &given).is_empty() {
+        check.problem(0..0, "no [[bucket]] table; declare S, M or L");
+    }
     let mut out = Vec::new();
     for spanned in &wire.bucket {
         let wire_bucket = spanned.get_ref();

@@ -24,7 +24,7 @@ pub enum WorkloadError {
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Config(Vec<Problem>),
     /// A path leads out of the project.
-    #[error("`{0}` leads out of the project; give a path relative to the folder above datasets/, without `..`")]
+    #[error("`{0}` leads out of the project; give a path inside it, relative to its folder (--project), without `..`")]
     Escapes(String),
     /// A file cannot be read.
     #[error("cannot read {path}: {source}; check the path, which is relative to the project {root}")]

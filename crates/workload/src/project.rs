@@ -5,7 +5,7 @@ use servelab_schema::Sha256Hex;
 use sha2::{Digest, Sha256};
 use std::path::{Component, Path, PathBuf};
 
-/// The folder above `datasets/`.
+/// The folder that every name is relative to.
 #[derive(Debug, Clone)]
 pub(crate) struct Project {
     root: PathBuf,
@@ -37,21 +37,6 @@ impl Project {
         Self { root: root.into() }
     }
 
-    /// The project of a dataset's TOML: the folder above the one it is in, or above the nearest `datasets`.
-    pub(crate) fn of_config(config: &Path) -> Self {
-        let folder = config.parent().unwrap_or(Path::new(""));
-        let datasets = folder
-            .ancestors()
-            .find(|a| a.file_name().is_some_and(|n| n == "datasets"));
-        let root = datasets.and_then(Path::parent).or_else(|| folder.parent());
-        match root {
-            Some(root) if !root.as_os_str().is_empty() => Self::new(root),
-            // `datasets/l4.toml` and `l4.toml` are relative to the folder that we are in.
-            Some(_) => Self::new("."),
-            None => Self::new(if folder.as_os_str().is_empty() { ".." } else { "." }),
-        }
-    }
-
     /// The place of a file in the file system.
     pub(crate) fn path(&self, relative: &str) -> Result<PathBuf, WorkloadError> {
         if stays_inside(relative) {
@@ -61,15 +46,30 @@ impl Project {
         }
     }
 
-    /// The file's name relative to the project, with `/`; the name as given where it is outside.
-    pub(crate) fn relative(&self, path: &Path) -> String {
-        let inside = path.strip_prefix(&self.root).unwrap_or(path);
+    /// The file's name relative to the project, with `/`.
+    ///
+    /// # Errors
+    /// [`WorkloadError::Escapes`] where it is outside.
+    pub(crate) fn relative(&self, path: &Path) -> Result<String, WorkloadError> {
+        let escapes = || WorkloadError::Escapes(path.display().to_string());
+        let inside = match path.strip_prefix(&self.root) {
+            Ok(inside) => inside.to_path_buf(),
+            Err(_) if path.is_relative() && self.root == Path::new(".") => path.to_path_buf(),
+            // One of the two is absolute and the other is not, or a link leads there.
+            Err(_) => {
+                let (root, file) = (self.root.canonicalize(), path.canonicalize());
+                let inside = root.ok().zip(file.ok());
+                let inside = inside.and_then(|(root, file)| Some(file.strip_prefix(root).ok()?.to_path_buf()));
+                inside.ok_or_else(escapes)?
+            }
+        };
         let parts: Vec<_> = inside
             .components()
             .filter(|c| !matches!(c, Component::CurDir))
             .map(|c| c.as_os_str().to_string_lossy())
             .collect();
-        parts.join("/")
+        let name = parts.join("/");
+        if stays_inside(&name) { Ok(name) } else { Err(escapes()) }
     }
 
     pub(crate) fn read(&self, relative: &str) -> Result<Hashed, WorkloadError> {
@@ -106,30 +106,26 @@ mod tests {
     }
 
     #[test]
-    fn the_project_is_the_folder_above_datasets() {
-        let check = |config: &str, root: &str| {
-            assert_eq!(Project::of_config(Path::new(config)).root, Path::new(root), "{config}")
-        };
-        check("/p/datasets/l4.toml", "/p");
-        check("/p/datasets/own/x.toml", "/p");
-        check("/p/other/x.toml", "/p");
-        check("datasets/l4.toml", ".");
-        check("../p/datasets/l4.toml", "../p");
-        check("l4.toml", "..");
+    fn a_file_outside_has_no_name() {
+        let (inside, outside) = (tempfile::tempdir().unwrap(), tempfile::NamedTempFile::new().unwrap());
+        let project = Project::new(inside.path());
+        assert!(project.relative(outside.path()).is_err());
+        assert!(Project::new(".").relative(Path::new("../x.toml")).is_err());
+        assert!(Project::new(".").relative(Path::new("/etc/hostname")).is_err());
     }
 
     #[test]
     fn names_relative_to_the_project() {
         assert_eq!(
-            Project::new("/p").relative(Path::new("/p/datasets/l4.toml")),
+            Project::new("/p").relative(Path::new("/p/datasets/l4.toml")).unwrap(),
             "datasets/l4.toml"
         );
         assert_eq!(
-            Project::new(".").relative(Path::new("./datasets/l4.toml")),
+            Project::new(".").relative(Path::new("./datasets/l4.toml")).unwrap(),
             "datasets/l4.toml"
         );
         assert_eq!(
-            Project::new(".").relative(Path::new("datasets/l4.toml")),
+            Project::new(".").relative(Path::new("datasets/l4.toml")).unwrap(),
             "datasets/l4.toml"
         );
     }

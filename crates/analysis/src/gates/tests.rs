@@ -274,3 +274,14 @@ fn work_is_a_rate_over_the_span() {
     assert!((work.requests_per_s - 2.0).abs() < 1e-12 && (work.chunks_per_s - 100.0).abs() < 1e-12);
     assert_eq!(Work::over(window(5, 5), 8, 400), None);
 }
+
+#[test]
+fn an_engine_that_never_served_fails_by_itself_alone() {
+    check(&[GateName::EngineAlive, GateName::Treatment], |f| {
+        f.instrument = None;
+        f.span = None;
+        f.held = None;
+        f.engine_alive = Err("exit status: 1".into());
+        f.treatment = Treatment::Rejected;
+    });
+}

@@ -1,5 +1,7 @@
 //! `servelab dataset build` and `servelab dataset verify`.
 
+mod recount;
+
 use crate::{
     exit::{Exit, Failure},
     output,
@@ -42,6 +44,12 @@ pub(crate) struct Verify {
     /// Also build the set again from its inputs and compare the bytes.
     #[arg(long)]
     rebuild: bool,
+    /// Also let a running vLLM count every prompt by its own tokenizer and chat template, such as http://127.0.0.1:8000.
+    #[arg(long, value_name = "URL")]
+    engine: Option<String>,
+    /// Environment variable that holds that engine's API key.
+    #[arg(long, value_name = "NAME", requires = "engine")]
+    api_key_env: Option<String>,
 }
 
 fn failure(error: WorkloadError) -> Failure {
@@ -86,9 +94,8 @@ impl Build {
     fn execute(&self, project: &Project) -> Result<Exit, Failure> {
         let bar = bar();
         let config = project.path(&self.file);
-        let report = build(&config, &project.path(&self.out), self.threads, &|step| {
-            show(&bar, step)
-        });
+        let out = project.path(&self.out);
+        let report = build(&config, project.root(), &out, self.threads, &|step| show(&bar, step));
         bar.finish_and_clear();
         output::answer(&text(&report.map_err(failure)?));
         Ok(Exit::Ok)
@@ -127,8 +134,12 @@ impl Verify {
         bar.finish_and_clear();
         let report = report.map_err(failure)?;
         if report.violations.is_empty() {
+            let counted = match &self.engine {
+                Some(base) => recount::recount(&project.path(&self.file), base, self.api_key_env.as_deref())?,
+                None => String::new(),
+            };
             output::answer(&format!(
-                "{}: {} prompts, every count, hash and bound holds{}; longest common prefix {} tokens; sha256 {}\n",
+                "{}: {} prompts, every count, hash and bound holds{}{counted}; longest common prefix {} tokens; sha256 {}\n",
                 self.file.display(),
                 report.prompts,
                 if report.rebuilt {

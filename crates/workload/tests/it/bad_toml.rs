@@ -30,7 +30,9 @@ fn message(text: &str) -> String {
     std::fs::create_dir(dir.path().join("datasets")).unwrap();
     let path = dir.path().join("datasets/bad.toml");
     std::fs::write(&path, text).unwrap();
-    build(&path, dir.path(), 1, &|_| ()).unwrap_err().to_string()
+    build(&path, dir.path(), dir.path(), 1, &|_| ())
+        .unwrap_err()
+        .to_string()
 }
 
 #[test]
@@ -200,9 +202,15 @@ fn not_toml() {
         message("version = ")
     );
     let dir = tempfile::tempdir().unwrap();
-    let missing = build(&dir.path().join("datasets/none.toml"), dir.path(), 1, &|_| ())
-        .unwrap_err()
-        .to_string();
+    let missing = build(
+        &dir.path().join("datasets/none.toml"),
+        dir.path(),
+        dir.path(),
+        1,
+        &|_| (),
+    )
+    .unwrap_err()
+    .to_string();
     assert!(
         missing.contains("cannot read") && missing.contains("none.toml"),
         "{missing}"

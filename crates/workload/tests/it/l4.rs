@@ -22,7 +22,14 @@ const L4_1800: &str = "56d381cd3d3cde54a5287839ddf193185d771cf14a160087215d95b5b
 #[test]
 fn the_l4_sets_are_as_promised() {
     let out = tempfile::tempdir().unwrap();
-    let report = build(&common::root().join("datasets/l4.toml"), out.path(), 2, &|_| ()).unwrap();
+    let report = build(
+        &common::root().join("datasets/l4.toml"),
+        &common::root(),
+        out.path(),
+        2,
+        &|_| (),
+    )
+    .unwrap();
 
     let shape: Vec<_> = report
         .sets

@@ -5,7 +5,13 @@ use servelab_workload::{BuildReport, Rule, VerifyOptions, WorkloadError, build, 
 use std::collections::BTreeSet;
 
 fn built(project: &SmallProject, out: &str, threads: usize) -> Result<BuildReport, WorkloadError> {
-    build(&project.config(), &project.path(out), threads, &|_| ())
+    build(
+        &project.config(),
+        project.dir.path(),
+        &project.path(out),
+        threads,
+        &|_| (),
+    )
 }
 
 fn violations(project: &SmallProject, file: &str, rebuild: bool) -> Vec<(Rule, String)> {

@@ -1,0 +1,166 @@
+//! What CI runs: a run with a killed core and a refused variant, and the engine's own count of every prompt.
+
+use crate::real_engine::{
+    FILLERS, PROMPTS, SERVED, Vllm, assert_nothing_left, below, command, is_gone, kill, metric, sealed, servelab,
+    titled, until,
+};
+use serde_json::Value;
+use servelab_schema::{EngineKind, EngineRecord, GateName, Outcome, Reason, Trace, Treatment, TrialRecord, Validity};
+use std::{collections::BTreeMap, fs, process::Stdio};
+
+/// C1, C3 and a variant that the engine refuses, from matrix to sealed run. The core of C1's copy is killed while it
+/// streams: its trial is Invalid, the one after it begins clean, and nothing is left of any engine.
+#[test]
+fn a_run_with_a_killed_core_and_a_refused_variant() {
+    let folder = tempfile::tempdir().unwrap();
+    let runs = folder.path().join("runs");
+    let words = [
+        "run",
+        "matrix/vllm-cpu-check.toml",
+        "--run-id",
+        "check",
+        "--format",
+        "json",
+        "--runs",
+    ];
+    let mut run = command(&words);
+    let run = run.arg(&runs).stdout(Stdio::piped()).spawn().unwrap();
+    let root = i32::try_from(run.id()).unwrap();
+    let streaming = runs.join("check/trials/b01-02-C1b-c4-t1/traces.jsonl");
+    // The first rows are those of warm-up requests, so others are on their way now.
+    until("streams of the copy", || {
+        fs::metadata(&streaming).ok().filter(|file| file.len() > 0)
+    });
+    kill(titled(root, "VLLM::EngineCore"));
+    let output = run.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    println!("{said}");
+    assert_eq!(output.status.code(), Some(6), "two variants have no valid trial");
+    let answer: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(answer["engine_kind"], "measured");
+    assert_eq!(answer["valid"], 2);
+
+    let run = sealed(&runs, "check");
+    assert_eq!(run.plan().unwrap().engine_kind, EngineKind::Measured);
+    let records: Vec<TrialRecord> = run.trials().map(|t| run.trial_record(&t.id).unwrap()).collect();
+    for (record, id) in records.iter().zip(["C1", "C1b", "C3", "R1"]) {
+        assert_eq!(record.variant.as_str(), id);
+        let engine = run.engine_record(&record.id).unwrap();
+        let traces = run.traces(&record.id).unwrap();
+        match id {
+            "C1" | "C3" => served(record, &engine, &traces),
+            "C1b" => killed(record, &engine, &traces),
+            _ => refused(record, &engine, &traces),
+        }
+    }
+    assert_nothing_left(&run);
+}
+
+fn served(record: &TrialRecord, engine: &EngineRecord, traces: &[Trace]) {
+    assert_eq!(record.validity, Validity::Valid, "{:?}", record.gates);
+    assert_eq!(record.counts.completed, record.counts.planned);
+    assert_eq!(engine.version.as_deref(), Some("0.32.0"));
+    assert_eq!(engine.served_model.as_deref(), Some(SERVED));
+    let eager = record.variant.as_str() == "C3";
+    let expected = if eager {
+        Treatment::Confirmed
+    } else {
+        Treatment::Unobservable
+    };
+    assert_eq!(record.treatment, expected, "{:?}", engine.checks);
+    let shown = if eager { "True" } else { "False" };
+    assert_eq!(engine.effective.get("enforce_eager").map(String::as_str), Some(shown));
+    for trace in traces {
+        let completion = trace.completion().unwrap();
+        assert_eq!(Some(completion.prompt_tokens()), trace.expected_prompt_tokens);
+        assert_eq!(completion.completion_tokens().get(), 24);
+    }
+    let tokens = traces
+        .iter()
+        .filter_map(Trace::completion)
+        .map(|c| u64::from(c.completion_tokens().get()));
+    let counted = engine.metrics.as_ref().and_then(|m| m.generation_tokens);
+    assert_eq!(counted, Some(tokens.sum()), "engine and client count the same tokens");
+}
+
+fn killed(record: &TrialRecord, engine: &EngineRecord, traces: &[Trace]) {
+    let Validity::Invalid { gates } = &record.validity else {
+        unreachable!("{record:?}")
+    };
+    assert!(
+        gates.contains(&GateName::EngineAlive) || gates.contains(&GateName::Failures),
+        "{gates:?}"
+    );
+    assert!(record.counts.completed < record.counts.planned);
+    let failed = traces
+        .iter()
+        .filter(|t| matches!(t.outcome, Outcome::Failed(_)))
+        .count();
+    assert!(failed > 0, "{engine:?}");
+}
+
+fn refused(record: &TrialRecord, engine: &EngineRecord, traces: &[Trace]) {
+    assert_eq!(record.treatment, Treatment::Rejected);
+    let words = engine.failure.as_deref().unwrap();
+    assert!(words.contains("awq"), "the engine's own words: {words}");
+    assert!(traces.is_empty() && !record.validity.is_valid());
+}
+
+/// Packer and engine count every prompt alike; a kill -9 of the engine's core in the middle of streams is no success.
+#[test]
+fn prompts_are_counted_alike_and_a_killed_core_fails_every_stream() {
+    let folder = tempfile::tempdir().unwrap();
+    let vllm = Vllm::start(folder.path(), &["--enforce-eager"]);
+    for (prompts, count) in [(PROMPTS, "all 24"), (FILLERS, "all 12")] {
+        let verified = servelab(&["dataset", "verify", prompts, "--engine", vllm.base()], 0);
+        let said = String::from_utf8_lossy(&verified.stdout).into_owned();
+        assert!(said.contains(&format!("counts the same tokens in {count}")), "{said}");
+    }
+
+    let traces = folder.path().join("traces.jsonl");
+    let load = [
+        "--concurrency",
+        "4",
+        "--requests",
+        "8",
+        "--max-tokens",
+        "600",
+        "--ignore-eos",
+        "--format",
+        "json",
+    ];
+    let mut bench = command(&["bench", "--url", vllm.base(), "--prompts", PROMPTS]);
+    let bench = bench.args(load).arg("--traces").arg(&traces);
+    let bench = bench.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let before = metric(vllm.port, "vllm:generation_tokens_total").unwrap_or(0.0);
+    until("tokens of four streams", || {
+        let running = metric(vllm.port, "vllm:num_requests_running")? >= 4.0;
+        (running && metric(vllm.port, "vllm:generation_tokens_total")? > before + 40.0).then_some(())
+    });
+    let core = titled(vllm.id(), "VLLM::EngineCore");
+    let processes = below(vllm.id());
+    kill(core);
+    let output = bench.wait_with_output().unwrap();
+    println!("{}", String::from_utf8_lossy(&output.stdout));
+    assert_ne!(output.status.code(), Some(0), "no request can have completed");
+
+    let rows = fs::read_to_string(&traces).unwrap();
+    let rows: Vec<Trace> = rows.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!(rows.len(), 8, "every request has a row");
+    let mut reasons: BTreeMap<Reason, usize> = BTreeMap::new();
+    for row in &rows {
+        let Outcome::Failed(failure) = &row.outcome else {
+            unreachable!("600 tokens cannot have come: {row:?}")
+        };
+        *reasons.entry(failure.reason).or_default() += 1;
+    }
+    println!("{reasons:?}");
+    assert!(
+        reasons.contains_key(&Reason::ErrorEvent),
+        "vLLM ends such streams with an error event and [DONE]"
+    );
+    drop(vllm);
+    until("the engine's processes to be gone", || {
+        processes.iter().all(|(id, line)| is_gone(*id, line)).then_some(())
+    });
+}
