@@ -33,6 +33,8 @@ pub struct GpuUse {
     pub peak_memory_bytes: Option<u64>,
     /// Memory that was never in use: total − peak.
     pub headroom_bytes: Option<u64>,
+    /// Share of the time in which a kernel ran, mean of the samples in the window; none where the GPU never said.
+    pub utilisation_ratio: Option<f64>,
     /// Highest temperature over the trial, °C.
     pub max_temperature_celsius: Option<u32>,
     /// Throttled times over the trial, in order, apart from each other.
@@ -54,6 +56,8 @@ impl GpuUse {
 pub struct TrialGpus {
     /// Each GPU, by index.
     pub gpus: Vec<GpuUse>,
+    /// Length of the window, s of engine time.
+    pub window_s: f64,
     /// Output tokens that arrived in the window, of all requests.
     pub output_tokens: u64,
     /// Measured requests that were in flight while a GPU was throttled, in the order of the traces.
@@ -63,6 +67,20 @@ pub struct TrialGpus {
 }
 
 impl TrialGpus {
+    /// Mean power of all GPUs in the window, W; none where one GPU's energy is unknown.
+    #[must_use]
+    pub fn mean_watts(&self) -> Option<f64> {
+        let joules: Option<f64> = self.gpus.iter().map(GpuUse::joules).sum();
+        joules.filter(|_| self.window_s > 0.0).map(|j| j / self.window_s)
+    }
+
+    /// Mean utilisation of the GPUs in the window; none where one of them did not say.
+    #[must_use]
+    pub fn utilisation_ratio(&self) -> Option<f64> {
+        let each: Option<Vec<f64>> = self.gpus.iter().map(|g| g.utilisation_ratio).collect();
+        mean(&each?)
+    }
+
     /// Energy of all GPUs in the window per output token that arrived in it, J; none where one GPU's energy is unknown.
     #[must_use]
     pub fn joules_per_output_token(&self) -> Option<f64> {
@@ -96,6 +114,7 @@ pub fn trial_gpus(
     let throttled_requests = sent().filter(met).map(|t| t.request_id.clone()).collect();
     Some(TrialGpus {
         throttled_requests,
+        window_s: held.length().as_secs_f64(),
         requests: crate::num::len_u32(sent().count()),
         output_tokens: tokens_inside(held, traces).map_or(0, |(tokens, _)| tokens),
         gpus,
@@ -123,10 +142,24 @@ fn one_gpu(index: u32, facts: Option<&GpuFacts>, held: Window, samples: &[Teleme
         counter_joules: counter(&series(|g| g.energy_millijoules), held),
         peak_memory_bytes: peak,
         headroom_bytes: total.zip(peak).and_then(|(total, peak)| total.0.checked_sub(peak)),
+        utilisation_ratio: utilisation(&of, held),
         max_temperature_celsius: of.iter().filter_map(|(_, g)| g.temperature_celsius).max(),
         throttled_ratio: share(&of, &throttled, held),
         throttled,
     }
+}
+
+fn mean(values: &[f64]) -> Option<f64> {
+    let n = crate::num::len_u32(values.len());
+    (n > 0).then(|| values.iter().sum::<f64>() / f64::from(n))
+}
+
+fn utilisation(of: &[(Nanos, &GpuSample)], held: Window) -> Option<f64> {
+    let inside = of.iter().filter(|(t, _)| *t >= held.start_ns && *t <= held.end_ns);
+    let said: Vec<f64> = inside
+        .filter_map(|(_, g)| g.utilisation_ratio.map(|r| r.get()))
+        .collect();
+    mean(&said)
 }
 
 /// Where the samples begin and end inside the window, s; none where that is too little of it.

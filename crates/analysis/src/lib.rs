@@ -5,6 +5,8 @@
 //! was not observed is absent, never 0. This room knows no SQL, no page and no engine.
 
 pub mod compare;
+pub mod confounded;
+pub mod engine_counts;
 pub mod gates;
 pub mod gpu;
 pub mod groups;
@@ -12,18 +14,24 @@ pub mod metrics;
 mod num;
 mod pairing;
 pub mod pooled;
+pub mod quality;
 #[cfg(test)]
 mod testkit;
+pub mod triangulation;
 pub mod verdict;
 
 pub use compare::{AaOutcome, AaResult, CellMetrics, Comparison, Estimate, Study, compare, study};
+pub use confounded::{ChangedField, Confounded, confounded};
+pub use engine_counts::{Acceptance, BucketQuantile, EngineCounts, EngineTimes, EngineTrial, KvUse, engine_counts};
 pub use gates::{GateFacts, Work, evaluate, evaluate_limits};
 pub use gpu::{GpuUse, Throttled, TrialGpus, trial_gpus};
 pub use groups::{GroupMetrics, groups};
 pub use metrics::{Descriptive, KindSeen, MetricValue, TrialMetrics, trial_metrics};
 pub use pairing::{BlockEffect, ControlArm};
 pub use pooled::{Distribution, LatencyKind, PooledArm, PooledGroup, PooledOptions, PooledQuantile, pooled};
-pub use servelab_stats::{Certification, Interval, OrInfinite, Outlier, Quantile, Summary};
+pub use quality::{AnswerChange, ArmQuality, LengthShift, QualityChange, QualityTrial, answer_found, quality};
+pub use servelab_stats::{Certification, Interval, OrInfinite, Outlier, Proportion, Quantile, Summary};
+pub use triangulation::{NoTriangle, TimeOutside, time_outside};
 pub use verdict::Verdict;
 
 use servelab_schema::{Plan, Trace, TrialRecord};

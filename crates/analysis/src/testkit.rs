@@ -273,3 +273,26 @@ pub(crate) fn record(variant: &str, block: u32) -> TrialRecord {
         validity: Validity::Valid,
     }
 }
+
+/// The engine of a valid, confirmed trial that shows nothing of itself.
+pub(crate) fn engine(variant: &str, block: u32) -> EngineRecord {
+    EngineRecord {
+        v: V,
+        trial: record(variant, block).id,
+        variant: vid(variant),
+        engine_kind: EngineKind::Simulated,
+        argv: Vec::new(),
+        env: BTreeMap::new(),
+        flags: BTreeMap::new(),
+        version: None,
+        served_model: None,
+        cache_config: BTreeMap::new(),
+        effective: BTreeMap::new(),
+        metrics: None,
+        startup_ns: None,
+        treatment: Treatment::Confirmed,
+        checks: Vec::new(),
+        ended: String::new(),
+        failure: None,
+    }
+}

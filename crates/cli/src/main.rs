@@ -52,6 +52,9 @@ enum Verb {
     Bench(Box<verbs::bench::Bench>),
     /// What this machine has and lacks, with the remedy for each.
     Doctor(verbs::doctor::Doctor),
+    /// What is known of an engine without measuring it: the flags that a version of it takes.
+    #[command(subcommand)]
+    Engine(verbs::engine::Engine),
     /// Write a commented matrix to begin with.
     Init(verbs::init::Init),
     /// Serve the simulated engine: vLLM's wire behaviour, timed by a simulated GPU. Every answer says SIMULATED.
@@ -64,6 +67,9 @@ enum Verb {
     /// Hold the load generator against a bare client: what `make bench-instrument` prints.
     #[command(hide = true)]
     BenchInstrument(verbs::bench_instrument::BenchInstrument),
+    /// End an engine whose servelab was killed; servelab itself sets this guard.
+    #[command(hide = true)]
+    Guard(verbs::guard::Guard),
     /// Print docs/FORMATS.md from the types.
     #[command(hide = true)]
     Formats,
@@ -80,9 +86,11 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Verb::Results(verb) => verb.execute(&project),
         Verb::Bench(verb) => verb.execute(&project),
         Verb::Doctor(verb) => verb.execute(&project),
+        Verb::Engine(verb) => verb.execute(&project),
         Verb::Init(verb) => verb.execute(&project),
         Verb::Sim(args) => verbs::sim::execute(&args),
         Verb::Calibrate(verb) => verb.execute(&project),
+        Verb::Guard(args) => Ok(args.execute()),
         Verb::Null(args) => verbs::null::execute(&args),
         Verb::BenchInstrument(verb) => verb.execute(&project),
         Verb::Formats => {

@@ -1,8 +1,21 @@
 //! The engine's HTTP side apart from completions: health, version, models, metrics.
 
-use crate::{EngineError, Snapshot};
+use crate::{
+    EngineError, Snapshot,
+    dialect::{IDENTITY, pages},
+};
 use serde_json::{Value, json};
+use servelab_schema::{Dialect, Message};
 use std::{fmt, time::Duration};
+
+/// No completion: whether the engine answered at all decides what it means.
+#[derive(Debug)]
+pub(crate) struct ProbeError {
+    /// The HTTP status of its answer; none where none came.
+    pub(crate) status: Option<u16>,
+    /// What went wrong.
+    pub(crate) error: EngineError,
+}
 
 /// Asks one engine about itself. Never goes through a proxy and follows no redirect.
 #[derive(Debug, Clone)]
@@ -10,6 +23,7 @@ pub struct EngineClient {
     base: String,
     http: reqwest::Client,
     key: Option<ApiKey>,
+    dialect: Dialect,
 }
 
 /// A key that requests carry as a bearer token. Never shown, not even by `Debug`.
@@ -48,11 +62,12 @@ impl fmt::Debug for ApiKey {
 }
 
 impl EngineClient {
-    /// A client of the engine at `base`, such as `http://127.0.0.1:8000`, that shows `key` where the engine wants one.
+    /// A client of the engine at `base`, such as `http://127.0.0.1:8000`, that shows `key` where the engine wants one and
+    /// asks for the pages of `dialect`.
     ///
     /// # Errors
     /// [`EngineError::Http`] where no client can be made.
-    pub fn new(base: &str, key: Option<ApiKey>) -> Result<Self, EngineError> {
+    pub fn new(base: &str, key: Option<ApiKey>, dialect: Dialect) -> Result<Self, EngineError> {
         let base = base.trim_end_matches('/').to_owned();
         let http = reqwest::Client::builder()
             .no_proxy()
@@ -64,7 +79,12 @@ impl EngineClient {
                 url: base.clone(),
                 message: e.to_string(),
             })?;
-        Ok(Self { base, http, key })
+        Ok(Self {
+            base,
+            http,
+            key,
+            dialect,
+        })
     }
 
     /// The engine's address.
@@ -97,65 +117,126 @@ impl EngineClient {
         }
     }
 
-    /// True where `/health` answers 200.
+    /// True where the page that tells of its health answers 200.
     pub async fn healthy(&self) -> bool {
-        self.get("/health").await.is_ok()
+        self.get(pages(self.dialect).health).await.is_ok()
     }
 
-    /// One real completion: `/health` alone proves no engine.
+    /// One real completion within `limit` of wall time: a page about health alone proves no engine.
     ///
     /// # Errors
-    /// [`EngineError::Http`] where it does not answer 200 with a completion token.
-    pub async fn probe(&self, model: &str) -> Result<(), EngineError> {
+    /// [`ProbeError`] where it does not answer 200 with a completion token.
+    pub(crate) async fn probe(&self, model: &str, limit: Duration) -> Result<(), ProbeError> {
         let url = format!("{}/v1/chat/completions", self.base);
-        let fail = |message: String| EngineError::Http {
-            url: url.clone(),
-            message,
+        let fail = |status: Option<u16>, message: String| ProbeError {
+            status,
+            error: EngineError::Http {
+                url: url.clone(),
+                message,
+            },
         };
         let body = json!({"model": model, "max_tokens": 1, "messages": [{"role": "user", "content": "Hello!"}]});
         let answer = self
             .with_key(self.http.post(&url).json(&body))
+            .timeout(limit)
             .send()
             .await
-            .map_err(|e| fail(e.to_string()))?;
+            .map_err(|e| fail(None, e.to_string()))?;
         let status = answer.status();
-        let text = answer.text().await.map_err(|e| fail(e.to_string()))?;
+        let text = answer.text().await.map_err(|e| fail(None, e.to_string()))?;
         let tokens = serde_json::from_str::<Value>(&text)
             .ok()
             .and_then(|v| v.pointer("/usage/completion_tokens")?.as_u64());
         match tokens {
             Some(1..) if status.is_success() => Ok(()),
-            _ => Err(fail(format!(
-                "HTTP {status}: {}",
-                text.chars().take(300).collect::<String>()
-            ))),
+            _ => {
+                let begin: String = text.chars().take(300).collect();
+                Err(fail(Some(status.as_u16()), format!("HTTP {status}: {begin}")))
+            }
         }
     }
 
-    /// True where `/version` says that the simulated engine answers.
-    pub async fn is_simulated(&self) -> bool {
-        let Ok(text) = self.get("/version").await else {
-            return false;
+    /// How many tokens the engine itself counts in a conversation that its chat template renders, by vLLM's `/tokenize`.
+    ///
+    /// # Errors
+    /// [`EngineError::Http`] where it does not answer 200 with a count.
+    pub async fn count_chat(&self, model: &str, messages: &[Message]) -> Result<u32, EngineError> {
+        let url = format!("{}/tokenize", self.base);
+        let fail = |message: String| EngineError::Http {
+            url: url.clone(),
+            message,
         };
-        let body: Option<Value> = serde_json::from_str(&text).ok();
-        body.is_some_and(|b| b.get("engine_kind").and_then(Value::as_str) == Some("simulated"))
+        let body = json!({"model": model, "messages": messages, "add_generation_prompt": true});
+        let answer = self.with_key(self.http.post(&url).json(&body)).send().await;
+        let answer = answer.map_err(|e| fail(e.to_string()))?;
+        let status = answer.status();
+        let text = answer.text().await.map_err(|e| fail(e.to_string()))?;
+        let count = serde_json::from_str::<Value>(&text)
+            .ok()
+            .and_then(|v| u32::try_from(v.get("count")?.as_u64()?).ok());
+        match count {
+            Some(count) if status.is_success() => Ok(count),
+            _ => {
+                let begin: String = text.chars().take(300).collect();
+                Err(fail(format!("HTTP {status}: {begin}")))
+            }
+        }
     }
 
-    /// What `/version` says; none where the engine has no such page.
+    async fn json(&self, path: &str) -> Option<Value> {
+        serde_json::from_str(&self.get(path).await.ok()?).ok()
+    }
+
+    /// True where a page says that the simulated engine answers.
+    pub async fn is_simulated(&self) -> bool {
+        for path in IDENTITY {
+            let body = self.json(path).await;
+            if body.is_some_and(|b| b.get("engine_kind").and_then(Value::as_str) == Some("simulated")) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Its version by its own account; none where it has no page with it.
     pub async fn version(&self) -> Option<String> {
-        let body: Value = serde_json::from_str(&self.get("/version").await.ok()?).ok()?;
-        body.get("version")?.as_str().map(str::to_owned)
+        for path in pages(self.dialect).version {
+            if let Some(body) = self.json(path).await
+                && let Some(version) = body.get("version").and_then(Value::as_str)
+            {
+                return Some(version.to_owned());
+            }
+        }
+        None
+    }
+
+    /// The text of the first of these pages that answers.
+    async fn first(&self, paths: &[&str]) -> Option<String> {
+        for path in paths {
+            if let Ok(text) = self.get(path).await {
+                return Some(text);
+            }
+        }
+        None
+    }
+
+    /// The text of its page about its configuration; none where it has none.
+    pub async fn server_info(&self) -> Option<String> {
+        self.first(pages(self.dialect).server_info).await
     }
 
     /// The first model of `/v1/models`.
     pub async fn served_model(&self) -> Option<String> {
-        let body: Value = serde_json::from_str(&self.get("/v1/models").await.ok()?).ok()?;
-        body.pointer("/data/0/id")?.as_str().map(str::to_owned)
+        self.json("/v1/models")
+            .await?
+            .pointer("/data/0/id")?
+            .as_str()
+            .map(str::to_owned)
     }
 
     /// The text of `/metrics`; none where the engine has no such page.
     pub async fn metrics_text(&self) -> Option<String> {
-        self.get("/metrics").await.ok()
+        self.first(pages(self.dialect).metrics).await
     }
 
     /// The parsed `/metrics`.

@@ -1,5 +1,6 @@
 //! What can go wrong with an engine.
 
+use servelab_schema::Dialect;
 use std::{io, path::PathBuf};
 
 /// An engine could not be started, asked or stopped.
@@ -37,6 +38,18 @@ pub enum EngineError {
         seconds: u64,
         /// Last line of its log.
         last: String,
+        /// Its log.
+        log: PathBuf,
+    },
+    /// It says that it is ready and does not answer a request.
+    #[error("the engine says that it is ready and answers no request: {cause}; see {log}")]
+    Broken {
+        /// The first root cause in its log, else its answer.
+        cause: String,
+        /// True where memory ran out: the engine did not refuse the configuration then.
+        memory: bool,
+        /// True where the request was refused, such as for want of a chat template, and not the configuration.
+        request: bool,
         /// Its log.
         log: PathBuf,
     },
@@ -98,6 +111,15 @@ pub enum EngineError {
     NoKey {
         /// The variable.
         name: String,
+    },
+    /// The engine takes its key as a flag only.
+    #[error(
+        "engine.api-key-env: {dialect} takes its key as a flag only, which every list of processes would show; start the \
+         server yourself and use [engine.provider.url], or leave the key out: the port is open to this machine alone"
+    )]
+    KeyIsAFlag {
+        /// Whose flags.
+        dialect: Dialect,
     },
     /// A secret would stand in the process list and in plan.json.
     #[error(

@@ -5,12 +5,19 @@
 //! caller passes one) and sends no load.
 
 mod argv;
+pub mod catalogue;
 mod client;
+mod counted;
+mod dialect;
 pub mod docker;
+pub mod effective;
 mod error;
+mod guard;
 pub mod log;
+pub mod preflight;
 mod process;
 pub mod prometheus;
+mod python;
 mod ready;
 pub mod redact;
 mod snapshot;
@@ -18,7 +25,10 @@ pub mod treatment;
 
 pub use argv::{Command, Place, command};
 pub use client::{ApiKey, EngineClient};
+pub use counted::counted;
+pub use dialect::{key_variable, wants_prefix_cache};
 pub use error::EngineError;
+pub use guard::stand_guard;
 pub use process::{Ended, KEY_VARIABLE, Launched};
 pub use ready::Ready;
 pub use snapshot::Snapshot;

@@ -1,5 +1,6 @@
 //! What an engine's log says: its arguments that are not defaults, and why it failed.
 
+use crate::python;
 use std::{collections::BTreeMap, os::unix::process::ExitStatusExt, process::ExitStatus};
 
 /// The fields of vLLM's `non-default args: {…}` line, values as Python wrote them, texts without quotes.
@@ -7,63 +8,24 @@ use std::{collections::BTreeMap, os::unix::process::ExitStatusExt, process::Exit
 #[must_use]
 pub fn non_default_args(log: &str) -> Option<BTreeMap<String, String>> {
     let text = log.lines().find_map(|line| line.split_once("non-default args: {"))?.1;
-    let mut fields = BTreeMap::new();
-    for part in split_python(text) {
-        if let Some((key, value)) = part.split_once(':') {
-            fields.insert(unquote(key), unquote(value));
-        }
-    }
-    Some(fields)
-}
-
-fn unquote(text: &str) -> String {
-    let text = text.trim();
-    for quote in ['\'', '"'] {
-        if let Some(inside) = text.strip_prefix(quote).and_then(|t| t.strip_suffix(quote)) {
-            return inside.to_owned();
-        }
-    }
-    text.to_owned()
-}
-
-/// Splits the inside of a Python dict at its own commas; stops at its closing brace.
-fn split_python(text: &str) -> Vec<String> {
-    let (mut parts, mut part) = (Vec::new(), String::new());
-    let (mut depth, mut quote, mut escaped) = (0_u32, None, false);
-    for c in text.chars() {
-        if let Some(open) = quote {
-            if c == open && !escaped {
-                quote = None;
-            }
-            escaped = c == '\\' && !escaped;
-        } else {
-            match c {
-                '\'' | '"' => quote = Some(c),
-                '{' | '[' | '(' => depth = depth.saturating_add(1),
-                '}' if depth == 0 => break,
-                '}' | ']' | ')' => depth = depth.saturating_sub(1),
-                ',' if depth == 0 => {
-                    parts.push(std::mem::take(&mut part));
-                    continue;
-                }
-                _ => {}
-            }
-        }
-        part.push(c);
-    }
-    if !part.trim().is_empty() {
-        parts.push(part);
-    }
-    parts
+    let fields = python::fields(text).into_iter();
+    Some(fields.map(|(k, v)| (python::unquote(k), python::unquote(v))).collect())
 }
 
 /// The first line that names an error: in a log of several processes the root cause comes first, what follows from it
 /// last. None where no line does.
 #[must_use]
 pub fn root_cause(log: &str) -> Option<String> {
-    log.lines()
-        .filter(|line| !line.contains("WARNING"))
-        .find_map(error_text)
+    let mut lines = log.lines().filter(|line| !line.contains("WARNING"));
+    let error = lines.find_map(error_text)?;
+    // pydantic names the object first and says on the lines below it, indented, what is wrong with it.
+    let detail = lines.next().filter(|_| error.contains(" validation error"));
+    let detail = detail.map(|line| line.split_once(" [type=").map_or(line, |(said, _)| said));
+    let detail = detail.map(|said| said.rsplit_once("  ").map_or(said, |(_, said)| said).trim());
+    Some(match detail {
+        Some(detail) if !detail.is_empty() => format!("{error}: {detail}"),
+        _ => error,
+    })
 }
 
 /// From `… NotImplementedError: FP8 …` or `… error: unrecognized arguments: …` the part from the error's name on.
@@ -162,6 +124,14 @@ mod tests {
             Some("error: unrecognized arguments: --swap-space 4")
         );
         assert_eq!(root_cause("all well\n"), None);
+        let pydantic = "(APIServer pid=1) pydantic_core._pydantic_core.ValidationError: 1 validation error for VllmConfig\n\
+                        (APIServer pid=1)   Value error, Cannot find the config file for awq [type=value_error, input=1]\n";
+        assert_eq!(
+            root_cause(pydantic).as_deref(),
+            Some(
+                "pydantic_core._pydantic_core.ValidationError: 1 validation error for VllmConfig: Value error, Cannot find the config file for awq"
+            )
+        );
     }
 
     fn check_end(raw: i32, log: &str, expected: &str) {

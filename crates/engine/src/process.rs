@@ -1,8 +1,8 @@
 //! An engine as a child process in a process group of its own.
 
-use crate::{ApiKey, Command, EngineClient, EngineError, Ready, docker, log};
+use crate::{ApiKey, Command, EngineClient, EngineError, Ready, client::ProbeError, docker, guard::Guard, log};
 use rustix::process::{Pid, Signal, kill_process_group};
-use servelab_schema::Nanos;
+use servelab_schema::{Dialect, Nanos};
 use std::{
     fs::{self, File},
     io,
@@ -14,6 +14,18 @@ use std::{
 };
 
 const POLL: Duration = Duration::from_millis(10);
+
+/// Between two completions that an engine is asked for before it has given one.
+const AGAIN: Duration = Duration::from_millis(100);
+
+/// How long a port may be served after the last process of its engine has ended, wall time.
+const PORT: Duration = Duration::from_secs(3);
+
+/// How long the first completion may take, wall time: an engine that compiles on demand takes its time for it.
+const FIRST_STEP: Duration = Duration::from_secs(60);
+
+/// How long an engine that says that it is ready may go on refusing the first completion, wall time.
+const REFUSING: Nanos = Nanos::from_secs(5);
 
 /// The variable that vLLM takes its API key from.
 pub const KEY_VARIABLE: &str = "VLLM_API_KEY";
@@ -29,8 +41,11 @@ pub struct Launched {
     log_path: PathBuf,
     port: u16,
     key: Option<ApiKey>,
+    dialect: Dialect,
     container: Option<String>,
     exit: Option<ExitStatus>,
+    /// Gone where servelab itself ends the engine; ends it where servelab is gone.
+    guard: Option<Guard>,
 }
 
 /// How an engine ended.
@@ -76,7 +91,10 @@ impl Launched {
             program: command.program.display().to_string(),
             source,
         };
-        let mut program = std::process::Command::new(&command.program);
+        let mut program = std::process::Command::new(command.executable().map_err(launch)?);
+        if let Some(dir) = &command.dir {
+            program.current_dir(dir);
+        }
         if let Some(key) = &key {
             program.env(KEY_VARIABLE, key.secret());
         }
@@ -95,9 +113,35 @@ impl Launched {
             log_path: log_path.to_path_buf(),
             port,
             key,
+            dialect: Dialect::Vllm,
             container: command.container.clone(),
             exit: None,
+            guard: None,
         })
+    }
+
+    /// The same with a guard, which the program `servelab` stands: the engine ends even where this process is killed.
+    ///
+    /// # Errors
+    /// [`EngineError::Launch`] where the guard cannot be started; the engine is then killed.
+    pub fn guarded(mut self, servelab: &Path) -> Result<Self, EngineError> {
+        match Guard::over(servelab, self.group(), self.container()) {
+            Ok(guard) => {
+                self.guard = Some(guard);
+                Ok(self)
+            }
+            Err(error) => {
+                self.signal(Signal::KILL);
+                Err(error)
+            }
+        }
+    }
+
+    /// The same, with the pages of another engine than vLLM.
+    #[must_use]
+    pub const fn speaking(mut self, dialect: Dialect) -> Self {
+        self.dialect = dialect;
+        self
     }
 
     /// The process group.
@@ -128,11 +172,12 @@ impl Launched {
         self.exit
     }
 
-    /// Waits until `/health` answers and one real completion comes back. `now` is wall time; `stop` says when to give up.
+    /// Waits until its page about health answers and one real completion comes back. `now` is wall time; `stop` says when to
+    /// give up.
     ///
     /// # Errors
-    /// [`EngineError::Died`] with the first root cause of its log, [`EngineError::NotReady`] at the deadline,
-    /// [`EngineError::Stopped`] on `stop`. The engine is then killed; what [`stop`](Self::stop) finds comes first.
+    /// [`EngineError::Died`] with the first root cause of its log, [`EngineError::Broken`] where it says that it is ready and
+    /// goes on refusing the completion, [`EngineError::NotReady`] at the deadline, [`EngineError::Stopped`] on `stop`. The engine is then killed; what [`stop`](Self::stop) finds comes first.
     pub async fn wait_ready(
         mut self,
         model: &str,
@@ -157,7 +202,9 @@ impl Launched {
         stop: impl Fn() -> bool + Send,
     ) -> Result<EngineClient, EngineError> {
         let begin = now();
-        let client = EngineClient::new(&format!("http://127.0.0.1:{}", self.port), self.key.clone())?;
+        let base = format!("http://127.0.0.1:{}", self.port);
+        let client = EngineClient::new(&base, self.key.clone(), self.dialect)?;
+        let mut healthy_since = None;
         loop {
             if let Some(status) = self.exited() {
                 let text = self.log();
@@ -168,23 +215,86 @@ impl Launched {
                     log: self.log_path.clone(),
                 });
             }
+            let mut pause = POLL;
             // A healthy port of somebody else's is no engine of ours: ours must be alive too, checked above.
-            if client.healthy().await && client.probe(model).await.is_ok() {
-                return Ok(client);
+            if client.healthy().await {
+                let since = *healthy_since.get_or_insert_with(&now);
+                match self.probe(&client, model, &stop).await {
+                    Some(Ok(())) => return Ok(client),
+                    Some(Err(refusal)) if now().saturating_sub(since) > REFUSING => {
+                        if let Some(broken) = self.broken(&refusal) {
+                            return Err(broken);
+                        }
+                    }
+                    _ => {}
+                }
+                pause = AGAIN;
             }
             if stop() {
                 return Err(EngineError::Stopped);
             }
             if now().saturating_sub(begin) > deadline {
-                let last = log::last_line(&self.log()).to_owned();
-                let seconds = deadline.0 / 1_000_000_000;
-                return Err(EngineError::NotReady {
-                    seconds,
-                    last,
-                    log: self.log_path.clone(),
-                });
+                return Err(self.late(deadline, healthy_since.is_some()));
             }
-            tokio::time::sleep(POLL).await;
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// One completion, or none where the engine ended or `stop` came first.
+    async fn probe(
+        &mut self,
+        client: &EngineClient,
+        model: &str,
+        stop: &(impl Fn() -> bool + Send),
+    ) -> Option<Result<(), ProbeError>> {
+        let probe = client.probe(model, FIRST_STEP);
+        tokio::pin!(probe);
+        loop {
+            tokio::select! {
+                answer = &mut probe => return Some(answer),
+                () = tokio::time::sleep(AGAIN) => if self.exited().is_some() || stop() {
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// What a refused first completion says of an engine that calls itself ready: some faults show only there. None where
+    /// it may still come.
+    fn broken(&self, refusal: &ProbeError) -> Option<EngineError> {
+        let status = refusal.status.filter(|status| !matches!(status, 408 | 429 | 503))?;
+        let text = self.log();
+        let memory = log::out_of_memory(&text);
+        let said = refusal.error.to_string();
+        Some(EngineError::Broken {
+            memory: memory.is_some(),
+            request: status < 500,
+            cause: match memory.or_else(|| log::root_cause(&text)) {
+                Some(cause) if status >= 500 => cause,
+                _ => said,
+            },
+            log: self.log_path.clone(),
+        })
+    }
+
+    /// Why it was not ready at the deadline.
+    fn late(&self, deadline: Nanos, was_healthy: bool) -> EngineError {
+        let text = self.log();
+        let log = self.log_path.clone();
+        let memory = log::out_of_memory(&text);
+        match memory.clone().or_else(|| log::root_cause(&text)) {
+            // It called itself ready and then said why it was not: engine processes may die behind a front end that lives.
+            Some(cause) if was_healthy => EngineError::Broken {
+                cause,
+                memory: memory.is_some(),
+                request: false,
+                log,
+            },
+            _ => EngineError::NotReady {
+                seconds: deadline.0 / 1_000_000_000,
+                last: log::last_line(&text).to_owned(),
+                log,
+            },
         }
     }
 
@@ -220,19 +330,27 @@ impl Launched {
         if !gone {
             return Err(EngineError::Leak { group: self.group() });
         }
-        Self::nothing_serves(self.port)?;
+        if let Some(guard) = self.guard.take() {
+            guard.dismiss();
+        }
+        self.port_is_given_up().await?;
         Ok(Ended { how, was_alive })
     }
 
-    /// Looks that nobody accepts on `port` once its engine has ended: a child in a session of its own is in no group of ours.
+    /// Looks until nobody accepts on the port. A process of many threads counts as ended when its first thread has, and the
+    /// last one closes the port: that may take a moment. A child in a session of its own is in no group of ours and goes on.
     ///
     /// # Errors
-    /// [`EngineError::Orphan`] where somebody does.
-    pub fn nothing_serves(port: u16) -> Result<(), EngineError> {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        match TcpStream::connect_timeout(&address, CONNECT) {
-            Ok(_) => Err(EngineError::Orphan { port }),
-            Err(_) => Ok(()),
+    /// [`EngineError::Orphan`] where somebody still accepts.
+    async fn port_is_given_up(&self) -> Result<(), EngineError> {
+        let unserved = async {
+            while is_served(self.port) {
+                tokio::time::sleep(AGAIN).await;
+            }
+        };
+        match tokio::time::timeout(PORT, unserved).await {
+            Ok(()) => Ok(()),
+            Err(_) => Err(EngineError::Orphan { port: self.port }),
         }
     }
 
@@ -261,6 +379,12 @@ impl Drop for Launched {
     }
 }
 
+/// True where somebody accepts on that port of 127.0.0.1.
+fn is_served(port: u16) -> bool {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    TcpStream::connect_timeout(&address, CONNECT).is_ok()
+}
+
 /// True where a process of the group runs; a zombie that nobody reaped does not count.
 fn group_alive(group: i32) -> bool {
     let Ok(entries) = fs::read_dir("/proc") else {
@@ -274,13 +398,108 @@ fn group_alive(group: i32) -> bool {
         let fields: Vec<&str> = rest.split_whitespace().collect();
         let state = fields.first().copied().unwrap_or("Z");
         let of = fields.get(2).and_then(|g| g.parse::<i32>().ok());
-        of == Some(group) && !matches!(state, "Z" | "X")
+        // The first thread may have ended before the others, which still hold files and memory.
+        let threads = || fs::read_dir(entry.path().join("task")).map_or(0, Iterator::count);
+        of == Some(group) && (!matches!(state, "Z" | "X") || threads() > 1)
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Answers every request on a port of its own: `/health` with 200, completions with `status`.
+    fn serve(status: &'static str, body: &'static str) -> u16 {
+        use std::io::{BufRead, BufReader, Read, Write};
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let mut reader = BufReader::new(&stream);
+                let (mut first, mut length) = (String::new(), 0_u64);
+                let _ = reader.read_line(&mut first);
+                loop {
+                    let mut line = String::new();
+                    let _ = reader.read_line(&mut line);
+                    if let Some((_, n)) = line.to_ascii_lowercase().split_once("content-length: ") {
+                        length = n.trim().parse().unwrap();
+                    }
+                    if line.trim().is_empty() {
+                        break;
+                    }
+                }
+                let _ = std::io::copy(&mut reader.take(length), &mut std::io::sink());
+                let (status, body) = if first.starts_with("GET /health ") {
+                    ("200 OK", "")
+                } else {
+                    (status, body)
+                };
+                let n = body.len();
+                let _ = write!(
+                    &stream,
+                    "HTTP/1.1 {status}\r\ncontent-length: {n}\r\nconnection: close\r\n\r\n{body}"
+                );
+            }
+        });
+        port
+    }
+
+    /// The error of an engine that is healthy, writes `log` and answers completions so. Time flies: a second a look.
+    async fn never_answers(status: &'static str, body: &'static str, log: &str) -> EngineError {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("server.log");
+        std::fs::write(&path, log).unwrap();
+        let command = Command {
+            program: "sleep".into(),
+            args: vec!["60".to_owned()],
+            dir: None,
+            container: None,
+        };
+        let output = File::options().append(true).open(&path).unwrap();
+        let launched = Launched::launch(&command, serve(status, body), None, output, &path).unwrap();
+        let mut launched = launched.speaking(Dialect::Vllm);
+        let seconds = std::sync::atomic::AtomicU64::new(0);
+        let now = || Nanos::from_secs(seconds.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
+        launched
+            .first_answer("m", Nanos::from_secs(20), now, || false)
+            .await
+            .unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn an_engine_that_is_ready_and_answers_nothing_is_broken() {
+        let died = "INFO up\nERROR ModuleNotFoundError: No module named 'intel_extension_for_pytorch'\n";
+        let error = never_answers("500 Internal Server Error", "oops", died).await;
+        let EngineError::Broken {
+            cause,
+            memory: false,
+            request: false,
+            ..
+        } = &error
+        else {
+            panic!("{error}")
+        };
+        assert!(cause.starts_with("ModuleNotFoundError"), "{cause}");
+        let error = never_answers(
+            "500 Internal Server Error",
+            "oops",
+            "torch.OutOfMemoryError: CUDA out of memory.\n",
+        )
+        .await;
+        assert!(matches!(error, EngineError::Broken { memory: true, .. }), "{error}");
+        let error = never_answers("400 Bad Request", "no chat template", died).await;
+        let EngineError::Broken {
+            cause, request: true, ..
+        } = &error
+        else {
+            panic!("{error}")
+        };
+        assert!(cause.contains("no chat template"), "{cause}");
+        let error = never_answers("503 Service Unavailable", "", "INFO warming up\n").await;
+        assert!(matches!(error, EngineError::NotReady { .. }), "{error}");
+        let error = never_answers("503 Service Unavailable", "", died).await;
+        assert!(matches!(error, EngineError::Broken { request: false, .. }), "{error}");
+    }
 
     #[tokio::test]
     async fn a_port_that_outlives_its_engine_is_an_error() {
@@ -289,6 +508,7 @@ mod tests {
         let sleep = || Command {
             program: "sleep".into(),
             args: vec!["60".to_owned()],
+            dir: None,
             container: None,
         };
         let output = || File::create(&log).unwrap();

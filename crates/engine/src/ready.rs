@@ -1,11 +1,14 @@
 //! An engine that has answered a real completion, whether servelab started it or found it up.
 
 use crate::{ApiKey, EngineClient, EngineError, process::Ended, process::Launched};
-use servelab_schema::Nanos;
+use servelab_schema::{Dialect, Nanos};
 use std::{process::ExitStatus, time::Duration};
 
 /// Between two looks for an engine that should be up.
 const POLL: Duration = Duration::from_millis(100);
+
+/// How long an engine that is up may take for one token, wall time.
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// An engine that answered a real completion. Comes only from [`Launched::wait_ready`] and [`Ready::attach`].
 #[derive(Debug)]
@@ -23,13 +26,13 @@ impl Ready {
         }
     }
 
-    /// Finds the engine that is up at `base`. It may still be loading: it has `patience` of wall time, told by `now`.
+    /// Finds the engine that is up at `base` and has the pages of `dialect`. It may still be loading: it has `patience` of wall time, told by `now`.
     ///
     /// # Errors
     /// [`EngineError::NotUp`] where none answers a completion in time, [`EngineError::Simulated`] where the simulated
     /// engine does, [`EngineError::Stopped`] on `stop`.
     pub async fn attach(
-        base: &str,
+        (base, dialect): (&str, Dialect),
         key: Option<ApiKey>,
         model: &str,
         patience: Nanos,
@@ -37,17 +40,17 @@ impl Ready {
         stop: impl Fn() -> bool + Send,
     ) -> Result<Self, EngineError> {
         let begin = now();
-        let client = EngineClient::new(base, key)?;
+        let client = EngineClient::new(base, key, dialect)?;
         loop {
             let tried = if client.healthy().await {
                 if client.is_simulated().await {
                     return Err(EngineError::Simulated { base: base.to_owned() });
                 }
-                client.probe(model).await
+                client.probe(model, ANSWER).await.map_err(|refusal| refusal.error)
             } else {
                 Err(EngineError::Http {
-                    url: format!("{base}/health"),
-                    message: "no answer of 200".to_owned(),
+                    url: base.to_owned(),
+                    message: "its page about health does not answer 200".to_owned(),
                 })
             };
             let Err(error) = tried else {

@@ -1,6 +1,9 @@
 //! One reading of `/metrics`, by what is meant and not by what one version calls it. Absent is unknown, never 0.
 
-use crate::prometheus::{Page, parse};
+use crate::{
+    dialect,
+    prometheus::{Page, parse},
+};
 use std::collections::BTreeMap;
 
 /// One reading of `/metrics`.
@@ -8,13 +11,6 @@ use std::collections::BTreeMap;
 pub struct Snapshot {
     page: Page,
 }
-
-/// Names of one meaning, newest engine first.
-const KV_USED: &[&str] = &["vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"];
-const RUNNING: &[&str] = &["vllm:num_requests_running"];
-const WAITING: &[&str] = &["vllm:num_requests_waiting"];
-const PREFIX_QUERIES: &[&str] = &["vllm:prefix_cache_queries_total", "vllm:gpu_prefix_cache_queries_total"];
-const PREFIX_HITS: &[&str] = &["vllm:prefix_cache_hits_total", "vllm:gpu_prefix_cache_hits_total"];
 
 impl Snapshot {
     /// Reads a page.
@@ -27,51 +23,62 @@ impl Snapshot {
         names.iter().find_map(|name| self.sum(name))
     }
 
+    fn values(&self, name: &str) -> impl Iterator<Item = f64> {
+        self.page
+            .samples
+            .iter()
+            .filter(move |s| s.name == name)
+            .map(|s| s.value)
+    }
+
     /// Sum of a metric over its series (one series an engine core); none where the page has no such metric.
     #[must_use]
     pub fn sum(&self, name: &str) -> Option<f64> {
-        let mut values = self
-            .page
-            .samples
-            .iter()
-            .filter(|s| s.name == name)
-            .map(|s| s.value)
-            .peekable();
-        values.peek()?;
-        Some(values.sum())
+        self.values(name).next()?;
+        Some(self.values(name).sum())
     }
 
-    /// Share of the KV cache in use, 0 to 1.
+    /// Mean of the first of these metrics that the page has over its series: a share of two engine cores is no sum.
+    pub(crate) fn mean_of(&self, names: &[&str]) -> Option<f64> {
+        let name = names.iter().find(|name| self.values(name).next().is_some())?;
+        let count = u32::try_from(self.values(name).count()).ok()?;
+        Some(self.values(name).sum::<f64>() / f64::from(count))
+    }
+
+    /// Sums of a metric by the value of one label; series without that label are left out.
+    pub(crate) fn by_label(&self, name: &str, label: &str) -> BTreeMap<String, f64> {
+        let mut sums = BTreeMap::new();
+        for sample in self.page.samples.iter().filter(|s| s.name == name) {
+            if let Some(value) = sample.labels.get(label) {
+                *sums.entry(value.clone()).or_insert(0.0) += sample.value;
+            }
+        }
+        sums
+    }
+
+    /// Share of the KV cache in use, 0 to 1; the mean of several engine cores.
     #[must_use]
     pub fn kv_cache_used(&self) -> Option<f64> {
-        self.first(KV_USED)
+        self.mean_of(dialect::KV_USED)
     }
 
     /// Requests being worked on.
     #[must_use]
     pub fn running(&self) -> Option<f64> {
-        self.first(RUNNING)
+        self.first(dialect::RUNNING)
     }
 
     /// Requests that wait.
     #[must_use]
     pub fn waiting(&self) -> Option<f64> {
-        self.first(WAITING)
+        self.first(dialect::WAITING)
     }
 
     /// Labels of `cache_config_info`.
     #[must_use]
     pub fn cache_config(&self) -> BTreeMap<String, String> {
-        let found = self.page.samples.iter().find(|s| s.name == "vllm:cache_config_info");
+        let found = self.page.samples.iter().find(|s| s.name == dialect::CACHE_CONFIG);
         found.map(|s| s.labels.clone()).unwrap_or_default()
-    }
-
-    /// Prompt tokens answered from the prefix cache since `before`, as a share of those looked up.
-    #[must_use]
-    pub fn prefix_hit_ratio_since(&self, before: &Self) -> Option<f64> {
-        let queries = self.first(PREFIX_QUERIES)? - before.first(PREFIX_QUERIES).unwrap_or(0.0);
-        let hits = self.first(PREFIX_HITS)? - before.first(PREFIX_HITS).unwrap_or(0.0);
-        (queries > 0.0).then(|| hits / queries)
     }
 
     /// How far a counter rose since `before`; a counter that was not there yet began at 0.
@@ -97,14 +104,12 @@ mod tests {
     }
 
     #[test]
-    fn hit_ratio_is_of_the_trial_alone() {
-        let page = |q: u32, h: u32| {
-            Snapshot::parse(&format!(
-                "vllm:prefix_cache_queries_total {q}\nvllm:prefix_cache_hits_total {h}\n"
-            ))
-        };
-        assert_eq!(page(300, 50).prefix_hit_ratio_since(&page(100, 50)), Some(0.0));
-        assert_eq!(page(300, 150).prefix_hit_ratio_since(&page(100, 50)), Some(0.5));
-        assert_eq!(page(100, 0).prefix_hit_ratio_since(&page(100, 0)), None);
+    fn a_share_of_two_engine_cores_is_their_mean() {
+        let page = Snapshot::parse(
+            "vllm:kv_cache_usage_perc{engine=\"0\"} 0.5\nvllm:kv_cache_usage_perc{engine=\"1\"} 0.7\n\
+             sglang:num_running_reqs 4\n",
+        );
+        assert!((page.kv_cache_used().unwrap() - 0.6).abs() < 1e-9);
+        assert_eq!(page.running(), Some(4.0));
     }
 }

@@ -1,7 +1,8 @@
 //! Did a setting take effect? Judged from what the engine shows, never from the fact that it accepted the flag.
 
 use crate::{Snapshot, log::non_default_args};
-use servelab_schema::{Check, CheckResult, PlannedVariant, Treatment};
+use servelab_schema::{ArgValue, Check, CheckResult, PlannedVariant, Treatment};
+use std::collections::BTreeMap;
 
 /// What an engine showed during a trial.
 #[derive(Debug, Clone, Copy)]
@@ -12,6 +13,10 @@ pub struct Shown<'a> {
     pub before: Option<&'a Snapshot>,
     /// `/metrics` after the last request.
     pub after: Option<&'a Snapshot>,
+    /// Its effective configuration, see [`effective`](crate::effective); empty where nothing shows it.
+    pub effective: &'a BTreeMap<String, String>,
+    /// The effective configuration that the control showed in the same run; none where it has not run yet.
+    pub control: Option<&'a BTreeMap<String, String>>,
 }
 
 /// The checks of `variant` and what follows from them; `control` is the arm it is compared with.
@@ -29,7 +34,7 @@ pub fn judge(variant: &PlannedVariant, control: Option<&PlannedVariant>, shown: 
         .map(Snapshot::cache_config)
         .unwrap_or_default();
     for (label, value) in &expect.cache_config {
-        source_missing |= cache_config.is_empty();
+        source_missing |= !cache_config.contains_key(label);
         checks.push(value_check(
             &format!("cache_config_info {label}"),
             value,
@@ -44,6 +49,12 @@ pub fn judge(variant: &PlannedVariant, control: Option<&PlannedVariant>, shown: 
             value,
             args.as_ref().and_then(|a| a.get(field)),
         ));
+    }
+    for (field, value) in &expect.effective {
+        let found = shown.effective.get(field);
+        // An engine that does not name the field says nothing of it.
+        source_missing |= found.is_none();
+        checks.push(value_check(&format!("effective {field}"), value, found));
     }
     for text in &expect.log_contains {
         source_missing |= shown.log.is_none();
@@ -82,13 +93,47 @@ pub fn judge(variant: &PlannedVariant, control: Option<&PlannedVariant>, shown: 
             result,
         });
     }
-    let treatment = conclude(&checks, source_missing, control, variant);
+    let mut treatment = conclude(&checks, source_missing, control, variant);
+    if let Some(same) = shown
+        .control
+        .and_then(|theirs| same_as_control(variant, shown.effective, theirs))
+    {
+        // What is as expected may be so without the flag: nothing was changed then.
+        treatment = Treatment::NoOp;
+        checks.extend(same);
+    }
     (treatment, checks)
+}
+
+/// The checks that show that every field by which the setting would be seen has the control's value; none where one has
+/// another, is not shown by both, or where there is no such field.
+fn same_as_control(
+    variant: &PlannedVariant,
+    ours: &BTreeMap<String, String>,
+    theirs: &BTreeMap<String, String>,
+) -> Option<Vec<Check>> {
+    // A baseline and its copy are meant to be as their control is, and a counter that moved shows an effect that no field need.
+    if variant.differs_in.is_empty() || !variant.expect.counters_move.is_empty() {
+        return None;
+    }
+    let expect = &variant.expect;
+    let labels = expect.cache_config.keys().map(|label| format!("cache_config.{label}"));
+    let fields: Vec<String> = expect.effective.keys().cloned().chain(labels).collect();
+    let check = |field: &String| {
+        let (our, their) = (ours.get(field)?, theirs.get(field)?);
+        same(our, their).then(|| Check {
+            expected: format!("effective {field} differs from the control's"),
+            found: Some(our.clone()),
+            result: CheckResult::Differs,
+        })
+    };
+    let checks: Option<Vec<Check>> = fields.iter().map(check).collect();
+    checks.filter(|checks| !checks.is_empty())
 }
 
 fn value_check(what: &str, expected: &str, found: Option<&String>) -> Check {
     let result = match found {
-        Some(value) if value == expected => CheckResult::Found,
+        Some(value) if same(value, expected) => CheckResult::Found,
         Some(_) => CheckResult::Differs,
         None => CheckResult::Absent,
     };
@@ -99,21 +144,55 @@ fn value_check(what: &str, expected: &str, found: Option<&String>) -> Check {
     }
 }
 
+/// True where two texts are one value: `True` and `true`, `8` and `8.0`.
+fn same(a: &str, b: &str) -> bool {
+    let number = |text: &str| text.parse::<f64>().ok().filter(|n| n.is_finite());
+    a.eq_ignore_ascii_case(b)
+        || number(a)
+            .zip(number(b))
+            .is_some_and(|(a, b)| a.to_bits() == b.to_bits())
+}
+
+/// What the control has of the flags in which the variant differs from it.
+struct ControlValues {
+    given: Vec<String>,
+    /// It leaves a switch, or what has no value by default, as the engine ships it.
+    unset: bool,
+}
+
+impl ControlValues {
+    fn of(variant: &PlannedVariant, control: Option<&PlannedVariant>) -> Self {
+        let flags = control.map(|c| &c.flags);
+        let of = |flag: &String| flags?.get(flag);
+        let given = variant.differs_in.iter().filter_map(of);
+        let given = given
+            .map(|field| match &field.value {
+                // As the engine calls the absence of a choice.
+                ArgValue::Text(text) if text.is_empty() => "None".to_owned(),
+                value => value.to_string(),
+            })
+            .collect();
+        let unset = control.is_some() && variant.differs_in.iter().any(|flag| of(flag).is_none());
+        Self { given, unset }
+    }
+
+    /// True where `found` is just what the control has: then nothing was changed.
+    fn has(&self, found: &str) -> bool {
+        let off = ["False", "None"].iter().any(|word| same(found, word));
+        self.given.iter().any(|value| same(value, found)) || (self.unset && off)
+    }
+}
+
 fn conclude(
     checks: &[Check],
     source_missing: bool,
     control: Option<&PlannedVariant>,
     variant: &PlannedVariant,
 ) -> Treatment {
-    let control_values: Vec<String> = variant
-        .differs_in
-        .iter()
-        .filter_map(|flag| Some(control?.flags.get(flag)?.value.to_string()))
-        .collect();
     let mut differing = checks.iter().filter(|c| c.result == CheckResult::Differs).peekable();
     if differing.peek().is_some() {
-        // What it shows instead may be just what the control has: then nothing was changed at all.
-        let as_control = differing.all(|c| c.found.as_ref().is_some_and(|f| control_values.contains(f)));
+        let control = ControlValues::of(variant, control);
+        let as_control = differing.all(|c| c.found.as_ref().is_some_and(|f| control.has(f)));
         return if as_control {
             Treatment::NoOp
         } else {
@@ -173,6 +252,8 @@ mod tests {
             log: Some(""),
             before: Some(&page),
             after: None,
+            effective: &BTreeMap::new(),
+            control: None,
         };
         assert_eq!(judge(&treated, Some(&control), shown).0, expected);
     }
@@ -204,6 +285,8 @@ mod tests {
                     log: Some(""),
                     before: Some(&before),
                     after,
+                    effective: &BTreeMap::new(),
+                    control: None,
                 },
             )
             .0
@@ -224,6 +307,8 @@ mod tests {
                 log,
                 before: None,
                 after: None,
+                effective: &BTreeMap::new(),
+                control: None,
             };
             judge(&variant("x", expect.clone()), None, shown).0
         };
@@ -232,16 +317,91 @@ mod tests {
         assert_eq!(judge(Some("WARNING Enforce eager set")), Treatment::Confirmed);
     }
 
+    fn check_effective(flag: ArgValue, shipped: Option<ArgValue>, expected: &str, shown: Option<&str>, is: Treatment) {
+        let expect = Expectation {
+            effective: BTreeMap::from([("field".to_owned(), expected.to_owned())]),
+            ..Expectation::default()
+        };
+        let mut treated = variant("", expect);
+        let mut control = variant("", Expectation::default());
+        let field = |value| FieldValue {
+            value,
+            origin: control.flags["kv-cache-dtype"].origin.clone(),
+        };
+        treated.flags = BTreeMap::from([("flag".to_owned(), field(flag))]);
+        treated.differs_in = vec!["flag".to_owned()];
+        control.flags = shipped.map(|v| ("flag".to_owned(), field(v))).into_iter().collect();
+        let effective = shown.map(|v| ("field".to_owned(), v.to_owned())).into_iter().collect();
+        let shown = Shown {
+            log: Some(""),
+            before: None,
+            after: None,
+            effective: &effective,
+            control: None,
+        };
+        assert_eq!(judge(&treated, Some(&control), shown).0, is);
+    }
+
+    #[test]
+    fn the_effective_configuration_decides() {
+        let (on, off) = (ArgValue::Switch(true), ArgValue::Switch(false));
+        let check =
+            |shipped: Option<&ArgValue>, shown, is| check_effective(on.clone(), shipped.cloned(), "True", shown, is);
+        check(Some(&off), Some("True"), Treatment::Confirmed);
+        check(Some(&off), Some("False"), Treatment::NoOp);
+        check(None, Some("False"), Treatment::NoOp);
+        check(Some(&off), None, Treatment::Unobservable);
+        check(Some(&off), Some("piecewise"), Treatment::Substituted);
+        let (large, small) = (ArgValue::Number(8.0), ArgValue::Integer(4));
+        let check = |shown, is| check_effective(large.clone(), Some(small.clone()), "8.0", shown, is);
+        check(Some("8"), Treatment::Confirmed);
+        check(Some("4.0"), Treatment::NoOp);
+        check(Some("6"), Treatment::Substituted);
+    }
+
     #[test]
     fn no_expectation_no_knowledge() {
         let shown = Shown {
             log: Some(""),
             before: None,
             after: None,
+            effective: &BTreeMap::new(),
+            control: None,
         };
         assert_eq!(
             judge(&variant("x", Expectation::default()), None, shown).0,
             Treatment::Unobservable
         );
+    }
+
+    #[test]
+    fn as_expected_but_as_the_control_is_no_change() {
+        let expect = Expectation {
+            effective: BTreeMap::from([("chunked".to_owned(), "True".to_owned())]),
+            ..Expectation::default()
+        };
+        let effective = |value: &str| BTreeMap::from([("chunked".to_owned(), value.to_owned())]);
+        let (on, off, nothing) = (effective("True"), effective("False"), BTreeMap::new());
+        let check = |arm: &PlannedVariant, control: Option<&BTreeMap<String, String>>, expected| {
+            let shown = Shown {
+                log: Some(""),
+                before: None,
+                after: None,
+                effective: &on,
+                control,
+            };
+            let (treatment, checks) = judge(arm, None, shown);
+            assert_eq!(treatment, expected, "{checks:?}");
+        };
+        let treated = variant("x", expect.clone());
+        check(&treated, None, Treatment::Confirmed);
+        check(&treated, Some(&off), Treatment::Confirmed);
+        check(&treated, Some(&nothing), Treatment::Confirmed);
+        check(&treated, Some(&on), Treatment::NoOp);
+        let copy = PlannedVariant {
+            differs_in: Vec::new(),
+            ..treated
+        };
+        check(&copy, Some(&on), Treatment::Confirmed);
     }
 }

@@ -142,6 +142,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             total: long,
         },
         limits: SizeLimits::default(),
+        keep_text: false,
         labels: Labels {
             block: 1,
             variant: VariantId::new("V")?,

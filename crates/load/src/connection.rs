@@ -29,7 +29,7 @@ pub(crate) struct Net {
     pub(crate) deadlines: Deadlines,
     pub(crate) limits: SizeLimits,
     pub(crate) control: Control,
-    /// Answers are kept, because the next turn of a conversation is made from them.
+    /// Answers are kept: for the trace, or because the next turn of a conversation is made from them.
     pub(crate) keep_text: bool,
 }
 

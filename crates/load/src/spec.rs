@@ -69,6 +69,8 @@ pub struct LoadSpec {
     pub deadlines: Deadlines,
     /// Memory bounds of each attempt.
     pub limits: SizeLimits,
+    /// True where the trace of a completed request keeps the text of its answer, reasoning apart.
+    pub keep_text: bool,
     /// Labels of the traces.
     pub labels: Labels,
     /// The trial's clock: its time 0 and its scale.

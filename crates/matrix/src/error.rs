@@ -91,12 +91,12 @@ pub enum Problem {
         chain: String,
     },
     /// A factor that the catalogue does not know.
-    #[error("unknown factor `{name}`; use one of: {known}")]
+    #[error("unknown factor `{name}`; {remedy}")]
     UnknownFactor {
         /// The factor as written.
         name: String,
-        /// The factors there are.
-        known: String,
+        /// What to write, or the factors there are.
+        remedy: String,
     },
     /// A flag that does not belong to the variant's factor.
     #[error(

@@ -3,9 +3,11 @@
 use crate::{
     error::Errors,
     factors::Catalogue,
+    flags::Catalogues,
     resolve::{Resolved, Setting, usd},
 };
-use servelab_schema::{ArgValue, Origin, Plan, VariantRole};
+use servelab_schema::{ArgValue, Origin, Plan, PlannedVariant, VariantRole};
+use std::path::Path;
 
 /// One cell: a variant under a load.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,12 +62,20 @@ pub struct Explanation {
 #[must_use]
 pub fn explain(resolved: &Resolved) -> Explanation {
     let plan = &resolved.plan;
-    let catalogue = Catalogue::embedded(&Errors::default());
+    let errors = Errors::default();
+    let catalogue = Catalogue::embedded(&errors);
+    let dialect = plan.engine.dialect;
+    // Only a flag's place among the settings is asked for, which no catalogue of the project changes.
+    let catalogues = Catalogues::load(Path::new(""), dialect, &errors);
+    let engine_flags = plan.engine.version.parse().map(|version| catalogues.of(&version)).ok();
     let mut cells = Vec::new();
     let mut flags = Vec::new();
     for variant in &plan.variants {
         let factor = variant.factor.as_deref();
-        let meaning = factor.and_then(|f| Some(catalogue.as_ref()?.factor(f)?.what.clone()));
+        let meaning = factor.and_then(|f| {
+            let (catalogue, flags) = (catalogue.as_ref()?, engine_flags.as_ref()?);
+            Some(catalogue.factor(f, dialect, flags)?.what)
+        });
         for load in &plan.loads {
             let trials = plan.blocks.iter().flat_map(|b| &b.trials);
             cells.push(CellRow {
@@ -80,6 +90,7 @@ pub fn explain(resolved: &Resolved) -> Explanation {
                 trials: trials.filter(|t| t.variant == variant.id && t.load == load.id).count(),
             });
         }
+        flags.extend(model_row(variant, &resolved.settings));
         flags.extend(variant.flags.iter().map(|(flag, field)| FlagRow {
             variant: variant.id.to_string(),
             flag: flag.clone(),
@@ -93,6 +104,25 @@ pub fn explain(resolved: &Resolved) -> Explanation {
         flags,
         settings: resolved.settings.clone(),
     }
+}
+
+/// The model of a variant that serves another one than the profile's, and where that was written: with the variant itself
+/// or with its control.
+fn model_row(variant: &PlannedVariant, settings: &[Setting]) -> Option<FlagRow> {
+    let model = variant.model.as_ref()?;
+    let is_it =
+        |s: &&Setting| s.key.starts_with("variant[") && s.key.ends_with(".model") && s.value == format!("{model:?}");
+    let own = |s: &&Setting| s.key.starts_with(&format!("variant[{}]", variant.id));
+    let mut found = settings.iter().filter(is_it);
+    let first = found.clone().next();
+    let setting = found.find(own).or(first)?;
+    Some(FlagRow {
+        variant: variant.id.to_string(),
+        flag: "model".to_owned(),
+        value: ArgValue::Text(model.clone()),
+        differs: variant.differs_in.iter().any(|name| name == "model"),
+        origin: setting.origin.clone(),
+    })
 }
 
 /// The question to ask before a run that would cost money; none where it costs nothing.

@@ -5,16 +5,20 @@
 //! engine, reads no clock, and draws no random number that does not follow from the plan's seed.
 //!
 //! The parts, in the order data takes: `document` (TOML with places) → `merge` and `layers` → `reader` and `values`
-//! (types, units, unknown keys) → `wire` (sections) → `variants` (one factor each, by `factors`), `prompts`, `order`,
-//! `predict` → `resolve` (the plan). The manual of every key is `defaults.toml`.
+//! (types, units, unknown keys) → `wire` (sections) → `variants` (one factor each, by `factors`; flags held against the
+//! engine's own catalogue by `flags` and `lint`), `prompts`, `order`, `predict` → `resolve` (the plan). The manual of every key is `defaults.toml`.
 
 mod attached;
 mod document;
 mod error;
 mod explain;
 mod factors;
+mod flags;
 mod layers;
+mod lint;
 mod merge;
+mod models;
+mod notes;
 mod order;
 mod paths;
 mod predict;
@@ -28,6 +32,7 @@ mod wire;
 
 pub use error::{MatrixError, MatrixErrors, Place, Problem};
 pub use explain::{CellRow, Explanation, FlagRow, explain, needs_confirmation};
+pub use notes::Note;
 pub use resolve::{Resolved, Setting, resolve_with_origins};
 
 use servelab_schema::Plan;

@@ -245,12 +245,17 @@ impl<'a> Table<'a> {
     }
 }
 
+/// What was probably meant, where a name is near enough.
+pub(crate) fn near<'k>(wrong: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
+    let (distance, name) = known.map(|k| (distance(wrong, k), k)).min()?;
+    (distance <= 1 + name.len() / 4).then_some(name)
+}
+
 /// `did you mean …`, or what there is.
 pub(crate) fn suggestion<'k>(wrong: &str, known: impl Iterator<Item = &'k str> + Clone) -> String {
-    let near = known.clone().map(|k| (distance(wrong, k), k)).min();
-    match near {
-        Some((d, k)) if d <= 1 + k.len() / 4 => format!("did you mean `{k}`?"),
-        _ => {
+    match near(wrong, known.clone()) {
+        Some(k) => format!("did you mean `{k}`?"),
+        None => {
             let mut known: Vec<&str> = known.collect();
             known.sort_unstable();
             known.dedup();

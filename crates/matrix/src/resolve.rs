@@ -4,8 +4,10 @@ use crate::{
     Overrides, attached,
     error::{Errors, MatrixErrors, Place, Problem},
     factors::Catalogue,
+    flags::Catalogues,
     layers,
     merge::{self, Document},
+    notes::{Note, Notes},
     order::{BlockInputs, plan_blocks},
     predict,
     prompts::{self, Fit, PromptSet},
@@ -13,7 +15,7 @@ use crate::{
     variants::{self, Context, origin},
     wire::{self, Experiment, Wire},
 };
-use servelab_schema::{EngineSpec, Limits, METHOD_VERSION, Origin, Plan, PlannedVariant, V, VariantRole};
+use servelab_schema::{EngineSpec, Limits, METHOD_VERSION, Origin, Plan, PlannedVariant, Provider, V, VariantRole};
 use std::{num::NonZeroU32, path::Path};
 
 /// A scalar of the plan that is not a flag: its key, value and origin.
@@ -34,6 +36,8 @@ pub struct Resolved {
     pub plan: Plan,
     /// Settings in order of key. Flags of variants carry their origin in the plan.
     pub settings: Vec<Setting>,
+    /// What to know of the matrix that is no error: doubtful and deprecated flags, what could not be checked.
+    pub notes: Vec<Note>,
 }
 
 /// Resolves a matrix into a plan and the origins of its settings.
@@ -76,10 +80,15 @@ fn resolve_into(root: &Path, file: &Path, overrides: &Overrides, errors: &Errors
     let map = layers::apply(overrides, map, errors);
     let reading = Reading::new(errors, false);
     let wire = wire::read(&map, &Place::start_of(&path), &reading);
-    let plan = assemble(root, wire, &chain, errors)?;
+    let notes = Notes::default();
+    let plan = assemble(root, wire, &chain, &Findings { errors, notes: &notes })?;
     let mut settings: Vec<Setting> = reading.seen.into_inner().into_iter().map(setting).collect();
     settings.sort_by(|a, b| a.key.cmp(&b.key));
-    Some(Resolved { plan, settings })
+    Some(Resolved {
+        plan,
+        settings,
+        notes: notes.into_vec(),
+    })
 }
 
 fn setting(seen: Seen) -> Setting {
@@ -90,8 +99,16 @@ fn setting(seen: Seen) -> Setting {
     }
 }
 
-fn assemble(root: &Path, wire: Wire, chain: &[Document], errors: &Errors) -> Option<Plan> {
-    let variants = plan_variants(&wire, errors);
+/// What is found on the way.
+#[derive(Debug, Clone, Copy)]
+struct Findings<'a> {
+    errors: &'a Errors,
+    notes: &'a Notes,
+}
+
+fn assemble(root: &Path, wire: Wire, chain: &[Document], found: &Findings<'_>) -> Option<Plan> {
+    let errors = found.errors;
+    let variants = plan_variants(root, &wire, found);
     let prompts = load_prompts(root, &wire, variants.as_deref(), errors);
     let Wire {
         name,
@@ -168,16 +185,31 @@ fn assemble(root: &Path, wire: Wire, chain: &[Document], errors: &Errors) -> Opt
     Some(plan)
 }
 
-fn plan_variants(wire: &Wire, errors: &Errors) -> Option<Vec<PlannedVariant>> {
+fn plan_variants(root: &Path, wire: &Wire, found: &Findings<'_>) -> Option<Vec<PlannedVariant>> {
+    let (errors, notes) = (found.errors, found.notes);
     let catalogue = Catalogue::embedded(errors)?;
     if wire.variants.is_empty() {
         variants::no_baseline(&wire.place, errors);
     }
     let engine = wire.engine.as_ref()?;
+    let catalogues = Catalogues::load(root, engine.dialect, errors);
+    let flags = catalogues.of(&engine.version.value);
+    // A server that somebody else started is given no flags.
+    if let Some(note) = flags.note(engine.dialect)
+        && !matches!(engine.provider, Provider::Url { .. })
+    {
+        notes.push(&engine.version.place, engine.version.key.clone(), note);
+    }
     let cx = Context {
+        root,
+        dialect: engine.dialect,
         version: &engine.version.value,
+        provider: &engine.provider,
+        model: &wire.profile.as_ref()?.model,
         catalogue: &catalogue,
+        flags: &flags,
         errors,
+        notes,
     };
     let all = variants::resolve(&wire.variants, &wire.place, &cx)?;
     let kept = match wire.experiment.as_ref().and_then(|e: &Experiment| e.variants.as_ref()) {

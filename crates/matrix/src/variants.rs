@@ -4,19 +4,29 @@
 use crate::{
     error::{Errors, Place, Problem},
     factors::{Catalogue, same_value},
+    flags::Flags as EngineFlags,
+    lint, models,
+    notes::Notes,
     reader::{At, suggestion},
     version::EngineVersion,
     wire::{Arg, VariantWire, WhenWire},
 };
-use servelab_schema::{ArgValue, Expectation, FieldValue, Origin, PlannedVariant, VariantId, VariantRole};
-use std::collections::{BTreeMap, BTreeSet};
+use servelab_schema::{
+    ArgValue, Dialect, Expectation, FieldValue, Origin, PlannedVariant, Provider, VariantId, VariantRole,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 /// What a variant says for one engine version.
 #[derive(Debug)]
 struct Own<'w> {
     wire: &'w VariantWire,
+    control: Option<&'w At<VariantId>>,
     factor: Option<&'w At<String>>,
     hypothesis: &'w str,
+    model: Option<&'w At<String>>,
     args: BTreeMap<&'w str, &'w Arg>,
     expect: &'w Expectation,
 }
@@ -24,9 +34,18 @@ struct Own<'w> {
 /// What resolving needs to know.
 #[derive(Debug)]
 pub(crate) struct Context<'a> {
+    /// The project.
+    pub(crate) root: &'a Path,
+    pub(crate) dialect: Dialect,
     pub(crate) version: &'a EngineVersion,
+    pub(crate) provider: &'a Provider,
+    /// The profile's model.
+    pub(crate) model: &'a str,
     pub(crate) catalogue: &'a Catalogue,
+    /// The flags of this engine version.
+    pub(crate) flags: &'a EngineFlags<'a>,
     pub(crate) errors: &'a Errors,
+    pub(crate) notes: &'a Notes,
 }
 
 /// The place as it is written into a plan.
@@ -43,14 +62,15 @@ pub(crate) fn origin(place: &Place, key: &str) -> Origin {
 }
 
 /// Every variant with all its flags, the baseline first; none where something is wrong.
-pub(crate) fn resolve(wires: &[VariantWire], start: &Place, cx: &Context<'_>) -> Option<Vec<PlannedVariant>> {
+pub(crate) fn resolve<'a>(wires: &'a [VariantWire], start: &Place, cx: &Context<'a>) -> Option<Vec<PlannedVariant>> {
+    let wires: Vec<&VariantWire> = wires.iter().filter(|w| exists(w, cx)).collect();
     let owns: Option<Vec<Own<'_>>> = wires
         .iter()
         .map(|w| own(w, cx))
         .collect::<Vec<_>>()
         .into_iter()
         .collect();
-    let baseline = baseline(wires, start, cx)?;
+    let baseline = baseline(&wires, start, cx)?;
     let owns = owns?;
     let by_id: BTreeMap<&VariantId, &Own<'_>> = owns.iter().map(|o| (&o.wire.id.value, o)).collect();
     let mut planned = Vec::new();
@@ -72,8 +92,21 @@ pub(crate) fn no_baseline(start: &Place, errors: &Errors) {
     errors.push(start, "variant", Problem::Value(text.into()));
 }
 
+/// False, with a note, where the variant is for other versions of the engine only.
+fn exists(wire: &VariantWire, cx: &Context<'_>) -> bool {
+    let Some(range) = wire.engine.as_ref().filter(|range| !range.value.contains(cx.version)) else {
+        return true;
+    };
+    let text = format!(
+        "variant {} is for engines {} only and is left out for {}",
+        wire.id.value, range.value, cx.version
+    );
+    cx.notes.push(&range.place, range.key.clone(), text);
+    false
+}
+
 /// The one baseline.
-fn baseline(wires: &[VariantWire], start: &Place, cx: &Context<'_>) -> Option<VariantId> {
+fn baseline(wires: &[&VariantWire], start: &Place, cx: &Context<'_>) -> Option<VariantId> {
     let mut baselines = wires.iter().filter(|w| w.role == VariantRole::Baseline);
     let Some(first) = baselines.next() else {
         no_baseline(start, cx.errors);
@@ -91,7 +124,7 @@ fn baseline(wires: &[VariantWire], start: &Place, cx: &Context<'_>) -> Option<Va
 }
 
 /// Applies the `when` of the engine version.
-fn own<'w>(wire: &'w VariantWire, cx: &Context<'_>) -> Option<Own<'w>> {
+fn own<'w>(wire: &'w VariantWire, cx: &Context<'w>) -> Option<Own<'w>> {
     let matching: Vec<&WhenWire> = wire
         .when
         .iter()
@@ -107,15 +140,36 @@ fn own<'w>(wire: &'w VariantWire, cx: &Context<'_>) -> Option<Own<'w>> {
         return None;
     }
     let when = matching.first().copied();
-    let mut args: BTreeMap<&str, &Arg> = wire.args.iter().map(|(k, v)| (k.as_str(), v)).collect();
-    args.extend(when.iter().flat_map(|w| w.args.iter().map(|(k, v)| (k.as_str(), v))));
+    let mut args = first_names(&wire.args, cx);
+    if let Some(when) = when {
+        args.extend(first_names(&when.args, cx));
+    }
     Some(Own {
         wire,
+        control: when.and_then(|w| w.control.as_ref()).or(wire.control.as_ref()),
         factor: when.and_then(|w| w.factor.as_ref()).or(wire.factor.as_ref()),
         hypothesis: when.and_then(|w| w.hypothesis.as_deref()).unwrap_or(&wire.hypothesis),
+        model: when.and_then(|w| w.model.as_ref()).or(wire.model.as_ref()),
         args,
         expect: when.and_then(|w| w.expect.as_ref()).unwrap_or(&wire.expect),
     })
+}
+
+/// Flags by the engine's first name for them, with an error where two of them are one.
+fn first_names<'w>(args: &'w BTreeMap<String, Arg>, cx: &Context<'w>) -> BTreeMap<&'w str, &'w Arg> {
+    let mut named: BTreeMap<&str, &Arg> = BTreeMap::new();
+    for (flag, arg) in args {
+        let name = cx.flags.first_name(flag);
+        if name != flag {
+            let text = format!("another name of `{name}`");
+            cx.notes.push(&arg.place, arg.key.clone(), text);
+        }
+        if let Some(other) = named.insert(name, arg) {
+            let text = format!("`{name}` is given twice, also as {}; remove one", other.key);
+            cx.errors.push(&arg.place, arg.key.clone(), Problem::Value(text));
+        }
+    }
+    named
 }
 
 fn plan_one(
@@ -125,8 +179,13 @@ fn plan_one(
     cx: &Context<'_>,
 ) -> Option<PlannedVariant> {
     let wire = own.wire;
-    let (control, factor) = (control(wire, baseline, by_id, cx), factor(own, cx));
-    let mut good = known_flags(own, cx);
+    let (control, factor) = (control(own, baseline, by_id, cx), factor(own, cx));
+    // All of them, so that every error is said at once.
+    let mut good = own
+        .args
+        .iter()
+        .fold(true, |good, (flag, arg)| lint::flag(flag, arg, cx) && good);
+    good &= own.model.is_none_or(|model| models::accepts(model, cx));
     let (control, factor) = (control?, factor?);
     let flags = flags(own, baseline, by_id)?;
     good &= accepted_together(own, &flags, cx);
@@ -134,11 +193,15 @@ fn plan_one(
         None => BTreeMap::new(),
         Some(id) => self::flags(by_id.get(id)?, baseline, by_id)?,
     };
-    let differs_in = if control.is_some() {
-        differing(&flags, &control_flags)
-    } else {
-        Vec::new()
-    };
+    let model = model(own, baseline, by_id)?;
+    let mut differs_in = Vec::new();
+    if let Some(control) = &control {
+        differs_in = differing(&flags, &control_flags);
+        if model.unwrap_or(cx.model) != self::model(by_id.get(control)?, baseline, by_id)?.unwrap_or(cx.model) {
+            differs_in.push(MODEL.to_owned());
+            differs_in.sort_unstable();
+        }
+    }
     if wire.role == VariantRole::Treatment
         && let Some(control) = &control
         && let Some(why) = no_contrast(own, &differs_in, &flags, &control_flags, cx)
@@ -158,7 +221,7 @@ fn plan_one(
         control,
         factor,
         hypothesis: own.hypothesis.to_owned(),
-        model: None,
+        model: model.filter(|m| *m != cx.model).map(str::to_owned),
         flags: flags
             .into_iter()
             .map(|(name, arg)| {
@@ -178,12 +241,13 @@ fn plan_one(
 
 /// The control; none inside for the baseline, none outside where it is wrong.
 fn control(
-    wire: &VariantWire,
+    own: &Own<'_>,
     baseline: &VariantId,
     by_id: &BTreeMap<&VariantId, &Own<'_>>,
     cx: &Context<'_>,
 ) -> Option<Option<VariantId>> {
-    let Some(given) = &wire.control else {
+    let wire = own.wire;
+    let Some(given) = own.control else {
         return Some((wire.role != VariantRole::Baseline).then(|| baseline.clone()));
     };
     let refuse = |text: String| {
@@ -210,7 +274,7 @@ fn control(
                 "the controls of {id} go in a circle; name {baseline} in one of them"
             ));
         }
-        next = by_id.get(id).and_then(|o| o.wire.control.as_ref()).map(|at| &at.value);
+        next = by_id.get(id).and_then(|o| o.control).map(|at| &at.value);
     }
     Some(Some(given.value.clone()))
 }
@@ -230,6 +294,11 @@ fn factor(own: &Own<'_>, cx: &Context<'_>) -> Option<Option<String>> {
             cx.errors.push(&given.place, given.key.clone(), Problem::Value(text));
             return None;
         }
+        if let Some(model) = own.model {
+            let text = format!("{what} serves the profile's model; write it as profile.model");
+            cx.errors.push(&model.place, model.key.clone(), Problem::Value(text));
+            return None;
+        }
         if wire.role == VariantRole::Aa
             && let Some(arg) = own.args.values().next()
         {
@@ -241,32 +310,36 @@ fn factor(own: &Own<'_>, cx: &Context<'_>) -> Option<Option<String>> {
     }
     let Some(given) = own.factor else {
         // A flag that is in the catalogue says which factor was meant.
-        let guess = own
-            .args
-            .keys()
-            .find_map(|flag| cx.catalogue.factor_of(flag))
-            .map_or("kv-cache-dtype", |f| &f.id);
+        let guess = own_flags(own)
+            .find_map(|(flag, _, _)| cx.catalogue.factor_of(flag, cx.dialect, cx.flags))
+            .map_or_else(|| "kv-cache-dtype".to_owned(), |f| f.id);
         let problem = Problem::Missing {
             example: format!("factor = \"{guess}\""),
         };
         cx.errors.push(&wire.place, format!("{}.factor", wire.path), problem);
         return None;
     };
-    let Some(factor) = cx.catalogue.factor(&given.value) else {
+    let Some(factor) = cx.catalogue.factor(&given.value, cx.dialect, cx.flags) else {
+        let part_of = cx.catalogue.factor_of(&given.value, cx.dialect, cx.flags);
         let problem = Problem::UnknownFactor {
             name: given.value.clone(),
-            known: cx.catalogue.names(),
+            remedy: match part_of {
+                Some(factor) => format!("`{}` is a flag of factor `{}`: use that", given.value, factor.id),
+                None => format!("use a flag's own name, or one of: {}", cx.catalogue.names(cx.dialect)),
+            },
         };
         cx.errors.push(&given.place, given.key.clone(), problem);
         return None;
     };
     let mut good = true;
-    for (flag, arg) in &own.args {
-        if factor.flags.iter().any(|f| f == flag) {
+    for (flag, place, key) in own_flags(own) {
+        // What the engine does not have is refused as that.
+        if factor.flags.iter().any(|f| f == flag) || (flag != MODEL && !cx.flags.may_have(flag)) {
             continue;
         }
         good = false;
-        let remedy = match cx.catalogue.factor_of(flag) {
+        let remedy = match cx.catalogue.factor_of(flag, cx.dialect, cx.flags) {
+            Some(other) if flag == MODEL => format!("make a second variant with factor `{}`", other.id),
             Some(other) => format!(
                 "make a second variant with factor `{}`, or set the flag in the baseline",
                 other.id
@@ -275,49 +348,56 @@ fn factor(own: &Own<'_>, cx: &Context<'_>) -> Option<Option<String>> {
         };
         let problem = Problem::TwoFactors {
             variant: id.to_string(),
-            flag: (*flag).to_owned(),
+            flag: flag.to_owned(),
             factor: factor.id.clone(),
             flags: factor.flags.join(", "),
             remedy,
         };
-        cx.errors.push(&arg.place, arg.key.clone(), problem);
+        cx.errors.push(place, key, problem);
     }
     good.then(|| Some(factor.id.clone()))
 }
 
-/// False, with errors, where the engine version does not know a flag.
-fn known_flags(own: &Own<'_>, cx: &Context<'_>) -> bool {
-    let mut good = true;
-    for (flag, arg) in &own.args {
-        if let Some(remedy) = cx.catalogue.refusal(flag, cx.version) {
-            let problem = Problem::RefusedFlag {
-                flag: (*flag).to_owned(),
-                version: cx.version.to_string(),
-                remedy,
-            };
-            cx.errors.push(&arg.place, arg.key.clone(), problem);
-            good = false;
-        }
-    }
-    good
+/// What stands for the checkpoint among the flags of a factor.
+const MODEL: &str = "model";
+
+/// What a variant itself sets: its flags and its model, with place and key.
+fn own_flags<'o>(own: &'o Own<'_>) -> impl Iterator<Item = (&'o str, &'o Place, &'o str)> {
+    let flags = own.args.iter().map(|(flag, arg)| (*flag, &arg.place, arg.key.as_str()));
+    flags.chain(own.model.map(|model| (MODEL, &model.place, model.key.as_str())))
 }
 
 type Flags<'w> = BTreeMap<&'w str, &'w Arg>;
 
-/// The flags of a variant over those of its control, back to the baseline. None where a control is missing or circular.
-fn flags<'w>(own: &Own<'w>, baseline: &VariantId, by_id: &BTreeMap<&VariantId, &Own<'w>>) -> Option<Flags<'w>> {
+/// A variant, its control, and so on back to the baseline. None where a control is missing or circular.
+fn chain<'o, 'w>(
+    own: &'o Own<'w>,
+    baseline: &VariantId,
+    by_id: &BTreeMap<&VariantId, &'o Own<'w>>,
+) -> Option<Vec<&'o Own<'w>>> {
     let mut chain: Vec<&Own<'w>> = vec![own];
     let mut current = own;
     while current.wire.role != VariantRole::Baseline {
-        let control = current.wire.control.as_ref().map_or(baseline, |at| &at.value);
+        let control = current.control.map_or(baseline, |at| &at.value);
         current = by_id.get(control)?;
         if chain.len() > by_id.len() {
             return None;
         }
         chain.push(current);
     }
+    Some(chain)
+}
+
+/// The model that a variant serves, its own or its control's; none inside where it is the profile's.
+fn model<'w>(own: &Own<'w>, baseline: &VariantId, by_id: &BTreeMap<&VariantId, &Own<'w>>) -> Option<Option<&'w str>> {
+    let chain = chain(own, baseline, by_id)?;
+    Some(chain.into_iter().find_map(|o| o.model).map(|at| at.value.as_str()))
+}
+
+/// The flags of a variant over those of its control, back to the baseline.
+fn flags<'w>(own: &Own<'w>, baseline: &VariantId, by_id: &BTreeMap<&VariantId, &Own<'w>>) -> Option<Flags<'w>> {
     Some(
-        chain
+        chain(own, baseline, by_id)?
             .into_iter()
             .rev()
             .flat_map(|o| o.args.iter().map(|(k, v)| (*k, *v)))
@@ -347,7 +427,7 @@ fn no_contrast(
     cx: &Context<'_>,
 ) -> Option<(String, String)> {
     if differs_in.is_empty() {
-        if own.args.is_empty() && !own.wire.when.is_empty() {
+        if own.args.is_empty() && own.model.is_none() && !own.wire.when.is_empty() {
             return Some((
                 format!(": none of its [[variant.when]] is for engine {}", cx.version),
                 "add one for this version, or leave the variant out with experiment.variants".to_owned(),
@@ -362,11 +442,13 @@ fn no_contrast(
         flags
             .get(name)
             .map(|arg| &arg.value)
-            .or_else(|| cx.catalogue.default_of(name, cx.version))
+            .or_else(|| cx.catalogue.default_of(name, cx.version, cx.dialect, cx.flags))
             .cloned()
     };
     let same: Vec<(&String, ArgValue)> = differs_in
         .iter()
+        // The profile names a model always: the engine's own is nobody's.
+        .filter(|name| *name != MODEL)
         .filter_map(|name| match (effective(flags, name), effective(control, name)) {
             (Some(a), Some(b)) if same_value(&a, &b) => Some((name, a)),
             _ => None,

@@ -33,7 +33,7 @@ fn names() -> Vec<String> {
 }
 
 fn project() -> Project {
-    let project = Project::new().with_spoilt_prompts();
+    let project = Project::new().with_spoilt_prompts().with_models();
     for name in names() {
         let text = fs::read_to_string(folder().join(format!("{name}.toml"))).unwrap();
         project.write(&format!("matrix/{name}.toml"), &text);

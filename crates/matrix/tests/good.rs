@@ -48,16 +48,24 @@ fn extended(text: &str) -> Plan {
 
 #[test]
 fn c1_to_c8_resolve_for_both_versions() {
-    for (overrides, c4, c6) in [
-        (Overrides::default(), "frontend-workers", "kv-offload"),
-        (old(), "tokenizer-pool", "swap-space"),
+    for (overrides, c4, c6, own_control) in [
+        (Overrides::default(), "frontend-workers", "kv-offload", true),
+        (old(), "tokenizer-pool", "swap-space", false),
     ] {
         let plan = plan("matrix/c1-c8.toml", &overrides);
-        let ids: Vec<&str> = plan.variants.iter().map(|v| v.id.as_str()).collect();
+        let mut ids: Vec<&str> = plan.variants.iter().map(|v| v.id.as_str()).collect();
+        // The old version has no asynchronous scheduling that speculation could turn off.
+        assert_eq!(own_control, ids.contains(&"C1s"));
+        ids.retain(|id| *id != "C1s");
         assert_eq!(ids, ["C1", "C1b", "C2", "C3", "C4", "C5", "C6", "C7", "C8"]);
+        let control = if own_control { "C1s" } else { "C1" };
+        assert_eq!(variant(&plan, "C7").control.as_ref().unwrap().as_str(), control);
         assert_eq!(variant(&plan, "C4").factor.as_deref(), Some(c4));
         assert_eq!(variant(&plan, "C6").factor.as_deref(), Some(c6));
-        assert_eq!((plan.blocks.len(), plan.trial_count()), (10, 90));
+        assert_eq!(
+            (plan.blocks.len(), plan.trial_count()),
+            (10, if own_control { 100 } else { 90 })
+        );
         assert_eq!(plan.engine_kind, EngineKind::Simulated);
         assert!((plan.prompt_share_ratio.get() - 1.0).abs() < 1e-12);
     }
@@ -69,7 +77,7 @@ fn the_command_line_of_a_variant() {
     let words = variant(&new, "C1").argv().join(" ");
     assert_eq!(
         words,
-        "--api-server-count 1 --no-async-scheduling --block-size 16 --dtype bfloat16 --no-enable-chunked-prefill \
+        "--api-server-count 1 --async-scheduling --block-size 16 --dtype bfloat16 --no-enable-chunked-prefill \
          --no-enable-prefix-caching --no-enforce-eager --gpu-memory-utilization 0.92 --kv-cache-dtype auto \
          --max-model-len 8192 --max-num-batched-tokens 8192 --max-num-seqs 128 --renderer-num-workers 1"
     );
@@ -117,9 +125,10 @@ fn every_treatment_differs_from_its_control_in_its_factor_only() {
     check_one_factor_each(&plan("matrix/c1-c8.toml", &old()));
     let new = plan("matrix/c1-c8.toml", &Overrides::default());
     let differs: Vec<Vec<String>> = new.variants.iter().map(|v| v.differs_in.clone()).collect();
-    let expected: [&[&str]; 9] = [
+    let expected: [&[&str]; 10] = [
         &[],
         &[],
+        &["async-scheduling"],
         &["enable-chunked-prefill"],
         &["enforce-eager"],
         &["api-server-count", "renderer-num-workers"],
@@ -135,6 +144,19 @@ fn every_treatment_differs_from_its_control_in_its_factor_only() {
             .filter(|v| v.role == VariantRole::Treatment)
             .all(|v| !v.expect.is_empty())
     );
+}
+
+#[test]
+fn a_variant_of_other_versions_is_left_out_and_noted() {
+    let project = Project::new().with_matrices();
+    let resolved = project.resolve_with("matrix/c1-c8.toml", &old()).unwrap();
+    let notes: Vec<&str> = resolved.notes.iter().map(|n| n.text.as_str()).collect();
+    assert!(
+        notes.contains(&"variant C1s is for engines >=0.32.0 only and is left out for 0.8.5.post2"),
+        "{notes:?}"
+    );
+    let new = project.resolve("matrix/c1-c8.toml").unwrap();
+    assert_eq!(new.notes, [], "the shipped matrix leaves nothing in doubt");
 }
 
 #[test]
@@ -201,10 +223,10 @@ fn blocks_hold_their_prompts_in_an_order_of_their_own() {
     assert!(orders.len() > 8, "the trials' order differs between blocks");
     for block in &plan.blocks {
         let cells: BTreeSet<_> = block.trials.iter().map(|t| (&t.variant, &t.load)).collect();
-        assert_eq!(cells.len(), 9);
+        assert_eq!(cells.len(), 10);
         assert_eq!(
             block.trials.iter().map(|t| t.order).collect::<Vec<_>>(),
-            (1..=9).collect::<Vec<_>>()
+            (1..=10).collect::<Vec<_>>()
         );
     }
     let seeds: BTreeSet<u64> = plan.blocks.iter().map(|b| b.seed).collect();
@@ -344,10 +366,10 @@ fn every_value_says_where_it_came_from() {
         .unwrap();
     assert!(!inherited.differs);
     assert_eq!(inherited.origin.key, "variant[C1].args.block-size");
-    assert_eq!(rows.cells.len(), 9);
+    assert_eq!(rows.cells.len(), 10);
     assert!(rows.cells.iter().all(|c| c.trials == 4));
     assert_eq!(
-        rows.cells[5].factor_meaning.as_deref(),
+        rows.cells[6].factor_meaning.as_deref(),
         Some("Number format of the KV cache")
     );
 }

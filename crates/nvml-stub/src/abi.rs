@@ -72,7 +72,11 @@ fn now() -> Scene {
 
 fn gpu(handle: Handle) -> Option<Values> {
     let index = (handle as usize).checked_sub(1)?;
-    now().gpus.into_iter().nth(index)
+    let values = now().gpus.into_iter().nth(index)?;
+    while values.contains_key("hang") {
+        std::thread::park();
+    }
+    Some(values)
 }
 
 /// Writes a number of the script, or says why not.

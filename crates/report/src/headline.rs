@@ -3,7 +3,7 @@
 use crate::{number, results::Results, table::Tone, words};
 use serde::Serialize;
 use servelab_analysis::{Comparison, Estimate, Verdict};
-use servelab_schema::{EngineKind, LoadId, MetricName, Plan};
+use servelab_schema::{EngineKind, LoadId, MetricName, Plan, Stop};
 
 /// One sentence with its verdict.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -71,10 +71,11 @@ fn line(results: &Results<'_>, c: &Comparison, suffix: &str) -> Headline {
     let word = void.map_or_else(|| word.to_owned(), |treatment| treatment.to_string());
     let text = match (&c.estimate, void) {
         (_, Some(treatment)) => format!(
-            "{} is not compared with {}: its setting ({}) was {treatment}.",
+            "{} is not compared with {}: its setting ({}) was {treatment}.{}",
             c.variant,
             c.control.control,
-            factor(&results.run.plan, c)
+            factor(&results.run.plan, c),
+            refusal(results, c)
         ),
         (None, None) => {
             format!(
@@ -86,6 +87,8 @@ fn line(results: &Results<'_>, c: &Comparison, suffix: &str) -> Headline {
         }
         (Some(e), None) => {
             let mut text = sentence(&results.run.plan, c, e, suffix);
+            text.push_str(&answers(results, c));
+            text.push_str(&changed_along(results, c));
             if results.unobserved(&c.variant) {
                 text.push_str(" Whether its setting took effect could not be observed.");
             }
@@ -98,6 +101,81 @@ fn line(results: &Results<'_>, c: &Comparison, suffix: &str) -> Headline {
         text,
         tone,
     }
+}
+
+/// What the answers add to a comparison of speeds: empty where they give no cause for a word.
+fn answers(results: &Results<'_>, c: &Comparison) -> String {
+    let plan = &results.run.plan;
+    let change = results.quality_change(&c.load, &c.variant, &c.control.control);
+    let mut text = String::new();
+    if let Some(a) = change.and_then(|q| q.answers).filter(|a| a.is_worse(plan.alpha.get())) {
+        text.push_str(&format!(
+            " But it answers worse: {} percentage points fewer known answers ({}, exploratory p\u{a0}{}{}).",
+            number::fixed(a.points.abs(), 1),
+            number::count(a.n, "question"),
+            if a.p_adjusted < 0.001 { "" } else { "=\u{a0}" },
+            number::p_value(a.p_adjusted)
+        ));
+    }
+    if let Some((own, copy)) = change.and_then(|q| results.other_texts(&c.load, q)) {
+        text.push_str(&format!(
+            " It writes other texts: {} of its answers equal the control's, of the A/A copy's {} ({}).",
+            number::share(own.ratio),
+            number::share(copy.ratio),
+            number::count(own.n, "prompt")
+        ));
+    }
+    let length = change.and_then(|q| q.length);
+    if let Some(l) = length.filter(|l| plan.output.stop == Stop::Natural && l.is_confound()) {
+        text.push_str(&format!(
+            " Its answers are {}\u{202f}% {} than the control's, which confounds the comparison.",
+            number::fixed(l.percent.abs(), 1),
+            if l.percent > 0.0 { "longer" } else { "shorter" }
+        ));
+    }
+    text
+}
+
+/// Settings that the headline names; more are counted.
+const MOST_NAMED: usize = 3;
+
+/// What else of the configuration differs from the control's own: empty where nothing does, or nothing is known.
+fn changed_along(results: &Results<'_>, c: &Comparison) -> String {
+    let variant = results.run.plan.variant(&c.variant);
+    let found = variant.and_then(|v| results.confounded(v));
+    let names: Vec<String> = found
+        .iter()
+        .flat_map(|f| f.settings().map(|s| s.field.clone()))
+        .collect();
+    match names.len() {
+        0 => String::new(),
+        n if n <= MOST_NAMED => format!(
+            " Changed along with the setting, so part of it may be theirs: {}.",
+            names.join(", ")
+        ),
+        n => format!(" With the setting {n} other fields of the engine's configuration changed: see the treatment."),
+    }
+}
+
+/// True where the variant answers fewer questions than its own control.
+fn answers_worse(results: &Results<'_>, c: &Comparison) -> bool {
+    let change = results.quality_change(&c.load, &c.variant, &c.control.control);
+    let alpha = results.run.plan.alpha.get();
+    change.and_then(|q| q.answers).is_some_and(|a| a.is_worse(alpha))
+}
+
+/// Longest quotation of an engine, in characters.
+const MOST_WORDS: usize = 240;
+
+/// What an engine said that never came up with the variant's setting; empty where it said nothing.
+fn refusal(results: &Results<'_>, c: &Comparison) -> String {
+    let mut trials = results.run.trials.iter().filter(|t| t.record.variant == c.variant);
+    let Some(words) = trials.find_map(|t| t.engine.failure.as_deref()) else {
+        return String::new();
+    };
+    let cut: String = words.chars().take(MOST_WORDS).collect();
+    let more = if cut.len() < words.len() { "…" } else { "" };
+    format!(" Reason: {cut}{more}")
 }
 
 fn factor(plan: &Plan, c: &Comparison) -> String {
@@ -193,8 +271,13 @@ pub(crate) fn one_line(results: &Results<'_>) -> String {
         found.sort_by(|a, b| goodness(b).total_cmp(&goodness(a)));
         let said = |c: &&Comparison| {
             let (_, word, _) = words::verdict(&c.verdict);
+            let but = if answers_worse(results, c) {
+                " (answers worse)"
+            } else {
+                ""
+            };
             c.estimate
-                .map(|e| format!("{} {} {}", c.variant, number::effect(e.effect_percent), word))
+                .map(|e| format!("{} {} {word}{but}", c.variant, number::effect(e.effect_percent)))
         };
         let ends = [found.first(), found.last().filter(|_| found.len() > 1)];
         ends.into_iter().flatten().filter_map(said).collect::<Vec<_>>()

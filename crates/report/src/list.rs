@@ -105,6 +105,7 @@ pub fn results_show(store: &Store, id: &RunId) -> Result<ResultsView, ReportErro
                 data.plan.prompts.prompts.len()
             ),
         ),
+        ("output", words::stop(data.plan.output.stop).to_owned()),
         ("primary metric", words::metric(data.plan.primary_metric).to_owned()),
     ];
     let (columns, verdicts) = crate::view::verdict_texts(&results, &doc);

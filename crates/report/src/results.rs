@@ -1,10 +1,14 @@
 //! A stored run and everything `analysis` says about it: the numbers, before any of them becomes a text.
 
-use servelab_analysis::{
-    CellMetrics, Comparison, GroupMetrics, PooledArm, PooledOptions, Study, TrialData, TrialMetrics, groups, pooled,
-    study, trial_metrics,
+use crate::{
+    arms::{Arm, arms},
+    number,
 };
-use servelab_schema::{LoadId, MetricName, PlannedVariant, Treatment, VariantId, VariantRole};
+use servelab_analysis::{
+    ArmQuality, CellMetrics, Comparison, Confounded, GroupMetrics, PooledArm, PooledOptions, Proportion, QualityChange,
+    QualityTrial, Study, TrialData, TrialMetrics, confounded, groups, pooled, quality, study, trial_metrics,
+};
+use servelab_schema::{LoadId, MetricName, PlannedVariant, Stop, Treatment, VariantId, VariantRole};
 use servelab_store::{RunData, TrialRow};
 use std::collections::BTreeMap;
 
@@ -67,6 +71,10 @@ pub(crate) struct Results<'a> {
     pub(crate) takes: Vec<Take<'a>>,
     pub(crate) study: Study,
     pub(crate) pooled: Vec<PooledArm>,
+    /// By load and variant, in the plan's order.
+    pub(crate) quality: Vec<ArmQuality>,
+    /// By load and variant, in the plan's order.
+    pub(crate) arms: Vec<Arm<'a>>,
 }
 
 impl<'a> Results<'a> {
@@ -103,12 +111,77 @@ impl<'a> Results<'a> {
             .collect();
         let study = study(plan, &cells);
         let pooled = pooled(plan, &standing, &PooledOptions::default());
-        Self {
+        let mut results = Self {
             run,
             takes,
             study,
             pooled,
-        }
+            quality: Vec::new(),
+            arms: Vec::new(),
+        };
+        results.quality = results.judge_quality();
+        results.arms = arms(&results);
+        results
+    }
+
+    fn judge_quality(&self) -> Vec<ArmQuality> {
+        let plan = &self.run.plan;
+        let counted = self
+            .takes
+            .iter()
+            .filter(|t| t.counts(plan.variant(&t.row.record.variant)));
+        let trials: Vec<QualityTrial<'_>> = counted
+            .map(|t| QualityTrial {
+                record: &t.row.record,
+                traces: &t.row.traces,
+                answers: &t.row.answers,
+            })
+            .collect();
+        quality(plan, &trials)
+    }
+
+    /// What became of a variant's answers against one control.
+    pub(crate) fn quality_change(
+        &self,
+        load: &LoadId,
+        variant: &VariantId,
+        control: &VariantId,
+    ) -> Option<&QualityChange> {
+        let arm = self.quality.iter().find(|q| &q.load == load && &q.variant == variant)?;
+        arm.against.iter().find(|change| &change.control == control)
+    }
+
+    /// The share of same texts of a variant and of its control's copy, where the variant's is clearly the lower one: their
+    /// intervals do not meet.
+    pub(crate) fn other_texts(&self, load: &LoadId, change: &QualityChange) -> Option<(Proportion, Proportion)> {
+        let own = change.same_text?;
+        let plan = &self.run.plan;
+        let copies = plan.variants.iter().filter(|v| v.role == VariantRole::Aa);
+        let mut copies = copies.filter_map(|v| self.quality_change(load, &v.id, &change.control)?.same_text);
+        let copy = copies.next()?;
+        (own.interval.high < copy.interval.low).then_some((own, copy))
+    }
+
+    /// What the answers add to a comparison, in a few words; empty where they give no cause for any.
+    pub(crate) fn answers_note(&self, c: &Comparison) -> String {
+        let plan = &self.run.plan;
+        let change = self.quality_change(&c.load, &c.variant, &c.control.control);
+        let worse = change.and_then(|q| q.answers).filter(|a| a.is_worse(plan.alpha.get()));
+        let worse = worse.map(|a| format!("answers worse: {} percentage points", number::fixed(a.points, 1)));
+        let length = change.and_then(|q| q.length);
+        let length = length.filter(|l| plan.output.stop == Stop::Natural && l.is_confound());
+        let length = length.map(|l| format!("confounded: answers {} in length", number::effect(l.percent)));
+        worse.into_iter().chain(length).collect::<Vec<_>>().join("; ")
+    }
+
+    /// Fields of the configuration that changed along with a variant's setting; none for the baseline.
+    pub(crate) fn confounded(&self, variant: &PlannedVariant) -> Option<Confounded> {
+        let of = |id: &VariantId| -> Vec<_> {
+            let trials = self.run.trials.iter().filter(|t| &t.record.variant == id);
+            trials.map(|t| &t.engine).collect()
+        };
+        let control = variant.control.as_ref()?;
+        Some(confounded(variant, &of(&variant.id), &of(control)))
     }
 
     /// Takes of one cell that count, in the order of blocks executed.

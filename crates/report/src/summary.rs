@@ -1,5 +1,11 @@
 //! `summary.json`: every number of the page with its unit, its n and its interval, for programs.
 
+mod arms;
+mod quality;
+mod treatments;
+
+pub(crate) use treatments::startup_s;
+
 use crate::{
     headline::one_line,
     results::{OverBlocks, Results},
@@ -9,7 +15,7 @@ use serde::Serialize;
 use servelab_analysis::{
     AaOutcome, AaResult, Certification, Comparison, Distribution, Interval, OrInfinite, PooledArm, PooledGroup, Verdict,
 };
-use servelab_schema::{EngineKind, Reason, RunEnd, RunId, Sha256Hex, Treatment, Validity};
+use servelab_schema::{EngineKind, OutputPolicy, Reason, RunEnd, RunId, Sha256Hex, Treatment, Validity};
 use std::collections::BTreeMap;
 
 /// The whole document.
@@ -33,6 +39,7 @@ pub(crate) struct RunDoc {
     pub(crate) comparisons: Vec<ComparisonDoc>,
     pub(crate) aa: Vec<ComparisonDoc>,
     pub(crate) metrics: Vec<MetricDoc>,
+    pub(crate) treatments: Vec<treatments::TreatmentDoc>,
     pub(crate) failures: Vec<FailureDoc>,
     pub(crate) trials: Vec<TrialDoc>,
 }
@@ -59,6 +66,7 @@ pub(crate) struct RunFacts {
     pub(crate) method_version: u32,
     pub(crate) servelab_version: String,
     pub(crate) git: Option<String>,
+    pub(crate) output: OutputPolicy,
     pub(crate) primary_metric: &'static str,
     pub(crate) delta_ratio: f64,
     pub(crate) alpha: f64,
@@ -113,8 +121,11 @@ pub(crate) struct MetricDoc {
     pub(crate) task: Option<&'static str>,
     /// Absent for all buckets together.
     pub(crate) bucket: Option<&'static str>,
-    pub(crate) metric: &'static str,
-    /// `mean`, `p50`, `p90`, `p95` or `p99`.
+    /// What the value is compared with, where it is a comparison.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) control: Option<String>,
+    pub(crate) metric: String,
+    /// `mean`, `p50`, `p90`, `p95`, `p99`, `max`, `min`, `share`, `count`, `difference` or `effect`.
     pub(crate) statistic: &'static str,
     /// Absent where n does not certify the percentile.
     pub(crate) value: Option<f64>,
@@ -127,7 +138,61 @@ pub(crate) struct MetricDoc {
     /// The same percentile with failed requests as +∞; `infinite` says that it is not finite.
     pub(crate) with_failures: Option<f64>,
     pub(crate) with_failures_infinite: bool,
+    /// Of a comparison; exploratory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) p: Option<f64>,
+    /// The same after Benjamini and Hochberg.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) p_adjusted: Option<f64>,
     pub(crate) note: String,
+}
+
+impl MetricDoc {
+    /// A metric of one cell without a value.
+    fn new(load: &str, variant: &str, metric: String, statistic: &'static str, unit: &'static str) -> Self {
+        Self {
+            load: load.to_owned(),
+            variant: variant.to_owned(),
+            task: None,
+            bucket: None,
+            control: None,
+            metric,
+            statistic,
+            value: None,
+            unit,
+            n: 0,
+            n_of: "",
+            interval: None,
+            certified_bound: None,
+            with_failures: None,
+            with_failures_infinite: false,
+            p: None,
+            p_adjusted: None,
+            note: String::new(),
+        }
+    }
+
+    fn value(self, value: f64) -> Self {
+        Self {
+            value: Some(value),
+            ..self
+        }
+    }
+
+    fn n(self, n: u32, n_of: &'static str) -> Self {
+        Self { n, n_of, ..self }
+    }
+
+    fn interval(self, low: f64, high: f64, kind: &str) -> Self {
+        Self {
+            interval: Some(IntervalDoc {
+                low,
+                high,
+                kind: kind.to_owned(),
+            }),
+            ..self
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -161,7 +226,7 @@ pub(crate) fn run(results: &Results<'_>) -> RunDoc {
         run: facts(results),
         suspect: results.study.suspect,
         headline: one_line(results),
-        notes: results.study.notes.clone(),
+        notes: notes(results),
         comparisons: results
             .study
             .comparisons
@@ -170,6 +235,7 @@ pub(crate) fn run(results: &Results<'_>) -> RunDoc {
             .collect(),
         aa: results.study.aa.iter().map(|a| aa(results, a)).collect(),
         metrics: metrics(results),
+        treatments: treatments::treatments(results),
         failures: failures(results),
         trials: data
             .trials
@@ -186,6 +252,12 @@ pub(crate) fn run(results: &Results<'_>) -> RunDoc {
             })
             .collect(),
     }
+}
+
+/// What a reader must know: of the comparisons, and of the lengths of answers.
+fn notes(results: &Results<'_>) -> Vec<String> {
+    let study = results.study.notes.iter().cloned();
+    study.chain(words::speculation_note(&results.run.plan)).collect()
 }
 
 fn facts(results: &Results<'_>) -> RunFacts {
@@ -211,6 +283,7 @@ fn facts(results: &Results<'_>) -> RunFacts {
         method_version: data.manifest.method_version,
         servelab_version: data.manifest.servelab_version.clone(),
         git: data.environment.git.clone(),
+        output: plan.output,
         primary_metric: plan.primary_metric.as_str(),
         delta_ratio: plan.delta.get(),
         alpha: plan.alpha.get(),
@@ -266,7 +339,11 @@ fn comparison(results: &Results<'_>, c: &Comparison) -> ComparisonDoc {
             _ => None,
         },
         indicative: c.indicative,
-        note: words::verdict_note(c),
+        note: [results.answers_note(c), words::verdict_note(c)]
+            .into_iter()
+            .filter(|note| !note.is_empty())
+            .collect::<Vec<_>>()
+            .join("; "),
     }
 }
 
@@ -327,31 +404,16 @@ fn metrics(results: &Results<'_>) -> Vec<MetricDoc> {
             }
         }
     }
+    results.arms.iter().for_each(|arm| arms::metrics(arm, &mut out));
+    quality::metrics(results, &mut out);
     out
 }
 
 fn over_blocks(load: &str, variant: &str, metric: servelab_schema::MetricName, value: OverBlocks) -> MetricDoc {
-    MetricDoc {
-        load: load.to_owned(),
-        variant: variant.to_owned(),
-        task: None,
-        bucket: None,
-        metric: metric.as_str(),
-        statistic: "mean",
-        value: Some(value.mean),
-        unit: metric.unit(),
-        n: value.n,
-        n_of: "blocks",
-        interval: Some(IntervalDoc {
-            low: value.low,
-            high: value.high,
-            kind: "lowest and highest block".to_owned(),
-        }),
-        certified_bound: None,
-        with_failures: None,
-        with_failures_infinite: false,
-        note: String::new(),
-    }
+    MetricDoc::new(load, variant, metric.to_string(), "mean", metric.unit())
+        .value(value.mean)
+        .n(value.n, "blocks")
+        .interval(value.low, value.high, "lowest and highest block")
 }
 
 fn pooled_metrics(arm: &PooledArm, out: &mut Vec<MetricDoc>) {
@@ -379,26 +441,23 @@ fn quantiles<'a>(
             Certification::Certified { bound, .. } => (Some(bound), String::new()),
             Certification::NotCertifiable { needs } => (None, not_certifiable(q.success_only.n, needs)),
         };
+        let (load, variant) = (arm.load.as_str(), arm.variant.as_str());
+        let interval = q.block_interval.filter(|_| bound.is_some()).map(|i| IntervalDoc {
+            low: i.low,
+            high: i.high,
+            kind: "95 % interval from resampling blocks".to_owned(),
+        });
         MetricDoc {
-            load: arm.load.to_string(),
-            variant: arm.variant.to_string(),
             task: group.map(|g| g.task.as_str()),
             bucket: group.map(|g| g.bucket.as_str()),
-            metric: d.latency.as_str(),
-            statistic,
             value: bound.map(|_| q.success_only.point),
-            unit: "s",
-            n: q.success_only.n,
-            n_of: "requests",
-            interval: q.block_interval.filter(|_| bound.is_some()).map(|i| IntervalDoc {
-                low: i.low,
-                high: i.high,
-                kind: "95 % interval from resampling blocks".to_owned(),
-            }),
+            interval,
             certified_bound: bound,
             with_failures: q.with_failures.finite().filter(|_| bound.is_some()),
             with_failures_infinite: q.with_failures == OrInfinite::Infinite,
             note,
+            ..MetricDoc::new(load, variant, d.latency.as_str().to_owned(), statistic, "s")
+                .n(q.success_only.n, "requests")
         }
     })
 }

@@ -2,7 +2,9 @@
 
 use crate::{number, table::Tone};
 use servelab_analysis::{Comparison, LatencyKind, Verdict};
-use servelab_schema::{Arrivals, EngineKind, Load, MetricName, RunEnd, Stop, Validity};
+use servelab_schema::{
+    Arrivals, EngineKind, Load, MetricName, Plan, PlannedVariant, RunEnd, Stop, Validity, VariantRole,
+};
 
 /// A metric as printed, such as `TTFT p95`.
 pub(crate) const fn metric(name: MetricName) -> &'static str {
@@ -142,6 +144,29 @@ pub(crate) const fn stop(stop: Stop) -> &'static str {
         Stop::Fixed => "exactly the packed number of tokens",
         Stop::Natural => "where the model stops",
     }
+}
+
+/// True for a variant that changes how drafts are made.
+fn is_speculative(variant: &PlannedVariant) -> bool {
+    let flag = |name: &String| name.trim_start_matches("no-").starts_with("speculative-");
+    variant.role == VariantRole::Treatment && variant.differs_in.iter().any(flag)
+}
+
+/// The standing remark on speculative variants under fixed lengths.
+pub(crate) fn speculation_note(plan: &Plan) -> Option<String> {
+    let ids = plan
+        .variants
+        .iter()
+        .filter(|v| is_speculative(v))
+        .map(|v| v.id.as_str());
+    let ids: Vec<&str> = ids.collect();
+    (plan.output.stop == Stop::Fixed && !ids.is_empty()).then(|| {
+        format!(
+            "{} speculates under fixed answer lengths: a model that must go on past its end repeats itself, and repeated text \
+             is easy to guess, so its effect is flattered. Read a run with stop = \"natural\" beside it.",
+            ids.join(", ")
+        )
+    })
 }
 
 /// Whether a trial counts: sign, word, tone.

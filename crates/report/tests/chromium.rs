@@ -259,9 +259,20 @@ fn check_order(order: &Value, sign: f64) {
     );
 }
 
+/// The study with all that a run can hold: texts, engine metrics, GPUs.
+fn everything(run_id: &str) -> Fixture {
+    let mut fixture = Fixture {
+        full: true,
+        gpu: true,
+        ..Fixture::study(run_id)
+    };
+    fixture.arms[6].right = 0.5;
+    fixture
+}
+
 #[test]
 fn the_study_in_a_browser() {
-    let (page, json) = made("report-study", &Fixture::study("c1-c8-study"));
+    let (page, json) = made("report-study", &everything("c1-c8-study"));
     let dir = TempDir::new().unwrap();
     let seen = visit(&page, dir.path(), "1400,1000");
     assert_eq!(seen["watched"], serde_json::json!([]));
@@ -305,6 +316,9 @@ fn a_narrow_window_and_hostile_words() {
     let fixture = Fixture {
         arms: vec![arm, Arm::new("C3", "eager", 0.8)],
         failures,
+        full: true,
+        gpu: true,
+        natural: true,
         ..Fixture::small("hostile")
     };
     let (page, json) = made("report-hostile", &fixture);

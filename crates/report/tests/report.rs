@@ -1,5 +1,5 @@
 //! The report of made-up runs whose truth is known: files, numbers, escaping, size.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 #[path = "../../store/tests/support/mod.rs"]
 mod support;
@@ -90,7 +90,11 @@ fn the_study_finds_what_was_put_in() {
     assert!(report.html.contains("treatment UNOBSERVABLE: nothing shows"));
     // A void variant is said to be void; "no difference" is never said.
     assert!(report.html.contains("its setting (host-memory-tier) was NO-OP"));
-    assert!(report.html.contains("unrecognized arguments: --tokenizer-pool"));
+    assert!(
+        report
+            .html
+            .contains("Reason: error: unrecognized arguments: --tokenizer-pool")
+    );
     assert!(report.html.contains("In simulation, C8 (quantization) serves"));
     let aa = report.json["runs"][0]["aa"].as_array().unwrap();
     assert!(aa.iter().any(|a| a["primary"] == true && a["verdict"] == "aa-agrees"));
@@ -416,4 +420,245 @@ fn energy_per_token_is_power_over_throughput() {
         shown.iter().any(|v| (v / expected - 1.0).abs() < 1e-6),
         "{expected} is not among {shown:?} in {row}"
     );
+}
+
+fn metric<'a>(json: &'a Value, variant: &str, metric: &str, statistic: &str) -> &'a Value {
+    let all = json["runs"][0]["metrics"].as_array().unwrap();
+    let found = all.iter().find(|m| {
+        m["variant"] == variant && m["metric"] == metric && m["statistic"] == statistic && m["task"].is_null()
+    });
+    found.unwrap_or_else(|| panic!("no {statistic} of {metric} of {variant}"))
+}
+
+fn near(value: &Value, expected: f64, within: f64) {
+    let value = value.as_f64().unwrap();
+    assert!((value - expected).abs() <= within, "{value}, not {expected}");
+}
+
+/// The part of the page under the heading with that id.
+fn section<'a>(html: &'a str, id: &str) -> &'a str {
+    let rest = html.split(&format!("id=\"{id}\"")).nth(1).unwrap();
+    rest.split("<h2").next().unwrap()
+}
+
+#[test]
+fn a_faster_variant_that_answers_worse_says_so() {
+    let mut fixture = Fixture {
+        full: true,
+        blocks: 6,
+        per_cell: 6,
+        ..Fixture::small("r1")
+    };
+    fixture.arms[0].right = 0.1;
+    let report = made(&[fixture]);
+    let c2 = comparison(&report.json, "C2");
+    assert_eq!(c2["verdict"], "better");
+    let note = c2["note"].as_str().unwrap();
+    assert!(
+        note.starts_with("answers worse: −") && note.contains("percentage points"),
+        "{note}"
+    );
+    assert!(report.html.contains(note));
+    assert!(report.html.contains("But it answers worse:") && report.html.contains("It writes other texts: "));
+    let headline = report.json["runs"][0]["headline"].as_str().unwrap();
+    assert!(headline.contains("Better (answers worse)"), "{headline}");
+    let change = metric(&report.json, "C2", "answers-found-change", "difference");
+    assert!(change["value"].as_f64().unwrap() < -20.0, "{change}");
+    assert_eq!(
+        (change["control"].as_str(), change["n"].as_u64()),
+        (Some("C1"), Some(108))
+    );
+    assert!(change["p_adjusted"].as_f64().unwrap() < 0.05);
+    let copy = metric(&report.json, "C1b", "answers-found-change", "difference");
+    near(&copy["value"], 0.0, 1e-9);
+    let found = metric(&report.json, "C1", "answers-found", "share");
+    near(&found["value"], 0.9, 0.08);
+    assert!(found["interval"]["low"].as_f64().unwrap() < found["value"].as_f64().unwrap());
+    // The yardstick of same texts is the copy's share.
+    near(&metric(&report.json, "C1b", "same-text", "share")["value"], 0.9, 0.06);
+    let page = section(&report.html, "run-r1-c8-quality");
+    for words in [
+        "second copy: the yardstick",
+        "McNemar",
+        "writes words at random",
+        "tone-worse",
+    ] {
+        assert!(page.contains(words), "{words} is not in {page}");
+    }
+    let csv = fs::read_to_string(&report.files.csv).unwrap();
+    let row = csv
+        .lines()
+        .find(|l| l.contains(",answers-found-change,") && l.contains(",C2,C1,"))
+        .unwrap();
+    assert!(row.contains("percentage points") && row.contains("true"), "{row}");
+    // Without texts nothing is known of answers, and hashes still tell which texts are the same.
+    let bare = made(&[Fixture::small("r1")]);
+    let page = section(&bare.html, "run-r1-c8-quality");
+    assert!(page.contains("The run kept no texts") && page.contains("no answer is known, or no text was kept"));
+    near(&metric(&bare.json, "C1b", "same-text", "share")["value"], 1.0, 0.0);
+    assert!(!bare.html.contains("answers worse"));
+}
+
+#[test]
+fn natural_answers_of_another_length_are_a_named_confound() {
+    let mut fixture = Fixture {
+        natural: true,
+        ..Fixture::small("r1")
+    };
+    fixture.arms[0].length = 0.75;
+    let speculative = || vec![Arm::new("C2", "speculative-config", 1.3)];
+    let report = made(&[fixture]);
+    near(
+        &metric(&report.json, "C2", "output-length-change", "effect")["value"],
+        -25.0,
+        1e-6,
+    );
+    assert!(
+        report
+            .html
+            .contains("Its answers are 25.0\u{202f}% shorter than the control")
+    );
+    assert_eq!(report.json["runs"][0]["run"]["output"]["stop"], "natural");
+    // Under fixed lengths speculation is flattered, and the page says so; under natural ones it does not.
+    let remark = "so its effect is flattered";
+    let of = |natural: bool| Fixture {
+        arms: speculative(),
+        natural,
+        ..Fixture::small("r1")
+    };
+    assert!(!made(&[of(true)]).html.contains(remark));
+    let fixed = made(&[of(false)]);
+    assert!(fixed.html.contains(remark) && !fixed.html.contains("shorter than the control"));
+}
+
+#[test]
+fn what_changed_along_with_a_setting_is_named() {
+    let report = made(&[Fixture {
+        full: true,
+        ..Fixture::study("r1")
+    }]);
+    let treatments = report.json["runs"][0]["treatments"].as_array().unwrap();
+    let of = |id: &str| treatments.iter().find(|t| t["variant"] == id).unwrap();
+    let fields = |id: &str| -> Vec<(String, bool)> {
+        let fields = of(id)["changed_along"]["fields"].as_array().unwrap();
+        fields
+            .iter()
+            .map(|f| {
+                (
+                    f["field"].as_str().unwrap().to_owned(),
+                    f["confounded"].as_bool().unwrap(),
+                )
+            })
+            .collect()
+    };
+    assert_eq!(fields("C7"), [("async_scheduling".to_owned(), true)]);
+    assert_eq!(fields("C5"), [("kv_cache_tokens".to_owned(), false)]);
+    assert_eq!(fields("C2"), []);
+    assert_eq!(of("C4")["changed_along"], Value::Null, "it never started");
+    assert_eq!(of("C4")["observed"][0]["treatment"], "REJECTED");
+    assert!(
+        of("C4")["engine_words"][0]
+            .as_str()
+            .unwrap()
+            .contains("unrecognized arguments")
+    );
+    near(&of("C1")["startup"]["mean"], 41.0, 1e-9);
+    assert!(report.html.contains("so part of it may be theirs: async_scheduling."));
+    let page = section(&report.html, "run-r1-treatment");
+    for words in [
+        "async_scheduling True → False",
+        "and so: kv_cache_tokens 100000 → 200000",
+        "not known",
+        "mean of 10 starts",
+    ] {
+        assert!(page.contains(words), "{words} is not in {page}");
+    }
+}
+
+#[test]
+fn the_engine_is_asked_too_and_held_against_the_client() {
+    let report = made(&[Fixture {
+        full: true,
+        ..Fixture::study("r1")
+    }]);
+    near(
+        &metric(&report.json, "C1", "engine-prefix-hit", "share")["value"],
+        0.125,
+        1e-12,
+    );
+    // One trial of C1 is invalid.
+    near(
+        &metric(&report.json, "C1", "engine-preemptions", "count")["value"],
+        18.0,
+        0.0,
+    );
+    near(
+        &metric(&report.json, "C7", "engine-draft-acceptance", "share")["value"],
+        0.55,
+        1e-12,
+    );
+    near(
+        &metric(&report.json, "C7", "engine-draft-acceptance-position-2", "share")["value"],
+        0.3,
+        1e-12,
+    );
+    let median = metric(&report.json, "C1", "engine-ttft", "p50");
+    let (low, high) = (&median["interval"]["low"], &median["interval"]["high"]);
+    assert!(low.as_f64().unwrap() < median["value"].as_f64().unwrap() && median["value"].as_f64() < high.as_f64());
+    near(
+        &metric(&report.json, "C1", "time-outside-engine", "mean")["value"],
+        0.03,
+        1e-6,
+    );
+    let page = section(&report.html, "run-r1-engine");
+    for words in [
+        "Client against engine",
+        "Position 2",
+        "Speculative decoding",
+        "30.0",
+        "the engine does not tell",
+    ] {
+        assert!(page.contains(words), "{words} is not in {page}");
+    }
+    assert!(
+        report
+            .html
+            .contains("revision a09a35458c702b33eeacc393d103063234e8bc28; model-00001-of-00004.safetensors (3762 MiB,")
+    );
+    // C2 has a failed request that the engine counts nothing of; a run whose engine tells nothing has no section.
+    assert!(!made(&[Fixture::small("r1")]).html.contains("run-r1-engine"));
+}
+
+#[test]
+fn what_the_gpus_took_is_in_the_files_for_programs() {
+    let report = made(&[Fixture {
+        gpu: true,
+        ..Fixture::small("r1")
+    }]);
+    near(&metric(&report.json, "C1", "gpu-power", "mean")["value"], 60.0, 1e-6);
+    let peak = metric(&report.json, "C1", "gpu-memory-peak", "max");
+    near(&peak["value"], 21.0 * f64::from(1 << 30), 1e9);
+    assert_eq!(
+        (peak["unit"].as_str(), peak["n_of"].as_str()),
+        (Some("bytes"), Some("trials"))
+    );
+    let energy = metric(&report.json, "C2", "gpu-energy-per-output-token", "mean");
+    let throughput = metric(&report.json, "C2", "output-throughput", "mean");
+    near(
+        &energy["value"],
+        60.0 / throughput["value"].as_f64().unwrap(),
+        energy["value"].as_f64().unwrap() * 0.02,
+    );
+    let throttled = metric(&report.json, "C1", "gpu-throttled-requests", "count");
+    assert_eq!(throttled["note"], "hw-thermal-slowdown");
+    let csv = fs::read_to_string(&report.files.csv).unwrap();
+    for name in [
+        "gpu-energy-per-output-token",
+        "gpu-memory-headroom",
+        "gpu-utilisation",
+        "gpu-throttled-time",
+    ] {
+        assert!(csv.contains(&format!(",{name},")), "{name}");
+    }
+    assert!(!made(&[Fixture::small("r1")]).json.to_string().contains("gpu-power"));
 }

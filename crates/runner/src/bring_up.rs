@@ -1,7 +1,9 @@
 //! How the engine of a trial comes to be there, and what of it must never become evidence.
 
 use crate::{RunError, RunOptions, StopFlag};
-use servelab_engine::{ApiKey, EngineError, KEY_VARIABLE, Launched, Place, Ready, command, redact::Secrets};
+use servelab_engine::{
+    ApiKey, EngineError, KEY_VARIABLE, Launched, Place, Ready, command, key_variable, redact::Secrets,
+};
 use servelab_evidence::{EvidenceError, TrialWriter, names};
 use servelab_load::{RequestHeaders, clock::monotonic_ns};
 use servelab_schema::{EngineKind, EngineRecord, Failure, Nanos, Outcome, Plan, PlannedVariant, Provider, Trace};
@@ -39,6 +41,11 @@ impl EngineAccess {
         let place = place(options, "");
         let name = plan.engine.api_key_env.as_deref();
         let key = name.map(ApiKey::from_env).transpose()?;
+        let started = !matches!(plan.engine.provider, Provider::Url { .. });
+        if key.is_some() && started && key_variable(plan.engine.dialect).is_none() {
+            let dialect = plan.engine.dialect;
+            return Err(EngineError::KeyIsAFlag { dialect }.into());
+        }
         let secrets = Secrets::of_environment().and(key.as_ref().map_or("", ApiKey::secret));
         for variant in &plan.variants {
             let command = command(&plan.engine, &plan.profile, variant, 0, place);
@@ -50,14 +57,15 @@ impl EngineAccess {
         }
         let access = Self { key, secrets };
         if let Provider::Url { base } = &plan.engine.provider {
-            access.attach(base, &plan.engine.served_model, stop).await?;
+            access.attach(plan, base, stop).await?;
         }
         Ok(access)
     }
 
-    async fn attach(&self, base: &str, model: &str, stop: &StopFlag) -> Result<Ready, EngineError> {
+    async fn attach(&self, plan: &Plan, base: &str, stop: &StopFlag) -> Result<Ready, EngineError> {
         let now = || Nanos(monotonic_ns());
-        Ready::attach(base, self.key.clone(), model, PATIENCE, now, || stop.is_stopped()).await
+        let (place, model) = ((base, plan.engine.dialect), &plan.engine.served_model);
+        Ready::attach(place, self.key.clone(), model, PATIENCE, now, || stop.is_stopped()).await
     }
 
     /// Starts or finds the engine of one trial of the run of that name. `begin` is when that began.
@@ -75,14 +83,16 @@ impl EngineAccess {
         begin: u64,
     ) -> Result<BroughtUp, RunError> {
         let (argv, ready) = match &plan.engine.provider {
-            Provider::Url { base } => (Vec::new(), self.attach(base, &plan.engine.served_model, stop).await),
+            Provider::Url { base } => (Vec::new(), self.attach(plan, base, stop).await),
             Provider::Sim { .. } | Provider::Process { .. } | Provider::Docker { .. } => {
                 let port = Launched::free_port()?;
                 let place = place(options, run);
                 let command = command(&plan.engine, &plan.profile, variant, port, place);
                 let command = command.ok_or_else(|| RunError::Plan("it has no command for its engine".to_owned()))?;
                 let (output, log_path) = writer.child_output(names::SERVER_LOG)?;
-                let launched = Launched::launch(&command, port, self.key.clone(), output, &log_path)?;
+                let launched = Launched::launch(&command, port, self.key.clone(), output, &log_path)?
+                    .guarded(&options.servelab)?
+                    .speaking(plan.engine.dialect);
                 stop.engine_is(launched.group(), launched.container());
                 let wall = || Nanos(monotonic_ns().saturating_sub(begin));
                 let asked = || stop.is_stopped();
@@ -147,7 +157,7 @@ impl EngineAccess {
     pub(crate) fn clean_record(&self, mut record: EngineRecord) -> EngineRecord {
         record.argv = self.secrets.redact_argv(&record.argv);
         let said = [&mut record.version, &mut record.served_model, &mut record.failure];
-        let labels = record.cache_config.values_mut();
+        let labels = record.cache_config.values_mut().chain(record.effective.values_mut());
         let found = record.checks.iter_mut().filter_map(|c| c.found.as_mut());
         for text in said.into_iter().flatten().chain(labels).chain(found) {
             *text = self.secrets.redact(text);
@@ -155,22 +165,56 @@ impl EngineAccess {
         record
     }
 
-    /// A failed request whose answer held a secret, without it; none where nothing must change.
+    /// A request whose answer held a secret, without it; none where nothing must change. The hash of a kept text stays that
+    /// of what the engine said.
     pub(crate) fn clean_trace(secrets: &Secrets, trace: &Trace) -> Option<Trace> {
-        let Outcome::Failed(failure) = &trace.outcome else {
-            return None;
-        };
-        let clean = secrets.redact(&failure.detail);
-        if clean == failure.detail {
-            return None;
-        }
-        let failure = Failure {
-            detail: clean,
-            ..failure.clone()
+        let outcome = match &trace.outcome {
+            Outcome::Failed(failure) => {
+                let detail = changed(secrets, &failure.detail)?;
+                Outcome::Failed(Failure {
+                    detail,
+                    ..failure.clone()
+                })
+            }
+            Outcome::Completed(completion) => {
+                let text = changed(secrets, completion.text()?)?;
+                Outcome::Completed(completion.clone().with_text(Some(text)))
+            }
         };
         Some(Trace {
-            outcome: Outcome::Failed(failure),
+            outcome,
             ..trace.clone()
         })
+    }
+}
+
+/// The text without secrets; none where it has none.
+fn changed(secrets: &Secrets, text: &str) -> Option<String> {
+    Some(secrets.redact(text)).filter(|clean| clean != text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_in_an_answer_is_taken_out_and_the_hash_stays() {
+        let secrets = Secrets::of([("MY_TOKEN".to_owned(), "s3cret-value".to_owned())]);
+        let with = |text: &str| {
+            let mut trace = servelab_schema::examples::trace();
+            let Outcome::Completed(done) = trace.outcome else {
+                panic!("the example completed")
+            };
+            trace.outcome = Outcome::Completed(done.with_text(Some(text.to_owned())));
+            trace
+        };
+        let said = with("the word is s3cret-value");
+        let clean = EngineAccess::clean_trace(&secrets, &said).unwrap();
+        let (before, after) = (said.completion().unwrap(), clean.completion().unwrap());
+        assert_eq!(after.text(), Some("the word is [redacted]"));
+        assert_eq!(after.text_sha256(), before.text_sha256());
+        assert_eq!(EngineAccess::clean_trace(&secrets, &with("nothing")), None);
+        let no_text = servelab_schema::examples::trace();
+        assert_eq!(EngineAccess::clean_trace(&secrets, &no_text), None);
     }
 }

@@ -1,9 +1,11 @@
 //! The machine and the program that run a plan.
 
-use crate::RunOptions;
+use crate::{RunOptions, checkpoint, gpus::Gpus};
 use servelab_evidence::sha256_file;
-use servelab_schema::{ClockAnchor, EngineKind, EnvironmentRecord, ModelFacts, Nanos, Plan, Provider, V};
-use servelab_telemetry::{GpuProbe, cloud_facts, host_facts};
+use servelab_schema::{
+    ArgValue, CheckpointFacts, ClockAnchor, EngineKind, EnvironmentRecord, ModelFacts, Nanos, Plan, Provider, V,
+};
+use servelab_telemetry::{cloud_facts, host_facts};
 use std::{net::IpAddr, path::Path, process::Command};
 
 /// The commit of the checkout at `project`, with `-dirty` where files differ; none outside a checkout.
@@ -25,13 +27,13 @@ fn git(project: &Path) -> Option<String> {
 }
 
 /// The GPUs of this machine, or why none is read. A simulated engine uses none, so none is asked.
-pub(crate) fn gpus(plan: &Plan, options: &RunOptions) -> Result<GpuProbe, String> {
+pub(crate) async fn gpus(plan: &Plan, options: &RunOptions) -> Result<Gpus, String> {
     match (&plan.engine_kind, &plan.engine.provider) {
         (EngineKind::Simulated, _) => Err("no GPU is used: the engine is simulated".to_owned()),
         (_, Provider::Url { base }) if !is_here(base) => {
             Err("no GPU is read: the engine runs on another machine".to_owned())
         }
-        _ => GpuProbe::open(options.nvml.as_deref()).map_err(|error| error.to_string()),
+        _ => Gpus::open(options.nvml.clone()).await,
     }
 }
 
@@ -54,24 +56,58 @@ fn env_names() -> Vec<String> {
     names
 }
 
+/// The checkpoints of a plan's models, the plan's own first.
+async fn checkpoints(plan: &Plan, options: &RunOptions) -> Vec<CheckpointFacts> {
+    let models = checkpoint::models(plan);
+    let unread = |note: &str| {
+        let of = |id: String| CheckpointFacts {
+            id,
+            revision: None,
+            weights: Vec::new(),
+            weights_note: Some(note.to_owned()),
+        };
+        models.clone().into_iter().map(of).collect()
+    };
+    match &plan.engine.provider {
+        Provider::Sim { .. } => return unread("the engine is simulated: it loads no weights"),
+        Provider::Url { .. } => return unread("servelab did not start the engine and does not know what it loaded"),
+        Provider::Process { .. } | Provider::Docker { .. } => {}
+    }
+    let flag = plan.variants.first().and_then(|v| v.flags.get("revision"));
+    let revision = match flag.map(|field| &field.value) {
+        Some(ArgValue::Text(revision)) => revision.clone(),
+        _ => "main".to_owned(),
+    };
+    let places = checkpoint::Places::of(plan, &options.project);
+    let names = models.clone();
+    // Gigabytes are read: on a thread of their own.
+    let read = move || names.iter().map(|m| checkpoint::read(m, &revision, &places)).collect();
+    let read: Result<Vec<CheckpointFacts>, _> = tokio::task::spawn_blocking(read).await;
+    read.unwrap_or_else(|error| unread(&format!("reading the weights failed: {error}")))
+}
+
 /// What `environment.json` says. To be called before the first engine is started: the GPUs are idle then.
 pub(crate) async fn capture(
     plan: &Plan,
     options: &RunOptions,
-    gpus: Result<&GpuProbe, &String>,
+    gpus: Result<&Gpus, &String>,
     utc: String,
 ) -> EnvironmentRecord {
     let cloud = match plan.engine_kind {
         EngineKind::Simulated => None,
         EngineKind::Measured | EngineKind::Imported => cloud_facts(&options.cloud).await,
     };
+    let mut checkpoints = checkpoints(plan, options).await.into_iter();
+    let own = checkpoints.next();
+    let (revision, weights, weights_note) =
+        own.map_or_else(Default::default, |c| (c.revision, c.weights, c.weights_note));
     EnvironmentRecord {
         v: V,
         servelab_version: env!("CARGO_PKG_VERSION").to_owned(),
         servelab_sha256: sha256_file(&options.servelab).ok().map(|(_, sha256)| sha256),
         git: git(&options.project),
         host: host_facts(),
-        gpus: gpus.map(GpuProbe::facts).unwrap_or_default(),
+        gpus: gpus.map(|g| g.facts().to_vec()).unwrap_or_default(),
         gpu_note: gpus.err().cloned(),
         instrument: options.instrument.clone(),
         cloud,
@@ -79,10 +115,11 @@ pub(crate) async fn capture(
             id: plan.profile.model.clone(),
             tokenizer_sha256: plan.prompts.tokenizer_sha256.clone(),
             chat_template_sha256: plan.prompts.chat_template_sha256.clone(),
-            revision: None,
-            weights: Vec::new(),
-            weights_note: None,
+            revision,
+            weights,
+            weights_note,
         }),
+        variant_models: checkpoints.collect(),
         env_names: env_names(),
         started: ClockAnchor {
             utc,

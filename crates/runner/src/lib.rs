@@ -6,8 +6,10 @@
 //! (a full disk, a missing program) is an [`RunError`].
 
 mod bring_up;
+mod checkpoint;
 mod environment;
 mod error;
+mod gpus;
 mod progress;
 mod requests;
 mod run;

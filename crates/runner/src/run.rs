@@ -5,7 +5,7 @@ use crate::{
     bring_up::EngineAccess,
     environment,
     requests::Requests,
-    trial::{Trial, execute_trial},
+    trial::{Observed, Trial, execute_trial},
 };
 use servelab_evidence::{Disk, FileLayer, RunWriter};
 use servelab_load::clock::{WallAnchor, monotonic_ns, utc_now};
@@ -97,13 +97,14 @@ pub async fn execute(
         Some(id) => id.clone(),
         None => default_run_id(&plan.name, &utc)?,
     };
-    let gpus = environment::gpus(plan, options).map(Arc::new);
-    let environment = environment::capture(plan, options, gpus.as_deref(), utc).await;
+    let gpus = environment::gpus(plan, options).await;
+    let environment = environment::capture(plan, options, gpus.as_ref(), utc).await;
     let mut run = RunWriter::create(Arc::clone(&options.layer), &options.runs, &run_id, plan, &environment)?;
     let dir = run.dir().to_path_buf();
     let total = plan.trial_count();
     let (mut begun, mut valid, mut invalid) = (0_usize, 0_usize, 0_usize);
     let mut end = RunEnd::Complete;
+    let observed = Observed::default();
     let mut cells: BTreeMap<String, usize> = BTreeMap::new();
     'blocks: for block in &plan.blocks {
         for planned in &block.trials {
@@ -114,7 +115,7 @@ pub async fn execute(
                 break 'blocks;
             }
             begun = begun.saturating_add(1);
-            let trial = Trial::new(plan, block, planned, &requests, &access, gpus.as_ref().ok())?;
+            let trial = Trial::new(plan, block, planned, &requests, &access, gpus.as_ref().ok(), &observed)?;
             progress.trial_begins(begun, total, trial.id.as_str());
             let record = execute_trial(&trial, &run, options, stop, progress).await?;
             run.note_trial(&record);

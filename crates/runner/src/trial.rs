@@ -3,14 +3,17 @@
 use crate::{
     Progress, RunError, RunOptions, StopFlag,
     bring_up::{BroughtUp, EngineAccess},
+    gpus::Gpus,
     requests::Requests,
     watch::{Eyes, watch},
 };
 use servelab_analysis::gates::{GateFacts, Work, evaluate};
 use servelab_engine::{
-    Ended, EngineError, Ready, Snapshot,
+    Ended, EngineError, Ready, Snapshot, counted,
+    effective::{Said, effective},
     redact::Secrets,
     treatment::{Shown, judge},
+    wants_prefix_cache,
 };
 use servelab_evidence::{EvidenceError, JsonlWriter, RunWriter, TrialWriter, names};
 use servelab_load::{
@@ -20,10 +23,9 @@ use servelab_load::{
     start,
 };
 use servelab_schema::{
-    ArgValue, Check, EngineRecord, InstrumentCertificate, Load, Nanos, Outcome, Plan, PlannedBlock, PlannedTrial,
-    PlannedVariant, Ratio, Reason, Trace, Treatment, TrialCounts, TrialId, TrialRecord, V, Validity,
+    Check, EngineMetrics, EngineRecord, InstrumentCertificate, Load, Nanos, Outcome, Plan, PlannedBlock, PlannedTrial,
+    PlannedVariant, Ratio, Reason, Trace, Treatment, TrialCounts, TrialId, TrialRecord, V, Validity, VariantId,
 };
-use servelab_telemetry::GpuProbe;
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
@@ -43,7 +45,23 @@ pub(crate) struct Trial<'a> {
     load: Load,
     requests: &'a Requests,
     access: &'a EngineAccess,
-    gpus: Option<&'a Arc<GpuProbe>>,
+    gpus: Option<&'a Gpus>,
+    observed: &'a Observed,
+}
+
+/// The effective configuration that each arm showed last in this run.
+#[derive(Debug, Default)]
+pub(crate) struct Observed(Mutex<BTreeMap<VariantId, BTreeMap<String, String>>>);
+
+impl Observed {
+    fn of(&self, arm: Option<&VariantId>) -> Option<BTreeMap<String, String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(arm?).cloned()
+    }
+
+    fn note(&self, arm: &VariantId, effective: &BTreeMap<String, String>) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(arm.clone(), effective.clone());
+    }
 }
 
 impl<'a> Trial<'a> {
@@ -53,7 +71,8 @@ impl<'a> Trial<'a> {
         planned: &'a PlannedTrial,
         requests: &'a Requests,
         access: &'a EngineAccess,
-        gpus: Option<&'a Arc<GpuProbe>>,
+        gpus: Option<&'a Gpus>,
+        observed: &'a Observed,
     ) -> Result<Self, RunError> {
         let PlannedTrial { order, variant, load } = planned;
         let id = TrialId::new(format!("b{:02}-{order:02}-{variant}-{load}-t1", block.block))
@@ -71,6 +90,7 @@ impl<'a> Trial<'a> {
             requests,
             access,
             gpus,
+            observed,
         })
     }
 
@@ -79,10 +99,7 @@ impl<'a> Trial<'a> {
     }
 
     fn prefix_caching_allowed(&self) -> bool {
-        self.variant
-            .flags
-            .get("enable-prefix-caching")
-            .is_some_and(|f| f.value == ArgValue::Switch(true))
+        wants_prefix_cache(self.plan.engine.dialect, self.variant)
     }
 
     fn spec(&self, base: &str, clock: TrialClock) -> Result<LoadSpec, RunError> {
@@ -103,6 +120,7 @@ impl<'a> Trial<'a> {
                 total: timeouts.total_ns,
             },
             limits: SizeLimits::default(),
+            keep_text: self.plan.output.keep_text,
             labels: Labels {
                 block: self.block.block,
                 variant: self.planned.variant.clone(),
@@ -168,12 +186,19 @@ struct EngineFacts {
     version: Option<String>,
     served_model: Option<String>,
     cache_config: BTreeMap<String, String>,
+    effective: BTreeMap<String, String>,
+    metrics: Option<EngineMetrics>,
     treatment: Treatment,
     checks: Vec<Check>,
     ended: String,
     /// Ok where it was alive until it was told to stop.
     alive: Result<(), String>,
-    prefix_hit_ratio: Option<Ratio>,
+}
+
+impl EngineFacts {
+    fn prefix_hit_ratio(&self) -> Option<Ratio> {
+        self.metrics.as_ref()?.prefix_cache_hit_ratio
+    }
 }
 
 /// What the load came to, with what passed by.
@@ -231,6 +256,12 @@ impl EngineFacts {
                 status, memory: true, ..
             } => (Treatment::Unobservable, status.clone()),
             EngineError::Died { status, .. } => (Treatment::Rejected, status.clone()),
+            // Nor is a request that it refuses, such as for want of a chat template.
+            EngineError::Broken {
+                memory: false,
+                request: false,
+                ..
+            } => (Treatment::Rejected, "killed".to_owned()),
             EngineError::NotUp { .. } => (Treatment::Unobservable, "not started by servelab".to_owned()),
             _ => (Treatment::Unobservable, "killed".to_owned()),
         };
@@ -240,11 +271,12 @@ impl EngineFacts {
             version: None,
             served_model: None,
             cache_config: BTreeMap::new(),
+            effective: BTreeMap::new(),
+            metrics: None,
             treatment,
             checks: Vec::new(),
             ended,
             alive: Err(secrets.redact(&error.to_string())),
-            prefix_hit_ratio: None,
         }
     }
 }
@@ -262,6 +294,7 @@ async fn measure(
     let plan = trial.plan;
     let version = engine.client().version().await;
     let served_model = engine.client().served_model().await;
+    let server_info = engine.client().server_info().await;
     let secrets = &trial.access.secrets;
     let before = keep_metrics(&engine, writer, secrets, names::METRICS_BEFORE).await?;
     let clock = TrialClock::start(plan.engine.time_scale());
@@ -270,7 +303,7 @@ async fn measure(
         rows: writer.telemetry()?,
         clock,
         interval: plan.telemetry_interval_ns,
-        gpus: trial.gpus.cloned(),
+        gpus: trial.gpus,
     };
     let sink = Sink {
         shared: Arc::clone(&shared),
@@ -280,6 +313,7 @@ async fn measure(
     let watched = watch(&load, &mut engine, eyes, stop, progress).await;
     let result = load.join();
     let exited = engine.exited();
+    let healthy = engine.client().healthy().await;
     let after = keep_metrics(&engine, writer, secrets, names::METRICS_AFTER).await?;
     let log = engine.log();
     let ended = engine.stop(Duration::from_nanos(plan.timeouts.stop_grace_ns.0)).await;
@@ -290,20 +324,33 @@ async fn measure(
     let shared = Arc::try_unwrap(shared).map_err(|_| LostSink)?;
     let (traces, passed) = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
     traces.finish()?;
+    let said = Said {
+        log: log.as_deref(),
+        metrics: before.as_ref().or(after.as_ref()),
+        server_info: server_info.as_deref(),
+    };
+    let effective = effective(said);
+    let theirs = trial.observed.of(trial.variant.control.as_ref());
+    trial.observed.note(&trial.variant.id, &effective);
     let shown = Shown {
         log: log.as_deref(),
         before: before.as_ref(),
         after: after.as_ref(),
+        effective: &effective,
+        control: theirs.as_ref(),
     };
     let (treatment, checks) = judge(trial.variant, trial.control(), shown);
-    let hit_ratio = after
-        .as_ref()
-        .zip(before.as_ref())
-        .and_then(|(a, b)| a.prefix_hit_ratio_since(b));
+    let metrics = before.as_ref().zip(after.as_ref()).map(|(b, a)| counted(b, a));
     let alive = match exited {
         Some(status) if result.stopped != Some(Stop::Cancelled) => {
             let cause = servelab_engine::log::why_it_ended(status, log.as_deref().unwrap_or_default());
             Err(secrets.redact(&format!("it ended during the trial ({status}): {cause}")))
+        }
+        // A front end may live on when the process that computes has died.
+        None if !healthy => {
+            let log = log.as_deref().unwrap_or_default();
+            let cause = servelab_engine::log::root_cause(log).unwrap_or_else(|| "its log names no error".to_owned());
+            Err(secrets.redact(&format!("it is no longer healthy after the trial: {cause}")))
         }
         _ => Ok(()),
     };
@@ -313,11 +360,12 @@ async fn measure(
         version,
         served_model,
         cache_config: before.as_ref().map(Snapshot::cache_config).unwrap_or_default(),
+        effective,
+        metrics,
         treatment,
         checks,
         ended: how,
         alive,
-        prefix_hit_ratio: hit_ratio.and_then(|r| Ratio::new(r).ok()),
     };
     Ok((facts, LoadFacts { result, passed }))
 }
@@ -361,8 +409,8 @@ fn engine_record(trial: &Trial<'_>, facts: EngineFacts) -> EngineRecord {
         version: facts.version,
         served_model: facts.served_model,
         cache_config: facts.cache_config,
-        effective: BTreeMap::new(),
-        metrics: None,
+        effective: facts.effective,
+        metrics: facts.metrics,
         startup_ns: facts.startup,
         treatment: facts.treatment,
         checks: facts.checks,
@@ -399,7 +447,7 @@ fn conclude(
         scheduled_rate_per_s: result.and_then(|r| r.scheduled_rate_per_s),
         engine_alive: engine.alive.clone(),
         prompt_token_mismatches: passed.prompt_token_mismatches,
-        prefix_cache_hit_ratio: engine.prefix_hit_ratio,
+        prefix_cache_hit_ratio: engine.prefix_hit_ratio(),
         prefix_caching_allowed: trial.prefix_caching_allowed(),
         treatment: engine.treatment,
         role: trial.variant.role,
@@ -433,7 +481,7 @@ fn conclude(
         counts,
         instrument: result.map(|r| r.instrument.clone()),
         treatment: engine.treatment,
-        prefix_cache_hit_ratio: engine.prefix_hit_ratio,
+        prefix_cache_hit_ratio: engine.prefix_hit_ratio(),
         gates,
         validity,
     }

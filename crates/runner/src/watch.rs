@@ -1,18 +1,21 @@
 //! Watching a load: telemetry rows, the engine's life, the user's wish to stop, the progress line.
 
-use crate::{Progress, RunError, StopFlag};
-use servelab_engine::Ready;
+use crate::{
+    Progress, RunError, StopFlag,
+    gpus::{Gpus, Reading},
+};
+use servelab_engine::{EngineClient, Ready};
 use servelab_evidence::{EvidenceError, JsonlWriter};
 use servelab_load::{LoadHandle, Stop, clock::TrialClock};
 use servelab_schema::{Nanos, Ratio, TelemetrySample, V};
-use servelab_telemetry::{GpuProbe, HostProbe};
-use std::{sync::Arc, time::Duration};
+use servelab_telemetry::HostProbe;
+use std::time::Duration;
 
 /// Between two looks at the load, wall time.
 const TICK: Duration = Duration::from_millis(50);
 
 /// What is looked at, how often and where it goes.
-pub(crate) struct Eyes {
+pub(crate) struct Eyes<'a> {
     /// `telemetry.jsonl`.
     pub(crate) rows: JsonlWriter<TelemetrySample>,
     /// The trial's clock.
@@ -20,14 +23,14 @@ pub(crate) struct Eyes {
     /// Between two samples, engine time.
     pub(crate) interval: Nanos,
     /// The GPUs, opened once per run; none where there is none.
-    pub(crate) gpus: Option<Arc<GpuProbe>>,
+    pub(crate) gpus: Option<&'a Gpus>,
 }
 
 /// Writes telemetry until the load has ended, and stops the load where the engine ended or the user asks.
 pub(crate) async fn watch(
     load: &LoadHandle,
     engine: &mut Ready,
-    eyes: Eyes,
+    eyes: Eyes<'_>,
     stop: &StopFlag,
     progress: &dyn Progress,
 ) -> Result<(), RunError> {
@@ -41,33 +44,46 @@ pub(crate) async fn watch(
     let mut probe = HostProbe::new(engine.group());
     let mut due = Nanos::ZERO;
     let mut result: Result<(), EvidenceError> = Ok(());
-    while !load.is_finished() {
+    let client = engine.client().clone();
+    let mut look = || {
         if engine.exited().is_some() {
             control.stop(Stop::EngineExited);
         }
         if stop.is_stopped() {
             control.stop(Stop::Cancelled);
         }
+        progress.live(&live.snapshot());
+    };
+    while !load.is_finished() {
+        look();
         if clock.now() >= due && result.is_ok() {
-            result = rows.append(&sample(engine, &mut probe, gpus.as_ref(), clock).await);
+            // An engine that dies may hold its page back, a driver its answer: neither hides what happens meanwhile.
+            let asked = sample(&client, &mut probe, gpus, clock);
+            tokio::pin!(asked);
+            let row = loop {
+                tokio::select! {
+                    row = &mut asked => break row,
+                    () = tokio::time::sleep(TICK) => look(),
+                }
+            };
+            result = rows.append(&row);
             if result.is_err() {
                 control.stop(Stop::Cancelled);
             }
             due = clock.now().saturating_add(interval);
         }
-        progress.live(&live.snapshot());
         tokio::time::sleep(TICK.min(clock.until(due).max(Duration::from_millis(1)))).await;
     }
     result.and_then(|()| rows.finish()).map_err(RunError::from)
 }
 
 async fn sample(
-    engine: &Ready,
+    client: &EngineClient,
     probe: &mut HostProbe,
-    gpus: Option<&Arc<GpuProbe>>,
+    gpus: Option<&Gpus>,
     clock: TrialClock,
 ) -> TelemetrySample {
-    let metrics = engine.client().snapshot().await;
+    let metrics = client.snapshot().await;
     let count = |value: Option<f64>| {
         #[expect(
             clippy::as_conversions,
@@ -78,12 +94,9 @@ async fn sample(
     let metrics = metrics.as_ref();
     let t_ns = clock.now();
     let host = probe.sample();
-    let gpus = match gpus.map(Arc::clone) {
-        // The driver takes its time; a thread of its own keeps it out of the watcher's way.
-        Some(gpus) => tokio::task::spawn_blocking(move || gpus.sample())
-            .await
-            .unwrap_or_default(),
-        None => Vec::new(),
+    let Reading { gpus, note } = match gpus {
+        Some(gpus) => gpus.sample().await,
+        None => Reading::default(),
     };
     TelemetrySample {
         v: V,
@@ -95,5 +108,6 @@ async fn sample(
             .and_then(servelab_engine::Snapshot::kv_cache_used)
             .and_then(|v| Ratio::new(v).ok()),
         gpus,
+        gpu_note: note,
     }
 }

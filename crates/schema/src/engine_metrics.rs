@@ -5,7 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// What one histogram of the engine gained during the trial. Wall times of the engine × the time scale.
+/// What one histogram of the engine gained during the trial. Seconds as its page gives them, which is engine time: the
+/// simulated engine counts in it too, whatever its time scale.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HistogramRise {
@@ -41,7 +42,7 @@ pub struct EngineMetrics {
     pub prompt_tokens: Option<u64>,
     /// Generated tokens.
     pub generation_tokens: Option<u64>,
-    /// Finished requests by the engine's own reason.
+    /// Finished requests by the engine's own reason; `any` where it counts them without one.
     pub finished: Option<BTreeMap<String, u64>>,
     /// Sequences that were put back to make room.
     pub preemptions: Option<u64>,

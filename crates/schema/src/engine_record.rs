@@ -82,7 +82,9 @@ pub struct EngineRecord {
     /// Labels of the `cache_config_info` metric.
     pub cache_config: BTreeMap<String, String>,
     /// The effective configuration as its log and pages show it, by field: of its configuration line under the engine's own
-    /// names, `kv_cache_tokens`, `attention_backend`; empty where nothing shows it.
+    /// names with nested ones dotted, of single lines such as `kv_cache_tokens` and `attention_backend`; `argument.NAME` is
+    /// what it was told by its own account, `cache_config.LABEL` what its metric of that name says. Empty where nothing
+    /// shows it.
     #[serde(default)]
     pub effective: BTreeMap<String, String>,
     /// What it counted during the trial; null where it has no `/metrics`.

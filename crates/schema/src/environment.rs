@@ -143,6 +143,20 @@ pub struct ModelFacts {
     pub weights_note: Option<String>,
 }
 
+/// The checkpoint of a variant with a model of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CheckpointFacts {
+    /// Model id or folder.
+    pub id: String,
+    /// Its revision, such as the commit of a Hugging Face snapshot; null where none is known.
+    pub revision: Option<String>,
+    /// Its files of weights, sorted by name; empty with the reason in `weights_note`.
+    pub weights: Vec<WeightFile>,
+    /// Why no file of weights was hashed, or null.
+    pub weights_note: Option<String>,
+}
+
 /// A file of weights.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -151,7 +165,7 @@ pub struct WeightFile {
     pub name: String,
     /// Its size.
     pub bytes: Bytes,
-    /// SHA-256 of its bytes.
+    /// SHA-256 of its bytes; in a Hugging Face cache the name that its library gave the file for it.
     pub sha256: Sha256Hex,
 }
 
@@ -182,6 +196,9 @@ pub struct EnvironmentRecord {
     /// The model of the plan.
     #[serde(default)]
     pub model: Option<ModelFacts>,
+    /// Checkpoints of variants that have another model than the plan's, by id.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub variant_models: Vec<CheckpointFacts>,
     /// Names of the environment variables that servelab was started with, sorted. Their values are never kept.
     #[serde(default)]
     pub env_names: Vec<String>,

@@ -296,6 +296,7 @@ pub fn environment() -> EnvironmentRecord {
             }],
             weights_note: None,
         }),
+        variant_models: Vec::new(),
         env_names: vec!["HOME".into(), "PATH".into()],
         started: anchor(0),
     }
@@ -489,6 +490,7 @@ pub fn telemetry() -> TelemetrySample {
         engine_waiting: Some(0),
         kv_cache_used_ratio: Some(ratio(0.31)),
         gpus: vec![gpu_sample()],
+        gpu_note: None,
     }
 }
 

@@ -32,8 +32,8 @@ pub use dialect::Dialect;
 pub use engine_metrics::{EngineMetrics, HistogramRise, SpeculationRise};
 pub use engine_record::{Check, CheckResult, EngineRecord, Treatment};
 pub use environment::{
-    ClockAnchor, CloudFacts, CloudProvider, EnvironmentRecord, GpuFacts, HostFacts, InstrumentCertificate, ModelFacts,
-    WeightFile,
+    CheckpointFacts, ClockAnchor, CloudFacts, CloudProvider, EnvironmentRecord, GpuFacts, HostFacts,
+    InstrumentCertificate, ModelFacts, WeightFile,
 };
 pub use ids::{IdError, LoadId, PromptId, PromptSetId, RequestId, RunId, Sha256Hex, TrialId, VariantId};
 pub use load::{Arrivals, Load, Rate, Shape};

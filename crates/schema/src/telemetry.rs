@@ -128,4 +128,7 @@ pub struct TelemetrySample {
     /// The GPUs; empty where none was asked (see `gpu_note` of environment.json) or where the driver no longer answers.
     #[serde(default)]
     pub gpus: Vec<GpuSample>,
+    /// Why the GPUs are not read from here on, at the moment when that was found out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu_note: Option<String>,
 }

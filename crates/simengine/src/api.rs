@@ -2,8 +2,9 @@
 
 use serde_json::{Map, Value};
 
-use crate::chunk::{Api, error_body};
+use crate::chunk::{Api, error_body, flat_error};
 use crate::config::EngineConfig;
+use crate::dialect::Dialect;
 use crate::tokenizer::Message;
 
 /// A refusal before anything is generated.
@@ -11,8 +12,12 @@ use crate::tokenizer::Message;
 pub struct Refusal {
     /// HTTP status.
     pub status: u16,
-    /// JSON body.
-    pub body: String,
+    /// What is wrong, in the engine's words.
+    pub message: String,
+    /// The engine's name for this kind of error.
+    pub kind: &'static str,
+    /// The field that is wrong, where the engine names one.
+    pub param: Option<String>,
 }
 
 impl Refusal {
@@ -21,7 +26,18 @@ impl Refusal {
     pub fn bad_request(message: &str, param: Option<&str>) -> Self {
         Self {
             status: 400,
-            body: error_body(message, "BadRequestError", param, 400),
+            message: message.to_owned(),
+            kind: "BadRequestError",
+            param: param.map(str::to_owned),
+        }
+    }
+
+    /// The JSON body: vLLM's is an object in `error`, SGLang's is flat and names no field.
+    #[must_use]
+    pub fn body(&self, dialect: Dialect) -> String {
+        match dialect {
+            Dialect::Vllm => error_body(&self.message, self.kind, self.param.as_deref(), self.status),
+            Dialect::Sglang => flat_error(&self.message, self.kind, self.status),
         }
     }
 
@@ -32,7 +48,9 @@ impl Refusal {
             format!("1 validation error:\n  {{'type': '{kind}', 'loc': '{at}', 'msg': '{text}', 'input': {input}}}");
         Self {
             status: 400,
-            body: error_body(&message, "Bad Request", Some(at), 400),
+            message,
+            kind: "Bad Request",
+            param: Some(at.to_owned()),
         }
     }
 }
@@ -117,7 +135,9 @@ pub fn parse_json(body: &[u8]) -> Result<Map<String, Value>, Refusal> {
             );
             Err(Refusal {
                 status: 400,
-                body: error_body(&message, "Bad Request", Some(&loc), 400),
+                message,
+                kind: "Bad Request",
+                param: Some(loc),
             })
         }
     }
@@ -293,7 +313,7 @@ pub fn completion(api: Api, body: &[u8], config: &EngineConfig) -> Result<Comple
     let n = fields.int("n")?.unwrap_or(1);
     let seed = fields.int("seed")?;
     let options = fields.get("stream_options");
-    if options.is_some() && !stream {
+    if options.is_some() && !stream && config.dialect == Dialect::Vllm {
         return Err(Refusal::bad_request(
             "Stream options can only be defined when `stream=True`. (parameter=stream_options)",
             Some("stream_options"),
@@ -309,12 +329,14 @@ pub fn completion(api: Api, body: &[u8], config: &EngineConfig) -> Result<Comple
         .get("model")
         .and_then(Value::as_str)
         .unwrap_or_else(|| config.served_names.first().map_or("", String::as_str));
-    if !config.served_names.iter().any(|name| name == model) {
+    // SGLang serves whatever name it is asked for.
+    if config.dialect == Dialect::Vllm && !config.served_names.iter().any(|name| name == model) {
         let aliases = config.served_names.join(", ");
-        let message = format!("The model `{model}` does not exist. Valid aliases: {aliases}.");
         return Err(Refusal {
             status: 404,
-            body: error_body(&message, "NotFoundError", Some("model"), 404),
+            message: format!("The model `{model}` does not exist. Valid aliases: {aliases}."),
+            kind: "NotFoundError",
+            param: Some("model".to_owned()),
         });
     }
     if n < 1 {
@@ -340,7 +362,7 @@ pub fn completion(api: Api, body: &[u8], config: &EngineConfig) -> Result<Comple
             ));
         }
         let longest = config.max_model_len;
-        if limit > i64::from(longest) {
+        if config.dialect == Dialect::Vllm && limit > i64::from(longest) {
             return Err(Refusal::bad_request(
                 &format!(
                     "max_tokens={limit} cannot be greater than max_model_len={longest}. Please request fewer output tokens. (parameter=max_tokens, value={limit})"
@@ -373,11 +395,46 @@ pub fn completion(api: Api, body: &[u8], config: &EngineConfig) -> Result<Comple
     })
 }
 
+/// Checks a prompt's length against the context as SGLang does: a request that fills it exactly is refused as well.
+fn sglang_limit(request: &Completion, prompt_tokens: u32, context: u32) -> Result<u32, Refusal> {
+    if prompt_tokens >= context {
+        return Err(Refusal::bad_request(
+            &format!(
+                "The input ({prompt_tokens} tokens) is longer than the model's context length ({context} tokens)."
+            ),
+            None,
+        ));
+    }
+    let left = context - prompt_tokens - 1;
+    match request.max_tokens {
+        Some(limit) if limit > left => Err(Refusal::bad_request(
+            &format!(
+                "Requested token count exceeds the model's maximum context length of {context} tokens. You requested a total of {} tokens: {prompt_tokens} tokens from the input messages and {limit} tokens for the completion. Please reduce the number of tokens in the input messages or the completion to fit within the limit.",
+                u64::from(limit) + u64::from(prompt_tokens)
+            ),
+            None,
+        )),
+        Some(limit) => Ok(limit),
+        None => Ok(match request.api {
+            Api::Chat => left,
+            Api::Completions => left.min(16),
+        }),
+    }
+}
+
 /// Checks a prompt's length against the context, and gives the token limit.
 ///
 /// # Errors
-/// vLLM's 400 where the prompt alone, or with the tokens asked for, is longer than the context.
-pub fn output_limit(request: &Completion, prompt_tokens: u32, max_model_len: u32) -> Result<u32, Refusal> {
+/// The engine's 400 where the prompt alone, or with the tokens asked for, is longer than the context.
+pub fn output_limit(
+    dialect: Dialect,
+    request: &Completion,
+    prompt_tokens: u32,
+    max_model_len: u32,
+) -> Result<u32, Refusal> {
+    if dialect == Dialect::Sglang {
+        return sglang_limit(request, prompt_tokens, max_model_len);
+    }
     if prompt_tokens > max_model_len {
         // vLLM stops counting one past the limit.
         let seen = max_model_len + 1;

@@ -1,7 +1,11 @@
-//! The bytes of vLLM's answers: each event of a stream as one HTTP chunk, and whole bodies. Rendered by hand from a few
+//! The bytes of the engine's answers: each event of a stream as one HTTP chunk, and whole bodies. Rendered by hand from a few
 //! prepared pieces, because a stream at time scale 20 needs tens of thousands of them a second.
 
+mod sglang;
+
 use std::fmt::Write as _;
+
+use crate::dialect::Dialect;
 
 /// Which API a request came through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +19,7 @@ pub enum Api {
 /// What is the same in every event of one answer.
 #[derive(Debug, Clone)]
 pub struct Template {
+    dialect: Dialect,
     api: Api,
     /// `{"id":…,"object":…,"created":…,"model":…,"choices":[`
     head: String,
@@ -32,6 +37,8 @@ pub struct Template {
 /// How a template is made.
 #[derive(Debug, Clone)]
 pub struct TemplateSpec {
+    /// Whose form.
+    pub dialect: Dialect,
     /// Which API.
     pub api: Api,
     /// The answer's id.
@@ -122,6 +129,7 @@ impl Template {
             spec.created
         );
         Self {
+            dialect: spec.dialect,
             api: spec.api,
             head,
             id: quoted(&spec.id),
@@ -152,6 +160,9 @@ impl Template {
     /// The first event of a chat stream: the role, no token.
     #[must_use]
     pub fn role(&self, prompt_ids: &[u32]) -> String {
+        if self.dialect == Dialect::Sglang {
+            return self.sglang_role();
+        }
         let mut out = format!(
             "data: {}{}",
             self.head,
@@ -172,6 +183,10 @@ impl Template {
 
     /// Appends a token event to `out`.
     pub fn token(&self, event: &Event<'_>, out: &mut String) {
+        if self.dialect == Dialect::Sglang {
+            self.sglang_token(event, out);
+            return;
+        }
         out.push_str("data: ");
         out.push_str(&self.head);
         out.push_str(match self.api {
@@ -213,6 +228,45 @@ impl Template {
         out.push_str("}\n\n");
     }
 
+    /// The event of its own that ends the choice, in a dialect that has one.
+    #[must_use]
+    pub fn end(&self, finish: (&str, Option<&str>)) -> Option<String> {
+        (self.dialect == Dialect::Sglang && self.api == Api::Chat).then(|| self.sglang_end(finish))
+    }
+
+    /// The event that tells of an engine failure in a stream.
+    #[must_use]
+    pub fn error(&self, message: &str) -> String {
+        match self.dialect {
+            Dialect::Vllm => error_event(message),
+            Dialect::Sglang => format!(
+                "data: {{\"error\":{}}}\n\n",
+                flat_error(message, "InternalServerError", 500)
+            ),
+        }
+    }
+
+    /// The body of an answer that is an error.
+    #[must_use]
+    pub fn error_body(&self, message: &str, kind: &str, code: u16) -> String {
+        match self.dialect {
+            Dialect::Vllm => error_body(message, kind, None, code),
+            Dialect::Sglang => flat_error(message, kind, code),
+        }
+    }
+
+    /// Whose form it has.
+    #[must_use]
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// Do the headers of a stream come before its first token?
+    #[must_use]
+    pub fn early_head(&self) -> bool {
+        self.dialect == Dialect::Vllm
+    }
+
     /// Is it an answer of the chat API?
     #[must_use]
     pub fn is_chat(&self) -> bool {
@@ -228,6 +282,9 @@ impl Template {
     /// The usage event: no choices.
     #[must_use]
     pub fn usage(&self, completion_tokens: u32) -> String {
+        if self.dialect == Dialect::Sglang {
+            return self.sglang_usage_event(completion_tokens);
+        }
         let mut out = format!("data: {}]", self.head);
         self.push_usage(completion_tokens, false, &mut out);
         let _ = write!(out, ",\"system_fingerprint\":{}}}\n\n", self.fingerprint);
@@ -244,6 +301,9 @@ impl Template {
         ids: &[u32],
         prompt_ids: &[u32],
     ) -> String {
+        if self.dialect == Dialect::Sglang {
+            return self.sglang_whole(text, completion_tokens, finish);
+        }
         let (id, created, model) = (&self.id, self.created, &self.model);
         let (reason, stop) = finish;
         let stop = stop.map_or_else(|| "null".to_owned(), quoted);
@@ -277,6 +337,16 @@ pub fn error_body(message: &str, kind: &str, param: Option<&str>, code: u16) -> 
         quoted(message),
         quoted(kind),
         param.map_or_else(|| "null".to_owned(), quoted)
+    )
+}
+
+/// SGLang's error body: a flat object.
+#[must_use]
+pub fn flat_error(message: &str, kind: &str, code: u16) -> String {
+    format!(
+        "{{\"object\":\"error\",\"message\":{},\"type\":{},\"param\":null,\"code\":{code}}}",
+        quoted(message),
+        quoted(kind)
     )
 }
 

@@ -113,6 +113,16 @@ pub fn unix_s() -> u64 {
         .as_secs()
 }
 
+/// The same with its fraction.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "the simulator's clock module")]
+pub fn unix_exact_s() -> f64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs_f64()
+}
+
 /// A UTC calendar date and time of day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Civil {
@@ -189,6 +199,16 @@ pub fn log_stamp(unix_s: u64) -> String {
     )
 }
 
+/// `YYYY-MM-DD HH:MM:SS`, the stamp of SGLang's log lines, for `unix_s` (UTC).
+#[must_use]
+pub fn iso_stamp(unix_s: u64) -> String {
+    let c = civil(unix_s);
+    format!(
+        "{:04}-{:02}-{:02} {:02}:{:02}:{:02}",
+        c.year, c.month, c.day, c.hour, c.minute, c.second
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -200,6 +220,7 @@ mod tests {
         assert_eq!(http_date(0), "Thu, 01 Jan 1970 00:00:00 GMT");
         assert_eq!(http_date(951_782_400), "Tue, 29 Feb 2000 00:00:00 GMT");
         assert_eq!(log_stamp(1_795_301_081), "11-21 22:44:41");
+        assert_eq!(iso_stamp(1_795_301_081), "2026-11-21 22:44:41");
     }
 
     #[test]

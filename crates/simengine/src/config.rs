@@ -3,6 +3,7 @@
 
 use serde::Deserialize;
 
+use crate::dialect::Dialect;
 use crate::error::SimError;
 use crate::flags::{Flags, Given};
 use crate::profile::{Profile, Weights};
@@ -13,7 +14,7 @@ pub const VLLM_VERSION: &str = "0.32.0";
 /// Bytes that the CUDA graphs take (not with `--enforce-eager`), and the CUDA context with its libraries.
 const GRAPH_BYTES: f64 = 0.35e9;
 const CONTEXT_BYTES: f64 = 0.2e9;
-const GIB: f64 = 1_073_741_824.0;
+pub(crate) const GIB: f64 = 1_073_741_824.0;
 
 /// N-gram speculation (prompt lookup).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -37,6 +38,8 @@ fn default_lookup() -> u32 {
 /// What the engine runs with, every field resolved.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EngineConfig {
+    /// Whose server it is.
+    pub dialect: Dialect,
     /// GPU and model.
     pub profile: Profile,
     /// The model as named on the command line.
@@ -53,6 +56,8 @@ pub struct EngineConfig {
     pub gpu_memory_utilization: f64,
     /// May a prompt be split over steps?
     pub chunked_prefill: bool,
+    /// May a step hold prompts and decoding sequences together?
+    pub mixed_steps: bool,
     /// Are finished prompts' KV blocks found again?
     pub prefix_caching: bool,
     /// Tokens per KV block.
@@ -87,9 +92,13 @@ pub struct EngineConfig {
     pub kv_cache_bytes: u64,
     /// The `non-default args` dictionary in Python's notation.
     pub non_default_args: String,
-    /// Flags that vLLM knows and this simulator gives no effect.
+    /// SGLang's effective arguments by field, in the order of its log; empty for vLLM.
+    pub server_args: Vec<(&'static str, serde_json::Value)>,
+    /// Is there a `/metrics`?
+    pub has_metrics: bool,
+    /// Flags that the engine knows and this simulator gives no effect.
     pub without_effect: Vec<String>,
-    /// Things vLLM would warn of.
+    /// Things the engine would warn of.
     pub warnings: Vec<String>,
 }
 
@@ -121,11 +130,11 @@ const MODELLED: [&str; 24] = [
     "kv-cache-memory-bytes",
 ];
 
-fn int(flags: &Flags, name: &'static str) -> Result<Option<u32>, SimError> {
+pub(crate) fn int(flags: &Flags, name: &'static str) -> Result<Option<u32>, SimError> {
     let Some(text) = flags.value(name) else { return Ok(None) };
     text.parse()
         .map(Some)
-        .map_err(|_| SimError::Flags(format!("argument --{name}: invalid int value: '{text}'")))
+        .map_err(|_| flags.refused(format!("argument --{name}: invalid int value: '{text}'")))
 }
 
 /// vLLM's readable integers: `8k` = 8,000, `8K` = 8,192, likewise m/M and g/G.
@@ -163,17 +172,17 @@ fn whole(value: f64) -> u32 {
     clippy::cast_sign_loss,
     reason = "byte counts below 2^53; a negative one saturates to 0, which the caller refuses"
 )]
-fn bytes(value: f64) -> u64 {
+pub(crate) fn bytes(value: f64) -> u64 {
     value as u64
 }
 
-fn float(flags: &Flags, name: &'static str) -> Result<Option<f64>, SimError> {
+pub(crate) fn float(flags: &Flags, name: &'static str) -> Result<Option<f64>, SimError> {
     let Some(text) = flags.value(name) else { return Ok(None) };
     text.parse()
         .ok()
         .filter(|v: &f64| v.is_finite())
         .map(Some)
-        .ok_or_else(|| SimError::Flags(format!("argument --{name}: invalid float value: '{text}'")))
+        .ok_or_else(|| flags.refused(format!("argument --{name}: invalid float value: '{text}'")))
 }
 
 fn ngram(flags: &Flags) -> Result<Option<Ngram>, SimError> {
@@ -299,6 +308,10 @@ pub fn resolve(flags: &Flags, profile: Profile, host: &str, port: u16) -> Result
     }
     let served = flags.list("served-model-name");
     let mut config = EngineConfig {
+        dialect: Dialect::Vllm,
+        server_args: Vec::new(),
+        has_metrics: true,
+        mixed_steps: true,
         profile,
         served_names: if served.is_empty() { vec![model.clone()] } else { served },
         model,
@@ -352,7 +365,7 @@ fn refused(text: &str) -> SimError {
 }
 
 #[expect(clippy::as_conversions, reason = "byte counts below 2^53")]
-fn count(value: u64) -> f64 {
+pub(crate) fn count(value: u64) -> f64 {
     value as f64
 }
 
@@ -455,7 +468,7 @@ fn python(name: &str, given: &Given) -> String {
     }
 }
 
-fn python_json(value: &serde_json::Value) -> String {
+pub(crate) fn python_json(value: &serde_json::Value) -> String {
     use serde_json::Value;
     match value {
         Value::Null => "None".to_owned(),
@@ -471,7 +484,9 @@ fn python_json(value: &serde_json::Value) -> String {
     }
 }
 
-fn non_default_args(flags: &Flags, host: &str, port: u16) -> String {
+/// The `non-default args` dictionary for what was given, in Python's notation.
+#[must_use]
+pub fn non_default_args(flags: &Flags, host: &str, port: u16) -> String {
     const DEFAULTS: [(&str, &str); 7] = [
         ("seed", "0"),
         ("kv-cache-dtype", "auto"),

@@ -2,13 +2,18 @@
 
 use std::path::PathBuf;
 
+use crate::dialect::Dialect;
+
 /// The simulator cannot start or cannot go on. The texts of flag errors are vLLM's, because a runner reads them.
 #[derive(Debug, thiserror::Error)]
 pub enum SimError {
     /// vLLM's argument parser would refuse these flags (exit code 2).
     #[error("vllm serve: error: {0}")]
     Flags(String),
-    /// vLLM would refuse this configuration while it builds the engine (exit code 1).
+    /// SGLang's argument parser would refuse these flags (exit code 2).
+    #[error("launch_server.py: error: {0}")]
+    SglangFlags(String),
+    /// The engine would refuse this configuration while it starts (exit code 1).
     #[error("SIMULATED: {0}")]
     Config(String),
     /// The profile is not one of the simulator's.
@@ -28,6 +33,16 @@ pub enum SimError {
         value: String,
         /// What would be right.
         remedy: &'static str,
+    },
+    /// A hidden treatment names what the engine does not have.
+    #[error("--{option} {given}: {detail}")]
+    Hidden {
+        /// The option without its dashes.
+        option: &'static str,
+        /// What was given.
+        given: String,
+        /// Why not, with the remedy.
+        detail: String,
     },
     /// The fault script does not parse or does not make sense.
     #[error("{path}: {detail}")]
@@ -79,11 +94,24 @@ pub enum SimError {
 }
 
 impl SimError {
+    /// The refusal of `dialect`'s argument parser.
+    #[must_use]
+    pub fn flags(dialect: Dialect, text: String) -> Self {
+        match dialect {
+            Dialect::Vllm => Self::Flags(text),
+            Dialect::Sglang => Self::SglangFlags(text),
+        }
+    }
+
     /// The exit code that vLLM would end with: 2 for refused arguments, 1 for a refused configuration or a failed start.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Flags(_) | Self::Option { .. } | Self::Profile { .. } => 2,
+            Self::Flags(_)
+            | Self::SglangFlags(_)
+            | Self::Option { .. }
+            | Self::Profile { .. }
+            | Self::Hidden { .. } => 2,
             Self::Config(_)
             | Self::Faults { .. }
             | Self::Tokenizer { .. }

@@ -1,13 +1,16 @@
-//! vLLM 0.32's command line, parsed by its own rules: `--flag value`, `--flag=value`, `--no-flag`, underscores for dashes,
-//! unique prefixes. Knows which flags exist, not what they mean (that is `config`).
+//! The engine's command line, parsed by its own rules: `--flag value`, `--flag=value`, unique prefixes; vLLM also takes `--no-flag`
+//! and underscores for dashes. Knows which flags exist, not what they mean (that is `config` and `sglang`).
 //!
-//! `vllm_flags.txt` lists the flags of `vllm serve` 0.32.0: name, kind, choices, aliases.
+//! `vllm_flags.txt` lists the flags of `vllm serve` 0.32.0: name, kind, choices, aliases. `sglang_flags.txt` lists those of SGLang's
+//! that are most used, from its documentation.
 
 use std::collections::BTreeMap;
 
+use crate::dialect::Dialect;
 use crate::error::SimError;
 
-const TABLE: &str = include_str!("vllm_flags.txt");
+const VLLM: &str = include_str!("vllm_flags.txt");
+const SGLANG: &str = include_str!("sglang_flags.txt");
 
 /// How many values a flag takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +48,8 @@ pub enum Given {
 /// A parsed command line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Flags {
+    /// Whose command line it is.
+    pub dialect: Dialect,
     /// The positional model, if given.
     pub model_tag: Option<String>,
     /// The flags given, by their long name without dashes, in the order of their last appearance.
@@ -92,6 +97,24 @@ impl Flags {
         self.given.iter().map(|(n, g)| (n.as_str(), g))
     }
 
+    /// The refusal of this command line's parser.
+    #[must_use]
+    pub fn refused(&self, text: String) -> SimError {
+        SimError::flags(self.dialect, text)
+    }
+
+    /// Takes a flag out.
+    pub fn remove(&mut self, name: &str) {
+        self.given.retain(|(n, _)| n != name);
+    }
+
+    /// Gives a flag that is there another value; its place stays.
+    pub fn replace(&mut self, name: &str, value: &Given) {
+        for (_, given) in self.given.iter_mut().filter(|(n, _)| n == name) {
+            given.clone_from(value);
+        }
+    }
+
     fn set(&mut self, name: &str, given: Given) {
         self.given.retain(|(n, _)| n != name);
         self.given.push((name.to_owned(), given));
@@ -99,15 +122,20 @@ impl Flags {
 }
 
 struct Table {
+    dialect: Dialect,
     flags: Vec<Flag>,
     /// Every spelling without its leading `--` (short aliases keep their dash) → index.
     spellings: BTreeMap<&'static str, usize>,
 }
 
-fn table() -> Table {
+fn table(dialect: Dialect) -> Table {
     let mut flags = Vec::new();
     let mut spellings = BTreeMap::new();
-    for line in TABLE.lines() {
+    let text = match dialect {
+        Dialect::Vllm => VLLM,
+        Dialect::Sglang => SGLANG,
+    };
+    for line in text.lines() {
         let mut fields = line.split(' ');
         let (Some(name), Some(kind)) = (fields.next(), fields.next()) else {
             continue;
@@ -129,7 +157,11 @@ fn table() -> Table {
         }
         flags.push(Flag { name, kind, choices });
     }
-    Table { flags, spellings }
+    Table {
+        dialect,
+        flags,
+        spellings,
+    }
 }
 
 impl Table {
@@ -154,13 +186,19 @@ impl Table {
             [one] => Ok(Some((one, false))),
             many => {
                 let names: Vec<String> = many.iter().map(|f| format!("--{}", f.name)).collect();
-                Err(SimError::Flags(format!(
-                    "ambiguous option: --{spelling} could match {}",
-                    names.join(", ")
-                )))
+                let text = format!("ambiguous option: --{spelling} could match {}", names.join(", "));
+                Err(SimError::flags(self.dialect, text))
             }
         }
     }
+}
+
+/// The long name of the flag that `spelling` means, without dashes.
+#[must_use]
+pub fn canonical(dialect: Dialect, spelling: &str) -> Option<&'static str> {
+    let spelling = spelling.trim_start_matches('-').replace('_', "-");
+    let table = table(dialect);
+    table.find(&spelling).ok().flatten().map(|(flag, _)| flag.name)
 }
 
 /// Parses what follows `vllm serve`.
@@ -168,14 +206,27 @@ impl Table {
 /// # Errors
 /// [`SimError::Flags`] in the words of vLLM's parser for unknown flags, missing values and values that are no choice.
 pub fn parse(args: &[String]) -> Result<Flags, SimError> {
-    let table = table();
-    let mut flags = Flags::default();
+    parse_for(Dialect::Vllm, args)
+}
+
+/// Parses what follows the engine's command.
+///
+/// # Errors
+/// [`SimError::Flags`] or [`SimError::SglangFlags`] in the words of the parser for unknown flags, missing values and values that
+/// are no choice.
+pub fn parse_for(dialect: Dialect, args: &[String]) -> Result<Flags, SimError> {
+    let refused = |text: String| SimError::flags(dialect, text);
+    let table = table(dialect);
+    let mut flags = Flags {
+        dialect,
+        ..Flags::default()
+    };
     let mut unrecognised: Vec<String> = Vec::new();
     let mut rest = args.iter().peekable();
     while let Some(arg) = rest.next() {
         let is_flag = arg.starts_with('-') && arg.len() > 1 && arg.parse::<f64>().is_err();
         if !is_flag {
-            if flags.model_tag.is_none() {
+            if flags.model_tag.is_none() && dialect == Dialect::Vllm {
                 flags.model_tag = Some(arg.clone());
             } else {
                 unrecognised.push(arg.clone());
@@ -188,7 +239,8 @@ pub fn parse(args: &[String]) -> Result<Flags, SimError> {
         };
         // vLLM takes underscores for dashes in a flag's name.
         let spelling = match head.strip_prefix("--") {
-            Some(long) => long.replace('_', "-"),
+            Some(long) if dialect == Dialect::Vllm => long.replace('_', "-"),
+            Some(long) => long.to_owned(),
             None => head.to_owned(),
         };
         let Some((flag, negated)) = table.find(&spelling)? else {
@@ -200,7 +252,7 @@ pub fn parse(args: &[String]) -> Result<Flags, SimError> {
         let given = match flag.kind {
             Kind::Switch | Kind::Toggle => {
                 if let Some(value) = inline {
-                    return Err(SimError::Flags(format!(
+                    return Err(refused(format!(
                         "argument --{}: ignored explicit argument '{value}'",
                         flag.name
                     )));
@@ -211,10 +263,7 @@ pub fn parse(args: &[String]) -> Result<Flags, SimError> {
                 Some(value) => Given::One(value),
                 None if next_is_value(rest.peek()) => Given::One(rest.next().cloned().unwrap_or_default()),
                 None => {
-                    return Err(SimError::Flags(format!(
-                        "argument --{}: expected one argument",
-                        flag.name
-                    )));
+                    return Err(refused(format!("argument --{}: expected one argument", flag.name)));
                 }
             },
             Kind::Optional => match inline {
@@ -234,7 +283,7 @@ pub fn parse(args: &[String]) -> Result<Flags, SimError> {
                     }
                 }
                 if list.is_empty() {
-                    return Err(SimError::Flags(format!(
+                    return Err(refused(format!(
                         "argument --{}: expected at least one argument",
                         flag.name
                     )));
@@ -242,30 +291,28 @@ pub fn parse(args: &[String]) -> Result<Flags, SimError> {
                 Given::Many(list)
             }
         };
-        check_choice(flag, &given)?;
+        check_choice(dialect, flag, &given)?;
         flags.set(flag.name, given);
     }
     if unrecognised.is_empty() {
         Ok(flags)
     } else {
-        Err(SimError::Flags(format!(
-            "unrecognized arguments: {}",
-            unrecognised.join(" ")
-        )))
+        Err(refused(format!("unrecognized arguments: {}", unrecognised.join(" "))))
     }
 }
 
-fn check_choice(flag: &Flag, given: &Given) -> Result<(), SimError> {
+fn check_choice(dialect: Dialect, flag: &Flag, given: &Given) -> Result<(), SimError> {
     let Given::One(value) = given else { return Ok(()) };
     if flag.choices.is_empty() || flag.choices.contains(&value.as_str()) {
         return Ok(());
     }
     let choices: Vec<String> = flag.choices.iter().map(|c| format!("'{c}'")).collect();
-    Err(SimError::Flags(format!(
+    let text = format!(
         "argument --{}: invalid choice: '{value}' (choose from {})",
         flag.name,
         choices.join(", ")
-    )))
+    );
+    Err(SimError::flags(dialect, text))
 }
 
 #[cfg(test)]

@@ -1,11 +1,18 @@
-//! `/metrics` with vLLM 0.32's names, and the simulator's own: engine kind, time scale, lateness. Times are engine seconds.
+//! `/metrics` with the engine's names, and the simulator's own: engine kind, time scale, lateness. Seconds are engine seconds
+//! (wall seconds times the time scale), but for the lateness.
+
+mod histogram;
+mod sglang;
 
 use std::fmt::Write as _;
 
 use hdrhistogram::Histogram as Hdr;
 
 use crate::config::EngineConfig;
+use crate::dialect::Dialect;
 use crate::step::Gauges;
+
+use histogram::Histogram;
 
 const TTFT: &[f64] = &[
     0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0,
@@ -24,55 +31,8 @@ const STEP_TOKENS: &[f64] = &[
 const TOKENS: &[f64] = &[
     1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10000.0, 20000.0,
 ];
+const CHOICES: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0];
 const REASONS: [&str; 5] = ["stop", "length", "abort", "error", "repetition"];
-
-#[derive(Debug, Clone)]
-struct Histogram {
-    name: &'static str,
-    help: &'static str,
-    bounds: &'static [f64],
-    counts: Vec<u64>,
-    count: u64,
-    sum: f64,
-}
-
-impl Histogram {
-    fn new(name: &'static str, help: &'static str, bounds: &'static [f64]) -> Self {
-        Self {
-            name,
-            help,
-            bounds,
-            counts: vec![0; bounds.len()],
-            count: 0,
-            sum: 0.0,
-        }
-    }
-
-    fn observe(&mut self, value: f64) {
-        self.count += 1;
-        self.sum += value;
-        for (bound, count) in self.bounds.iter().zip(&mut self.counts) {
-            if value <= *bound {
-                *count += 1;
-            }
-        }
-    }
-
-    fn render(&self, labels: &str, out: &mut String) {
-        let name = self.name;
-        let _ = writeln!(out, "# HELP {name} {}\n# TYPE {name} histogram", self.help);
-        for (bound, count) in self.bounds.iter().zip(&self.counts) {
-            let _ = writeln!(out, "{name}_bucket{{engine=\"0\",le=\"{bound:?}\",{labels}}} {count}.0");
-        }
-        let _ = writeln!(
-            out,
-            "{name}_bucket{{engine=\"0\",le=\"+Inf\",{labels}}} {}.0",
-            self.count
-        );
-        let _ = writeln!(out, "{name}_count{{engine=\"0\",{labels}}} {}.0", self.count);
-        let _ = writeln!(out, "{name}_sum{{engine=\"0\",{labels}}} {:?}", self.sum);
-    }
-}
 
 /// The times of one finished request, in engine seconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -111,6 +71,10 @@ pub struct Lateness {
 /// All counters of a run.
 #[derive(Debug)]
 pub struct Metrics {
+    started_unix_s: f64,
+    dialect: Dialect,
+    /// SGLang's own, where it is the dialect.
+    sglang: sglang::Series,
     labels: String,
     cache_info: String,
     speculation: Option<usize>,
@@ -136,6 +100,8 @@ pub struct Metrics {
     request_prompt: Histogram,
     request_generation: Histogram,
     request_max_tokens: Histogram,
+    request_longest: Histogram,
+    request_n: Histogram,
     lateness: Option<Hdr<u64>>,
     tokenize_overrun_s: f64,
 }
@@ -163,6 +129,9 @@ impl Metrics {
         );
         let h = Histogram::new;
         Self {
+            started_unix_s: crate::clock::unix_exact_s(),
+            dialect: config.dialect,
+            sglang: sglang::Series::new(config),
             labels: format!("model_name=\"{escaped}\""),
             cache_info,
             speculation: config.ngram.map(|n| usize::try_from(n.tokens).unwrap_or(0)),
@@ -228,6 +197,12 @@ impl Metrics {
                 TOKENS,
             ),
             request_max_tokens: h("vllm:request_params_max_tokens", "Token limit per request.", TOKENS),
+            request_longest: h(
+                "vllm:request_max_num_generation_tokens",
+                "Tokens of a request's longest answer.",
+                TOKENS,
+            ),
+            request_n: h("vllm:request_params_n", "Answers asked for per request.", CHOICES),
             lateness: Hdr::new_with_bounds(1, 60_000_000_000, 3).ok(),
             tokenize_overrun_s: 0.0,
         }
@@ -236,6 +211,7 @@ impl Metrics {
     /// A step has begun: its size, its drafts, and the gauges.
     pub fn step(&mut self, positions: u32, drafts: &[(u32, u32)], gauges: Gauges) {
         self.step_tokens.observe(f64::from(positions));
+        self.sglang.verified(drafts);
         for (length, accepted) in drafts {
             self.drafts += 1;
             self.draft_tokens += u64::from(*length);
@@ -267,6 +243,7 @@ impl Metrics {
             }
             None => self.itl.observe(since_s),
         }
+        self.sglang.tokens(tokens, since_s, first.is_some());
     }
 
     /// A request has ended.
@@ -278,6 +255,7 @@ impl Metrics {
         {
             *count += 1;
         }
+        self.sglang.finished(f);
         self.e2e.observe(f.last_token_s - f.arrival_s);
         self.queue.observe((f.started_s - f.arrival_s).max(0.0));
         self.inference.observe((f.last_token_s - f.started_s).max(0.0));
@@ -290,6 +268,9 @@ impl Metrics {
         self.request_prompt.observe(f64::from(f.prompt_tokens));
         self.request_generation.observe(f64::from(f.output_tokens));
         self.request_max_tokens.observe(f64::from(f.max_tokens));
+        // One choice per request: the longest answer is the answer.
+        self.request_longest.observe(f64::from(f.output_tokens));
+        self.request_n.observe(1.0);
     }
 
     /// A write ended `late_ns` wall nanoseconds after its deadline.
@@ -323,6 +304,11 @@ impl Metrics {
     #[expect(clippy::as_conversions, reason = "counters below 2^53, printed as Prometheus floats")]
     pub fn render(&self) -> String {
         let mut out = String::with_capacity(16 * 1024);
+        if self.dialect == Dialect::Sglang {
+            self.sglang.render(&self.gauges, &self.labels, &mut out);
+            self.render_own(&mut out);
+            return out;
+        }
         let labels = &self.labels;
         let mut one = |name: &str, kind: &str, help: &str, extra: &[(String, f64)]| {
             let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
@@ -343,6 +329,15 @@ impl Metrics {
             "gauge",
             "Requests waiting.",
             &plain(g.waiting as f64),
+        );
+        one(
+            "vllm:num_requests_waiting_by_reason",
+            "gauge",
+            "Requests waiting, by reason.",
+            &[
+                ("reason=\"capacity\",".to_owned(), g.waiting as f64),
+                ("reason=\"deferred\",".to_owned(), 0.0),
+            ],
         );
         one(
             "vllm:kv_cache_usage_perc",
@@ -379,6 +374,17 @@ impl Metrics {
             "counter",
             "Prompt tokens processed.",
             &plain(self.prompt_tokens as f64),
+        );
+        let computed = self.prompt_tokens.saturating_sub(g.prefix_hits);
+        one(
+            "vllm:prompt_tokens_by_source_total",
+            "counter",
+            "Prompt tokens by where they came from.",
+            &[
+                ("source=\"local_compute\",".to_owned(), computed as f64),
+                ("source=\"local_cache_hit\",".to_owned(), g.prefix_hits as f64),
+                ("source=\"external_kv_transfer\",".to_owned(), 0.0),
+            ],
         );
         one(
             "vllm:generation_tokens_total",
@@ -442,8 +448,10 @@ impl Metrics {
             &self.request_prompt,
             &self.request_generation,
             &self.request_max_tokens,
+            &self.request_longest,
+            &self.request_n,
         ] {
-            histogram.render(labels, &mut out);
+            histogram.render("engine=\"0\",", labels, &mut out);
         }
         let _ = writeln!(
             out,
@@ -458,6 +466,11 @@ impl Metrics {
     fn render_own(&self, out: &mut String) {
         let late = self.lateness();
         let s = |ns: u64| ns as f64 / 1e9;
+        let _ = writeln!(
+            out,
+            "# HELP process_start_time_seconds Start of the process, Unix seconds.\n# TYPE process_start_time_seconds gauge\nprocess_start_time_seconds {:?}",
+            self.started_unix_s
+        );
         let _ = writeln!(
             out,
             "# HELP servelab_engine_info What kind of engine this is.\n# TYPE servelab_engine_info gauge"

@@ -4,7 +4,7 @@
 //! until shortly before the deadline and spins for the rest; tokio's timer would be up to a millisecond late. Sockets are
 //! written here and not in the connections' threads, because a thread switch per chunk would cost more than the write.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::{Receiver, Sender};
@@ -125,6 +125,8 @@ pub struct Job {
     pub max_tokens: u32,
     /// The answer.
     pub stream: Stream,
+    /// Bytes that go before it after the network's delay; without one, whoever hands the job over has written them.
+    pub head: Vec<u8>,
     /// Where it goes.
     pub socket: Arc<TcpStream>,
     /// Where its outcome goes.
@@ -198,6 +200,9 @@ struct Pacer {
     open: HashMap<RequestId, Open>,
     /// The step in progress and its bytes.
     step: Option<(Step, Vec<(RequestId, Emission)>)>,
+    /// What the engine has sent and the simulated network has not delivered yet: due time and bytes, in order.
+    on_the_line: VecDeque<(u64, RequestId, Emission)>,
+    delay_ns: u64,
     blocked: usize,
     metrics: Arc<Mutex<Metrics>>,
     commands: Receiver<Command>,
@@ -216,6 +221,8 @@ pub struct PacerSpec {
     pub engine: StepEngine,
     /// The modelled tokenizer workers.
     pub pool: TokenizerPool,
+    /// Wall time from the engine's sending to the socket.
+    pub delay_ns: u64,
     /// The counters.
     pub metrics: Arc<Mutex<Metrics>>,
     /// Called when a scripted fault kills the engine.
@@ -242,6 +249,8 @@ pub fn start(spec: PacerSpec) -> Result<(PacerHandle, JoinHandle<()>), SimError>
         pool: spec.pool,
         open: HashMap::new(),
         step: None,
+        on_the_line: VecDeque::new(),
+        delay_ns: spec.delay_ns,
         blocked: 0,
         metrics: spec.metrics,
         commands: rx,
@@ -296,9 +305,10 @@ impl Pacer {
             }
             let now_s = self.now_s();
             let next = self.engine.next_event_s(now_s).map(|s| (s, self.map.wall_ns(s)));
+            let due = self.on_the_line.front().map(|(due, _, _)| *due);
             let now_ns = self.clock.now_ns();
-            match next {
-                Some((event_s, at)) => {
+            match due.into_iter().chain(next.map(|(_, at)| at)).min() {
+                Some(at) => {
                     let left = at.saturating_sub(now_ns);
                     let spin = (left / 20).clamp(*SPIN_NS.start(), *SPIN_NS.end());
                     // A command may come while the thread sleeps; then the loop looks again.
@@ -306,7 +316,10 @@ impl Pacer {
                         continue;
                     }
                     let _ = self.clock.spin_until_ns(at);
-                    self.turn(event_s, at);
+                    match next {
+                        Some((event_s, event_at)) if event_at == at => self.turn(event_s, at),
+                        Some(_) | None => self.deliver_due(at),
+                    }
                 }
                 None => {
                     self.wait(None);
@@ -377,6 +390,13 @@ impl Pacer {
                 finish: None,
             },
         );
+        if !job.head.is_empty() {
+            self.on_the_line.push_back((
+                self.clock.now_ns().saturating_add(self.delay_ns),
+                submission.id,
+                Emission::plain(job.head),
+            ));
+        }
         self.engine.submit(submission);
     }
 
@@ -428,20 +448,52 @@ impl Pacer {
         self.step = Some((step, emissions));
     }
 
+    /// The engine has sent an answer's next bytes: they are counted, and delivered now or after the network's delay.
     fn emit(&mut self, id: RequestId, emission: Emission, end_s: f64, deadline_ns: u64) {
         // A client that has gone in the meantime has been taken out.
         let Some(open) = self.open.get_mut(&id) else { return };
-        let gone = !write(open, &emission);
-        let late_ns = self.clock.now_ns().saturating_sub(deadline_ns);
         let since = end_s - open.last_s;
         let first = open.first_s.is_none().then_some(open.prompt_tokens);
         open.first_s.get_or_insert(end_s);
         open.last_s = end_s;
+        let (tokens, ended) = (emission.tokens, emission.then != Then::GoOn);
+        let count = move |m: &mut Metrics| {
+            if tokens > 0 {
+                m.tokens(tokens, since, first);
+            }
+        };
+        if self.delay_ns > 0 {
+            self.metrics(count);
+            let due = deadline_ns.saturating_add(self.delay_ns);
+            self.on_the_line.push_back((due, id, emission));
+        } else {
+            self.deliver(id, emission, deadline_ns, count);
+        }
+        if ended {
+            // A fault may end an answer before its last token: the engine must not go on with it.
+            self.engine.cancel(id);
+        }
+    }
+
+    /// What the network delivers at `now_ns` or before.
+    fn deliver_due(&mut self, now_ns: u64) {
+        while let Some((due, id, emission)) = self.on_the_line.pop_front() {
+            if due > now_ns {
+                self.on_the_line.push_front((due, id, emission));
+                return;
+            }
+            self.deliver(id, emission, due, |_| ());
+        }
+    }
+
+    /// Writes to the client, then counts: the lock must not come before the write, nor the count after the answer's end.
+    fn deliver(&mut self, id: RequestId, emission: Emission, deadline_ns: u64, count: impl FnOnce(&mut Metrics)) {
+        let Some(open) = self.open.get_mut(&id) else { return };
+        let gone = !write(open, &emission);
+        let late_ns = self.clock.now_ns().saturating_sub(deadline_ns);
         let has_bytes = !emission.bytes.is_empty();
         self.metrics(|m| {
-            if emission.tokens > 0 {
-                m.tokens(emission.tokens, since, first);
-            }
+            count(m);
             if has_bytes {
                 m.late(late_ns);
             }
@@ -449,11 +501,6 @@ impl Pacer {
         if gone {
             self.cancel(id);
             return;
-        }
-        let ended_early = emission.then != Then::GoOn;
-        if ended_early {
-            // A fault may end an answer before its last token: the engine must not go on with it.
-            self.engine.cancel(id);
         }
         if let Some(open) = self.open.get_mut(&id) {
             (open.then, open.finish) = (emission.then, emission.finish);
@@ -516,16 +563,7 @@ impl Pacer {
         for id in blocked {
             let Some(open) = self.open.get_mut(&id) else { continue };
             let bytes = std::mem::take(&mut open.backlog);
-            let alive = write(
-                open,
-                &Emission {
-                    bytes,
-                    split: 0,
-                    then: Then::GoOn,
-                    tokens: 0,
-                    finish: None,
-                },
-            );
+            let alive = write(open, &Emission::plain(bytes));
             let (then, finish, done) = (open.then, open.finish, open.backlog.is_empty());
             if !alive {
                 self.cancel(id);
@@ -539,6 +577,7 @@ impl Pacer {
     }
 
     fn abort_all(&mut self) {
+        self.deliver_due(u64::MAX);
         let ids: Vec<RequestId> = self.open.keys().copied().collect();
         for id in ids {
             if let Some(open) = self.open.get_mut(&id).filter(|o| o.then != Then::Silent) {

@@ -11,18 +11,24 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use crate::args::SimArgs;
 use crate::clock::{TimeMap, WallClock};
 use crate::config::{self, EngineConfig};
+use crate::dialect::Dialect;
 use crate::error::SimError;
 use crate::evidence;
 use crate::faults::Script;
 use crate::flags;
+use crate::hidden;
 use crate::metrics::Lateness;
 use crate::profile::Profile;
 use crate::server::{self, Event, ServerSpec};
+use crate::sglang;
 use crate::tokenizer::{ModelTokenizer, PromptTokenizer};
 
 /// Start-up in engine seconds with and without CUDA graph capture and compilation.
 const STARTUP_GRAPHS_S: f64 = 20.0;
 const STARTUP_EAGER_S: f64 = 8.0;
+
+/// The share of the start-up after which SGLang listens: the rest is its warm-up, in which it is not healthy yet.
+const WARM_UP_FROM: f64 = 0.9;
 
 /// Why the simulator ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,9 +57,21 @@ impl ExitReason {
 pub fn configure(args: &SimArgs, port: u16) -> Result<EngineConfig, SimError> {
     args.check()?;
     let profile = Profile::by_name(&args.profile)?;
-    let mut config = config::resolve(&flags::parse(&args.vllm)?, profile, &args.host, port)?;
+    let given = flags::parse_for(args.dialect, &args.flags)?;
+    let effective = hidden::effective(args.dialect, &given, &args.hidden_ignore_flag, &args.hidden_substitute)?;
+    let mut config = match args.dialect {
+        Dialect::Vllm => {
+            let mut config = config::resolve(&effective, profile, &args.host, port)?;
+            config.non_default_args = config::non_default_args(&given, &args.host, port);
+            config
+        }
+        Dialect::Sglang => sglang::resolve(&effective, profile, &args.host, port)?,
+    };
     if let Some(name) = &args.served_model_name {
         config.served_names = vec![name.clone()];
+        for (_, value) in config.server_args.iter_mut().filter(|(n, _)| *n == "served_model_name") {
+            *value = name.as_str().into();
+        }
     }
     Ok(config)
 }
@@ -77,7 +95,10 @@ pub fn run(args: &SimArgs) -> Result<ExitReason, SimError> {
     configure(args, args.port)?;
     let bound = server::bind(&args.host, args.port)?;
     let config = configure(args, bound.address.port())?;
-    for line in evidence::before_start(&config, args.time_scale) {
+    for line in match args.dialect {
+        Dialect::Vllm => evidence::before_start(&config, args.time_scale),
+        Dialect::Sglang => sglang::evidence::before_start(&config, args.time_scale),
+    } {
         say(&line)?;
     }
     let script = args
@@ -100,13 +121,21 @@ pub fn run(args: &SimArgs) -> Result<ExitReason, SimError> {
     };
     let startup_s = args.startup_seconds.unwrap_or(usual);
     // What loading has taken counts towards the start-up.
-    let left_ns = TimeMap::new(0, args.time_scale)
-        .span_ns(startup_s)
-        .saturating_sub(clock.now_ns());
-    if incoming.recv_timeout(Duration::from_nanos(left_ns)).is_ok() {
+    let until = |share: f64| {
+        let at = TimeMap::new(0, args.time_scale).span_ns(startup_s * share);
+        Duration::from_nanos(at.saturating_sub(clock.now_ns()))
+    };
+    let ready = args.dialect == Dialect::Vllm;
+    if incoming
+        .recv_timeout(until(if ready { 1.0 } else { WARM_UP_FROM }))
+        .is_ok()
+    {
         return Ok(ExitReason::Stopped);
     }
-    for line in evidence::after_start(&config, startup_s) {
+    for line in match args.dialect {
+        Dialect::Vllm => evidence::after_start(&config, startup_s),
+        Dialect::Sglang => sglang::evidence::after_start(&config, startup_s),
+    } {
         say(&line)?;
     }
     let address = bound.address;
@@ -119,11 +148,23 @@ pub fn run(args: &SimArgs) -> Result<ExitReason, SimError> {
             script,
             clock,
             events,
+            ready,
         },
     )?;
-    say(&evidence::info(&format!(
-        "Starting simulated vLLM server on http://{address}"
-    )))?;
+    if !ready {
+        match incoming.recv_timeout(until(1.0)) {
+            Ok(Event::Died) => return Ok(ExitReason::EngineDied),
+            Ok(Event::Stop) => {
+                server.stop();
+                return Ok(ExitReason::Stopped);
+            }
+            Err(_) => server.set_ready(),
+        }
+    }
+    say(&match args.dialect {
+        Dialect::Vllm => evidence::info(&format!("Starting simulated vLLM server on http://{address}")),
+        Dialect::Sglang => sglang::evidence::ready(),
+    })?;
     say(&format!(
         "{{\"engine_kind\":\"simulated\",\"listening\":\"{address}\"}}"
     ))?;

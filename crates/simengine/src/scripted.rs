@@ -4,6 +4,7 @@ use std::io::Write;
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
+use crate::api::Refusal;
 use crate::chunk::{DONE, Event, LAST_CHUNK, Template, push_http_chunk};
 use crate::clock::WallClock;
 use crate::faults::{Fault, Kind, Overflow};
@@ -47,7 +48,8 @@ pub fn play(fault: &Fault, stage: &Stage<'_>) -> Outcome {
         Kind::HttpStatus => http_status(fault, stage),
         Kind::ContextOverflow => {
             let (message, param) = overflow(fault.overflow, stage.max_model_len);
-            let body = crate::chunk::error_body(&message, "BadRequestError", Some(param), 400);
+            let refusal = Refusal::bad_request(&message, Some(param));
+            let body = refusal.body(stage.template.dialect());
             send(stage, &http::response(400, "application/json", body.as_bytes(), &[]));
             Outcome::Reuse
         }
@@ -90,7 +92,7 @@ fn http_status(fault: &Fault, stage: &Stage<'_>) -> Outcome {
     let body = fault
         .text
         .clone()
-        .unwrap_or_else(|| crate::chunk::error_body("SIMULATED fault", kind, None, fault.status));
+        .unwrap_or_else(|| stage.template.error_body("SIMULATED fault", kind, fault.status));
     let mut extra = Vec::new();
     if matches!(fault.status, 429 | 503 | 529) {
         extra.push(("retry-after".to_owned(), "1".to_owned()));
@@ -142,6 +144,9 @@ fn canned(template: &Template, tokens: u32) -> Vec<u8> {
             &mut event,
         );
         push_http_chunk(&event, &mut out);
+    }
+    if let Some(end) = template.end(("stop", None)) {
+        push_http_chunk(&end, &mut out);
     }
     if template.wants_usage() {
         push_http_chunk(&template.usage(tokens), &mut out);

@@ -9,13 +9,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use rustix::event::{PollFd, PollFlags};
-use serde_json::json;
 
 use crate::api::{self, Completion, Prompt, Refusal};
 use crate::args::SimArgs;
 use crate::chunk::{Api, Template, TemplateSpec};
 use crate::clock::{self, TimeMap, WallClock};
-use crate::config::{EngineConfig, VLLM_VERSION};
+use crate::config::EngineConfig;
+use crate::dialect::Dialect;
 use crate::error::SimError;
 use crate::faults::{Fault, Kind, Script};
 use crate::host::TokenizerPool;
@@ -23,12 +23,13 @@ use crate::http::{self, Connection, EVENT_STREAM, Request};
 use crate::metrics::{Lateness, Metrics};
 use crate::pacer::{self, Ending, Job, Outcome, PacerHandle, PacerSpec, Waker};
 use crate::rng;
+use crate::routes::{self, JSON};
 use crate::scripted::{self, Stage};
 use crate::step::{StepEngine, Submission, block_hashes};
 use crate::stream::{Stream, StreamSpec};
 use crate::task::Task;
 use crate::text::{Answer, AnswerSpec, Vocabulary};
-use crate::tokenizer::{PromptTokenizer, TokenizeError};
+use crate::tokenizer::PromptTokenizer;
 
 /// What happened that the server's owner should know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,21 +41,36 @@ pub enum Event {
 }
 
 /// What every connection needs.
-struct Shared {
-    config: EngineConfig,
-    tokenizer: Arc<dyn PromptTokenizer>,
+pub(crate) struct Shared {
+    pub(crate) config: EngineConfig,
+    pub(crate) tokenizer: Arc<dyn PromptTokenizer>,
     vocabulary: Arc<Vocabulary>,
     script: Script,
     clock: WallClock,
-    metrics: Arc<Mutex<Metrics>>,
+    pub(crate) metrics: Arc<Mutex<Metrics>>,
     pacer: PacerHandle,
     seed: u64,
     fingerprint: String,
-    models: String,
+    /// The body of `/v1/models`.
+    pub(crate) models: String,
     completions: AtomicU64,
     stopping: AtomicBool,
+    /// Has the warm-up ended?
+    pub(crate) ready: AtomicBool,
+    /// Wall time that the simulated network takes.
+    delay_ns: u64,
     /// Wakes the acceptor and silent connections.
     stop: Waker,
+}
+
+impl Shared {
+    /// Waits as long as the simulated network takes, before an answer that no engine paces.
+    fn network(&self) {
+        if self.delay_ns > 0 {
+            self.clock
+                .sleep_until_ns(self.clock.now_ns().saturating_add(self.delay_ns));
+        }
+    }
 }
 
 /// A socket that is bound but does not listen yet: connections are refused until the engine is ready, as with vLLM.
@@ -127,6 +143,8 @@ pub struct ServerSpec<'a> {
     pub clock: WallClock,
     /// Where events go.
     pub events: Sender<Event>,
+    /// Is it ready when it listens? SGLang is not: its warm-up comes after.
+    pub ready: bool,
 }
 
 impl std::fmt::Debug for ServerSpec<'_> {
@@ -150,10 +168,13 @@ pub fn start(bound: Bound, spec: ServerSpec<'_>) -> Result<Server, SimError> {
     let metrics = Arc::new(Mutex::new(Metrics::new(&spec.config, spec.args.time_scale)));
     let engine = StepEngine::new(&spec.config, spec.args.slowdown())?;
     let events = Mutex::new(spec.events);
+    let map = TimeMap::new(spec.clock.now_ns(), spec.args.time_scale);
+    let delay_ns = map.span_ns(spec.args.network_delay / 1e3);
     let (pacer, pacing) = pacer::start(PacerSpec {
         clock: spec.clock,
-        map: TimeMap::new(spec.clock.now_ns(), spec.args.time_scale),
+        map,
         engine,
+        delay_ns,
         pool: TokenizerPool::new(spec.config.tokenizer_workers()),
         metrics: metrics.clone(),
         on_death: Box::new(move || {
@@ -163,8 +184,13 @@ pub fn start(bound: Bound, spec: ServerSpec<'_>) -> Result<Server, SimError> {
     rustix::net::listen(&bound.fd, 1024).map_err(failed)?;
     let listener = TcpListener::from(bound.fd);
     let shared = Arc::new(Shared {
-        fingerprint: format!("simulated-vllm-{VLLM_VERSION}-{}", spec.config.profile.name),
-        models: models(&spec.config),
+        fingerprint: format!(
+            "simulated-{}-{}-{}",
+            spec.config.dialect.name(),
+            spec.config.dialect.version(),
+            spec.config.profile.name
+        ),
+        models: routes::models(&spec.config),
         tokenizer,
         vocabulary,
         script: spec.script,
@@ -175,6 +201,8 @@ pub fn start(bound: Bound, spec: ServerSpec<'_>) -> Result<Server, SimError> {
         config: spec.config,
         completions: AtomicU64::new(0),
         stopping: AtomicBool::new(false),
+        ready: AtomicBool::new(spec.ready),
+        delay_ns,
         stop: Waker::new()?,
     });
     let accepting = shared.clone();
@@ -201,6 +229,11 @@ impl Server {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// From now on it says that it is healthy.
+    pub fn set_ready(&self) {
+        self.shared.ready.store(true, Ordering::SeqCst);
     }
 
     /// How late its emissions were so far.
@@ -254,25 +287,6 @@ fn accept(shared: &Arc<Shared>, listener: &TcpListener) {
     }
 }
 
-fn models(config: &EngineConfig) -> String {
-    let created = clock::unix_s();
-    let data: Vec<serde_json::Value> = config
-        .served_names
-        .iter()
-        .map(|name| {
-            let permission = format!("modelperm-{:016x}", rng::mix_all(&[created, 7]));
-            json!({"id": name, "object": "model", "created": created, "owned_by": "servelab-simulated", "root": config.model,
-                "parent": null, "max_model_len": config.max_model_len,
-                "permission": [{"id": permission, "object": "model_permission", "created": created,
-                    "allow_create_engine": false, "allow_sampling": true, "allow_logprobs": true, "allow_search_indices": false,
-                    "allow_view": true, "allow_fine_tuning": false, "organization": "*", "group": null, "is_blocking": false}]})
-        })
-        .collect();
-    json!({"object": "list", "data": data, "engine_kind": "simulated"}).to_string()
-}
-
-const JSON: &str = "application/json";
-
 fn serve(shared: &Shared, socket: TcpStream) {
     let socket = Arc::new(socket);
     let mut connection = Connection::new();
@@ -304,7 +318,9 @@ fn serve(shared: &Shared, socket: TcpStream) {
             ("POST", "/v1/chat/completions") => complete(shared, &socket, &request, Api::Chat),
             ("POST", "/v1/completions") => complete(shared, &socket, &request, Api::Completions),
             _ => {
-                let written = (&*socket).write_all(&route(shared, &request));
+                let answer = routes::route(shared, &request);
+                shared.network();
+                let written = (&*socket).write_all(&answer);
                 if written.is_ok() {
                     Outcome::Reuse
                 } else {
@@ -326,88 +342,6 @@ fn serve(shared: &Shared, socket: TcpStream) {
     }
 }
 
-/// Every route that needs no engine.
-fn route(shared: &Shared, request: &Request) -> Vec<u8> {
-    let json = |body: &str| http::response(200, JSON, body.as_bytes(), &[]);
-    let refused = |r: Refusal| http::response(r.status, JSON, r.body.as_bytes(), &[]);
-    match (request.method.as_str(), request.path.as_str()) {
-        ("GET", "/health" | "/ping") | ("POST", "/ping") => http::response(200, "", b"", &[]),
-        ("GET", "/version") => json(&format!(
-            "{{\"version\":\"{VLLM_VERSION}\",\"engine_kind\":\"simulated\",\"profile\":\"{}\"}}",
-            shared.config.profile.name
-        )),
-        ("GET", "/v1/models") => json(&shared.models),
-        ("GET", "/load") => json("{\"server_load\":0}"),
-        ("GET", "/metrics") => {
-            let text = shared.metrics.lock().unwrap_or_else(PoisonError::into_inner).render();
-            http::response(200, "text/plain; version=1.0.0; charset=utf-8", text.as_bytes(), &[])
-        }
-        ("POST", "/tokenize") => tokenize(shared, &request.body).map_or_else(refused, |b| json(&b)),
-        ("POST", "/detokenize") => detokenize(shared, &request.body).map_or_else(refused, |b| json(&b)),
-        (_, path) => {
-            let allowed = match path {
-                "/health" | "/version" | "/v1/models" | "/load" | "/metrics" => Some("GET"),
-                "/ping" => Some("GET, POST"),
-                "/tokenize" | "/detokenize" | "/v1/chat/completions" | "/v1/completions" => Some("POST"),
-                _ => None,
-            };
-            match allowed {
-                Some(methods) => {
-                    let allow = [("allow".to_owned(), methods.to_owned())];
-                    http::response(405, JSON, b"{\"detail\":\"Method Not Allowed\"}", &allow)
-                }
-                None => http::response(404, JSON, b"{\"detail\":\"Not Found\"}", &[]),
-            }
-        }
-    }
-}
-
-fn refusal(error: TokenizeError) -> Refusal {
-    match error {
-        TokenizeError::Refused(text) | TokenizeError::Failed(text) => Refusal::bad_request(&text, None),
-    }
-}
-
-fn tokenize(shared: &Shared, body: &[u8]) -> Result<String, Refusal> {
-    let map = api::parse_json(body)?;
-    let flag = |name: &str, default: bool| map.get(name).and_then(serde_json::Value::as_bool).unwrap_or(default);
-    let ids = if map.contains_key("messages") {
-        let messages = api::messages(&map)?;
-        shared
-            .tokenizer
-            .chat_ids(&messages, flag("add_generation_prompt", true))
-            .map_err(refusal)?
-    } else {
-        let prompt = map.get("prompt").and_then(serde_json::Value::as_str).unwrap_or("");
-        shared
-            .tokenizer
-            .text_ids(prompt, flag("add_special_tokens", true))
-            .map_err(refusal)?
-    };
-    Ok(
-        json!({"count": ids.len(), "max_model_len": shared.config.max_model_len, "tokens": ids, "token_strs": null})
-            .to_string(),
-    )
-}
-
-fn detokenize(shared: &Shared, body: &[u8]) -> Result<String, Refusal> {
-    let map = api::parse_json(body)?;
-    let ids: Option<Vec<u32>> = map.get("tokens").and_then(serde_json::Value::as_array).map(|list| {
-        list.iter()
-            .filter_map(|v| v.as_u64().and_then(|n| u32::try_from(n).ok()))
-            .collect()
-    });
-    let ids = ids.ok_or_else(|| {
-        Refusal::validation(
-            "missing",
-            "body.tokens",
-            "Field required",
-            &format!("'<dict of {} items>'", map.len()),
-        )
-    })?;
-    Ok(json!({"prompt": shared.tokenizer.decode(&ids).map_err(refusal)?}).to_string())
-}
-
 /// One completion request, from its bytes to the end of its answer.
 fn complete(shared: &Shared, socket: &Arc<TcpStream>, request: &Request, api: Api) -> Outcome {
     let arrival_ns = shared.clock.now_ns();
@@ -417,16 +351,20 @@ fn complete(shared: &Shared, socket: &Arc<TcpStream>, request: &Request, api: Ap
         return play(shared, socket, request, api, number, fault);
     }
     match prepare(shared, request, api, number, fault, socket, arrival_ns) {
-        Ok((job, head)) => {
-            if !head.is_empty() && (&**socket).write_all(&head).is_err() {
-                return Outcome::Close;
+        Ok(mut job) => {
+            if shared.delay_ns == 0 {
+                let head = std::mem::take(&mut job.head);
+                if !head.is_empty() && (&**socket).write_all(&head).is_err() {
+                    return Outcome::Close;
+                }
             }
             let (id, ending) = (job.submission.id, job.ending.clone());
             shared.pacer.submit(job);
             wait(shared, socket, id, &ending)
         }
         Err(refused) => {
-            let bytes = http::response(refused.status, JSON, refused.body.as_bytes(), &[]);
+            let bytes = routes::refuse(shared, &refused);
+            shared.network();
             if (&**socket).write_all(&bytes).is_ok() {
                 Outcome::Reuse
             } else {
@@ -463,13 +401,16 @@ fn wait(shared: &Shared, socket: &TcpStream, id: u64, ending: &Ending) -> Outcom
 }
 
 fn template(shared: &Shared, request: &Request, completion: &Completion, prompt_tokens: u32, number: u64) -> Template {
-    let prefix = match completion.api {
-        Api::Chat => "chatcmpl-",
-        Api::Completions => "cmpl-",
+    let prefix = match (shared.config.dialect, completion.api) {
+        (Dialect::Vllm, Api::Chat) => "chatcmpl-",
+        (Dialect::Vllm, Api::Completions) => "cmpl-",
+        // SGLang's are the engine's own request ids.
+        (Dialect::Sglang, _) => "",
     };
     let own = || format!("{:016x}", rng::mix_all(&[shared.seed, number, 0x1d]));
     let base = request.request_id.clone().unwrap_or_else(own);
     Template::new(TemplateSpec {
+        dialect: shared.config.dialect,
         api: completion.api,
         id: format!("{prefix}{base}"),
         created: clock::unix_s(),
@@ -485,7 +426,7 @@ fn template(shared: &Shared, request: &Request, completion: &Completion, prompt_
 fn prompt_ids(shared: &Shared, prompt: &Prompt) -> Result<(Vec<u32>, Task), Refusal> {
     match prompt {
         Prompt::Messages(messages) => {
-            let ids = shared.tokenizer.chat_ids(messages, true).map_err(refusal)?;
+            let ids = shared.tokenizer.chat_ids(messages, true).map_err(routes::refusal)?;
             let last = messages
                 .iter()
                 .rev()
@@ -493,7 +434,10 @@ fn prompt_ids(shared: &Shared, prompt: &Prompt) -> Result<(Vec<u32>, Task), Refu
                 .map_or("", |m| m.content.as_str());
             Ok((ids, Task::of(last)))
         }
-        Prompt::Text(text) => Ok((shared.tokenizer.text_ids(text, true).map_err(refusal)?, Task::of(text))),
+        Prompt::Text(text) => Ok((
+            shared.tokenizer.text_ids(text, true).map_err(routes::refusal)?,
+            Task::of(text),
+        )),
         Prompt::Ids(ids) => Ok((ids.clone(), Task::Other)),
     }
 }
@@ -519,11 +463,16 @@ fn prepare(
     fault: Option<&Fault>,
     socket: &Arc<TcpStream>,
     arrival_ns: u64,
-) -> Result<(Job, Vec<u8>), Refusal> {
+) -> Result<Job, Refusal> {
     let completion = api::completion(api, &request.body, &shared.config)?;
     let (ids, task) = prompt_ids(shared, &completion.prompt)?;
     let prompt_tokens = u32::try_from(ids.len()).unwrap_or(u32::MAX);
-    let max_tokens = api::output_limit(&completion, prompt_tokens, shared.config.max_model_len)?;
+    let max_tokens = api::output_limit(
+        shared.config.dialect,
+        &completion,
+        prompt_tokens,
+        shared.config.max_model_len,
+    )?;
     let seed = answer_seed(shared, &completion, &ids, number);
     let answer = Answer::decide(
         &shared.vocabulary,
@@ -551,7 +500,7 @@ fn prepare(
         extra.push(("x-request-id".to_owned(), id.clone()));
     }
     let template = template(shared, request, &completion, prompt_tokens, number);
-    let head = if completion.stream {
+    let mut head = if completion.stream {
         let wrong = fault.is_some_and(|f| f.kind == Kind::WrongContentType);
         http::stream_head(if wrong { JSON } else { EVENT_STREAM }, &extra)
     } else {
@@ -559,10 +508,18 @@ fn prepare(
     };
     let ending = Ending::new(Waker::new().map_err(|e| Refusal {
         status: 500,
-        body: crate::chunk::error_body(&e.to_string(), "InternalServerError", None, 500),
+        message: e.to_string(),
+        kind: "InternalServerError",
+        param: None,
     })?);
     let output_tokens = answer.tokens;
+    let late_head = if template.early_head() {
+        Vec::new()
+    } else {
+        std::mem::take(&mut head)
+    };
     let stream = Stream::new(StreamSpec {
+        late_head,
         template,
         answer,
         vocabulary: shared.vocabulary.clone(),
@@ -580,17 +537,15 @@ fn prepare(
         task,
         seed,
     };
-    Ok((
-        Job {
-            submission,
-            arrival_ns,
-            max_tokens,
-            stream,
-            socket: socket.clone(),
-            ending,
-        },
+    Ok(Job {
+        submission,
+        arrival_ns,
+        max_tokens,
+        stream,
         head,
-    ))
+        socket: socket.clone(),
+        ending,
+    })
 }
 
 fn play(shared: &Shared, socket: &TcpStream, request: &Request, api: Api, number: u64, fault: &Fault) -> Outcome {
@@ -613,6 +568,7 @@ fn play(shared: &Shared, socket: &TcpStream, request: &Request, api: Api, number
     });
     let tokens = prompt_ids(shared, &completion.prompt).map_or(0, |(ids, _)| u32::try_from(ids.len()).unwrap_or(0));
     let template = template(shared, request, &completion, tokens, number);
+    shared.network();
     let stopping = || shared.stopping.load(Ordering::SeqCst);
     let wait_for_end = || {
         let mut fds = [

@@ -178,7 +178,7 @@ pub(crate) fn model_inputs(config: &EngineConfig) -> (ClusterSpec, SchedulerConf
         max_waiting: 0,
         policy: SchedulingPolicy::FCFS,
         enable_chunked_prefill: config.chunked_prefill,
-        mix_prefill_with_decode: true,
+        mix_prefill_with_decode: config.mixed_steps,
         overlap_schedule: false,
         prefill_delayer_max_passes: 0,
         idle_pass_s: 0.0,

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::chunk::{DONE, Event, LAST_CHUNK, Template, error_event, push_http_chunk};
+use crate::chunk::{DONE, Event, LAST_CHUNK, Template, push_http_chunk};
 use crate::faults::{Fault, Kind};
 use crate::http;
 use crate::text::{Answer, End, Vocabulary};
@@ -40,6 +40,20 @@ pub struct Emission {
     pub finish: Option<&'static str>,
 }
 
+impl Emission {
+    /// Bytes that are no token and end nothing.
+    #[must_use]
+    pub fn plain(bytes: Vec<u8>) -> Self {
+        Self {
+            bytes,
+            split: 0,
+            then: Then::GoOn,
+            tokens: 0,
+            finish: None,
+        }
+    }
+}
+
 /// An answer in progress.
 #[derive(Debug)]
 pub struct Stream {
@@ -58,6 +72,8 @@ pub struct Stream {
     /// Bytes that `coalesce` holds back, and how many events they are.
     held: (Vec<u8>, u32),
     extra_headers: Vec<(String, String)>,
+    /// The head of the answer, where it comes with the first event.
+    late_head: Vec<u8>,
 }
 
 /// How a stream is made.
@@ -77,6 +93,8 @@ pub struct StreamSpec {
     pub fault: Option<Fault>,
     /// Headers of this answer beside the usual ones.
     pub extra_headers: Vec<(String, String)>,
+    /// The head of the answer, where it comes with the first event.
+    pub late_head: Vec<u8>,
 }
 
 impl Stream {
@@ -101,6 +119,7 @@ impl Stream {
             ids: Vec::new(),
             held: (Vec::new(), 0),
             extra_headers: spec.extra_headers,
+            late_head: spec.late_head,
         }
     }
 
@@ -137,6 +156,7 @@ impl Stream {
     fn push_role(&mut self, out: &mut Vec<u8>) {
         if !self.begun {
             self.begun = true;
+            out.append(&mut self.late_head);
             if self.streaming && self.template.is_chat() {
                 self.push(&self.template.role(&self.prompt_ids), out);
             }
@@ -219,6 +239,9 @@ impl Stream {
             &mut event,
         );
         self.push(&event, &mut out);
+        if let Some(end) = shown.and_then(|finish| self.template.end(finish)) {
+            self.push(&end, &mut out);
+        }
         if finished {
             self.push_end(true, &mut out);
         }
@@ -258,7 +281,7 @@ impl Stream {
             }
             Kind::OomEvent => {
                 let text = fault.text.as_deref().unwrap_or("CUDA out of memory. Tried to allocate 1.50 GiB. GPU 0 has a total capacity of 22.03 GiB of which 0.41 GiB is free.");
-                self.push(&error_event(text), &mut out);
+                self.push(&self.template.error(text), &mut out);
                 self.push_end(false, &mut out);
                 (Then::Done, "error")
             }
@@ -267,7 +290,7 @@ impl Stream {
                     .text
                     .as_deref()
                     .unwrap_or("EngineCore encountered an issue. See stack trace (above) for the root cause.");
-                self.push(&error_event(text), &mut out);
+                self.push(&self.template.error(text), &mut out);
                 self.push_end(false, &mut out);
                 (Then::Done, "error")
             }
@@ -282,6 +305,11 @@ impl Stream {
     }
 
     fn push_abort(&self, out: &mut Vec<u8>) {
+        if let Some(end) = self.template.end(("abort", None)) {
+            self.push(&end, out);
+            self.push_end(true, out);
+            return;
+        }
         let mut event = String::new();
         let end = Event {
             text: "",
@@ -357,7 +385,7 @@ impl Stream {
             }
             Some(_) => {
                 let text = "EngineCore encountered an issue. See stack trace (above) for the root cause.";
-                let body = crate::chunk::error_body(text, "InternalServerError", None, 500);
+                let body = self.template.error_body(text, "InternalServerError", 500);
                 emission(answer(500, &body), Then::Done, "error")
             }
         }

@@ -54,7 +54,7 @@ pub fn normal_quantile(p: Probability) -> f64 {
 }
 
 /// Where `too_low` turns from true to false between `low` and `high`.
-fn bisect(mut low: f64, mut high: f64, too_low: impl Fn(f64) -> bool) -> f64 {
+pub(crate) fn bisect(mut low: f64, mut high: f64, too_low: impl Fn(f64) -> bool) -> f64 {
     // 2^-100 of the first bracket is below the spacing of doubles near any root in it that matters.
     for _ in 0..100 {
         let middle = low.midpoint(high);

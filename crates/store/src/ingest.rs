@@ -5,12 +5,13 @@ use crate::{
     words::{json, maybe_ns, ns, word},
 };
 use rusqlite::{OptionalExtension, Statement, Transaction, TransactionBehavior, params};
-use servelab_analysis::metrics::trial_metrics;
+use servelab_analysis::{answer_found, metrics::trial_metrics};
 use servelab_evidence::SealedRun;
 use servelab_schema::{
-    EngineRecord, Outcome, Plan, PromptSetRef, RunEnd, RunId, Sha256Hex, Slo, TelemetrySample, Trace, TrialId,
-    TrialRecord, Validity,
+    Completion, EngineRecord, Outcome, Plan, PromptId, PromptSetRef, RunEnd, RunId, Sha256Hex, Slo, TelemetrySample,
+    Trace, TrialId, TrialRecord, Validity,
 };
+use std::collections::BTreeMap;
 
 const DOING: &str = "ingesting a run";
 
@@ -144,6 +145,8 @@ fn prepare<'t>(tx: &'t Transaction<'_>, sql: &str) -> Result<Statement<'t>, Stor
 
 fn insert_trials(tx: &Transaction<'_>, run: &SealedRun, plan: &Plan) -> Result<(), StoreError> {
     let mut rows = TrialRows::new(tx, run.manifest().run_id.as_str())?;
+    let prompts = plan.prompts.prompts.iter().chain(&plan.fillers.prompts);
+    let known: BTreeMap<&PromptId, &str> = prompts.filter_map(|p| Some((&p.id, p.answer.as_deref()?))).collect();
     for (position, summary) in (0_u32..).zip(run.trials()) {
         let id = &summary.id;
         let record = run.trial_record(id)?;
@@ -151,7 +154,10 @@ fn insert_trials(tx: &Transaction<'_>, run: &SealedRun, plan: &Plan) -> Result<(
         let traces = run.traces(id)?;
         for (position, trace) in (0_u32..).zip(&traces) {
             check_owner(trace, &record)?;
-            rows.request(key, position, trace)?;
+            let answer = known.get(&trace.prompt_id);
+            let text = trace.completion().and_then(Completion::text);
+            let found = text.zip(answer).and_then(|(text, answer)| answer_found(text, answer));
+            rows.request(key, position, trace, found)?;
         }
         for (position, sample) in (0_u32..).zip(run.telemetry(id)?) {
             rows.telemetry(key, position, &sample)?;
@@ -198,7 +204,7 @@ impl<'t> TrialRows<'t> {
             request: prepare(
                 tx,
                 "INSERT INTO request VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, \
-                 ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27)",
+                 ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28)",
             )?,
             telemetry: prepare(tx, "INSERT INTO telemetry VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?,
             metric: prepare(tx, "INSERT INTO trial_metric VALUES (?1, ?2, ?3, ?4, ?5)")?,
@@ -238,7 +244,7 @@ impl<'t> TrialRows<'t> {
         Ok(self.tx.last_insert_rowid())
     }
 
-    fn request(&mut self, trial: i64, position: u32, t: &Trace) -> Result<(), StoreError> {
+    fn request(&mut self, trial: i64, position: u32, t: &Trace, answer_found: Option<bool>) -> Result<(), StoreError> {
         let (done, failed) = match &t.outcome {
             Outcome::Completed(c) => (Some(c), None),
             Outcome::Failed(f) => (None, Some(f)),
@@ -272,6 +278,7 @@ impl<'t> TrialRows<'t> {
                 failed.and_then(|f| f.http_status),
                 failed.map(|f| f.detail.as_str()),
                 maybe_ns("after_ns", failed.map(|f| f.after_ns))?,
+                answer_found,
             ])
             .map_err(StoreError::sql("ingesting a request"))?;
         Ok(())

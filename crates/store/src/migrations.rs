@@ -8,7 +8,7 @@ use std::path::Path;
 const APPLICATION_ID: i32 = 0x7376_6c62;
 
 /// Steps in order. A step that was released is never edited; a change is a new step.
-const STEPS: &[&str] = &[include_str!("sql/001_runs.sql")];
+const STEPS: &[&str] = &[include_str!("sql/001_runs.sql"), include_str!("sql/002_answers.sql")];
 
 /// Refuses a file that another program made, before anything in it is changed.
 pub(crate) fn check_owner(conn: &Connection, path: &Path) -> Result<(), StoreError> {
@@ -78,6 +78,29 @@ mod tests {
         assert_eq!(usize::try_from(version(&conn).unwrap()).unwrap(), STEPS.len());
         migrate(&mut conn, Path::new("x")).unwrap();
         check_owner(&conn, Path::new("x")).unwrap();
+    }
+
+    #[test]
+    fn a_file_of_the_first_step_keeps_its_rows() {
+        let mut conn = Connection::open_in_memory().unwrap();
+        let rows = "INSERT INTO run VALUES ('r','f','n','simulated',1,1,'0','a','b',1,'{}','{}','{}');
+            INSERT INTO variant VALUES ('r','C1',0,'baseline',NULL,NULL,'h');
+            INSERT INTO load VALUES ('r','c8',0,'{}');
+            INSERT INTO trial (key,run_id,id,position,block,trial_order,variant,load,take,validity,treatment,started_utc,\
+            planned,completed,failed,record_json,engine_json)
+            VALUES (1,'r','t',0,1,1,'C1','c8',1,'valid','CONFIRMED','a',1,1,0,'{}','{}');
+            INSERT INTO request (trial,position,request_id,prompt_id,seq,attempt,measured,scheduled_ns,connect_ns,\
+            finished_ns,outcome,e2e_ns) VALUES (1,0,'q','p',0,1,1,0,0,5,'completed',5);";
+        conn.execute_batch(STEPS[0]).unwrap();
+        conn.execute_batch(rows).unwrap();
+        conn.pragma_update(None, "user_version", 1).unwrap();
+        migrate(&mut conn, Path::new("x")).unwrap();
+        let found: (i64, Option<bool>) = conn
+            .query_row("SELECT e2e_ns, answer_found FROM request", [], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
+            .unwrap();
+        assert_eq!(found, (5, None));
     }
 
     #[test]

@@ -34,8 +34,10 @@ pub struct TrialRow {
     pub record: TrialRecord,
     /// What was started and what it said of itself.
     pub engine: EngineRecord,
-    /// The attempts, in the order they ended.
+    /// The attempts, in the order they ended, without their texts: those stay in the run directory.
     pub traces: Vec<Trace>,
+    /// For each attempt whether the prompt's known answer is in its text; none where no text was kept or no answer is known.
+    pub answers: Vec<Option<bool>>,
     /// The telemetry, in order of time.
     pub telemetry: Vec<TelemetrySample>,
 }
@@ -154,11 +156,12 @@ impl Store {
             let record: String = row.get(1).map_err(StoreError::sql(DOING))?;
             let engine: String = row.get(2).map_err(StoreError::sql(DOING))?;
             let record: TrialRecord = from_json("trial.record_json", &record)?;
-            let traces = self.traces(id, key, &record)?;
+            let (traces, answers) = self.traces(id, key, &record)?;
             trials.push(TrialRow {
                 engine: from_json("trial.engine_json", &engine)?,
                 telemetry: self.telemetry(key)?,
                 traces,
+                answers,
                 record,
             });
         }
@@ -183,21 +186,27 @@ impl Store {
             .collect()
     }
 
-    fn traces(&self, run: &RunId, key: i64, record: &TrialRecord) -> Result<Vec<Trace>, StoreError> {
+    fn traces(
+        &self,
+        run: &RunId,
+        key: i64,
+        record: &TrialRecord,
+    ) -> Result<(Vec<Trace>, Vec<Option<bool>>), StoreError> {
         let mut query = self
             .conn
             .prepare_cached("SELECT * FROM request WHERE trial = ?1 ORDER BY position")
             .map_err(StoreError::sql(DOING))?;
         let mut rows = query.query([key]).map_err(StoreError::sql(DOING))?;
-        let mut traces = Vec::new();
+        let (mut traces, mut answers) = (Vec::new(), Vec::new());
         while let Some(row) = rows.next().map_err(StoreError::sql(DOING))? {
             let columns = Columns {
                 row,
                 name: || format!("a request of {}", trial_name(run, &record.id)),
             };
             traces.push(columns.trace(record)?);
+            answers.push(columns.get("answer_found")?);
         }
-        Ok(traces)
+        Ok((traces, answers))
     }
 
     /// Metrics of a run's trials as computed while ingesting, in the order of execution.

@@ -6,7 +6,7 @@ mod support;
 
 use rusqlite::Connection;
 use servelab_evidence::SealedRun;
-use servelab_schema::{MetricName, RunId};
+use servelab_schema::{MetricName, Outcome, RunId, Trace};
 use servelab_store::{Ingested, RunData, Store, StoreError};
 use std::path::Path;
 use support::Fixture;
@@ -30,9 +30,57 @@ fn check_equal(stored: &RunData, run: &SealedRun) {
     for (row, summary) in stored.trials.iter().zip(summaries) {
         assert_eq!(row.record, run.trial_record(&summary.id).unwrap());
         assert_eq!(row.engine, run.engine_record(&summary.id).unwrap());
-        assert_eq!(row.traces, run.traces(&summary.id).unwrap());
+        assert_eq!(row.traces, without_texts(run.traces(&summary.id).unwrap()));
+        assert_eq!(row.answers.len(), row.traces.len());
         assert_eq!(row.telemetry, run.telemetry(&summary.id).unwrap());
     }
+}
+
+/// The database keeps what was found in a text, not the text.
+fn without_texts(traces: Vec<Trace>) -> Vec<Trace> {
+    let without = |mut trace: Trace| {
+        if let Outcome::Completed(done) = trace.outcome {
+            trace.outcome = Outcome::Completed(done.with_text(None));
+        }
+        trace
+    };
+    traces.into_iter().map(without).collect()
+}
+
+#[test]
+fn known_answers_are_looked_for_in_kept_texts_and_nowhere_else() {
+    let dir = TempDir::new().unwrap();
+    let mut store = open(&dir);
+    let full = Fixture {
+        full: true,
+        ..Fixture::small("full")
+    };
+    for fixture in [full, Fixture::small("bare")] {
+        let run = sealed(&fixture, dir.path());
+        store.ingest(&run).unwrap();
+        let stored = store.load_run(&run.manifest().run_id).unwrap();
+        check_equal(&stored, &run);
+        let mut found = [0_u32; 3];
+        for (row, summary) in stored.trials.iter().zip(run.trials()) {
+            for (trace, (original, answer)) in row
+                .traces
+                .iter()
+                .zip(run.traces(&summary.id).unwrap().iter().zip(&row.answers))
+            {
+                let question = fixture.full && trace.measured && trace.prompt_id.as_str().starts_with("qa-qa-");
+                assert_eq!(answer.is_some(), question, "{}", trace.prompt_id);
+                let text = original.completion().and_then(|c| c.text()).unwrap_or_default();
+                assert_eq!(answer.unwrap_or_default(), text.contains("NUMBER"), "{text}");
+                found[answer.map_or(2, usize::from)] += 1;
+            }
+        }
+        assert_eq!(found[0] > 0 && found[1] > 0, fixture.full, "{found:?}");
+    }
+    let bytes = std::fs::read(store.path()).unwrap();
+    assert!(
+        !bytes.windows(13).any(|w| w == b"I do not know"),
+        "no text is in the database"
+    );
 }
 
 #[test]

@@ -51,6 +51,7 @@ fn ten_throttled_seconds_tag_exactly_their_requests() {
     assert_eq!(throttled.window, window(10_000, 20_000));
     assert_eq!(throttled.reasons, BTreeSet::from([ThrottleReason::HwThermalSlowdown]));
     close(only.throttled_ratio, 1.0 / 3.0);
+    close(found.mean_watts(), 50.0);
     let tagged: Vec<_> = found.throttled_requests.iter().map(ToString::to_string).collect();
     assert_eq!(tagged, ["p-9100", "p-12000", "p-19900"]);
     assert_eq!(found.requests, 7);

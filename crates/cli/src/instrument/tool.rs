@@ -107,6 +107,7 @@ fn spec(job: &Job) -> anyhow::Result<LoadSpec> {
             total: LONG,
         },
         limits: SizeLimits::default(),
+        keep_text: false,
         labels: Labels {
             block: 1,
             variant: VariantId::new("null")?,

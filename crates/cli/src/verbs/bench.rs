@@ -222,6 +222,7 @@ impl Setup<'_> {
                 total: bench.total_timeout,
             },
             limits: SizeLimits::default(),
+            keep_text: false,
             labels: Labels {
                 block: number,
                 variant: VariantId::new("bench").map_err(Failure::configuration)?,

@@ -5,6 +5,8 @@ pub(crate) mod bench_instrument;
 pub(crate) mod calibrate;
 pub(crate) mod dataset;
 pub(crate) mod doctor;
+pub(crate) mod engine;
+pub(crate) mod guard;
 pub(crate) mod ingest;
 pub(crate) mod init;
 pub(crate) mod null;

@@ -1,5 +1,7 @@
 //! `servelab plan`: what a matrix would run.
 
+mod check;
+
 use crate::{
     exit::{Exit, Failure},
     output::{self, Format},
@@ -75,7 +77,9 @@ pub(crate) struct Plan {
     /// Show every setting and where it was written, not only the variants' flags.
     #[arg(long)]
     explain: bool,
-    /// `json` gives plan.json.
+    #[command(flatten)]
+    check: check::CheckEngine,
+    /// `json` gives plan.json, with --check-engine what the engine said.
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
 }
@@ -83,13 +87,24 @@ pub(crate) struct Plan {
 impl Plan {
     pub(crate) fn execute(&self, project: &Project) -> Result<Exit, Failure> {
         let resolved = self.matrix.resolve(project)?;
+        if self.check.wanted() {
+            return self.check.execute(&resolved, self.format);
+        }
         if self.format == Format::Json {
             let text = servelab_schema::canonical_json(&resolved.plan).map_err(Failure::configuration)?;
             output::answer(&text);
+            notes(&resolved);
         } else {
             output::answer(&text(&resolved, &explain(&resolved), self.explain));
         }
         Ok(Exit::Ok)
+    }
+}
+
+/// Beside an answer for programs.
+fn notes(resolved: &Resolved) {
+    for note in &resolved.notes {
+        output::note(&format!("note: {note}"));
     }
 }
 
@@ -153,6 +168,15 @@ fn text(resolved: &Resolved, explanation: &Explanation, all: bool) -> String {
             .collect();
         out.push('\n');
         out.push_str(&output::table(["setting", "value", "from"], rows));
+    }
+    if !resolved.notes.is_empty() {
+        let rows = resolved
+            .notes
+            .iter()
+            .map(|n| vec![n.place.to_string(), n.key.clone(), n.text.clone()])
+            .collect();
+        out.push('\n');
+        out.push_str(&output::table(["note at", "key", ""], rows));
     }
     let prompts: usize = plan.blocks.iter().map(|b| b.prompts.len()).sum();
     let _ = writeln!(

@@ -10,7 +10,7 @@ pub(crate) fn execute(args: &SimArgs) -> Result<Exit, Failure> {
     Ok(Exit::Engine(match servelab_simengine::run(args) {
         Ok(reason) => reason.exit_code(),
         Err(error) => {
-            // The runner reads the engine's own words from its log, so they stand as vLLM writes them.
+            // The runner reads the engine's own words from its log, so they stand as the imitated engine writes them.
             output::note(&error.to_string());
             error.exit_code()
         }

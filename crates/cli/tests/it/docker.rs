@@ -6,10 +6,11 @@ use servelab_engine::{ApiKey, EngineError, Launched, Place, command};
 use servelab_schema::{Nanos, Plan, Provider, examples};
 use std::{env, fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
-const IMAGE: &str = "vllm/vllm-openai@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+pub(crate) const IMAGE: &str =
+    "vllm/vllm-openai@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
 /// Puts a `docker` into `bin/` of the project. A container is a file in `containers/`.
-fn install(project: &Project) {
+pub(crate) fn install(project: &Project) {
     let shim = format!(
         r#"#!/bin/sh
 echo "$@" >> {folder}/asked

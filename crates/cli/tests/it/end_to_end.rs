@@ -222,8 +222,8 @@ fn a_refused_flag_is_rejected_in_the_engines_words() {
 [[variant]]
 id = "BAD"
 factor = "kv-cache-dtype"
-hypothesis = "Refused: there is no such type"
-args = { kv-cache-dtype = "fp7" }
+hypothesis = "Refused: the engine takes the word and cannot serve it"
+args = { kv-cache-dtype = "nvfp4" }
 "#;
     project.matrix(
         "refused",
@@ -240,7 +240,7 @@ args = { kv-cache-dtype = "fp7" }
         if record.variant.as_str() == "BAD" {
             assert_eq!(record.treatment, Treatment::Rejected);
             let words = engine.failure.unwrap();
-            assert!(words.contains("fp7"), "{words}");
+            assert!(words.contains("nvfp4"), "{words}");
         } else {
             assert!(record.validity.is_valid(), "{:?}", record.gates);
         }

@@ -84,12 +84,15 @@ impl Drop for Sim {
 pub(crate) fn disguised(to: u16) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
-    thread::spawn(move || {
-        for client in listener.incoming().flatten() {
-            thread::spawn(move || pass_on(&client, to));
-        }
-    });
+    thread::spawn(move || disguise(&listener, to));
     port
+}
+
+/// The same on a port that is there already, for as long as this process lives.
+pub(crate) fn disguise(listener: &TcpListener, to: u16) {
+    for client in listener.incoming().flatten() {
+        thread::spawn(move || pass_on(&client, to));
+    }
 }
 
 fn pass_on(mut client: &TcpStream, to: u16) {

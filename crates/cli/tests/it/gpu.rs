@@ -93,10 +93,16 @@ fn a_throttle_of_ten_seconds_tags_exactly_its_requests() {
 
 /// A metadata service that answers everything with `g2-standard-8` and Google's header.
 fn metadata() -> String {
+    metadata_that(|| ())
+}
+
+/// The same, which does something whenever it is asked.
+fn metadata_that(asked: impl Fn() + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
+            asked();
             let lines = BufReader::new(stream.try_clone().unwrap()).lines();
             let head = lines.map_while(Result::ok).take_while(|line| !line.is_empty());
             head.for_each(drop);
@@ -108,7 +114,10 @@ fn metadata() -> String {
 }
 
 fn run(project: &Project, plan: &Plan, id: &str, nvml: PathBuf) {
-    let base = metadata();
+    run_with(project, plan, id, nvml, metadata());
+}
+
+fn run_with(project: &Project, plan: &Plan, id: &str, nvml: PathBuf, base: String) {
     let options = RunOptions {
         run_id: Some(RunId::new(id).unwrap()),
         nvml: Some(nvml),
@@ -170,6 +179,37 @@ fn a_measured_run_reads_the_gpus_and_the_cloud() {
     project.servelab(&["report", "gpu"]).exits(0);
     let page = fs::read_to_string(project.path("report/out/index.html")).unwrap();
     assert!(page.contains("What did it take of the GPUs?") && page.contains("Google Cloud, g2-standard-8"));
+}
+
+#[test]
+fn a_driver_that_hangs_does_not_hang_the_run() {
+    let project = Project::new(1, 6);
+    let sim = Sim::start(&project);
+    let plan = plan(&project, &sim);
+    // Whoever opens it sets the clock to where it hangs.
+    let script = "gpu\n0 name=NVIDIA_L4 power=70000\n1000 hang=1\n";
+    let nvml = library(&project.path(""), script);
+    fs::write(project.path("gpu.now"), "1000").unwrap();
+    run(&project, &plan, "stuck", nvml.clone());
+    let note = project.run("stuck").environment().unwrap().gpu_note.unwrap();
+    assert!(note.contains("did not answer within 5 s"), "{note}");
+
+    fs::write(project.path("gpu.now"), "0").unwrap();
+    let now = project.path("gpu.now");
+    // The metadata service is asked once, after the GPUs were opened: from then on the driver hangs.
+    let base = metadata_that(move || fs::write(&now, "1000").unwrap());
+    run_with(&project, &plan, "later", nvml, base);
+    let sealed = project.run("later");
+    let environment = sealed.environment().unwrap();
+    assert_eq!((environment.gpus.len(), environment.gpu_note), (1, None));
+    let (record, _) = trials(&sealed).remove(0);
+    let samples = sealed.telemetry(&record.id).unwrap();
+    assert!(samples.iter().all(|s| s.gpus.is_empty()), "no row of zeros");
+    let notes: Vec<&String> = samples.iter().filter_map(|s| s.gpu_note.as_ref()).collect();
+    let [note] = notes.as_slice() else {
+        panic!("said once: {notes:?}")
+    };
+    assert!(note.contains("not asked again in this run"), "{note}");
 }
 
 #[test]

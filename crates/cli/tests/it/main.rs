@@ -8,7 +8,9 @@
 
 mod bench;
 mod bench_server;
+mod catalogue;
 mod commands;
+mod compose;
 mod docker;
 mod doctor;
 mod edges;
@@ -17,7 +19,12 @@ mod engines;
 mod full_disk;
 mod gpu;
 mod instrument;
+mod leaks;
+mod preflight;
+mod quality;
+mod sglang;
 #[path = "../../../evidence/tests/support/small_disk.rs"]
 mod small_disk;
 #[path = "../support/mod.rs"]
 mod support;
+mod treatments;

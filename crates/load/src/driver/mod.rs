@@ -88,7 +88,7 @@ pub fn start_course(spec: LoadSpec, course: Course, sink: impl TraceSink + 'stat
     let live = Live::new(course.planned(&spec).map_or(0, u64::from));
     let mut net = net(&spec.endpoint, spec.clock, spec.deadlines, control.clone())?;
     net.limits = spec.limits;
-    net.keep_text = course.conversations.is_some();
+    net.keep_text = spec.keep_text || course.conversations.is_some();
     let (writer, traces) = Writer::start(Box::new(sink), control.clone())?;
     let thread = {
         let (control, live) = (control.clone(), live.clone());

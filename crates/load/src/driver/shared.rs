@@ -29,6 +29,7 @@ pub(crate) struct Shared {
     pub(crate) net: Net,
     pub(crate) course: Course,
     head: HeadTemplate,
+    keep_text: bool,
     labels: Labels,
     engine_exit_grace: Duration,
     live: Live,
@@ -71,6 +72,7 @@ impl Shared {
             net,
             course,
             head: HeadTemplate::new(&spec.endpoint, &spec.headers),
+            keep_text: spec.keep_text,
             labels: spec.labels,
             engine_exit_grace: spec.engine_exit_grace,
             live,
@@ -145,7 +147,15 @@ impl Shared {
     async fn run_one(self: &Arc<Self>, job: Job, connection: Option<Connection>) -> Done {
         self.live.began();
         let follows = job.follows;
-        let run = self.exchange(&job, connection).await;
+        let mut run = self.exchange(&job, connection).await;
+        if self.keep_text {
+            // The next turn of a conversation needs it too.
+            let text = match &self.course.conversations {
+                Some(_) => run.text.clone(),
+                None => run.text.take(),
+            };
+            run.outcome = with_text(run.outcome, text);
+        }
         let trace = Trace {
             v: V,
             request_id: self.request_id(job.seq, run.attempt),
@@ -265,6 +275,14 @@ impl Shared {
         if gone {
             self.net.control.stop(Stop::Cancelled);
         }
+    }
+}
+
+/// A completion with its text; a failure as it is.
+fn with_text(outcome: Outcome, text: Option<String>) -> Outcome {
+    match outcome {
+        Outcome::Completed(completion) => Outcome::Completed(completion.with_text(text)),
+        failed @ Outcome::Failed(_) => failed,
     }
 }
 

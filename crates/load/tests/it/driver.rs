@@ -67,6 +67,7 @@ pub(crate) fn spec(url: &str, load: Load, warm_up: u32, measured: usize) -> Load
             total: long,
         },
         limits: SizeLimits::default(),
+        keep_text: false,
         labels: Labels {
             block: 3,
             variant: VariantId::new("C7").unwrap(),
@@ -163,6 +164,31 @@ fn rows_say_what_was_sent() {
     }
     // A slot is free when its answer has ended.
     assert_eq!(traces[1].scheduled_ns, traces[0].finished_ns);
+}
+
+#[test]
+fn the_text_is_kept_where_it_is_asked_for_and_its_hash_always() {
+    let traces_of = |keep_text: bool| {
+        let server = Server::start(|_, _| vec![Act::Answered, good_answer()]);
+        let (_, traces) = run(LoadSpec {
+            keep_text,
+            ..spec(&server.url, closed(1), 0, 2)
+        });
+        traces
+    };
+    for trace in traces_of(true) {
+        let completion = trace.completion().unwrap();
+        assert_eq!(completion.text(), Some("xxxx"));
+        let row = serde_json::to_string(&trace).unwrap();
+        assert_eq!(serde_json::from_str::<Trace>(&row).unwrap(), trace);
+    }
+    let hashes = |traces: Vec<Trace>| -> Vec<_> {
+        let of = |t: &Trace| t.completion().unwrap().text_sha256().clone();
+        traces.iter().map(of).collect()
+    };
+    let without = traces_of(false);
+    assert!(without.iter().all(|t| t.completion().unwrap().text().is_none()));
+    assert_eq!(hashes(without), hashes(traces_of(true)));
 }
 
 #[test]

@@ -26,9 +26,13 @@ pub(crate) struct VariantWire {
     pub(crate) path: String,
     pub(crate) place: Place,
     pub(crate) role: VariantRole,
+    /// The only versions that have this variant; all where it is left out.
+    pub(crate) engine: Option<At<VersionRange>>,
     pub(crate) control: Option<At<VariantId>>,
     pub(crate) factor: Option<At<String>>,
     pub(crate) hypothesis: String,
+    /// Another checkpoint than the profile's.
+    pub(crate) model: Option<At<String>>,
     pub(crate) args: BTreeMap<String, Arg>,
     pub(crate) when: Vec<WhenWire>,
     pub(crate) expect: Expectation,
@@ -38,8 +42,10 @@ pub(crate) struct VariantWire {
 #[derive(Debug)]
 pub(crate) struct WhenWire {
     pub(crate) engine: At<VersionRange>,
+    pub(crate) control: Option<At<VariantId>>,
     pub(crate) factor: Option<At<String>>,
     pub(crate) hypothesis: Option<String>,
+    pub(crate) model: Option<At<String>>,
     pub(crate) args: BTreeMap<String, Arg>,
     pub(crate) expect: Option<Expectation>,
 }
@@ -77,6 +83,7 @@ fn variant(mut t: Table<'_>) -> Option<VariantWire> {
     let id = t.opt("id");
     let has_role = t.has("role");
     let role: Option<At<VariantRole>> = t.opt("role");
+    let engine = t.opt("engine");
     let control = t.opt("control");
     let factor = t.opt("factor");
     if !t.has("hypothesis") {
@@ -84,6 +91,7 @@ fn variant(mut t: Table<'_>) -> Option<VariantWire> {
         t.refuse(&place, "hypothesis", Problem::Missing { example });
     }
     let hypothesis: Option<At<String>> = t.opt("hypothesis");
+    let model = t.opt("model");
     let args = t.table("args").map(args).unwrap_or_default();
     let expect = t.table("expect").map(expect).unwrap_or_default();
     let tables = t.tables("when", "engine");
@@ -104,9 +112,11 @@ fn variant(mut t: Table<'_>) -> Option<VariantWire> {
         path,
         place,
         role,
+        engine,
         control,
         factor,
         hypothesis,
+        model,
         args,
         when,
         expect,
@@ -125,15 +135,19 @@ fn when(mut t: Table<'_>) -> Option<WhenWire> {
         );
     }
     let engine = t.opt("engine");
+    let control = t.opt("control");
     let factor = t.opt("factor");
     let hypothesis: Option<At<String>> = t.opt("hypothesis");
+    let model = t.opt("model");
     let args = t.table("args").map(args).unwrap_or_default();
     let expect = t.table("expect").map(expect);
     t.finish();
     Some(WhenWire {
         engine: engine?,
+        control,
         factor,
         hypothesis: hypothesis.map(|h| h.value),
+        model,
         args,
         expect,
     })
@@ -157,7 +171,7 @@ const RESERVED: [(&str, &str); 6] = [
     ),
     (
         "model",
-        "servelab sets it; write the model as profile.model or in engine.provider.process.command",
+        "write the model as profile.model, or as `model` of a variant of factor `weights`",
     ),
 ];
 

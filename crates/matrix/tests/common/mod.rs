@@ -57,6 +57,25 @@ impl Project {
         self
     }
 
+    /// Checkpoints in folders: two that read the same tokens, and three that do not.
+    pub fn with_models(self) -> Self {
+        let config = |template: &str| format!("{{\"bos_token\": \"<s>\", \"chat_template\": \"{template}\"}}");
+        for (name, tokenizer, template) in [
+            ("ours", "{}", "one"),
+            ("fp8", "{}", "one"),
+            ("other-tokenizer", "{ }", "one"),
+            ("other-template", "{}", "two"),
+        ] {
+            self.write(&format!("models/{name}/tokenizer.json"), tokenizer);
+            self.write(&format!("models/{name}/tokenizer_config.json"), &config(template));
+        }
+        // A file of its own counts before the key.
+        self.write("models/fp8/chat_template.jinja", "one");
+        self.write("models/fp8/tokenizer_config.json", &config("old"));
+        self.write("models/none/config.json", "{}");
+        self
+    }
+
     pub fn root(&self) -> &Path {
         self.dir.path()
     }

@@ -2,33 +2,25 @@
 
 use super::{Context, values::range_cell};
 use crate::{
+    arms::Arm,
     number,
     results::OverBlocks,
     table::{Cell, Column, Row, Table, Tone},
 };
-use servelab_analysis::{TrialGpus, trial_gpus};
-use servelab_schema::{NamedLoad, PlannedVariant, ThrottleReason};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 /// Variant × what its GPUs did; none where no trial that counts has a GPU sample.
 pub(crate) fn table(cx: &Context<'_>) -> Option<Table> {
-    let plan = &cx.results.run.plan;
-    let mut rows = Vec::new();
-    let mut any = false;
-    for load in &plan.loads {
-        for variant in &plan.variants {
-            let trials = trials(cx, load, variant);
-            any |= !trials.is_empty();
-            rows.push(row(load, variant, &trials));
-        }
-    }
+    let arms = &cx.results.arms;
+    let any = arms.iter().any(|arm| !arm.gpus.is_empty());
     any.then(|| Table {
         id: format!("{}-gpu", cx.anchor),
         title: "GPU".to_owned(),
         note: format!(
             "trials that count; energy of the whole board over the held window, {}; a throttled time lasts from the first sample \
-             that says so to the first that does not, idleness and clocks set by hand apart",
-            idle(cx)
+             that says so to the first that does not, idleness and clocks set by hand apart{}",
+            idle(cx),
+            silent(cx)
         ),
         columns: vec![
             Column::text("Variant"),
@@ -38,14 +30,35 @@ pub(crate) fn table(cx: &Context<'_>) -> Option<Table> {
                 "energy of all GPUs in the held window (their counter, else trapezoids of the sampled power) / output tokens \
                  that arrived in it; mean over blocks, lowest and highest below",
             ),
+            Column::number("Power", "W").hint("energy of all GPUs in the held window / its length; mean over blocks"),
+            Column::number("Utilisation", "% of the time").hint("share of the time in which a kernel ran, as the driver tells it"),
             Column::number("Memory peak", "GiB").hint("highest over the trials and GPUs; below, the least that stayed free"),
             Column::number("Temperature", "°C, highest").hint("over the trials and GPUs"),
             Column::number("Throttled", "% of the held window")
                 .hint("the worst GPU of each trial; mean over blocks, with the reasons that were given"),
             Column::number("Throttled", "requests").hint("measured requests in flight while a GPU was throttled"),
         ],
-        rows,
+        rows: arms.iter().map(row).collect(),
     })
+}
+
+/// What was said of GPUs that stopped answering, with the number of trials; empty where they always did.
+fn silent(cx: &Context<'_>) -> String {
+    let mut said: BTreeMap<&str, u32> = BTreeMap::new();
+    for trial in &cx.results.run.trials {
+        let note = trial.telemetry.iter().find_map(|s| s.gpu_note.as_deref());
+        if let Some(note) = note {
+            let n = said.entry(note).or_default();
+            *n = n.saturating_add(1);
+        }
+    }
+    let each = said.into_iter().map(|(note, n)| {
+        format!(
+            "; in {} the GPUs were no longer read: {note}",
+            number::count(n, "trial")
+        )
+    });
+    each.collect()
 }
 
 /// The idle baseline in words.
@@ -68,80 +81,72 @@ fn idle(cx: &Context<'_>) -> String {
     }
 }
 
-fn trials(cx: &Context<'_>, load: &NamedLoad, variant: &PlannedVariant) -> Vec<TrialGpus> {
-    let facts = &cx.results.run.environment.gpus;
-    let takes = cx.results.counted(&load.id, &variant.id);
-    let found =
-        takes.filter_map(|take| trial_gpus(facts, take.row.record.held?, &take.row.telemetry, &take.row.traces));
-    found.collect()
-}
-
 #[expect(clippy::as_conversions, reason = "bytes of a GPU are far below 2^53")]
 fn gib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 30)
 }
 
-fn row(load: &NamedLoad, variant: &PlannedVariant, trials: &[TrialGpus]) -> Row {
-    let n = u32::try_from(trials.len()).unwrap_or(u32::MAX);
-    let gpus = || trials.iter().flat_map(|t| &t.gpus);
-    let per_token = OverBlocks::of(trials.iter().filter_map(TrialGpus::joules_per_output_token));
-    let energy = match per_token {
-        Some(_) => range_cell(per_token),
-        None => Cell::absent("no power or energy was read over the held window"),
-    };
+fn row(arm: &Arm<'_>) -> Row {
+    let n = arm.gpu_trials();
+    let or_absent =
+        |value: Option<OverBlocks>, why: &str| value.map_or_else(|| Cell::absent(why), |v| range_cell(Some(v)));
     let of_trials = format!("highest of {}", number::count(n, "trial"));
-    let peak = gpus().filter_map(|g| g.peak_memory_bytes).max();
-    let free = gpus().filter_map(|g| g.headroom_bytes).min();
-    let memory = peak.map_or_else(
+    let memory = arm.memory_peak_bytes().map_or_else(
         || Cell::absent("the GPU does not tell"),
         |peak| {
+            let free = arm.memory_headroom_bytes();
             let below = free.map(|f| format!("{} free", number::significant(gib(f), 3)));
             Cell::number(number::significant(gib(peak), 3), gib(peak))
                 .below(below.unwrap_or_default())
                 .title(of_trials.clone())
         },
     );
-    let heat = gpus().filter_map(|g| g.max_temperature_celsius).max();
-    let heat = heat.map_or_else(
+    let heat = arm.celsius().map_or_else(
         || Cell::absent("the GPU does not tell"),
         |celsius| Cell::count(celsius).title(of_trials.clone()),
     );
-    let requests: u32 = trials.iter().map(|t| t.requests).sum();
-    let met: usize = trials.iter().map(|t| t.throttled_requests.len()).sum();
-    let met = u32::try_from(met).unwrap_or(u32::MAX);
+    let (met, requests) = arm.throttled_requests();
     Row {
         cells: vec![
-            Cell::name(variant.id.to_string()),
-            Cell::text(load.id.to_string()),
+            Cell::name(arm.variant.id.to_string()),
+            Cell::text(arm.load.id.to_string()),
             Cell::count(n),
-            energy,
+            or_absent(
+                arm.joules_per_output_token(),
+                "no power or energy was read over the held window",
+            ),
+            or_absent(arm.watts(), "no power or energy was read over the held window"),
+            share_cell(arm.utilisation_ratio()),
             memory,
             heat,
-            throttled(trials, n),
+            throttled(arm),
             Cell::count(met).below(format!("of {}", number::grouped(u64::from(requests)))),
         ],
         ..Row::default()
     }
 }
 
-fn throttled(trials: &[TrialGpus], n: u32) -> Cell {
-    let worst = trials
-        .iter()
-        .filter_map(|t| t.gpus.iter().filter_map(|g| g.throttled_ratio).reduce(f64::max));
-    let Some(share) = OverBlocks::of(worst) else {
-        return Cell::absent("the GPU does not tell");
-    };
-    let times = trials.iter().flat_map(|t| &t.gpus).flat_map(|g| &g.throttled);
-    let reasons: BTreeSet<ThrottleReason> = times.flat_map(|t| t.reasons.iter().copied()).collect();
-    let words: Vec<&str> = reasons.into_iter().map(ThrottleReason::as_str).collect();
+fn throttled(arm: &Arm<'_>) -> Cell {
+    let words: Vec<&str> = arm
+        .throttle_reasons()
+        .into_iter()
+        .map(servelab_schema::ThrottleReason::as_str)
+        .collect();
     let tone = if words.is_empty() { Tone::Plain } else { Tone::Warn };
-    Cell::number(number::share(share.mean), share.mean)
-        .below(words.join(", "))
-        .title(format!(
-            "mean of {}; {} to {}",
-            number::count(n, "trial"),
-            number::share(share.low),
-            number::share(share.high)
-        ))
-        .tone(tone)
+    share_cell(arm.throttled_ratio()).below(words.join(", ")).tone(tone)
+}
+
+/// A mean share over trials.
+fn share_cell(share: Option<OverBlocks>) -> Cell {
+    share.map_or_else(
+        || Cell::absent("the GPU does not tell"),
+        |share| {
+            Cell::number(number::share(share.mean), share.mean).title(format!(
+                "mean of {}; {} to {}",
+                number::count(share.n, "trial"),
+                number::share(share.low),
+                number::share(share.high)
+            ))
+        },
+    )
 }

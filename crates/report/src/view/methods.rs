@@ -105,6 +105,19 @@ pub(crate) fn terms() -> Vec<Term> {
                        SUBSTITUTED (the engine took another value), REJECTED, UNOBSERVABLE.",
         ),
         (
+            "Changed along",
+            "Another field of the engine’s configuration that differs from the control’s although no flag of the variant names \
+             it. The effect belongs to it too: it is confounded with the setting.",
+        ),
+        (
+            "Same text",
+            "Two answers to one prompt with equal SHA-256. Equal arms need not have it: the A/A copy shows how often they do.",
+        ),
+        (
+            "Outside the engine",
+            "Time to first token as the client saw it − as the engine counted it: network, client and HTTP server.",
+        ),
+        (
             "Better, Worse",
             "The adjusted p is at most α and the effect at least δ.",
         ),

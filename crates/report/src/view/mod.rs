@@ -1,12 +1,16 @@
 //! What the page shows, as finished texts: every number here has its unit, its n and its interval in words already. The
 //! templates only place them.
 
+mod checkpoints;
+mod engine;
 mod gpu;
 mod groups;
 mod instrument;
 mod methods;
+mod quality;
 mod setup;
 mod timeline;
+mod treatments;
 mod trials;
 mod values;
 mod verdicts;
@@ -99,6 +103,12 @@ pub(crate) struct RunView {
     failure_details: Table,
     failure_total: String,
     treatments: Table,
+    /// None where no engine showed its metrics.
+    engine_counts: Option<Table>,
+    /// None where nothing was drafted.
+    speculation: Option<Table>,
+    /// None where no engine showed its metrics.
+    outside: Option<Table>,
     validity_summary: String,
     invalid: Table,
     trials: Table,
@@ -129,6 +139,8 @@ pub(crate) struct LoadView {
     pub(crate) ecdfs: Vec<Figure>,
     pub(crate) group_figures: Vec<Figure>,
     groups: Table,
+    quality_note: String,
+    quality: Table,
 }
 
 /// A run and the numbers it is shown with.
@@ -200,7 +212,10 @@ pub(crate) fn run(results: &Results<'_>, doc: &RunDoc) -> Result<RunView, Report
         failures: trials::failures(&cx),
         failure_details,
         failure_total,
-        treatments: trials::treatments(&cx),
+        treatments: treatments::table(&cx),
+        engine_counts: engine::counts(&cx),
+        speculation: engine::speculation(&cx),
+        outside: engine::outside(&cx),
         validity_summary: trials::validity_summary(&cx),
         invalid: trials::invalid(&cx),
         trials: trials::trials(&cx),
@@ -236,6 +251,8 @@ fn load(cx: &Context<'_>, load: &NamedLoad) -> Result<LoadView, ReportError> {
         ecdfs: values::ecdfs(cx, load)?,
         group_figures: groups::figures(cx, load)?,
         groups: groups::table(cx, load),
+        quality_note: quality::note(cx),
+        quality: quality::table(cx, load),
     })
 }
 
@@ -280,15 +297,19 @@ fn nav(runs: &[RunView]) -> Vec<Link> {
             links.push(link(format!("{}-verdicts", load.anchor), "Verdicts"));
             links.push(link(format!("{}-values", load.anchor), "Values"));
             links.push(link(format!("{}-groups", load.anchor), "Task and length"));
+            links.push(link(format!("{}-quality", load.anchor), "Answers"));
         }
         for (part, text) in [
             ("failures", "Failures"),
             ("treatment", "Treatment"),
             ("validity", "Validity"),
+            ("engine", "Engine"),
             ("timelines", "Timelines"),
             ("setup", "Setup"),
         ] {
-            links.push(link(format!("{}-{part}", run.anchor), text));
+            if part != "engine" || run.engine_counts.is_some() {
+                links.push(link(format!("{}-{part}", run.anchor), text));
+            }
         }
     } else {
         links.extend(runs.iter().map(|run| link(run.anchor.clone(), &run.name)));

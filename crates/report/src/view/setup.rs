@@ -1,6 +1,6 @@
 //! What was run, on what, and what to know before reading on.
 
-use super::{Context, Fact, Notice};
+use super::{Context, Fact, Notice, checkpoints};
 use crate::{
     number,
     results::Results,
@@ -119,7 +119,7 @@ pub(crate) fn facts(cx: &Context<'_>) -> Vec<Fact> {
         let names = environment.gpus.iter().map(gpu);
         names.collect::<Vec<_>>().join("; ")
     };
-    vec![
+    let mut facts = vec![
         code("Run", manifest.run_id.to_string()),
         code("Fingerprint", run.fingerprint.to_string()),
         text("Matrix", plan.name.clone()),
@@ -154,9 +154,14 @@ pub(crate) fn facts(cx: &Context<'_>) -> Vec<Fact> {
         text(
             "Output",
             format!(
-                "{}, temperature {}",
+                "{}, temperature {}, {}",
                 words::stop(plan.output.stop),
-                plan.output.temperature.get()
+                plan.output.temperature.get(),
+                if plan.output.keep_text {
+                    "texts kept"
+                } else {
+                    "only hashes of the texts kept"
+                }
             ),
         ),
         text(
@@ -206,7 +211,9 @@ pub(crate) fn facts(cx: &Context<'_>) -> Vec<Fact> {
         text("Started", words::utc(&manifest.started.utc)),
         text("Finished", words::utc(&manifest.finished.utc)),
         text("End", words::end(&manifest.end)),
-    ]
+    ];
+    facts.extend(checkpoints::facts(environment));
+    facts
 }
 
 /// The arms as they were declared.

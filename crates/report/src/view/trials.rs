@@ -6,9 +6,7 @@ use crate::{
     table::{Cell, Column, Row, Table, Tone},
     words,
 };
-use servelab_schema::{
-    Check, CheckResult, GateOutcome, Outcome, Reason, Treatment, TrialRecord, Validity, VariantRole,
-};
+use servelab_schema::{GateOutcome, Outcome, Reason, TrialRecord, Validity};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Variant × reason, over every trial.
@@ -114,103 +112,6 @@ pub(crate) fn failure_details(cx: &Context<'_>) -> (Table, String) {
         rows: rows.collect(),
     };
     (table, format!("{different} different ones"))
-}
-
-fn treatment_cell(treatment: Treatment, is_tested: bool) -> Cell {
-    if !is_tested {
-        return Cell::text("–").title(format!("{treatment}: the baseline has no setting under test"));
-    }
-    let (icon, tone) = match treatment {
-        Treatment::Confirmed => ("✓", Tone::Plain),
-        Treatment::Unobservable => ("○", Tone::Warn),
-        Treatment::NoOp | Treatment::Substituted | Treatment::Rejected => ("⊘", Tone::Void),
-    };
-    Cell::text(treatment.to_string()).icon(icon).tone(tone)
-}
-
-/// Variant by variant: what was set, what proves that it took effect, what the engine said.
-pub(crate) fn treatments(cx: &Context<'_>) -> Table {
-    let mut rows = Vec::new();
-    for v in &cx.results.run.plan.variants {
-        let takes = || cx.results.run.trials.iter().filter(|t| t.record.variant == v.id);
-        let mut seen: BTreeMap<String, (Treatment, u32)> = BTreeMap::new();
-        for take in takes() {
-            let entry = seen
-                .entry(take.record.treatment.to_string())
-                .or_insert((take.record.treatment, 0));
-            entry.1 = entry.1.saturating_add(1);
-        }
-        for (treatment, n) in seen.into_values() {
-            let of_kind = || takes().filter(|t| t.record.treatment == treatment);
-            let evidence = evidence(of_kind().flat_map(|t| &t.engine.checks));
-            let words: BTreeSet<&str> = of_kind().filter_map(|t| t.engine.failure.as_deref()).collect();
-            let versions: BTreeSet<&str> = of_kind().filter_map(|t| t.engine.version.as_deref()).collect();
-            let settings: Vec<String> = v
-                .differs_in
-                .iter()
-                .map(|name| {
-                    v.flags
-                        .get(name)
-                        .map_or_else(|| format!("{name} absent"), |f| format!("{name} = {}", f.value))
-                })
-                .collect();
-            rows.push(Row {
-                dim: false,
-                cells: vec![
-                    Cell::name(v.id.to_string()).below(v.factor.clone().unwrap_or_default()),
-                    treatment_cell(treatment, v.role == VariantRole::Treatment),
-                    Cell::count(n),
-                    Cell::long(settings.join("; ")),
-                    Cell::long(evidence),
-                    Cell::long(words.into_iter().collect::<Vec<_>>().join(" · ")),
-                    Cell::text(versions.into_iter().collect::<Vec<_>>().join(", ")),
-                ],
-                ..Row::default()
-            });
-        }
-    }
-    Table {
-        id: format!("{}-treatments", cx.anchor),
-        title: "Planned settings and what the engine showed of them".to_owned(),
-        note: "only CONFIRMED and, marked, UNOBSERVABLE trials are compared; the rest are void, never “no difference”"
-            .to_owned(),
-        columns: vec![
-            Column::text("Variant"),
-            Column::text("Treatment"),
-            Column::number("Trials", ""),
-            Column::text("Differs from its control in"),
-            Column::text("Evidence"),
-            Column::text("The engine's own words"),
-            Column::text("Version"),
-        ],
-        rows,
-    }
-}
-
-/// What was looked for and found: each kind of finding once, with the first words found and how often.
-fn evidence<'c>(checks: impl Iterator<Item = &'c Check>) -> String {
-    let mut found: BTreeMap<(&str, &str), (Option<&str>, u32)> = BTreeMap::new();
-    for c in checks {
-        let result = match c.result {
-            CheckResult::Found => "found",
-            CheckResult::Differs => "differs",
-            CheckResult::Absent => "absent",
-        };
-        let entry = found.entry((&c.expected, result)).or_insert((c.found.as_deref(), 0));
-        entry.1 = entry.1.saturating_add(1);
-    }
-    let said = found.into_iter().map(|((expected, result), (words, n))| {
-        let times = if n > 1 {
-            format!(" in {n} trials")
-        } else {
-            String::new()
-        };
-        words.map_or_else(
-            || format!("{expected}: {result}{times}"),
-            |words| format!("{expected}: {result}{times} (“{words}”)"),
-        )
-    });
-    said.collect::<Vec<_>>().join("; ")
 }
 
 /// How many trials count, in a sentence.

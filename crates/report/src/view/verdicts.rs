@@ -169,7 +169,8 @@ fn note(cx: &Context<'_>, c: &Comparison) -> String {
         return format!("the setting was {treatment} in every trial: void, not “no difference”");
     }
     let unobserved = cx.results.unobserved(&c.variant).then(|| UNOBSERVED.to_owned());
-    let rest = Some(words::verdict_note(c)).filter(|note| !note.is_empty());
+    let said = [cx.results.answers_note(c), words::verdict_note(c)];
+    let rest = said.into_iter().filter(|note| !note.is_empty());
     unobserved.into_iter().chain(rest).collect::<Vec<_>>().join("; ")
 }
 

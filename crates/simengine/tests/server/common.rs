@@ -15,9 +15,9 @@ use servelab_simengine::server::{Event, Server, ServerSpec, bind, start};
 use servelab_simengine::tokenizer::{ModelTokenizer, PromptTokenizer};
 
 #[derive(Parser)]
-struct Cli {
+pub(crate) struct Cli {
     #[command(flatten)]
-    sim: SimArgs,
+    pub sim: SimArgs,
 }
 
 fn tokenizer() -> Arc<dyn PromptTokenizer> {
@@ -37,7 +37,7 @@ pub(crate) struct Sim {
     pub address: SocketAddr,
 }
 
-/// Starts a server as the captures' was started (context 2048, model `tiny`), with more simulator options in `options`, more vLLM
+/// Starts a server as the captures' was started (context 2048, model `tiny`), with more simulator options in `options`, more engine
 /// flags in `flags` and a fault script.
 pub(crate) fn sim(options: &str, flags: &str, faults: &str) -> Sim {
     let scale = if options.contains("--time-scale") {
@@ -45,9 +45,14 @@ pub(crate) fn sim(options: &str, flags: &str, faults: &str) -> Sim {
     } else {
         "--time-scale 5000"
     };
-    let line = format!(
-        "sim --tokenizer-dir unused {scale} {options} -- m --max-model-len 2048 --served-model-name tiny {flags}"
-    );
+    let engine = if options.contains("--dialect sglang") {
+        "--model-path m --context-length 2048 --served-model-name tiny --enable-metrics"
+    } else {
+        "m --max-model-len 2048 --served-model-name tiny"
+    };
+    // No option of the program: SGLang's state between listening and the end of its warm-up.
+    let given = options.replace("--not-ready", "");
+    let line = format!("sim --tokenizer-dir unused {scale} {given} -- {engine} {flags}");
     let args = Cli::try_parse_from(line.split_whitespace()).unwrap().sim;
     let bound = bind("127.0.0.1", 0).unwrap();
     let config = configure(&args, bound.address.port()).unwrap();
@@ -59,6 +64,7 @@ pub(crate) fn sim(options: &str, flags: &str, faults: &str) -> Sim {
         script: Script::parse(faults, Path::new("faults.toml")).unwrap(),
         clock: WallClock::start(),
         events: tx,
+        ready: !options.contains("--not-ready"),
     };
     let server = start(bound, spec).unwrap();
     Sim {

@@ -3,4 +3,7 @@
 
 mod common;
 mod faults;
+mod hidden;
+mod metrics;
+mod sglang;
 mod wire;

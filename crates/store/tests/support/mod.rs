@@ -26,6 +26,10 @@ pub(crate) struct Arm {
     /// Tokens that arrive together.
     pub(crate) tokens_per_chunk: u32,
     pub(crate) hypothesis: String,
+    /// Share of the questions that it answers, in a run that kept texts.
+    pub(crate) right: f64,
+    /// Length of its answers against the allowed one; only 1 under a fixed length.
+    pub(crate) length: f64,
 }
 
 impl Arm {
@@ -39,6 +43,8 @@ impl Arm {
             treatment,
             tokens_per_chunk: 1,
             hypothesis,
+            right: 0.9,
+            length: 1.0,
         }
     }
 
@@ -71,6 +77,10 @@ pub(crate) struct Fixture {
     pub(crate) real_engine: bool,
     /// True for a machine with a GPU, which draws 60 W and is throttled in the second second of each trial.
     pub(crate) gpu: bool,
+    /// True for a run that kept its texts, of an engine that shows its configuration and its counters.
+    pub(crate) full: bool,
+    /// True where the model decides when to stop.
+    pub(crate) natural: bool,
 }
 
 impl Fixture {
@@ -88,6 +98,8 @@ impl Fixture {
             baseline_only: false,
             real_engine: false,
             gpu: false,
+            full: false,
+            natural: false,
         }
     }
 
@@ -127,7 +139,7 @@ impl Fixture {
     pub(crate) fn seal_into(&self, runs: &Path) -> PathBuf {
         let plan = plan::plan(self);
         let id = RunId::new(&*self.run_id).unwrap();
-        let mut run = RunWriter::create(Arc::new(NoSync), runs, &id, &plan, &environment(self.gpu)).unwrap();
+        let mut run = RunWriter::create(Arc::new(NoSync), runs, &id, &plan, &environment(self)).unwrap();
         let arms = self.all_arms();
         for block in &plan.blocks {
             for planned in &block.trials {
@@ -158,7 +170,8 @@ fn anchor(utc: &str, seconds: u64) -> ClockAnchor {
     }
 }
 
-fn environment(gpu: bool) -> EnvironmentRecord {
+fn environment(f: &Fixture) -> EnvironmentRecord {
+    let gpu = f.gpu;
     EnvironmentRecord {
         v: V,
         servelab_version: "0.1.0".to_owned(),
@@ -176,7 +189,11 @@ fn environment(gpu: bool) -> EnvironmentRecord {
         gpu_note: (!gpu).then(|| "no NVIDIA driver".to_owned()),
         instrument: Some(servelab_schema::examples::certificate()),
         cloud: None,
-        model: None,
+        model: f
+            .full
+            .then(servelab_schema::examples::environment)
+            .and_then(|e| e.model),
+        variant_models: Vec::new(),
         env_names: Vec::new(),
         started: anchor("2026-11-21T10:00:00Z", 0),
     }

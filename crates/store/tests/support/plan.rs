@@ -65,8 +65,8 @@ pub(crate) fn plan(f: &Fixture) -> Plan {
             served_model: "mistral-7b".into(),
             api_key_env: None,
         },
-        prompts: prompt_set("l4-demo", "qa", f.blocks * f.per_cell),
-        fillers: prompt_set("l4-filler", "fill", 2),
+        prompts: prompt_set("l4-demo", "qa", f.blocks * f.per_cell, f.full),
+        fillers: prompt_set("l4-filler", "fill", 2, false),
         order: BlockOrder::Random,
         loads: vec![NamedLoad {
             id: load_id(),
@@ -76,10 +76,10 @@ pub(crate) fn plan(f: &Fixture) -> Plan {
         }],
         variants: arms.iter().map(variant).collect(),
         output: OutputPolicy {
-            stop: Stop::Fixed,
+            stop: if f.natural { Stop::Natural } else { Stop::Fixed },
             temperature: ratio(0.0),
             seed: 1,
-            keep_text: false,
+            keep_text: f.full,
         },
         warm_up: WarmUp { requests: CONCURRENCY },
         timeouts: Timeouts {
@@ -157,7 +157,7 @@ fn cells() -> impl Iterator<Item = (Task, Bucket)> {
         .flat_map(|task| Bucket::ALL.map(|bucket| (task, bucket)))
 }
 
-fn prompt_set(id: &str, prefix: &str, per_cell: u32) -> PromptSetRef {
+fn prompt_set(id: &str, prefix: &str, per_cell: u32, answers: bool) -> PromptSetRef {
     let mut rng = Rng(9);
     let prompts = cells().flat_map(|(task, bucket)| {
         let (low, high) = bucket.bounds();
@@ -169,7 +169,7 @@ fn prompt_set(id: &str, prefix: &str, per_cell: u32) -> PromptSetRef {
         bucket,
         prompt_tokens: nz(low + u32::try_from(rng.next() % u64::from(high - low)).unwrap()),
         max_new_tokens: nz(32),
-        answer: None,
+        answer: (answers && task == Task::Qa).then(|| format!("number {i}")),
     });
     PromptSetRef {
         id: PromptSetId::new(id).unwrap(),

@@ -3,10 +3,10 @@
 use super::{Arm, Fixture, Rng, digest, plan::CONCURRENCY};
 use servelab_evidence::RunWriter;
 use servelab_schema::{
-    ArgValue, Check, CheckResult, Chunk, Completion, EngineRecord, Failure, FinishReason, GateName, GateOutcome,
-    GateResult, GpuSample, HostSample, Instrument, Nanos, Outcome, Plan, PlannedBlock, PlannedTrial, PromptRef, Ratio,
-    Reason, RequestId, TelemetrySample, ThrottleReason, Trace, Treatment, TrialCounts, TrialId, TrialRecord, TtftKind,
-    V, Validity, VariantId, Window,
+    ArgValue, Check, CheckResult, Chunk, Completion, EngineMetrics, EngineRecord, Failure, FinishReason, GateName,
+    GateOutcome, GateResult, GpuSample, HistogramRise, HostSample, Instrument, Nanos, Outcome, Plan, PlannedBlock,
+    PlannedTrial, PromptRef, Ratio, Reason, RequestId, SpeculationRise, TelemetrySample, ThrottleReason, Trace,
+    Treatment, TrialCounts, TrialId, TrialRecord, TtftKind, V, Validity, VariantId, Window,
 };
 use std::collections::BTreeMap;
 
@@ -28,7 +28,13 @@ pub(crate) fn write(
     let late = f.invalid.contains(&(block.block, arm.id));
     let record = record(f, &id, plan, block, planned, arm, &traces, late);
     let take = run.trial(&id).unwrap();
-    take.engine(&engine(&id, plan, arm)).unwrap();
+    let told = if f.full { told(arm, &traces) } else { Told::default() };
+    take.engine(&EngineRecord {
+        effective: told.effective,
+        metrics: told.metrics,
+        ..engine(&id, plan, arm)
+    })
+    .unwrap();
     if started {
         let mut rows = take.traces().unwrap();
         rows.append_all(&traces).unwrap();
@@ -71,7 +77,7 @@ fn play(f: &Fixture, plan: &Plan, block: &PlannedBlock, arm: &Arm) -> Vec<Trace>
             .min_by(|a, b| a.1.total_cmp(&b.1))
             .unwrap();
         let words = if measured { fails.pop() } else { None };
-        let (trace, end) = request(block, arm, speed, seq, prompt, measured, free, words, rng);
+        let (trace, end) = request(f, block, arm, speed, seq, prompt, measured, free, words, rng);
         slots[slot] = end;
         traces.push(trace);
     };
@@ -97,6 +103,7 @@ fn play(f: &Fixture, plan: &Plan, block: &PlannedBlock, arm: &Arm) -> Vec<Trace>
     reason = "a made-up request is made of independent facts"
 )]
 fn request(
+    f: &Fixture,
     block: &PlannedBlock,
     arm: &Arm,
     speed: f64,
@@ -117,18 +124,26 @@ fn request(
             (Outcome::Failed(failure), sent.saturating_add(after))
         }
         None => {
-            let chunks = chunks(arm, speed, prompt.max_new_tokens.get(), rng);
+            let tokens = f64::from(prompt.max_new_tokens.get()) * arm.length;
+            let tokens = format!("{tokens:.0}").parse().unwrap();
+            let chunks = chunks(arm, speed, tokens, rng);
+            let text = f.full.then(|| text(arm, prompt));
             let done = Completion::new(
                 TtftKind::Token,
                 nanos(ttft),
                 Some(nanos(ttft)),
                 chunks,
                 prompt.prompt_tokens,
-                prompt.max_new_tokens,
-                FinishReason::Length,
-                digest(5),
+                tokens.try_into().unwrap(),
+                if arm.length < 1.0 {
+                    FinishReason::Stop
+                } else {
+                    FinishReason::Length
+                },
+                text.as_deref()
+                    .map_or(digest(5), |t| digest(t.bytes().fold(7, |h, b| h.wrapping_mul(31) ^ b))),
             );
-            let done = done.unwrap();
+            let done = done.unwrap().with_text(text);
             let end = sent.saturating_add(done.e2e()).saturating_add(Nanos(50_000));
             (Outcome::Completed(done), end)
         }
@@ -153,6 +168,28 @@ fn request(
     (trace, finished.as_secs_f64())
 }
 
+/// What an arm says to a prompt: the known answer as often as the arm is right, and one word in ten of the copy's own.
+fn text(arm: &Arm, prompt: &PromptRef) -> String {
+    let luck = |salt: u64| {
+        let seed = prompt
+            .id
+            .as_str()
+            .bytes()
+            .fold(salt, |h, b| h.wrapping_mul(1_099_511) ^ u64::from(b));
+        f64::from(u32::try_from(Rng(seed).next() >> 32).unwrap()) / f64::from(u32::MAX)
+    };
+    let own = if arm.id != "C1" && luck(5) < 0.1 {
+        ", I believe"
+    } else {
+        ""
+    };
+    match &prompt.answer {
+        Some(answer) if luck(3) < arm.right => format!("It is <b>{}</b>{own}.", answer.to_uppercase()),
+        Some(_) => format!("I do not know{own}."),
+        None => format!("Words about {}{own}.", prompt.id),
+    }
+}
+
 fn chunks(arm: &Arm, speed: f64, tokens: u32, rng: &mut Rng) -> Vec<Chunk> {
     let mut left = tokens;
     let mut chunks = Vec::new();
@@ -164,6 +201,63 @@ fn chunks(arm: &Arm, speed: f64, tokens: u32, rng: &mut Rng) -> Vec<Chunk> {
         left -= together;
     }
     chunks
+}
+
+/// What an engine shows of itself.
+#[derive(Default)]
+struct Told {
+    effective: BTreeMap<String, String>,
+    metrics: Option<EngineMetrics>,
+}
+
+/// The engine's own view of the trial: every first token came 30 ms before the client saw it.
+fn told(arm: &Arm, traces: &[Trace]) -> Told {
+    if traces.is_empty() {
+        return Told::default();
+    }
+    let done: Vec<&Completion> = traces.iter().filter_map(Trace::completion).collect();
+    let ttfts: Vec<f64> = done.iter().map(|c| c.ttft().as_secs_f64() - 0.03).collect();
+    let rise = |scale: f64| {
+        let values: Vec<f64> = ttfts.iter().map(|t| t * scale).collect();
+        let at_most = [0.01, 0.1, 0.25, 0.5, 1.0].map(|b| {
+            let n = values.iter().filter(|v| **v <= b).count();
+            (b, u64::try_from(n).unwrap())
+        });
+        HistogramRise {
+            count: u64::try_from(values.len()).unwrap(),
+            sum_s: values.iter().sum(),
+            at_most: at_most.to_vec(),
+        }
+    };
+    let drafts = arm.tokens_per_chunk > 1;
+    let tokens = if arm.id == "C5" { "200000" } else { "100000" };
+    let mut effective = BTreeMap::from(
+        [
+            ("async_scheduling", if drafts { "False" } else { "True" }),
+            ("kv_cache_tokens", tokens),
+        ]
+        .map(|(field, value)| (field.to_owned(), value.to_owned())),
+    );
+    // The control does not show the setting at all.
+    effective.extend(arm.factor.map(|f| (f.replace('-', "_"), format!("<{}>", arm.id))));
+    Told {
+        effective,
+        metrics: Some(EngineMetrics {
+            preemptions: Some(2),
+            prefix_cache_queries: Some(1000),
+            prefix_cache_hits: Some(125),
+            speculation: drafts.then(|| SpeculationRise {
+                drafts: Some(100),
+                draft_tokens: 200,
+                accepted_tokens: 110,
+                accepted_per_position: vec![80, 30],
+            }),
+            ttft: Some(rise(1.0)),
+            queue: Some(rise(0.25)),
+            prefill: Some(rise(0.75)),
+            ..EngineMetrics::default()
+        }),
+    }
 }
 
 fn gpu_at(second: u64) -> GpuSample {
@@ -205,6 +299,7 @@ fn telemetry(traces: &[Trace], gpu: bool) -> Vec<TelemetrySample> {
             engine_waiting: Some(running / 4),
             kv_cache_used_ratio: Ratio::new(f64::from(running) / 12.0).ok(),
             gpus: gpu.then(|| gpu_at(second)).into_iter().collect(),
+            gpu_note: None,
         }
     });
     samples.collect()

@@ -53,6 +53,7 @@ fn after(close: impl FnOnce(TcpStream)) -> (Trace, Vec<String>) {
         seed: 0,
         deadlines,
         limits: SizeLimits::default(),
+        keep_text: false,
         labels: Labels {
             block: 1,
             variant: VariantId::new("V").unwrap(),

@@ -1,0 +1,130 @@
+use super::*;
+use crate::testkit::{completed, plan, record};
+use servelab_schema::Sha256Hex;
+
+/// One measured answer: prompt, text, tokens, and whether it holds the known answer.
+type Said<'s> = (&'s str, u8, u32, Option<bool>);
+
+struct Trial {
+    record: TrialRecord,
+    traces: Vec<Trace>,
+    answers: Vec<Option<bool>>,
+}
+
+fn trial(variant: &str, block: u32, said: &[Said<'_>]) -> Trial {
+    let trace = |(prompt, text, tokens, _): &Said<'_>| {
+        let mut trace = completed(prompt, 0, 10, 1, &[(5, tokens - 1)]);
+        let servelab_schema::Outcome::Completed(c) = &trace.outcome else {
+            panic!("it completed")
+        };
+        let c = Completion::new(
+            c.ttft_kind(),
+            c.ttft(),
+            c.ttft_content(),
+            c.chunks().to_vec(),
+            c.prompt_tokens(),
+            c.completion_tokens(),
+            c.finish_reason(),
+            Sha256Hex::from_bytes([*text; 32]),
+        );
+        trace.outcome = servelab_schema::Outcome::Completed(c.unwrap());
+        trace
+    };
+    Trial {
+        record: record(variant, block),
+        traces: said.iter().map(trace).collect(),
+        answers: said.iter().map(|(_, _, _, found)| *found).collect(),
+    }
+}
+
+fn arms(trials: &[Trial]) -> Vec<ArmQuality> {
+    let views: Vec<QualityTrial<'_>> = trials
+        .iter()
+        .map(|t| QualityTrial {
+            record: &t.record,
+            traces: &t.traces,
+            answers: &t.answers,
+        })
+        .collect();
+    quality(&plan(&[("V", "C1"), ("W", "V")]), &views)
+}
+
+fn arm<'a>(arms: &'a [ArmQuality], id: &str) -> &'a ArmQuality {
+    arms.iter().find(|a| a.variant.as_str() == id).unwrap()
+}
+
+#[test]
+fn texts_are_paired_by_block_and_prompt() {
+    let found = arms(&[
+        trial("C1", 1, &[("a", 1, 10, None), ("b", 2, 10, None)]),
+        trial("C1", 2, &[("a", 3, 10, None)]),
+        trial("C1b", 1, &[("a", 1, 10, None), ("b", 9, 10, None)]),
+        // Block 2 of the control has other text for the same prompt, and block 3 has no control.
+        trial("V", 2, &[("a", 1, 10, None), ("c", 1, 10, None)]),
+        trial("V", 3, &[("a", 3, 10, None)]),
+    ]);
+    let share = |id: &str| {
+        let p = arm(&found, id).against[0].same_text.unwrap();
+        (p.hits, p.n)
+    };
+    assert_eq!((share("C1b"), share("V")), ((1, 2), (0, 1)));
+    assert!(arm(&found, "C1").against.is_empty());
+    assert_eq!(arm(&found, "V").against[0].answers, None, "no answer is known: not 0");
+    assert_eq!(arm(&found, "V").answers, None);
+    let w = arm(&found, "W");
+    let named: Vec<_> = w
+        .against
+        .iter()
+        .map(|a| (a.control.as_str(), a.own_control, a.against_baseline))
+        .collect();
+    assert_eq!(named, [("V", true, false), ("C1", false, true)]);
+    assert_eq!((w.trials, w.mean_output_tokens), (0, None));
+}
+
+#[test]
+fn lost_answers_are_counted_prompt_by_prompt() {
+    let names: Vec<String> = (0..20).map(|i| format!("q{i}")).collect();
+    let said = |right: &dyn Fn(usize) -> bool| -> Vec<Said<'_>> {
+        let of = |(i, name)| (String::as_str(name), 1, 10, Some(right(i)));
+        names.iter().enumerate().map(of).collect()
+    };
+    let found = arms(&[
+        trial("C1", 1, &said(&|i| i < 18)),
+        trial("C1b", 1, &said(&|i| i < 18)),
+        trial("V", 1, &said(&|i| (8..19).contains(&i))),
+    ]);
+    let v = arm(&found, "V");
+    let p = v.answers.unwrap();
+    assert_eq!((p.hits, p.n), (11, 20));
+    let change = v.against[0].answers.unwrap();
+    assert_eq!((change.n, change.only_variant, change.only_control), (20, 1, 8));
+    assert!((change.points + 35.0).abs() < 1e-9);
+    // R: binom.test(1, 9)$p.value
+    assert!((change.p - 0.039_062_5).abs() < 1e-9 && change.is_worse(0.05) && !change.is_worse(0.01));
+    let interval = change.interval_points.unwrap();
+    assert!(interval.low < -35.0 && interval.high < 0.0 && interval.low >= -45.0);
+    let copy = arm(&found, "C1b").against[0].answers.unwrap();
+    assert!(copy.points.abs() < 1e-12 && copy.interval_points.is_none() && !copy.is_worse(0.05));
+}
+
+#[test]
+fn a_longer_answer_is_a_confound_beyond_two_percent() {
+    let found = arms(&[
+        trial("C1", 1, &[("a", 1, 100, None), ("b", 1, 300, None)]),
+        trial("C1", 2, &[("a", 1, 200, None)]),
+        trial("C1b", 1, &[("a", 1, 101, None), ("b", 1, 301, None)]),
+        trial(
+            "V",
+            1,
+            &[("a", 1, 110, None), ("b", 1, 330, None), ("c", 1, 1000, None)],
+        ),
+        trial("V", 2, &[("a", 1, 220, None)]),
+    ]);
+    let shift = |id: &str| arm(&found, id).against[0].length.unwrap();
+    let v = shift("V");
+    assert!((v.percent - 10.0).abs() < 1e-9 && v.is_confound() && (v.blocks, v.n) == (2, 3));
+    let interval = v.interval_percent.unwrap();
+    assert!((interval.low - 10.0).abs() < 1e-6 && (interval.high - 10.0).abs() < 1e-6);
+    let copy = shift("C1b");
+    assert!((copy.percent - 0.5).abs() < 1e-9 && !copy.is_confound() && copy.interval_percent.is_none());
+}

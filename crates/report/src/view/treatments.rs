@@ -1,0 +1,190 @@
+//! Variant by variant: what was set, what proves that it took effect, what changed along.
+
+use super::{Context, values::range_cell};
+use crate::{
+    number,
+    summary::startup_s,
+    table::{Cell, Column, Row, Table, Tone},
+};
+use servelab_analysis::ChangedField;
+use servelab_schema::{Check, CheckResult, PlannedVariant, Treatment, VariantRole};
+use std::collections::{BTreeMap, BTreeSet};
+
+fn treatment_cell(treatment: Treatment, is_tested: bool) -> Cell {
+    if !is_tested {
+        return Cell::text("–").title(format!("{treatment}: the baseline has no setting under test"));
+    }
+    let (icon, tone) = match treatment {
+        Treatment::Confirmed => ("✓", Tone::Plain),
+        Treatment::Unobservable => ("○", Tone::Warn),
+        Treatment::NoOp | Treatment::Substituted | Treatment::Rejected => ("⊘", Tone::Void),
+    };
+    Cell::text(treatment.to_string()).icon(icon).tone(tone)
+}
+
+/// Variant by variant: what was set, what proves that it took effect, what the engine said.
+pub(crate) fn table(cx: &Context<'_>) -> Table {
+    let mut rows = Vec::new();
+    for v in &cx.results.run.plan.variants {
+        let takes = || cx.results.run.trials.iter().filter(|t| t.record.variant == v.id);
+        let mut seen: BTreeMap<String, (Treatment, u32)> = BTreeMap::new();
+        for take in takes() {
+            let entry = seen
+                .entry(take.record.treatment.to_string())
+                .or_insert((take.record.treatment, 0));
+            entry.1 = entry.1.saturating_add(1);
+        }
+        for (treatment, n) in seen.into_values() {
+            let of_kind = || takes().filter(|t| t.record.treatment == treatment);
+            let evidence = evidence(of_kind().flat_map(|t| &t.engine.checks));
+            let words: BTreeSet<&str> = of_kind().filter_map(|t| t.engine.failure.as_deref()).collect();
+            let versions: BTreeSet<&str> = of_kind().filter_map(|t| t.engine.version.as_deref()).collect();
+            let settings: Vec<String> = v
+                .differs_in
+                .iter()
+                .map(|name| {
+                    v.flags
+                        .get(name)
+                        .map_or_else(|| format!("{name} absent"), |f| format!("{name} = {}", f.value))
+                })
+                .collect();
+            rows.push(Row {
+                dim: false,
+                cells: vec![
+                    Cell::name(v.id.to_string()).below(v.factor.clone().unwrap_or_default()),
+                    treatment_cell(treatment, v.role == VariantRole::Treatment),
+                    Cell::count(n),
+                    Cell::long(settings.join("; ")),
+                    Cell::long(evidence),
+                    Cell::long(words.into_iter().collect::<Vec<_>>().join(" · ")),
+                    changed_along(cx, v),
+                    startup(cx, v),
+                    Cell::text(versions.into_iter().collect::<Vec<_>>().join(", ")),
+                ],
+                ..Row::default()
+            });
+        }
+    }
+    Table {
+        id: format!("{}-treatments", cx.anchor),
+        title: "Planned settings and what the engine showed of them".to_owned(),
+        note: "only CONFIRMED and, marked, UNOBSERVABLE trials are compared; the rest are void, never “no difference”"
+            .to_owned(),
+        columns: vec![
+            Column::text("Variant"),
+            Column::text("Treatment"),
+            Column::number("Trials", ""),
+            Column::text("Differs from its control in"),
+            Column::text("Evidence"),
+            Column::text("The engine's own words"),
+            Column::text("Changed along").hint(
+                "fields of the engine's effective configuration that no flag of the variant names, that are the same in every \
+                 start of an arm, and that differ from the control's: the effect may be theirs",
+            ),
+            Column::number("Start-up", "s").hint("from launch to the first good answer; mean over starts, shortest to longest"),
+            Column::text("Version"),
+        ],
+        rows,
+    }
+}
+
+/// What was looked for and found: each kind of finding once, with the first words found and how often.
+fn evidence<'c>(checks: impl Iterator<Item = &'c Check>) -> String {
+    let mut found: BTreeMap<(&str, &str), (Option<&str>, u32)> = BTreeMap::new();
+    for c in checks {
+        let result = match c.result {
+            CheckResult::Found => "found",
+            CheckResult::Differs => "differs",
+            CheckResult::Absent => "absent",
+        };
+        let entry = found.entry((&c.expected, result)).or_insert((c.found.as_deref(), 0));
+        entry.1 = entry.1.saturating_add(1);
+    }
+    let said = found.into_iter().map(|((expected, result), (words, n))| {
+        let times = if n > 1 {
+            format!(" in {n} trials")
+        } else {
+            String::new()
+        };
+        words.map_or_else(
+            || format!("{expected}: {result}{times}"),
+            |words| format!("{expected}: {result}{times} (“{words}”)"),
+        )
+    });
+    said.collect::<Vec<_>>().join("; ")
+}
+
+/// Changed fields that a cell names; the rest are counted, and all are in its explanation.
+const MOST_FIELDS: usize = 4;
+
+/// The one field for the room that an engine found, where it is known.
+const ROOM: &str = "kv_cache_tokens";
+
+/// Longest value that a cell shows, in characters.
+const MOST_OF_A_VALUE: usize = 40;
+
+fn changed_along(cx: &Context<'_>, v: &PlannedVariant) -> Cell {
+    let Some(found) = cx.results.confounded(v) else {
+        return Cell::text("–").title("the baseline has no control");
+    };
+    if !found.is_known() {
+        return Cell::text("not known").title("the engine, or the control's, shows no configuration");
+    }
+    let settings: Vec<&ChangedField> = found.settings().collect();
+    let follows: Vec<&ChangedField> = found.fields.iter().filter(|f| f.is_outcome).collect();
+    // Blocks, bytes and tokens say the same: the tokens do where they are there.
+    let tokens = follows.iter().any(|f| f.field == ROOM);
+    let follows: Vec<String> = follows
+        .into_iter()
+        .filter(|f| !tokens || f.field == ROOM)
+        .map(change)
+        .collect();
+    let all: Vec<String> = found.fields.iter().map(change).collect();
+    let starts = format!(
+        "{} of the variant, {} of the control",
+        number::count(found.variant_starts, "start"),
+        number::count(found.control_starts, "start")
+    );
+    let mut text: Vec<String> = settings.iter().take(MOST_FIELDS).map(|f| change(f)).collect();
+    let more = settings.len().saturating_sub(MOST_FIELDS);
+    if more > 0 {
+        text.push(format!("and {more} more"));
+    }
+    let below = if follows.is_empty() {
+        String::new()
+    } else {
+        format!("and so: {}", follows.join("; "))
+    };
+    let cell = if text.is_empty() {
+        Cell::long("nothing")
+    } else {
+        Cell::long(text.join("; ")).tone(Tone::Warn)
+    };
+    let title = if all.is_empty() {
+        starts
+    } else {
+        format!("{}. {starts}", all.join("; "))
+    };
+    cell.below(below).title(title)
+}
+
+fn change(f: &ChangedField) -> String {
+    let value = |v: &Option<String>| v.as_deref().map_or_else(|| "absent".to_owned(), cut);
+    format!("{} {} → {}", f.field, value(&f.control), value(&f.variant))
+}
+
+fn cut(value: &str) -> String {
+    if value.chars().count() <= MOST_OF_A_VALUE {
+        return value.to_owned();
+    }
+    let start: String = value.chars().take(MOST_OF_A_VALUE).collect();
+    format!("{start}…")
+}
+
+fn startup(cx: &Context<'_>, v: &PlannedVariant) -> Cell {
+    let startup = startup_s(cx.results, v);
+    startup.map_or_else(
+        || Cell::absent("no start was timed"),
+        |s| range_cell(Some(s)).title(format!("mean of {}", number::count(s.n, "start"))),
+    )
+}
