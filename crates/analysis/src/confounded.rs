@@ -83,6 +83,25 @@ pub fn confounded(variant: &PlannedVariant, own: &[&EngineRecord], control: &[&E
     }
 }
 
+/// The fields that the flags of a variant name, with their values, where every one of them shows the same in every start of
+/// both arms: then the setting changed nothing. Empty where one of them differs, or none is shown.
+#[must_use]
+pub fn unchanged(
+    variant: &PlannedVariant,
+    own: &[&EngineRecord],
+    control: &[&EngineRecord],
+) -> BTreeMap<String, String> {
+    let (own, control) = (starts(own), starts(control));
+    let set: BTreeSet<String> = variant.differs_in.iter().map(|flag| normal(flag)).collect();
+    let names: BTreeSet<&String> = own.iter().chain(&control).flat_map(|e| e.keys()).collect();
+    let named = names.into_iter().filter(|f| !is_given(f) && is_set_by(&set, f));
+    let same = |field: &String| {
+        let (mine, theirs) = (constant(&own, field)??, constant(&control, field)??);
+        (mine == theirs).then(|| (field.clone(), mine.to_owned()))
+    };
+    named.map(same).collect::<Option<_>>().unwrap_or_default()
+}
+
 type Effective = BTreeMap<String, String>;
 
 /// The starts that showed a configuration.
@@ -197,6 +216,37 @@ mod tests {
         ])];
         check(&["speculative-config"], &own, &control, &["async_scheduling"]);
         check(&["speculative-config", "no-async-scheduling"], &own, &control, &[]);
+    }
+
+    fn check_unchanged(own: &[&[(&str, &str)]], control: &[&[(&str, &str)]], expected: &[&str]) {
+        let own: Vec<EngineRecord> = own.iter().map(|fields| started(fields)).collect();
+        let control: Vec<EngineRecord> = control.iter().map(|fields| started(fields)).collect();
+        let (own, control): (Vec<_>, Vec<_>) = (own.iter().collect(), control.iter().collect());
+        let found = unchanged(&variant(&["max-num-seqs", "enforce-eager"]), &own, &control);
+        let names: Vec<&String> = found.keys().collect();
+        assert_eq!(names, expected);
+    }
+
+    #[test]
+    fn a_setting_is_vain_where_all_that_shows_it_is_as_in_the_control() {
+        let shipped: &[(&str, &str)] = &[("enforce_eager", "True"), ("max_num_seqs", "8"), ("seed", "1")];
+        check_unchanged(&[shipped], &[shipped, shipped], &["enforce_eager", "max_num_seqs"]);
+        check_unchanged(
+            &[&[("enforce_eager", "True")]],
+            &[&[("enforce_eager", "True")]],
+            &["enforce_eager"],
+        );
+        let seqs: &[(&str, &str)] = &[("enforce_eager", "True"), ("max_num_seqs", "4"), ("seed", "1")];
+        check_unchanged(&[seqs], &[shipped], &[]);
+        check_unchanged(&[seqs, shipped], &[shipped], &[]);
+        check_unchanged(&[shipped], &[&[("seed", "1")]], &[]);
+        check_unchanged(
+            &[&[("argument.enforce_eager", "True")]],
+            &[&[("argument.enforce_eager", "True")]],
+            &[],
+        );
+        check_unchanged(&[], &[shipped], &[]);
+        check_unchanged(&[&[("seed", "1")]], &[&[("seed", "1")]], &[]);
     }
 
     #[test]

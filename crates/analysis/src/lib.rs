@@ -21,7 +21,7 @@ pub mod triangulation;
 pub mod verdict;
 
 pub use compare::{AaOutcome, AaResult, CellMetrics, Comparison, Estimate, Study, compare, study};
-pub use confounded::{ChangedField, Confounded, confounded};
+pub use confounded::{ChangedField, Confounded, confounded, unchanged};
 pub use engine_counts::{Acceptance, BucketQuantile, EngineCounts, EngineTimes, EngineTrial, KvUse, engine_counts};
 pub use gates::{GateFacts, Work, evaluate, evaluate_limits};
 pub use gpu::{GpuUse, Throttled, TrialGpus, trial_gpus};

@@ -52,6 +52,11 @@ impl Progress for Bars {
         self.requests.set_message("starting the engine");
     }
 
+    fn engine_says(&self, line: &str) {
+        let line: String = line.chars().filter(|c| !c.is_control()).take(100).collect();
+        self.requests.set_message(format!("starting the engine: {line}"));
+    }
+
     fn engine_ready(&self, startup: Nanos) {
         self.requests.set_message(format!("engine ready after {startup}"));
     }

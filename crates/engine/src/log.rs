@@ -1,7 +1,14 @@
 //! What an engine's log says: its arguments that are not defaults, and why it failed.
 
 use crate::python;
-use std::{collections::BTreeMap, os::unix::process::ExitStatusExt, process::ExitStatus};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{self, Read, Seek, SeekFrom},
+    os::unix::process::ExitStatusExt,
+    path::Path,
+    process::ExitStatus,
+};
 
 /// The fields of vLLM's `non-default args: {…}` line, values as Python wrote them, texts without quotes.
 /// None where there is no such line.
@@ -92,6 +99,24 @@ pub fn last_line(log: &str) -> &str {
         .unwrap_or("(nothing)")
 }
 
+/// The last line of a log that is being written, read from its end only; empty where there is none yet.
+#[must_use]
+pub fn newest_line(path: &Path) -> String {
+    const END: u64 = 4096;
+    let read = || -> io::Result<Vec<u8>> {
+        let mut file = File::open(path)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(END)))?;
+        let mut end = Vec::new();
+        file.read_to_end(&mut end)?;
+        Ok(end)
+    };
+    let end = read().unwrap_or_default();
+    let end = String::from_utf8_lossy(&end);
+    let mut lines = end.lines().rev().map(str::trim);
+    lines.find(|line| !line.is_empty()).unwrap_or_default().to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,6 +157,16 @@ mod tests {
                 "pydantic_core._pydantic_core.ValidationError: 1 validation error for VllmConfig: Value error, Cannot find the config file for awq"
             )
         );
+    }
+
+    #[test]
+    fn the_newest_line_of_a_long_log() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert_eq!(newest_line(file.path()), "");
+        let long = format!("{}\nlast words\n\n", "x".repeat(10_000));
+        std::fs::write(file.path(), long).unwrap();
+        assert_eq!(newest_line(file.path()), "last words");
+        assert_eq!(newest_line(Path::new("/nowhere/at/all")), "");
     }
 
     fn check_end(raw: i32, log: &str, expected: &str) {

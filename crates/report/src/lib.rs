@@ -18,6 +18,7 @@ mod number;
 mod plot;
 mod results;
 mod sheet;
+mod stored;
 mod summary;
 mod table;
 mod view;
@@ -59,7 +60,7 @@ pub fn build(store: &Store, runs: &[RunId], out_dir: &Path) -> Result<ReportFile
     }
     let data = runs
         .iter()
-        .map(|id| store.load_run(id))
+        .map(|id| stored::load(store, id))
         .collect::<Result<Vec<_>, _>>()?;
     let all: Vec<Results<'_>> = data.iter().map(Results::of).collect();
     let docs: Vec<summary::RunDoc> = all.iter().map(summary::run).collect();

@@ -4,7 +4,7 @@ use crate::{
     ReportError,
     headline::{Headline, headlines, one_line},
     results::Results,
-    summary, words,
+    stored, summary, words,
 };
 use servelab_schema::{EngineKind, RunId};
 use servelab_store::{RunSummary, Store};
@@ -66,7 +66,7 @@ fn row(summary: &RunSummary, results: &Results<'_>) -> ResultsRow {
 /// [`ReportError::Store`] where the database does not answer.
 pub fn results_list(store: &Store) -> Result<Vec<ResultsRow>, ReportError> {
     let rows = store.runs()?.into_iter().map(|summary| {
-        let data = store.load_run(&summary.manifest.run_id)?;
+        let data = stored::load(store, &summary.manifest.run_id)?;
         Ok(row(&summary, &Results::of(&data)))
     });
     rows.collect()
@@ -78,7 +78,7 @@ pub fn results_list(store: &Store) -> Result<Vec<ResultsRow>, ReportError> {
 /// [`ReportError::Store`] where the database does not answer or has no such run.
 pub fn results_show(store: &Store, id: &RunId) -> Result<ResultsView, ReportError> {
     let summary = store.run(id)?;
-    let data = store.load_run(id)?;
+    let data = stored::load(store, id)?;
     let results = Results::of(&data);
     let doc = summary::run(&results);
     let facts = [

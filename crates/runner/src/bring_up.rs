@@ -1,16 +1,19 @@
 //! How the engine of a trial comes to be there, and what of it must never become evidence.
 
-use crate::{RunError, RunOptions, StopFlag};
+use crate::{Progress, RunError, RunOptions, StopFlag};
 use servelab_engine::{
-    ApiKey, EngineError, KEY_VARIABLE, Launched, Place, Ready, command, key_variable, redact::Secrets,
+    ApiKey, EngineError, KEY_VARIABLE, Launched, Place, Ready, command, key_variable, log::newest_line, redact::Secrets,
 };
 use servelab_evidence::{EvidenceError, TrialWriter, names};
 use servelab_load::{RequestHeaders, clock::monotonic_ns};
 use servelab_schema::{EngineKind, EngineRecord, Failure, Nanos, Outcome, Plan, PlannedVariant, Provider, Trace};
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
 /// How long a server that should be up already may take to answer, wall time.
 const PATIENCE: Nanos = Nanos::from_secs(3);
+
+/// Between two looks at the log of an engine that is starting, wall time.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// What every trial of a run needs to bring its engine up: the API key, and the secrets that its evidence must not hold.
 #[derive(Debug)]
@@ -68,6 +71,17 @@ impl EngineAccess {
         Ready::attach(place, self.key.clone(), model, PATIENCE, now, || stop.is_stopped()).await
     }
 
+    /// Waits for an engine and shows its log's progress meanwhile.
+    async fn shown<T>(&self, start: impl Future<Output = T>, log: &Path, progress: &dyn Progress) -> T {
+        tokio::pin!(start);
+        loop {
+            tokio::select! {
+                started = &mut start => return started,
+                () = tokio::time::sleep(LOOK) => progress.engine_says(&self.secrets.redact(&newest_line(log))),
+            }
+        }
+    }
+
     /// Starts or finds the engine of one trial of the run of that name. `begin` is when that began.
     ///
     /// # Errors
@@ -79,7 +93,7 @@ impl EngineAccess {
         variant: &PlannedVariant,
         writer: &TrialWriter,
         (options, run): (&RunOptions, &str),
-        stop: &StopFlag,
+        (stop, progress): (&StopFlag, &dyn Progress),
         begin: u64,
     ) -> Result<BroughtUp, RunError> {
         let (argv, ready) = match &plan.engine.provider {
@@ -96,10 +110,8 @@ impl EngineAccess {
                 stop.engine_is(launched.group(), launched.container());
                 let wall = || Nanos(monotonic_ns().saturating_sub(begin));
                 let asked = || stop.is_stopped();
-                let ready = launched
-                    .wait_ready(&plan.engine.served_model, plan.timeouts.startup_ns, wall, asked)
-                    .await;
-                (command.argv(), ready)
+                let ready = launched.wait_ready(&plan.engine.served_model, plan.timeouts.startup_ns, wall, asked);
+                (command.argv(), self.shown(ready, &log_path, progress).await)
             }
         };
         let ready = match ready {

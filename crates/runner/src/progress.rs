@@ -7,6 +7,8 @@ use servelab_schema::{Nanos, TrialRecord};
 pub trait Progress: Send + Sync {
     /// Trial `n` (from 1) of `total` begins; `name` is its folder.
     fn trial_begins(&self, n: usize, total: usize, name: &str);
+    /// Its engine is starting, and this is the newest line of its log; called now and then.
+    fn engine_says(&self, line: &str);
     /// Its engine is ready after `startup` of engine time.
     fn engine_ready(&self, startup: Nanos);
     /// Its load, about ten times a second.
@@ -21,6 +23,7 @@ pub struct NoProgress;
 
 impl Progress for NoProgress {
     fn trial_begins(&self, _: usize, _: usize, _: &str) {}
+    fn engine_says(&self, _: &str) {}
     fn engine_ready(&self, _: Nanos) {}
     fn live(&self, _: &LiveSnapshot) {}
     fn trial_ends(&self, _: &TrialRecord) {}

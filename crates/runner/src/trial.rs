@@ -220,7 +220,14 @@ pub(crate) async fn execute_trial(
     let plan = trial.plan;
     let begin = monotonic_ns();
     let access = trial.access;
-    let brought_up = access.bring_up(plan, trial.variant, &writer, (options, run_name(run)), stop, begin);
+    let brought_up = access.bring_up(
+        plan,
+        trial.variant,
+        &writer,
+        (options, run_name(run)),
+        (stop, progress),
+        begin,
+    );
     let BroughtUp { argv, ready } = brought_up.await?;
     let (engine, load) = match ready {
         Ok(engine) => {

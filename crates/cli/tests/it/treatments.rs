@@ -108,11 +108,8 @@ fn a_flag_that_is_honoured_is_confirmed() {
     assert_eq!(metrics.speculation, None, "it does not speculate: unknown, not 0");
 }
 
-#[test]
-fn a_flag_that_says_what_is_so_anyway_is_no_op() {
-    let project = Project::new(1, 3);
-    // The engine makes bfloat16 of the `auto` that the baseline leaves it.
-    let arms = r#"
+/// The engine makes bfloat16 of the `auto` that the baseline leaves it.
+const VAIN: &str = r#"
 [load]
 concurrency = 2
 [[variant]]
@@ -126,7 +123,36 @@ hypothesis = "Another number format"
 args = { dtype = "bfloat16" }
 expect = { effective = { dtype = "torch.bfloat16" } }
 "#;
-    project.matrix("same", &[], "blocks = 1\norder = \"sequential\"", arms);
+
+#[test]
+fn a_vain_flag_before_its_control_is_found_out_by_the_whole_run() {
+    let project = Project::new(1, 3);
+    // With this seed the variant comes first, so that its own trial cannot know.
+    project.matrix("first", &[], "blocks = 1\nseed = 1", VAIN);
+    project
+        .servelab(&["run", "matrix/first.toml", "--run-id", "first"])
+        .exits(0);
+    let run = project.run("first");
+    let order: Vec<String> = run.trials().map(|t| t.id.to_string()).collect();
+    assert!(order[0].contains("DTYPE"), "{order:?}");
+    assert_eq!(by_variant(&run)["DTYPE"].0.treatment, Treatment::Confirmed);
+
+    project.servelab(&["ingest"]).exits(0);
+    project.servelab(&["report", "first"]).exits(0);
+    let summary = fs::read_to_string(project.path("report/out/summary.json")).unwrap();
+    let summary: serde_json::Value = serde_json::from_str(&summary).unwrap();
+    let comparison = &summary["runs"][0]["comparisons"][0];
+    assert_eq!(comparison["variant"], "DTYPE");
+    assert_eq!(comparison["verdict"], "not-comparable", "{comparison:#}");
+    assert_eq!(comparison["treatment"], "NO-OP", "{comparison:#}");
+    let page = fs::read_to_string(project.path("report/out/index.html")).unwrap();
+    assert!(page.contains("in every start of both"), "the evidence is quoted");
+}
+
+#[test]
+fn a_flag_that_says_what_is_so_anyway_is_no_op() {
+    let project = Project::new(1, 3);
+    project.matrix("same", &[], "blocks = 1\norder = \"sequential\"", VAIN);
     project
         .servelab(&["run", "matrix/same.toml", "--run-id", "same"])
         .exits(6);
