@@ -138,7 +138,8 @@ fn mean_ratio(told: &[&EngineMetrics]) -> Option<f64> {
 }
 
 fn acceptance(told: &[&EngineMetrics]) -> Option<Acceptance> {
-    let rises: Vec<&SpeculationRise> = told.iter().filter_map(|m| m.speculation.as_ref()).collect();
+    let rises = told.iter().filter_map(|m| m.speculation.as_ref());
+    let rises: Vec<&SpeculationRise> = rises.filter(|r| r.draft_tokens > 0).collect();
     let total = |of: fn(&SpeculationRise) -> u64| rises.iter().map(|r| of(r)).fold(0_u64, u64::saturating_add);
     let (draft_tokens, accepted_tokens) = (total(|r| r.draft_tokens), total(|r| r.accepted_tokens));
     (draft_tokens > 0).then_some(())?;
@@ -146,13 +147,15 @@ fn acceptance(told: &[&EngineMetrics]) -> Option<Acceptance> {
         .iter()
         .map(|r| r.drafts)
         .try_fold(0_u64, |sum, d| sum.checked_add(d?));
-    let positions = rises.iter().map(|r| r.accepted_per_position.len()).max().unwrap_or(0);
+    // A trial that does not tell its positions, or fewer, would count as drafts without an accepted token there.
+    let positions = rises.first().map_or(0, |r| r.accepted_per_position.len());
+    let alike = rises.iter().all(|r| r.accepted_per_position.len() == positions);
     let at = |i: usize| {
         let accepted = rises.iter().filter_map(|r| r.accepted_per_position.get(i));
         count(accepted.fold(0_u64, |sum, n| sum.saturating_add(*n)))
     };
     let per_position = drafts
-        .filter(|d| *d > 0)
+        .filter(|d| *d > 0 && alike)
         .map(|d| (0..positions).map(|i| at(i) / count(d)).collect());
     Some(Acceptance {
         drafts,

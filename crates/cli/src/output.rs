@@ -27,7 +27,13 @@ pub(crate) fn json<T: Serialize>(value: &T) -> anyhow::Result<()> {
 
 /// Says something beside the answer.
 pub(crate) fn note(text: &str) {
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    let _ = writeln!(io::stderr().lock(), "{}", plain(text));
+}
+
+/// The text without what would command a terminal: engines' words, which may hold anything, are quoted in many places.
+pub(crate) fn plain(text: &str) -> String {
+    let is_plain = |c: &char| !c.is_control() || matches!(c, '\n' | '\t');
+    text.chars().filter(is_plain).collect()
 }
 
 /// A table whose columns fit the terminal.
@@ -43,7 +49,7 @@ pub(crate) fn table<H: Into<String>>(header: impl IntoIterator<Item = H>, rows: 
         table.set_width(size.ws_col);
     }
     table.set_header(header.into_iter().map(Into::into).collect::<Vec<String>>());
-    table.add_rows(rows);
+    table.add_rows(rows.iter().map(|row| row.iter().map(|cell| plain(cell))));
     format!("{table}\n")
 }
 
@@ -57,6 +63,20 @@ pub(crate) fn facts<L: AsRef<str>, V: AsRef<str>>(pairs: impl IntoIterator<Item 
         .unwrap_or(0);
     pairs
         .iter()
-        .map(|(label, value)| format!("{:width$}  {}\n", label.as_ref(), value.as_ref()))
+        .map(|(label, value)| format!("{:width$}  {}\n", label.as_ref(), plain(value.as_ref())))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_an_engine_do_not_command_the_terminal() {
+        let words = "died\u{1b}[2J\u{1b}]0;title\u{7}\u{9b}1m\r\n\tend";
+        let expected = "died[2J]0;title1m\n\tend";
+        assert_eq!(plain(words), expected);
+        assert!(!table(["words"], vec![vec![words.to_owned()]]).contains('\u{1b}'));
+        assert!(!facts([("words", words)]).contains('\u{1b}'));
+    }
 }

@@ -3,10 +3,26 @@
 use crate::{
     EngineError, Snapshot,
     dialect::{IDENTITY, pages},
+    redact::Secrets,
 };
 use serde_json::{Value, json};
 use servelab_schema::{Dialect, Message};
 use std::{fmt, time::Duration};
+
+/// Longest page that is read, bytes: an engine's pages have some hundred thousand.
+const LONGEST_PAGE: usize = 64 << 20;
+
+/// The text of an answer of at most `longest` bytes.
+async fn text(mut answer: reqwest::Response, longest: usize) -> Result<String, String> {
+    let mut bytes = Vec::new();
+    while let Some(piece) = answer.chunk().await.map_err(|e| e.to_string())? {
+        if bytes.len().saturating_add(piece.len()) > longest {
+            return Err(format!("its answer is longer than {longest} bytes"));
+        }
+        bytes.extend_from_slice(&piece);
+    }
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
 
 /// No completion: whether the engine answered at all decides what it means.
 #[derive(Debug)]
@@ -24,6 +40,8 @@ pub struct EngineClient {
     http: reqwest::Client,
     key: Option<ApiKey>,
     dialect: Dialect,
+    /// Taken out of what an error quotes, before it is cut: nobody knows half a secret again.
+    secrets: Secrets,
 }
 
 /// A key that requests carry as a bearer token. Never shown, not even by `Debug`.
@@ -79,11 +97,13 @@ impl EngineClient {
                 url: base.clone(),
                 message: e.to_string(),
             })?;
+        let secrets = Secrets::of_environment().and(key.as_ref().map_or("", ApiKey::secret));
         Ok(Self {
             base,
             http,
             key,
             dialect,
+            secrets,
         })
     }
 
@@ -109,7 +129,7 @@ impl EngineClient {
         let request = self.with_key(self.http.get(&url));
         let answer = request.send().await.map_err(|e| fail(e.to_string()))?;
         let status = answer.status();
-        let body = answer.text().await.map_err(|e| fail(e.to_string()))?;
+        let body = text(answer, LONGEST_PAGE).await.map_err(fail)?;
         if status.is_success() {
             Ok(body)
         } else {
@@ -143,14 +163,14 @@ impl EngineClient {
             .await
             .map_err(|e| fail(None, e.to_string()))?;
         let status = answer.status();
-        let text = answer.text().await.map_err(|e| fail(None, e.to_string()))?;
+        let text = text(answer, LONGEST_PAGE).await.map_err(|e| fail(None, e))?;
         let tokens = serde_json::from_str::<Value>(&text)
             .ok()
             .and_then(|v| v.pointer("/usage/completion_tokens")?.as_u64());
         match tokens {
             Some(1..) if status.is_success() => Ok(()),
             _ => {
-                let begin: String = text.chars().take(300).collect();
+                let begin: String = self.secrets.redact(&text).chars().take(300).collect();
                 Err(fail(Some(status.as_u16()), format!("HTTP {status}: {begin}")))
             }
         }
@@ -170,14 +190,14 @@ impl EngineClient {
         let answer = self.with_key(self.http.post(&url).json(&body)).send().await;
         let answer = answer.map_err(|e| fail(e.to_string()))?;
         let status = answer.status();
-        let text = answer.text().await.map_err(|e| fail(e.to_string()))?;
+        let text = text(answer, LONGEST_PAGE).await.map_err(fail)?;
         let count = serde_json::from_str::<Value>(&text)
             .ok()
             .and_then(|v| u32::try_from(v.get("count")?.as_u64()?).ok());
         match count {
             Some(count) if status.is_success() => Ok(count),
             _ => {
-                let begin: String = text.chars().take(300).collect();
+                let begin: String = self.secrets.redact(&text).chars().take(300).collect();
                 Err(fail(format!("HTTP {status}: {begin}")))
             }
         }
@@ -242,5 +262,58 @@ impl EngineClient {
     /// The parsed `/metrics`.
     pub async fn snapshot(&self) -> Option<Snapshot> {
         Some(Snapshot::parse(&self.metrics_text().await?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{
+        io::{Read, Write},
+        net::TcpListener,
+    };
+
+    /// The address of a server that answers one request so and closes.
+    fn serve(answer: String) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
+            // Its end is that of the connection; the client may go first.
+            let _ = stream.write_all(answer.as_bytes());
+        });
+        format!("http://{address}")
+    }
+
+    async fn check(length: usize, longest: usize) -> Result<String, String> {
+        let base = serve(format!("HTTP/1.1 200 OK\r\n\r\n{}", "x".repeat(length)));
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let answer = http.get(base).send().await.unwrap();
+        text(answer, longest).await
+    }
+
+    #[tokio::test]
+    async fn a_refusal_that_repeats_the_key_is_quoted_without_it() {
+        let key = ApiKey("s3cret-of-some-length".to_owned());
+        for before in [0, 290] {
+            let body = format!("{}{} is no key", " ".repeat(before), key.secret());
+            let base = serve(format!(
+                "HTTP/1.1 401 Unauthorized\r\ncontent-length: {}\r\n\r\n{body}",
+                body.len()
+            ));
+            let client = EngineClient::new(&base, Some(key.clone()), Dialect::Vllm).unwrap();
+            let refusal = client.probe("m", Duration::from_secs(10)).await.unwrap_err();
+            let said = refusal.error.to_string();
+            assert!(said.contains("401") && said.contains("[redacted]"), "{said}");
+            assert!(!said.contains("s3cret"), "{said}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_page_without_end_is_no_page() {
+        assert_eq!(check(10, 10).await.unwrap().len(), 10);
+        let error = check(1_000_000, 1_000).await.unwrap_err();
+        assert!(error.contains("longer than 1000 bytes"), "{error}");
     }
 }

@@ -25,12 +25,28 @@ use std::collections::BTreeMap;
 /// Fields that tell where it runs, not what it does.
 const PLACE: [&str; 6] = ["host", "port", "subparser", "uds", "nccl_port", "dist_init_addr"];
 
-/// Ends of names of fields that hold secrets.
-const SECRET: [&str; 3] = ["api_key", "password", "hf_token"];
+/// Ends of names of fields that hold secrets, at any depth.
+const SECRET: [&str; 9] = [
+    "api_key",
+    "access_key",
+    "secret_key",
+    "password",
+    "passwd",
+    "secret",
+    "hf_token",
+    "auth_token",
+    "access_token",
+];
 
 /// True where a field is kept.
 fn is_setting(name: &str) -> bool {
-    !PLACE.contains(&name) && !SECRET.iter().any(|end| name.ends_with(end))
+    !PLACE.contains(&name) && !is_secret(name)
+}
+
+/// True where a part of a dotted name says that what it holds is secret.
+fn is_secret(name: &str) -> bool {
+    let name = name.to_ascii_lowercase().replace('-', "_");
+    name.split('.').any(|part| SECRET.iter().any(|end| part.ends_with(end)))
 }
 
 /// Labels of `cache_config_info` that are no configuration.
@@ -66,6 +82,7 @@ pub fn effective(said: Said<'_>) -> BTreeMap<String, String> {
         fields.cache_config(&metrics.cache_config());
     }
     fields.aliases();
+    fields.0.retain(|name, _| !is_secret(name));
     fields.0
 }
 
@@ -385,6 +402,22 @@ mod tests {
         assert!(!sglang.values().any(|v| v == "s3cret"));
         assert!(!sglang.contains_key("port") && !sglang.contains_key("internal_states"));
         assert!(read("<html>").is_empty() && read("[1]").is_empty());
+    }
+
+    #[test]
+    fn secrets_at_any_depth_are_no_configuration() {
+        let page = r#"{"server_args": {"api_key": "s3cret", "tp": 1}, "env": {"AWS-SECRET-KEY": "s3cret"}, "db": {"Password": {"now": "s3cret"}}}"#;
+        let log = "Initializing a V1 LLM engine (v1) with config: a=1, kv=X(extra={'api_key': 's3cret', 'n': 2}), max_total_num_tokens=3\n\
+                   server_args=ServerArgs(x=Y(hf_token='s3cret'), tokenizer_mode='auto')\n";
+        let found = effective(Said {
+            log: Some(log),
+            metrics: None,
+            server_info: Some(page),
+        });
+        assert!(!found.values().any(|v| v.contains("s3cret")), "{found:?}");
+        for kept in ["a", "kv.extra.n", "server_args.tp", "kv_cache_tokens", "tokenizer_mode"] {
+            assert!(found.contains_key(kept), "{kept}: {found:?}");
+        }
     }
 
     #[test]

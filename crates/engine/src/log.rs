@@ -10,6 +10,17 @@ use std::{
     process::ExitStatus,
 };
 
+/// Longest line of a log that is quoted, in characters: some engines print whole tensors or pages in one.
+const LONGEST: usize = 1_000;
+
+/// A line as it may be quoted: cut where it is very long.
+pub(crate) fn quoted(line: &str) -> String {
+    match line.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{} …", line.get(..end).unwrap_or_default()),
+        None => line.to_owned(),
+    }
+}
+
 /// The fields of vLLM's `non-default args: {…}` line, values as Python wrote them, texts without quotes.
 /// None where there is no such line.
 #[must_use]
@@ -30,7 +41,7 @@ pub fn root_cause(log: &str) -> Option<String> {
     let detail = detail.map(|line| line.split_once(" [type=").map_or(line, |(said, _)| said));
     let detail = detail.map(|said| said.rsplit_once("  ").map_or(said, |(_, said)| said).trim());
     Some(match detail {
-        Some(detail) if !detail.is_empty() => format!("{error}: {detail}"),
+        Some(detail) if !detail.is_empty() => format!("{error}: {}", quoted(detail)),
         _ => error,
     })
 }
@@ -45,7 +56,7 @@ fn error_text(line: &str) -> Option<String> {
         .get(..at)?
         .rfind(char::is_whitespace)
         .map_or(0, |i| i.saturating_add(1));
-    Some(line.get(start..)?.trim().to_owned())
+    Some(quoted(line.get(start..)?.trim()))
 }
 
 /// The line that says that memory ran out, in the engine's words after what ran out. None where no line does.
@@ -64,7 +75,7 @@ pub fn out_of_memory(log: &str) -> Option<String> {
     ];
     let lines = || log.lines().filter(|line| !line.contains("WARNING"));
     let said = |words: &[&str]| lines().find(|line| words.iter().any(|w| line.contains(w)));
-    let text = |line: &str| error_text(line).unwrap_or_else(|| line.trim().to_owned());
+    let text = |line: &str| error_text(line).unwrap_or_else(|| quoted(line.trim()));
     said(&GPU)
         .map(|line| format!("out of GPU memory: {}", text(line)))
         .or_else(|| said(&HOST).map(|line| format!("out of host memory: {}", text(line))))
@@ -76,7 +87,7 @@ pub fn why_it_ended(status: ExitStatus, log: &str) -> String {
     if let Some(memory) = out_of_memory(log) {
         return memory;
     }
-    let said = root_cause(log).unwrap_or_else(|| last_line(log).to_owned());
+    let said = root_cause(log).unwrap_or_else(|| quoted(last_line(log)));
     if killed(status) {
         return format!("killed by SIGKILL, which servelab did not send (out of host memory? `dmesg` tells): {said}");
     }
@@ -99,21 +110,28 @@ pub fn last_line(log: &str) -> &str {
         .unwrap_or("(nothing)")
 }
 
-/// The last line of a log that is being written, read from its end only; empty where there is none yet.
+/// The last whole line of a log that is being written, read from its end only; empty where there is none yet. A part of a
+/// line is none: the part of a secret would not be known as one.
 #[must_use]
 pub fn newest_line(path: &Path) -> String {
     const END: u64 = 4096;
-    let read = || -> io::Result<Vec<u8>> {
+    let read = || -> io::Result<(bool, Vec<u8>)> {
         let mut file = File::open(path)?;
-        let length = file.metadata()?.len();
-        file.seek(SeekFrom::Start(length.saturating_sub(END)))?;
+        let begin = file.metadata()?.len().saturating_sub(END);
+        file.seek(SeekFrom::Start(begin))?;
         let mut end = Vec::new();
-        file.read_to_end(&mut end)?;
-        Ok(end)
+        file.take(END).read_to_end(&mut end)?;
+        Ok((begin == 0, end))
     };
-    let end = read().unwrap_or_default();
+    let (is_all, end) = read().unwrap_or_default();
     let end = String::from_utf8_lossy(&end);
-    let mut lines = end.lines().rev().map(str::trim);
+    let (whole, _) = end.rsplit_once('\n').unwrap_or_default();
+    let whole = if is_all {
+        whole
+    } else {
+        whole.split_once('\n').unwrap_or_default().1
+    };
+    let mut lines = whole.lines().rev().map(str::trim);
     lines.find(|line| !line.is_empty()).unwrap_or_default().to_owned()
 }
 
@@ -166,7 +184,26 @@ mod tests {
         let long = format!("{}\nlast words\n\n", "x".repeat(10_000));
         std::fs::write(file.path(), long).unwrap();
         assert_eq!(newest_line(file.path()), "last words");
+        let write = |text: &str| std::fs::write(file.path(), text).unwrap();
+        write("whole\nhalf a sec");
+        assert_eq!(newest_line(file.path()), "whole");
+        write(&format!("{}\n", "s3cret".repeat(2_000)));
+        assert_eq!(newest_line(file.path()), "", "a part of a line is none");
+        std::fs::write(file.path(), b"\xff words\n").unwrap();
+        assert_eq!(newest_line(file.path()), "\u{fffd} words");
         assert_eq!(newest_line(Path::new("/nowhere/at/all")), "");
+    }
+
+    #[test]
+    fn a_very_long_line_is_cut() {
+        let log = format!("ValueError: {}\n", "\u{e4}".repeat(100_000));
+        for said in [
+            root_cause(&log).unwrap(),
+            why_it_ended(ExitStatus::from_raw(256), &log.replace(": ", "_")),
+        ] {
+            assert_eq!(said.chars().count(), LONGEST + 2, "{said}");
+            assert!(said.starts_with("ValueError") && said.ends_with(" …"));
+        }
     }
 
     fn check_end(raw: i32, log: &str, expected: &str) {

@@ -1,6 +1,8 @@
 //! An engine as a child process in a process group of its own.
 
-use crate::{ApiKey, Command, EngineClient, EngineError, Ready, client::ProbeError, docker, guard::Guard, log};
+use crate::{
+    ApiKey, Command, EngineClient, EngineError, Ready, client::ProbeError, docker, guard::Guard, log, redact::Secrets,
+};
 use rustix::process::{Pid, Signal, kill_process_group};
 use servelab_schema::{Dialect, Nanos};
 use std::{
@@ -156,12 +158,12 @@ impl Launched {
         self.container.as_deref()
     }
 
-    /// What it has written so far.
+    /// What it has written so far, without secrets: whoever quotes a part of it may cut one in two.
     #[must_use]
     pub fn log(&self) -> String {
-        fs::read(&self.log_path)
-            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-            .unwrap_or_default()
+        let bytes = fs::read(&self.log_path).unwrap_or_default();
+        let secrets = Secrets::of_environment().and(self.key.as_ref().map_or("", ApiKey::secret));
+        secrets.redact(&String::from_utf8_lossy(&bytes))
     }
 
     /// How it ended, where it has.
@@ -292,7 +294,7 @@ impl Launched {
             },
             _ => EngineError::NotReady {
                 seconds: deadline.0 / 1_000_000_000,
-                last: log::last_line(&text).to_owned(),
+                last: log::quoted(log::last_line(&text)),
                 log,
             },
         }

@@ -88,7 +88,7 @@ impl Ready {
         launched.container().is_none().then(|| launched.group())
     }
 
-    /// What it has written so far; none where servelab does not have its log.
+    /// What it has written so far, without secrets; none where servelab does not have its log.
     #[must_use]
     pub fn log(&self) -> Option<String> {
         self.launched.as_ref().map(Launched::log)

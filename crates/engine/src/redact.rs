@@ -4,6 +4,7 @@
 //! every environment variable whose name speaks of a key, token, secret or password; what follows `--api-key` and the like;
 //! what vLLM's log calls `api_key`; and whatever has the form of a Hugging Face token.
 
+use serde_json::Value;
 use std::fmt;
 
 /// What stands in place of a secret.
@@ -47,16 +48,9 @@ impl Secrets {
         let mut values: Vec<String> = variables
             .into_iter()
             .filter(|(name, value)| is_secret_name(name) && value.trim().len() >= SHORTEST)
-            .flat_map(|(_, value)| {
-                let value = value.trim().to_owned();
-                // As Python and JSON would write it inside quotes.
-                let escaped = value.escape_default().to_string();
-                [value, escaped]
-            })
+            .flat_map(|(_, value)| written(value.trim()))
             .collect();
-        // The longest first: one secret may be the beginning of another.
-        values.sort_unstable_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
-        values.dedup();
+        sort(&mut values);
         Self(values)
     }
 
@@ -71,12 +65,13 @@ impl Secrets {
         }))
     }
 
-    /// These secrets and one more, whatever its variable is called.
+    /// These secrets and one more, whatever its variable is called. A very short one, such as the `EMPTY` that stands for no
+    /// key, is none: the log that is read for evidence would be spoilt.
     #[must_use]
     pub fn and(mut self, secret: &str) -> Self {
-        if !secret.is_empty() {
-            self.0.push(secret.to_owned());
-            self.0.sort_unstable_by_key(|s| std::cmp::Reverse(s.len()));
+        if secret.len() >= SHORTEST {
+            self.0.extend(written(secret));
+            sort(&mut self.0);
         }
         self
     }
@@ -92,6 +87,52 @@ impl Secrets {
             }
         }
         hugging_face(&clean)
+    }
+
+    /// The same for a text that was cut: its end may be the beginning of a secret.
+    #[must_use]
+    pub fn redact_cut(&self, text: &str) -> String {
+        let clean = self.redact(text);
+        let starts = self.0.iter().filter_map(|secret| {
+            let cuts = secret.char_indices().map(|(at, _)| at).rev();
+            let mut starts = cuts
+                .filter_map(|at| secret.get(..at))
+                .filter(|start| start.len() >= SHORTEST);
+            starts.find(|start| clean.ends_with(start)).map(str::len)
+        });
+        let hugging_face = clean.rfind("hf_").filter(|at| {
+            let token = clean.get(at.saturating_add(3)..).unwrap_or_default();
+            token.len() >= SHORTEST && token.chars().all(|c| c.is_ascii_alphanumeric())
+        });
+        let token = hugging_face.map(|at| clean.len().saturating_sub(at));
+        match starts.chain(token).max() {
+            Some(length) => {
+                let whole = clean.get(..clean.len().saturating_sub(length));
+                format!("{}{REDACTED}", whole.unwrap_or_default())
+            }
+            None => clean,
+        }
+    }
+
+    /// A page without its secrets. What was JSON is JSON afterwards: its texts are redacted one by one.
+    #[must_use]
+    pub fn redact_page(&self, page: &str) -> String {
+        match serde_json::from_str(page) {
+            Ok(value) => self.redact_value(value).to_string(),
+            Err(_) => self.redact(page),
+        }
+    }
+
+    fn redact_value(&self, value: Value) -> Value {
+        match value {
+            Value::String(text) => Value::String(self.redact(&text)),
+            Value::Array(items) => items.into_iter().map(|item| self.redact_value(item)).collect(),
+            Value::Object(fields) => fields
+                .into_iter()
+                .map(|(name, item)| (self.redact(&name), self.redact_value(item)))
+                .collect(),
+            other => other,
+        }
     }
 
     /// A command line without its secrets. Here the secret of `--api-key` is a word of its own.
@@ -116,10 +157,49 @@ impl Secrets {
     }
 }
 
-/// True for `--api-key` and its kin, alone.
+/// The longest first: one secret may be the beginning of another.
+fn sort(values: &mut Vec<String>) {
+    values.sort_unstable_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+    values.dedup();
+}
+
+/// A secret as it is, and as Python, JSON and the labels of `/metrics` write it inside quotes.
+fn written(secret: &str) -> Vec<String> {
+    let slashes = secret.replace('\\', "\\\\").replace('\n', "\\n");
+    let ascii = |text: &str| -> String {
+        let mut units = [0_u16; 2];
+        let escape = |c: char| {
+            if c.is_ascii() {
+                return c.to_string();
+            }
+            let units = c.encode_utf16(&mut units);
+            units.iter().map(|unit| format!("\\u{unit:04x}")).collect()
+        };
+        text.chars().map(escape).collect()
+    };
+    let double = slashes.replace('"', "\\\"");
+    let mut forms = vec![
+        secret.escape_default().to_string(),
+        slashes.replace('\'', "\\'"),
+        ascii(&double),
+        double,
+        slashes,
+        secret.to_owned(),
+    ];
+    forms.dedup();
+    forms
+}
+
+/// True for `--api-key`, `--admin-api-key` and their kin, alone.
 fn is_mark(word: &str) -> bool {
-    word.strip_prefix("--")
-        .is_some_and(|flag| MARKS.contains(&flag.to_ascii_lowercase().as_str()))
+    let Some(flag) = word.strip_prefix("--").map(str::to_ascii_lowercase) else {
+        return false;
+    };
+    let ends = |mark: &str| {
+        let before = flag.strip_suffix(mark);
+        before.is_some_and(|before| before.is_empty() || before.ends_with(['-', '_']))
+    };
+    MARKS.iter().any(|mark| ends(mark)) || ends("password")
 }
 
 const fn is_token_char(c: char) -> bool {
@@ -166,13 +246,17 @@ fn after_marks(text: &str) -> String {
 fn redact_line(line: &str, lower: &str) -> String {
     let mut clean = String::with_capacity(line.len());
     let mut at = 0_usize;
-    while let Some((begin, mark)) = next_mark(lower, at) {
+    let mut marks = marks(lower).peekable();
+    loop {
+        // What lies in a secret is no mark.
+        while marks.next_if(|(begin, _)| *begin < at).is_some() {}
+        let Some((begin, mark)) = marks.next() else { break };
         let end = begin.saturating_add(mark.len());
         clean.push_str(line.get(at..end).unwrap_or_default());
         at = end;
         let rest = line.get(at..).unwrap_or_default();
         // In running text a word after `api_key` is no secret; after a flag or `Bearer` it is.
-        let spaced = mark == "bearer" || line.get(..begin).is_some_and(|before| before.ends_with("--"));
+        let spaced = mark == "bearer" || in_flag(line, begin);
         let (separator, value) = secret_after(rest, spaced);
         clean.push_str(rest.get(..separator).unwrap_or_default());
         at = at.saturating_add(separator);
@@ -185,12 +269,21 @@ fn redact_line(line: &str, lower: &str) -> String {
     clean
 }
 
-fn next_mark(lower: &str, from: usize) -> Option<(usize, &'static str)> {
-    let rest = lower.get(from..)?;
-    MARKS
+/// True where the word that is at `begin` is a flag, such as `--admin-api-key`.
+fn in_flag(line: &str, begin: usize) -> bool {
+    let before = line.get(..begin).unwrap_or_default();
+    let word = before.trim_end_matches(|c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'));
+    before.get(word.len()..).is_some_and(|word| word.starts_with("--"))
+}
+
+/// The marks of a line in their order.
+fn marks(lower: &str) -> impl Iterator<Item = (usize, &'static str)> {
+    let mut found: Vec<(usize, &'static str)> = MARKS
         .iter()
-        .filter_map(|mark| Some((rest.find(mark)?.saturating_add(from), *mark)))
-        .min()
+        .flat_map(|mark| lower.match_indices(mark).map(|(at, _)| (at, *mark)))
+        .collect();
+    found.sort_unstable();
+    found.into_iter()
 }
 
 /// Length of the separator and of the secret behind it; 0 where none follows.
@@ -264,12 +357,72 @@ mod tests {
     }
 
     #[test]
+    fn values_as_others_write_them() {
+        let secrets = Secrets::default().and("it's a \\ \"key\" \u{e4}");
+        for text in [
+            r#"it's a \\ "key" ä"#,
+            r#"it's a \\ \"key\" ä"#,
+            r#"it's a \\ \"key\" \u00e4"#,
+            r#"it\'s a \\ "key" ä"#,
+            r#"it's a \ "key" ä"#,
+        ] {
+            assert_eq!(secrets.redact(text), REDACTED, "{text}");
+        }
+        let page = r#"{"model":"it's a \\ \"key\" \u00e4","n":1}"#;
+        let clean: serde_json::Value = serde_json::from_str(&secrets.redact(page)).unwrap();
+        assert_eq!(clean["model"], REDACTED, "what was JSON is JSON");
+    }
+
+    #[test]
+    fn a_key_that_stands_for_none_spoils_nothing() {
+        let clean = Secrets::default()
+            .and("1")
+            .and("EMPTY")
+            .redact("port=1, x=EMPTY, api_key='1'");
+        assert_eq!(clean, "port=1, x=EMPTY, api_key='[redacted]'");
+    }
+
+    #[test]
+    fn a_cut_text_may_end_in_a_secret() {
+        let check = |text: &str, expected: &str| assert_eq!(secrets().redact_cut(text), expected);
+        check("no key: sk-abc", "no key: [redacted]");
+        check("no key: sk-abcdef-lo", "no key: [redacted]-lo");
+        check("no key: it's 'quot", "no key: [redacted]");
+        check("no key: sk-ab", "no key: sk-ab");
+        check("sk-abcdef and more", "[redacted] and more");
+        check("token hf_AbCdEfGh", "token [redacted]");
+        check("uses hf_hub", "uses hf_hub");
+    }
+
+    #[test]
+    fn a_page_stays_json() {
+        let secrets = Secrets::default().and("one, 'two'=3");
+        let page =
+            r#"{"api_key": ["zzz"], "n": 1, "config": "a=1, x='y one, \\'two\\'=3', b=2", "one, 'two'=3": null}"#;
+        let clean = secrets.redact_page(page);
+        let page: Value = serde_json::from_str(&clean).unwrap();
+        assert_eq!(page["config"], "a=1, x='y [redacted]', b=2");
+        assert_eq!(page["n"], 1);
+        assert!(page.get(REDACTED).is_some(), "{clean}");
+        assert_eq!(secrets.redact_page("no JSON one, 'two'=3"), "no JSON [redacted]");
+    }
+
+    #[test]
+    fn a_line_full_of_marks_takes_no_longer_for_each() {
+        let line = "--api-key zzz123 ".repeat(50_000);
+        let clean = secrets().redact(&line);
+        assert!(!clean.contains("zzz"));
+        assert_eq!(clean.matches(REDACTED).count(), 50_000);
+    }
+
+    #[test]
     fn forms_without_a_variable() {
         check(
             "vllm serve m --api-key zzz123 --port 1",
             "vllm serve m --api-key [redacted] --port 1",
         );
         check("--api-key=zzz123", "--api-key=[redacted]");
+        check("x --admin-api-key zzz123 y", "x --admin-api-key [redacted] y");
         check(
             "non-default args: {'api_key': 'zzz', 'port': 1}",
             "non-default args: {'api_key': '[redacted]', 'port': 1}",
@@ -307,6 +460,10 @@ mod tests {
         assert_eq!(
             secrets.redact_argv(&words("vllm serve --api-key q1 --hf-token=w2 --key sk-abcdef")),
             words("vllm serve --api-key [redacted] --hf-token=[redacted] --key [redacted]")
+        );
+        assert_eq!(
+            secrets.redact_argv(&words("sglang --admin-api-key q1 --ssl-keyfile-password w2 --key e3")),
+            words("sglang --admin-api-key [redacted] --ssl-keyfile-password [redacted] --key e3")
         );
         assert!(secrets.is_in(&words("vllm --api-key q")));
         assert!(!secrets.is_in(&words("vllm serve m --port 1")));

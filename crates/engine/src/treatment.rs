@@ -1,6 +1,9 @@
 //! Did a setting take effect? Judged from what the engine shows, never from the fact that it accepted the flag.
 
-use crate::{Snapshot, log::non_default_args};
+use crate::{
+    Snapshot,
+    log::{non_default_args, quoted},
+};
 use servelab_schema::{ArgValue, Check, CheckResult, PlannedVariant, Treatment};
 use std::collections::BTreeMap;
 
@@ -41,8 +44,16 @@ pub fn judge(variant: &PlannedVariant, control: Option<&PlannedVariant>, shown: 
             cache_config.get(label),
         ));
     }
+    // Checks that only repeat what the engine was told: that a flag arrived proves no effect.
+    let mut told = 0_usize;
     let args = shown.log.and_then(non_default_args);
     for (field, value) in &expect.non_default_args {
+        // What the engine made of it, where it shows that, says more.
+        if let Some(is) = shown.effective.get(field) {
+            checks.push(value_check(&format!("effective {field}"), value, Some(is)));
+            continue;
+        }
+        told = told.saturating_add(1);
         source_missing |= args.is_none();
         checks.push(value_check(
             &format!("argument {field}"),
@@ -52,18 +63,21 @@ pub fn judge(variant: &PlannedVariant, control: Option<&PlannedVariant>, shown: 
     }
     for (field, value) in &expect.effective {
         let found = shown.effective.get(field);
+        told = told.saturating_add(usize::from(field.starts_with("argument.")));
         // An engine that does not name the field says nothing of it.
         source_missing |= found.is_none();
         checks.push(value_check(&format!("effective {field}"), value, found));
     }
     for text in &expect.log_contains {
         source_missing |= shown.log.is_none();
-        let found = shown
-            .log
-            .unwrap_or_default()
-            .lines()
-            .find(|line| line.contains(text.as_str()))
-            .map(str::to_owned);
+        let lines = || {
+            let lines = shown.log.unwrap_or_default().lines();
+            lines.filter(|line| line.contains(text.as_str()))
+        };
+        let shows = lines().find(|line| !repeats_arguments(line));
+        let repeats = lines().next().filter(|_| shows.is_none());
+        told = told.saturating_add(usize::from(repeats.is_some()));
+        let found = shows.or(repeats).map(quoted);
         let result = if found.is_some() {
             CheckResult::Found
         } else {
@@ -82,6 +96,10 @@ pub fn judge(variant: &PlannedVariant, control: Option<&PlannedVariant>, shown: 
             .map(|(after, before)| after.rise(before, counter));
         source_missing |= rise.is_none();
         let rise = rise.flatten();
+        // A counter that went back, or is no number, tells nothing: another process counts, or none.
+        let known = rise.filter(|r| r.is_finite() && *r >= 0.0);
+        source_missing |= rise.is_some() && known.is_none();
+        let rise = known;
         let result = if rise.is_some_and(|r| r > 0.0) {
             CheckResult::Found
         } else {
@@ -94,6 +112,9 @@ pub fn judge(variant: &PlannedVariant, control: Option<&PlannedVariant>, shown: 
         });
     }
     let mut treatment = conclude(&checks, source_missing, control, variant);
+    if treatment == Treatment::Confirmed && told == checks.len() {
+        treatment = Treatment::Unobservable;
+    }
     if let Some(same) = shown
         .control
         .and_then(|theirs| same_as_control(variant, shown.effective, theirs))
@@ -118,7 +139,8 @@ fn same_as_control(
     }
     let expect = &variant.expect;
     let labels = expect.cache_config.keys().map(|label| format!("cache_config.{label}"));
-    let fields: Vec<String> = expect.effective.keys().cloned().chain(labels).collect();
+    let told = expect.non_default_args.keys().filter(|field| ours.contains_key(*field));
+    let fields: Vec<String> = expect.effective.keys().chain(told).cloned().chain(labels).collect();
     let check = |field: &String| {
         let (our, their) = (ours.get(field)?, theirs.get(field)?);
         same(our, their).then(|| Check {
@@ -129,6 +151,13 @@ fn same_as_control(
     };
     let checks: Option<Vec<Check>> = fields.iter().map(check).collect();
     checks.filter(|checks| !checks.is_empty())
+}
+
+/// True for a line in which an engine repeats its command line.
+fn repeats_arguments(line: &str) -> bool {
+    ["non-default args: {", " args: Namespace("]
+        .iter()
+        .any(|mark| line.contains(mark))
 }
 
 fn value_check(what: &str, expected: &str, found: Option<&String>) -> Check {
@@ -144,8 +173,9 @@ fn value_check(what: &str, expected: &str, found: Option<&String>) -> Check {
     }
 }
 
-/// True where two texts are one value: `True` and `true`, `8` and `8.0`.
+/// True where two texts are one value: `True` and `true`, `8` and `8.0`, `torch.bfloat16` and `bfloat16`.
 fn same(a: &str, b: &str) -> bool {
+    let (a, b) = [a, b].map(|text| text.strip_prefix("torch.").unwrap_or(text)).into();
     let number = |text: &str| text.parse::<f64>().ok().filter(|n| n.is_finite());
     a.eq_ignore_ascii_case(b)
         || number(a)
@@ -294,6 +324,69 @@ mod tests {
         assert_eq!(judge(Some(&moved)), Treatment::Confirmed);
         assert_eq!(judge(Some(&before)), Treatment::NoOp);
         assert_eq!(judge(None), Treatment::Unobservable, "no page tells nothing");
+    }
+
+    #[test]
+    fn a_counter_that_went_back_or_is_no_number_tells_nothing() {
+        let expect = Expectation {
+            counters_move: vec!["n_total".to_owned()],
+            ..Expectation::default()
+        };
+        let before = Snapshot::parse("n_total 5\n");
+        for after in ["n_total 3\n", "n_total NaN\n", "n_total +Inf\n"] {
+            let after = Snapshot::parse(after);
+            let shown = Shown {
+                log: Some(""),
+                before: Some(&before),
+                after: Some(&after),
+                effective: &BTreeMap::new(),
+                control: None,
+            };
+            let (treatment, checks) = judge(&variant("x", expect.clone()), None, shown);
+            assert_eq!(treatment, Treatment::Unobservable, "{checks:?}");
+            assert_eq!(checks[0].found, None);
+        }
+    }
+
+    #[test]
+    fn what_an_engine_was_told_is_no_proof() {
+        let field = |value: &str| BTreeMap::from([("dtype".to_owned(), value.to_owned())]);
+        let told = Expectation {
+            non_default_args: field("bfloat16"),
+            ..Expectation::default()
+        };
+        let log = "INFO non-default args: {'dtype': 'bfloat16'}\n";
+        let judge = |expect: &Expectation, log, effective: &BTreeMap<String, String>| {
+            let shown = Shown {
+                log: Some(log),
+                before: None,
+                after: None,
+                effective,
+                control: None,
+            };
+            judge(&variant("bfloat16", expect.clone()), None, shown).0
+        };
+        let nothing = BTreeMap::new();
+        assert_eq!(judge(&told, log, &nothing), Treatment::Unobservable);
+        assert_eq!(
+            judge(&told, "INFO non-default args: {'port': 1}\n", &nothing),
+            Treatment::NoOp
+        );
+        assert_eq!(judge(&told, log, &field("torch.bfloat16")), Treatment::Confirmed);
+        assert_eq!(judge(&told, log, &field("torch.float16")), Treatment::Substituted);
+        let line = Expectation {
+            log_contains: vec!["'dtype': 'bfloat16'".to_owned()],
+            ..Expectation::default()
+        };
+        assert_eq!(judge(&line, log, &nothing), Treatment::Unobservable);
+        let both = format!("{log}INFO made 'dtype': 'bfloat16'\n");
+        assert_eq!(judge(&line, &both, &nothing), Treatment::Confirmed);
+        let argument = BTreeMap::from([("argument.dtype".to_owned(), "bfloat16".to_owned())]);
+        let named = Expectation {
+            effective: argument.clone(),
+            ..Expectation::default()
+        };
+        assert_eq!(judge(&named, log, &argument), Treatment::Unobservable);
     }
 
     #[test]

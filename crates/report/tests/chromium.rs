@@ -319,6 +319,7 @@ fn a_narrow_window_and_hostile_words() {
         full: true,
         gpu: true,
         natural: true,
+        words: Some(format!("{}{}", words.concat(), "x".repeat(2_000))),
         ..Fixture::small("hostile")
     };
     let (page, json) = made("report-hostile", &fixture);

@@ -144,6 +144,8 @@ fn hostile_words_are_only_words() {
     let report = made(&[Fixture {
         arms: vec![arm],
         failures,
+        full: true,
+        words: Some(format!("=1+1 {}", words.concat())),
         ..Fixture::small("r1")
     }]);
     for raw in [

@@ -169,12 +169,32 @@ impl EngineAccess {
     pub(crate) fn clean_record(&self, mut record: EngineRecord) -> EngineRecord {
         record.argv = self.secrets.redact_argv(&record.argv);
         let said = [&mut record.version, &mut record.served_model, &mut record.failure];
-        let labels = record.cache_config.values_mut().chain(record.effective.values_mut());
         let found = record.checks.iter_mut().filter_map(|c| c.found.as_mut());
-        for text in said.into_iter().flatten().chain(labels).chain(found) {
+        for text in said.into_iter().flatten().chain([&mut record.ended]).chain(found) {
             *text = self.secrets.redact(text);
         }
+        for map in [&mut record.cache_config, &mut record.effective] {
+            *map = self.clean_fields(std::mem::take(map));
+        }
+        let finished = record.metrics.as_mut().and_then(|m| m.finished.as_mut());
+        if let Some(finished) = finished {
+            let mut clean = BTreeMap::new();
+            for (reason, count) in std::mem::take(finished) {
+                let sum: &mut u64 = clean.entry(self.secrets.redact(&reason)).or_default();
+                *sum = sum.saturating_add(count);
+            }
+            *finished = clean;
+        }
         record
+    }
+
+    /// Fields that the engine named itself: a name may hold a secret just as a value.
+    fn clean_fields(&self, fields: BTreeMap<String, String>) -> BTreeMap<String, String> {
+        let redact = |text: &str| self.secrets.redact(text);
+        fields
+            .iter()
+            .map(|(name, value)| (redact(name), redact(value)))
+            .collect()
     }
 
     /// A request whose answer held a secret, without it; none where nothing must change. The hash of a kept text stays that
@@ -182,7 +202,7 @@ impl EngineAccess {
     pub(crate) fn clean_trace(secrets: &Secrets, trace: &Trace) -> Option<Trace> {
         let outcome = match &trace.outcome {
             Outcome::Failed(failure) => {
-                let detail = changed(secrets, &failure.detail)?;
+                let detail = Some(secrets.redact_cut(&failure.detail)).filter(|clean| *clean != failure.detail)?;
                 Outcome::Failed(Failure {
                     detail,
                     ..failure.clone()
@@ -210,6 +230,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_secret_anywhere_in_the_record_is_taken_out() {
+        let secrets = Secrets::of([("MY_TOKEN".to_owned(), "s3cret-value".to_owned())]);
+        let access = EngineAccess { key: None, secrets };
+        let mut record = servelab_schema::examples::engine_record();
+        let said = "x s3cret-value".to_owned();
+        let fields = BTreeMap::from([(said.clone(), said.clone())]);
+        record.ended.clone_from(&said);
+        record.cache_config.clone_from(&fields);
+        record.effective.clone_from(&fields);
+        record.metrics = Some(servelab_schema::EngineMetrics {
+            finished: Some(BTreeMap::from([(said.clone(), 2), ("x [redacted]".to_owned(), 1)])),
+            ..servelab_schema::EngineMetrics::default()
+        });
+        let clean = access.clean_record(record);
+        assert!(!format!("{clean:?}").contains("s3cret"), "{clean:?}");
+        let finished = clean.metrics.unwrap().finished.unwrap();
+        assert_eq!(finished["x [redacted]"], 3, "counts stay");
+    }
+
+    #[test]
     fn a_secret_in_an_answer_is_taken_out_and_the_hash_stays() {
         let secrets = Secrets::of([("MY_TOKEN".to_owned(), "s3cret-value".to_owned())]);
         let with = |text: &str| {
@@ -228,5 +268,15 @@ mod tests {
         assert_eq!(EngineAccess::clean_trace(&secrets, &with("nothing")), None);
         let no_text = servelab_schema::examples::trace();
         assert_eq!(EngineAccess::clean_trace(&secrets, &no_text), None);
+        let words = format!("{} s3cret-value", "x".repeat(Failure::MAX_DETAIL - 8));
+        let mut failed = said.clone();
+        let reason = servelab_schema::Reason::HttpStatus;
+        failed.outcome = Outcome::Failed(Failure::new(reason, Some(401), &words, Nanos(1)));
+        let clean = EngineAccess::clean_trace(&secrets, &failed).unwrap();
+        let said = format!("{clean:?}");
+        assert!(
+            !said.contains("s3cret") && said.contains("x [redacted]"),
+            "half a secret is one"
+        );
     }
 }

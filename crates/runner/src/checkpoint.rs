@@ -6,7 +6,7 @@ use servelab_schema::{Bytes, CheckpointFacts, Plan, Provider, Sha256Hex, WeightF
 use std::{
     collections::BTreeSet,
     env, fs,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 /// Endings of files that hold weights.
@@ -66,8 +66,11 @@ impl Places {
         let cached = self.hubs.iter().map(|hub| hub.join(&name)).find(|f| f.is_dir())?;
         let commit = fs::read_to_string(cached.join("refs").join(revision));
         let commit = commit.map_or_else(|_| revision.to_owned(), |text| text.trim().to_owned());
+        // A name and no way to somewhere else, whatever the file says.
+        let mut parts = Path::new(&commit).components();
+        let is_name = matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None));
         let folder = cached.join("snapshots").join(&commit);
-        folder.is_dir().then_some((folder, commit))
+        (is_name && folder.is_dir()).then_some((folder, commit))
     }
 }
 
@@ -178,7 +181,8 @@ fn weights(folder: &Path) -> Result<Vec<WeightFile>, String> {
     for entry in fs::read_dir(folder).map_err(|e| at(e, folder))? {
         let path = entry.map_err(|e| at(e, folder))?.path();
         let ending = path.extension().and_then(|e| e.to_str());
-        if ending.is_some_and(|e| WEIGHTS.contains(&e)) && path.is_file() {
+        // A link to a file that is gone is an error: the list would look whole without it.
+        if ending.is_some_and(|e| WEIGHTS.contains(&e)) && fs::metadata(&path).map_err(|e| at(e, &path))?.is_file() {
             files.push(path);
         }
     }
@@ -256,6 +260,29 @@ mod tests {
         symlink(format!("../../blobs/{ABC}"), snapshot.join("model.safetensors")).unwrap();
         symlink("../../blobs/0123", snapshot.join("other.bin")).unwrap();
         snapshot
+    }
+
+    #[test]
+    fn a_cache_does_not_lead_elsewhere_and_says_what_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let model = dir.path().join("hub/models--org--name");
+        for folder in ["refs", "snapshots", "elsewhere"] {
+            fs::create_dir_all(model.join(folder)).unwrap();
+        }
+        fs::write(model.join("elsewhere/model.safetensors"), "abc").unwrap();
+        let places = Places {
+            project: dir.path().to_path_buf(),
+            hubs: vec![dir.path().join("hub")],
+            mounts: None,
+        };
+        for commit in ["../elsewhere", "..", "", model.join("elsewhere").to_str().unwrap()] {
+            fs::write(model.join("refs/main"), commit).unwrap();
+            assert_eq!(places.snapshot("org/name", "main"), None, "{commit}");
+        }
+        symlink("gone.safetensors", model.join("elsewhere/more.safetensors")).unwrap();
+        let found = read(model.join("elsewhere").to_str().unwrap(), "main", &places);
+        let note = found.weights_note.unwrap();
+        assert!(note.contains("more.safetensors") && found.weights.is_empty(), "{note}");
     }
 
     #[test]

@@ -301,8 +301,10 @@ async fn measure(
     let plan = trial.plan;
     let version = engine.client().version().await;
     let served_model = engine.client().served_model().await;
-    let server_info = engine.client().server_info().await;
     let secrets = &trial.access.secrets;
+    // Redacted before anything is read off it: reading may cut a secret into parts that nobody knows again.
+    let server_info = engine.client().server_info().await;
+    let server_info = server_info.map(|page| secrets.redact_page(&page));
     let before = keep_metrics(&engine, writer, secrets, names::METRICS_BEFORE).await?;
     let clock = TrialClock::start(plan.engine.time_scale());
     let shared = Arc::new(Mutex::new((writer.traces()?, Passed::default())));

@@ -107,6 +107,28 @@ fn counters_add_up() {
 }
 
 #[test]
+fn positions_that_one_trial_does_not_tell_are_not_none_accepted() {
+    let of = |drafts: Option<u64>, draft_tokens: u64, positions: &[u64]| EngineMetrics {
+        speculation: Some(SpeculationRise {
+            drafts,
+            draft_tokens,
+            accepted_tokens: positions.iter().sum(),
+            accepted_per_position: positions.to_vec(),
+        }),
+        ..EngineMetrics::default()
+    };
+    let found = |other: &EngineMetrics| {
+        let tells = of(Some(10), 20, &[9, 6]);
+        let found = engine_counts(&[trial(&tells), trial(other)]);
+        found.speculation.unwrap().per_position
+    };
+    assert_eq!(found(&of(Some(10), 20, &[])), Vec::<f64>::new());
+    assert_eq!(found(&of(Some(10), 20, &[4])), Vec::<f64>::new());
+    assert_eq!(found(&of(Some(0), 0, &[])).len(), 2, "it drafted nothing");
+    near(found(&of(Some(10), 20, &[1, 0])).first().copied(), 0.5);
+}
+
+#[test]
 fn kv_use_is_that_of_the_held_window() {
     let sample = |second: u64, used: f64| TelemetrySample {
         t_ns: Nanos::from_secs(second),

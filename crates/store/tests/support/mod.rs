@@ -7,7 +7,10 @@ mod plan;
 mod trial;
 
 use servelab_evidence::{FileLayer, RunFile, RunWriter};
-use servelab_schema::{ClockAnchor, EnvironmentRecord, HostFacts, Nanos, RunEnd, RunId, Sha256Hex, Treatment, V};
+use servelab_schema::{
+    CheckpointFacts, ClockAnchor, EnvironmentRecord, HostFacts, Nanos, RunEnd, RunId, Sha256Hex, Treatment, V,
+    WeightFile,
+};
 use std::{
     fs::{self, File},
     io::{self, Write},
@@ -81,6 +84,8 @@ pub(crate) struct Fixture {
     pub(crate) full: bool,
     /// True where the model decides when to stop.
     pub(crate) natural: bool,
+    /// What the engines of the treatments, and their checkpoints, say in every place in which they may say anything.
+    pub(crate) words: Option<String>,
 }
 
 impl Fixture {
@@ -100,6 +105,7 @@ impl Fixture {
             gpu: false,
             full: false,
             natural: false,
+            words: None,
         }
     }
 
@@ -193,9 +199,23 @@ fn environment(f: &Fixture) -> EnvironmentRecord {
             .full
             .then(servelab_schema::examples::environment)
             .and_then(|e| e.model),
-        variant_models: Vec::new(),
+        variant_models: f.words.iter().map(|words| checkpoint(words)).collect(),
         env_names: Vec::new(),
         started: anchor("2026-11-21T10:00:00Z", 0),
+    }
+}
+
+/// The checkpoint of a variant, with these words in every place.
+fn checkpoint(words: &str) -> CheckpointFacts {
+    CheckpointFacts {
+        id: words.to_owned(),
+        revision: Some(words.to_owned()),
+        weights: vec![WeightFile {
+            name: words.to_owned(),
+            bytes: servelab_schema::Bytes(1),
+            sha256: digest(9),
+        }],
+        weights_note: Some(words.to_owned()),
     }
 }
 

@@ -29,12 +29,15 @@ pub(crate) fn write(
     let record = record(f, &id, plan, block, planned, arm, &traces, late);
     let take = run.trial(&id).unwrap();
     let told = if f.full { told(arm, &traces) } else { Told::default() };
-    take.engine(&EngineRecord {
+    let mut engine = EngineRecord {
         effective: told.effective,
         metrics: told.metrics,
         ..engine(&id, plan, arm)
-    })
-    .unwrap();
+    };
+    if let Some(words) = f.words.as_ref().filter(|_| arm.factor.is_some()) {
+        says(&mut engine, words);
+    }
+    take.engine(&engine).unwrap();
     if started {
         let mut rows = take.traces().unwrap();
         rows.append_all(&traces).unwrap();
@@ -46,6 +49,23 @@ pub(crate) fn write(
     take.text("server.log", "INFO <b>ready</b>\n").unwrap();
     take.finish(&record).unwrap();
     run.note_trial(&record);
+}
+
+/// An engine that says these words in every place.
+fn says(engine: &mut EngineRecord, words: &str) {
+    let said = || words.to_owned();
+    engine.version = Some(said());
+    engine.served_model = Some(said());
+    engine.failure = Some(said());
+    engine.ended = said();
+    engine.cache_config.insert(said(), said());
+    engine.effective.extend([(said(), said()), ("seed".to_owned(), said())]);
+    for check in &mut engine.checks {
+        check.found = Some(said());
+    }
+    if let Some(metrics) = &mut engine.metrics {
+        metrics.finished = Some(BTreeMap::from([(said(), 1)]));
+    }
 }
 
 /// Every slot sends its next request when its last has ended; fillers come before the first and after the last measured.
