@@ -20,10 +20,7 @@ use tracing_subscriber::EnvFilter;
 /// First steps: `servelab dataset build`, `servelab run matrix/demo.toml`, `servelab report`.
 #[derive(Debug, Parser)]
 #[command(name = "servelab", version, propagate_version = true, max_term_width = 110)]
-#[command(
-    after_help = "Exit codes: 0 ok, 2 usage, 3 configuration, 4 environment, 5 aborted, 6 measured but invalid, \
-7 compared and worse, 8 no evidence."
-)]
+#[command(after_help = "Exit codes: 0 ok, 2 usage, 3 configuration, 4 environment, 5 aborted, 6 measured but invalid.")]
 struct Cli {
     /// The project: paths in matrix and dataset files are relative to it.
     #[arg(long, global = true, default_value = ".", value_name = "DIR")]

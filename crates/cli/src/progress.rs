@@ -3,7 +3,7 @@
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use servelab_load::LiveSnapshot;
 use servelab_runner::Progress;
-use servelab_schema::{EngineKind, Nanos, TrialRecord, Validity};
+use servelab_schema::{EngineKind, GateName, Nanos, TrialRecord, Validity};
 use std::time::Duration;
 
 /// Draws the run: trials done with the time left, and the requests of the trial that runs.
@@ -86,7 +86,17 @@ impl Progress for Bars {
                 let names: Vec<&str> = gates.iter().map(|g| g.as_str()).collect();
                 let failed = record.gates.iter().filter(|g| gates.contains(&g.gate));
                 let seen: Vec<String> = failed.map(|g| format!("{} (limit {})", g.observed, g.limit)).collect();
-                format!("{} is Invalid: {}: {}", record.id, names.join(", "), seen.join("; "))
+                let log = if gates.contains(&GateName::EngineAlive) {
+                    format!("; see trials/{}/server.log", record.id)
+                } else {
+                    String::new()
+                };
+                format!(
+                    "{} is Invalid: {}: {}{log}",
+                    record.id,
+                    names.join(", "),
+                    seen.join("; ")
+                )
             }
             Validity::Aborted { why } => format!("{} was aborted: {why}", record.id),
         };

@@ -1,7 +1,7 @@
 //! What can go wrong with an engine.
 
 use servelab_schema::Dialect;
-use std::{io, path::PathBuf};
+use std::io;
 
 /// An engine could not be started, asked or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -18,7 +18,7 @@ pub enum EngineError {
     #[error("no free port on 127.0.0.1: {0}")]
     Port(io::Error),
     /// It ended before it was ready.
-    #[error("the engine ended before it was ready ({status}): {cause}; see {log}")]
+    #[error("the engine ended before it was ready ({status}): {cause}")]
     Died {
         /// Exit status in words.
         status: String,
@@ -26,23 +26,17 @@ pub enum EngineError {
         cause: String,
         /// True where memory ran out, or may have: the engine did not refuse the configuration then.
         memory: bool,
-        /// Its log.
-        log: PathBuf,
     },
     /// It was not ready in time.
-    #[error(
-        "the engine was not ready within {seconds} s; last line of its log: {last}; raise timeouts.startup or see {log}"
-    )]
+    #[error("the engine was not ready within {seconds} s; last line of its log: {last}; raise timeouts.startup")]
     NotReady {
         /// The deadline, seconds of wall time.
         seconds: u64,
         /// Last line of its log.
         last: String,
-        /// Its log.
-        log: PathBuf,
     },
     /// It says that it is ready and does not answer a request.
-    #[error("the engine says that it is ready and answers no request: {cause}; see {log}")]
+    #[error("the engine says that it is ready and answers no request: {cause}")]
     Broken {
         /// The first root cause in its log, else its answer.
         cause: String,
@@ -50,8 +44,6 @@ pub enum EngineError {
         memory: bool,
         /// True where the request was refused, such as for want of a chat template, and not the configuration.
         request: bool,
-        /// Its log.
-        log: PathBuf,
     },
     /// servelab was told to stop.
     #[error("stopped while the engine was starting")]

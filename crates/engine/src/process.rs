@@ -214,7 +214,6 @@ impl Launched {
                     status: status.to_string(),
                     cause: log::why_it_ended(status, &text),
                     memory: log::killed(status) || log::out_of_memory(&text).is_some(),
-                    log: self.log_path.clone(),
                 });
             }
             let mut pause = POLL;
@@ -275,14 +274,12 @@ impl Launched {
                 Some(cause) if status >= 500 => cause,
                 _ => said,
             },
-            log: self.log_path.clone(),
         })
     }
 
     /// Why it was not ready at the deadline.
     fn late(&self, deadline: Nanos, was_healthy: bool) -> EngineError {
         let text = self.log();
-        let log = self.log_path.clone();
         let memory = log::out_of_memory(&text);
         match memory.clone().or_else(|| log::root_cause(&text)) {
             // It called itself ready and then said why it was not: engine processes may die behind a front end that lives.
@@ -290,12 +287,10 @@ impl Launched {
                 cause,
                 memory: memory.is_some(),
                 request: false,
-                log,
             },
             _ => EngineError::NotReady {
                 seconds: deadline.0 / 1_000_000_000,
                 last: log::quoted(log::last_line(&text)),
-                log,
             },
         }
     }

@@ -102,7 +102,7 @@ impl Plan {
 }
 
 /// Beside an answer for programs.
-fn notes(resolved: &Resolved) {
+pub(crate) fn notes(resolved: &Resolved) {
     for note in &resolved.notes {
         output::note(&format!("note: {note}"));
     }

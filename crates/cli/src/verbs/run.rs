@@ -55,7 +55,9 @@ struct Answer {
 
 impl Run {
     pub(crate) fn execute(self, project: &Project) -> Result<Exit, Failure> {
-        let plan = self.matrix.resolve(project)?.plan;
+        let resolved = self.matrix.resolve(project)?;
+        super::plan::notes(&resolved);
+        let plan = resolved.plan;
         if let Some(question) = servelab_matrix::needs_confirmation(&plan)
             && !self.confirm
             && !confirmed(&question)

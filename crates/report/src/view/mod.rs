@@ -135,7 +135,7 @@ pub(crate) struct LoadView {
     comparisons: Table,
     values: Table,
     values_note: String,
-    slo: Table,
+    slo: Option<Table>,
     pub(crate) ecdfs: Vec<Figure>,
     pub(crate) group_figures: Vec<Figure>,
     groups: Table,

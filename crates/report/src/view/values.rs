@@ -159,8 +159,8 @@ fn value_row(cx: &Context<'_>, load: &NamedLoad, v: &PlannedVariant) -> Row {
     }
 }
 
-/// Goodput under the declared objectives.
-pub(crate) fn slo(cx: &Context<'_>, load: &NamedLoad) -> Table {
+/// Goodput under the declared objectives; none where none is declared.
+pub(crate) fn slo(cx: &Context<'_>, load: &NamedLoad) -> Option<Table> {
     let plan = &cx.results.run.plan;
     let objectives: Vec<String> = [
         ("TTFT", plan.slo.ttft_ns),
@@ -170,11 +170,9 @@ pub(crate) fn slo(cx: &Context<'_>, load: &NamedLoad) -> Table {
     .into_iter()
     .filter_map(|(name, most)| Some(format!("{name} ≤ {} ms", number::significant(most?.as_millis_f64(), 4))))
     .collect();
-    let note = if objectives.is_empty() {
-        "none is declared".to_owned()
-    } else {
-        objectives.join(" and ")
-    };
+    if objectives.is_empty() {
+        return None;
+    }
     let rows = plan.variants.iter().map(|v| {
         let good = cx
             .results
@@ -201,10 +199,10 @@ pub(crate) fn slo(cx: &Context<'_>, load: &NamedLoad) -> Table {
             ..Row::default()
         }
     });
-    Table {
+    Some(Table {
         id: cx.id(load, "slo"),
         title: "Objectives of one request".to_owned(),
-        note,
+        note: objectives.join(" and "),
         columns: vec![
             Column::text("Variant"),
             Column::number("Goodput", "requests/s").hint("completed requests per second that meet every objective"),
@@ -212,7 +210,7 @@ pub(crate) fn slo(cx: &Context<'_>, load: &NamedLoad) -> Table {
             Column::number("n", "blocks"),
         ],
         rows: rows.collect(),
-    }
+    })
 }
 
 /// TTFT and E2E as distributions.

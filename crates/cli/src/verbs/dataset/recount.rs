@@ -25,7 +25,7 @@ pub(super) fn recount(file: &Path, base: &str, api_key_env: Option<&str>) -> Res
     runtime.map_err(Failure::environment)?.block_on(async {
         let model = client.served_model().await.ok_or_else(|| {
             Failure::environment(anyhow::anyhow!(
-                "{base}/v1/models names no model; give --engine the address of a running vLLM"
+                "{base}/v1/models names no model: nothing answers there, it wants a key (--api-key-env), or it is no vLLM; give --engine the address of a running vLLM, such as http://127.0.0.1:8000"
             ))
         })?;
         let mut differing = Vec::new();
