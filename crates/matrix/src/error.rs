@@ -137,10 +137,12 @@ pub enum Problem {
         remedy: String,
     },
     /// A prompt file that is not there.
-    #[error("there is no prompt file {path}; run `servelab dataset build`")]
+    #[error("there is no prompt file {path}; run `servelab dataset build{dataset}`")]
     NoPrompts {
         /// The file that is missing.
         path: String,
+        /// The dataset that it is built from, after a space; empty where none of the project names it.
+        dataset: String,
     },
     /// A file that is not the one it should be.
     #[error("{what} is {found}, but {expected} is recorded in {record}; {remedy}")]

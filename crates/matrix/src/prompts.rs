@@ -39,6 +39,18 @@ pub(crate) struct Fit<'a> {
     pub(crate) errors: &'a Errors,
 }
 
+/// The dataset of the project that declares the set of a prompt file, after a space; empty where none does.
+fn dataset_of(root: &Path, prompts: &str) -> String {
+    let name = Path::new(prompts).file_stem().unwrap_or_default().to_string_lossy();
+    let declared = format!("id = \"{name}\"");
+    let files = fs::read_dir(root.join("datasets")).into_iter().flatten().flatten();
+    let mut found = files
+        .filter(|f| f.path().extension().is_some_and(|e| e == "toml"))
+        .filter(|f| fs::read_to_string(f.path()).is_ok_and(|text| text.contains(&declared)))
+        .map(|f| format!(" datasets/{}", f.file_name().to_string_lossy()));
+    found.next().unwrap_or_default()
+}
+
 /// Reads a set; none where it cannot be used.
 pub(crate) fn load(file: &At<ProjectPath>, fit: &Fit<'_>) -> Option<PromptSet> {
     let path = &file.value.0;
@@ -162,7 +174,10 @@ fn read(path: &str, file: &At<ProjectPath>, fit: &Fit<'_>) -> Option<Vec<u8>> {
         Ok(bytes) => Some(bytes),
         Err(e) => {
             let problem = if e.kind() == io::ErrorKind::NotFound {
-                Problem::NoPrompts { path: path.to_owned() }
+                Problem::NoPrompts {
+                    path: path.to_owned(),
+                    dataset: dataset_of(fit.root, path),
+                }
             } else {
                 Problem::Unreadable {
                     why: format!("{path}: {e}"),
@@ -277,4 +292,19 @@ pub(crate) fn cells(prompts: &[PromptRef]) -> BTreeMap<(servelab_schema::Task, B
         cells.entry((prompt.task, prompt.bucket)).or_default().push(prompt);
     }
     cells
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_file_names_the_dataset_that_declares_it() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("datasets")).unwrap();
+        fs::write(root.path().join("datasets/small.toml"), "[full]\nid = \"small-24\"\n").unwrap();
+        assert_eq!(dataset_of(root.path(), "prompts/small-24.jsonl"), " datasets/small.toml");
+        assert_eq!(dataset_of(root.path(), "prompts/other.jsonl"), "");
+        assert_eq!(dataset_of(&root.path().join("nowhere"), "prompts/small-24.jsonl"), "");
+    }
 }

@@ -283,7 +283,9 @@ pub(crate) fn one_line(results: &Results<'_>) -> String {
         ends.into_iter().flatten().filter_map(said).collect::<Vec<_>>()
     };
     let parts: Vec<String> = plan.loads.iter().flat_map(|l| of(&l.id)).collect();
-    if parts.is_empty() {
+    if !results.takes.iter().any(|t| t.row.record.validity.is_valid()) {
+        "no trial is valid, so nothing is compared".to_owned()
+    } else if parts.is_empty() {
         format!(
             "no variant is shown to be better or worse in {}",
             words::metric(plan.primary_metric)

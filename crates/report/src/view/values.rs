@@ -27,12 +27,17 @@ pub(crate) fn range_cell(value: Option<OverBlocks>) -> Cell {
     value.map_or_else(
         || Cell::absent("no trial of this variant counts"),
         |v| {
-            Cell::number(number::significant(v.mean, 4), v.mean)
-                .below(format!(
+            let range = if v.n > 1 {
+                format!(
                     "{} to {}",
                     number::significant(v.low, 4),
                     number::significant(v.high, 4)
-                ))
+                )
+            } else {
+                String::new()
+            };
+            Cell::number(number::significant(v.mean, 4), v.mean)
+                .below(range)
                 .title(format!(
                     "mean of {}; lowest and highest block",
                     number::count(v.n, "block")

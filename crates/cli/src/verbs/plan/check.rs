@@ -76,9 +76,15 @@ impl CheckEngine {
             Format::Json => output::json(&preflight).map_err(Failure::configuration)?,
             Format::Table => output::answer(&text(&preflight)),
         }
-        let fails = |v: &PreflightVariant| {
-            matches!(v.outcome, PreflightOutcome::Refused { .. }) || v.planned == Some(Treatment::NoOp)
-        };
+        let refused = |v: &PreflightVariant| matches!(v.outcome, PreflightOutcome::Refused { .. });
+        if let Some(baseline) = preflight.variants.iter().find(|v| v.control.is_none() && refused(v)) {
+            output::note(&format!(
+                "note: the engine refuses the baseline {} too, so nothing here is about the variants' settings; is the model \
+                 on this machine? --model names another one to check with",
+                baseline.variant
+            ));
+        }
+        let fails = |v: &PreflightVariant| refused(v) || v.planned == Some(Treatment::NoOp);
         Ok(if preflight.variants.iter().any(fails) {
             Exit::Configuration
         } else {
