@@ -303,7 +303,10 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir(root.path().join("datasets")).unwrap();
         fs::write(root.path().join("datasets/small.toml"), "[full]\nid = \"small-24\"\n").unwrap();
-        assert_eq!(dataset_of(root.path(), "prompts/small-24.jsonl"), " datasets/small.toml");
+        assert_eq!(
+            dataset_of(root.path(), "prompts/small-24.jsonl"),
+            " datasets/small.toml"
+        );
         assert_eq!(dataset_of(root.path(), "prompts/other.jsonl"), "");
         assert_eq!(dataset_of(&root.path().join("nowhere"), "prompts/small-24.jsonl"), "");
     }

@@ -1,10 +1,9 @@
 //! What CI runs: a run with a killed core and a refused variant, and the engine's own count of every prompt.
 
 use crate::real_engine::{
-    FILLERS, PROMPTS, SERVED, Vllm, assert_nothing_left, below, command, is_gone, kill, metric, repository, sealed,
-    servelab, titled, until,
+    FILLERS, PROMPTS, SERVED, Vllm, assert_nothing_left, below, command, is_gone, kill, metric, repository,
+    run_and_kill, sealed, servelab, titled, until,
 };
-use serde_json::Value;
 use servelab_schema::{
     EngineKind, EngineRecord, GateName, Outcome, Prompt, Reason, Trace, Treatment, TrialRecord, Validity,
 };
@@ -16,33 +15,11 @@ use std::{collections::BTreeMap, fs, path::Path, process::Stdio};
 fn a_run_with_a_killed_core_and_a_refused_variant() {
     let folder = tempfile::tempdir().unwrap();
     let runs = folder.path().join("runs");
-    let words = [
-        "run",
-        "matrix/vllm-cpu-check.toml",
-        "--run-id",
-        "check",
-        "--format",
-        "json",
-        "--runs",
-    ];
-    let mut run = command(&words);
-    let run = run.arg(&runs).stdout(Stdio::piped()).spawn().unwrap();
-    let root = i32::try_from(run.id()).unwrap();
-    let streaming = runs.join("check/trials/b01-02-C1b-c4-t1/traces.jsonl");
-    // The first rows are those of warm-up requests, so others are on their way now.
-    until("streams of the copy", || {
-        fs::metadata(&streaming).ok().filter(|file| file.len() > 0)
-    });
-    kill(titled(root, "VLLM::EngineCore"));
-    let output = run.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    println!("{said}");
-    assert_eq!(output.status.code(), Some(6), "two variants have no valid trial");
-    let answer: Value = serde_json::from_str(&said).unwrap();
+    let answer = run_and_kill("vllm-cpu-check", &runs, |root| titled(root, "VLLM::EngineCore"));
     assert_eq!(answer["engine_kind"], "measured");
     assert_eq!(answer["valid"], 2);
 
-    let run = sealed(&runs, "check");
+    let run = sealed(&runs, "vllm-cpu-check");
     assert_eq!(run.plan().unwrap().engine_kind, EngineKind::Measured);
     let records: Vec<TrialRecord> = run.trials().map(|t| run.trial_record(&t.id).unwrap()).collect();
     for (record, id) in records.iter().zip(["C1", "C1b", "C3", "R1"]) {

@@ -1,6 +1,7 @@
 //! Real vLLM on this machine's CPU, for tests: started, watched from outside through `/proc` and its socket, and killed.
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use serde_json::Value;
 use servelab_evidence::SealedRun;
 use servelab_load::clock::monotonic_ns;
 use std::{
@@ -196,6 +197,25 @@ impl Drop for Vllm {
         }
         let _ = self.child.wait();
     }
+}
+
+/// Runs `matrix/NAME.toml` to `runs/NAME` and kills a process below it when the second trial, C1b, streams; gives the JSON
+/// answer of the run, of which some variants must have no valid trial.
+pub(crate) fn run_and_kill(name: &str, runs: &Path, victim: impl Fn(i32) -> i32) -> Value {
+    let matrix = format!("matrix/{name}.toml");
+    let mut run = command(&["run", &matrix, "--run-id", name, "--format", "json", "--runs"]);
+    let run = run.arg(runs).stdout(Stdio::piped()).spawn().unwrap();
+    let streaming = runs.join(name).join("trials/b01-02-C1b-c4-t1/traces.jsonl");
+    // The first rows are those of warm-up requests, so others are on their way now.
+    until("streams of the copy", || {
+        fs::metadata(&streaming).ok().filter(|file| file.len() > 0)
+    });
+    kill(victim(i32::try_from(run.id()).unwrap()));
+    let output = run.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    println!("{said}");
+    assert_eq!(output.status.code(), Some(6), "some variants have no valid trial");
+    serde_json::from_str(&said).unwrap()
 }
 
 /// Runs a script with the Python that vLLM is installed for.

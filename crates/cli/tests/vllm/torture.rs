@@ -1,12 +1,11 @@
 //! What takes longer: speculation, a variant that dies at start, a setting that does nothing, a killed API server, LoRA.
 
 use crate::real_engine::{
-    MODEL, PROMPTS, SERVED, Vllm, assert_nothing_left, below, command, kill, python, repository, sealed, servelab,
-    until,
+    MODEL, PROMPTS, SERVED, Vllm, assert_nothing_left, below, python, repository, run_and_kill, sealed, servelab, until,
 };
 use serde_json::Value;
 use servelab_schema::{GateName, Outcome, Treatment, Validity};
-use std::{collections::BTreeMap, fs, path::Path, process::Stdio};
+use std::{collections::BTreeMap, fs, path::Path};
 
 /// The process that the runner started: the API server of vLLM is the one that holds the port.
 fn api_server(root: i32) -> i32 {
@@ -22,28 +21,9 @@ fn api_server(root: i32) -> i32 {
 fn speculation_a_death_at_start_a_vain_flag_and_a_killed_api_server() {
     let folder = tempfile::tempdir().unwrap();
     let runs = folder.path().join("runs");
-    let words = [
-        "run",
-        "matrix/vllm-cpu-torture.toml",
-        "--run-id",
-        "torture",
-        "--format",
-        "json",
-        "--runs",
-    ];
-    let mut run = command(&words);
-    let run = run.arg(&runs).stdout(Stdio::piped()).spawn().unwrap();
-    let root = i32::try_from(run.id()).unwrap();
-    let streaming = runs.join("torture/trials/b01-02-C1b-c4-t1/traces.jsonl");
-    until("streams of the copy", || {
-        fs::metadata(&streaming).ok().filter(|file| file.len() > 0)
-    });
-    kill(api_server(root));
-    let output = run.wait_with_output().unwrap();
-    println!("{}", String::from_utf8_lossy(&output.stdout));
-    assert_eq!(output.status.code(), Some(6), "some variants have no valid trial");
+    run_and_kill("vllm-cpu-torture", &runs, api_server);
 
-    let run = sealed(&runs, "torture");
+    let run = sealed(&runs, "vllm-cpu-torture");
     let mut treatments = BTreeMap::new();
     for trial in run.trials() {
         let record = run.trial_record(&trial.id).unwrap();
@@ -60,7 +40,7 @@ fn speculation_a_death_at_start_a_vain_flag_and_a_killed_api_server() {
                 assert!(gates.contains(&GateName::EngineAlive), "{gates:?}");
                 assert!(record.counts.failures() > 0);
             }
-            "C6" => assert!(!record.validity.is_valid()),
+            "C6" | "N1" => assert!(!record.validity.is_valid()),
             "C7" => {
                 assert_eq!(record.validity, Validity::Valid, "{:?}", record.gates);
                 let speculation = engine.metrics.unwrap().speculation.unwrap();
@@ -82,6 +62,7 @@ fn speculation_a_death_at_start_a_vain_flag_and_a_killed_api_server() {
     }
     assert_eq!(treatments["C6"], Treatment::Rejected);
     assert_eq!(treatments["C7"], Treatment::Confirmed);
+    assert_eq!(treatments["N1"], Treatment::NoOp);
     assert_nothing_left(&run);
     reported(folder.path());
 }
@@ -90,7 +71,7 @@ fn speculation_a_death_at_start_a_vain_flag_and_a_killed_api_server() {
 fn reported(folder: &Path) {
     let project = folder.to_str().unwrap();
     servelab(&["--project", project, "ingest"], 0);
-    servelab(&["--project", project, "report", "torture"], 0);
+    servelab(&["--project", project, "report", "vllm-cpu-torture"], 0);
     let summary = fs::read_to_string(folder.join("report/out/summary.json")).unwrap();
     let summary: Value = serde_json::from_str(&summary).unwrap();
     let run = &summary["runs"][0];
