@@ -40,7 +40,7 @@ matrix: $(PROMPTS) ## the full C1-C8 study on the simulated engine; ENGINE=vllm-
 	$(BIN) run matrix/c1-c8.toml
 else ifeq ($(ENGINE),vllm-cpu)
 matrix: $(VLLM_CPU_PROMPTS)
-	$(BIN) run matrix/vllm-cpu.toml
+	$(BIN) run matrix/vllm-cpu.toml || [ $$? -eq 6 ]  # 6: the CPU refuses some variants, which is what the run shows.
 else
 matrix:
 	@echo "ENGINE=$(ENGINE) is unknown; write ENGINE=sim or ENGINE=vllm-cpu, or run servelab with a matrix of your own" >&2; exit 2
