@@ -1,6 +1,6 @@
 //! From a matrix to a report on the simulated engine, with effects that are known beforehand.
 
-use crate::support::{Project, plan, trials};
+use crate::support::{Project, plan, trials, until};
 use serde_json::Value;
 use servelab_schema::{GateName, Outcome, Reason, RunEnd, Treatment, Validity};
 use std::{collections::BTreeSet, fs};
@@ -278,9 +278,7 @@ fn ctrl_c_ends_cleanly_as_aborted() {
         .unwrap();
     // The first trace on the disk says that the load is under way.
     let traces = project.path("runs/r1/trials/b01-01-C1-c4-t1/traces.jsonl");
-    while !fs::metadata(&traces).is_ok_and(|m| m.len() > 0) {
-        std::thread::yield_now();
-    }
+    until("the first trace", || fs::metadata(&traces).ok().filter(|m| m.len() > 0));
     let pid = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
     crate::support::said(&child.wait_with_output().unwrap()).exits(5);

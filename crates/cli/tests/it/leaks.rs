@@ -5,7 +5,7 @@
 use crate::{
     docker,
     engines::disguise,
-    support::{Project, Said, said},
+    support::{Project, Said, said, until},
 };
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
@@ -71,12 +71,11 @@ impl Watched {
             .spawn()
             .unwrap();
         let traces = self.project.path("runs/leak/trials/b01-01-C1-c2-t1/traces.jsonl");
-        while !fs::metadata(&traces).is_ok_and(|m| m.len() > 0) {
-            if child.try_wait().unwrap().is_some() {
-                panic!("it ended: {}", said(&child.wait_with_output().unwrap()).err);
-            }
-            thread::yield_now();
-        }
+        let ended = until("the first answer", || {
+            let answered = fs::metadata(&traces).is_ok_and(|m| m.len() > 0);
+            answered.then_some(false).or(child.try_wait().unwrap().map(|_| true))
+        });
+        assert!(!ended, "it ended: {}", said(&child.wait_with_output().unwrap()).err);
         child
     }
 
@@ -99,9 +98,11 @@ impl Watched {
             // It may have ended by itself.
             let _ = kill_process(Pid::from_raw(*pid).unwrap(), Signal::KILL);
         }
-        while !self.alive().is_empty() {
-            thread::yield_now();
-        }
+        self.all_end();
+    }
+
+    fn all_end(&self) {
+        until("every process to end", || self.alive().is_empty().then_some(()));
     }
 
     /// Ports that the run's engines were given, from their records and commands.
@@ -227,9 +228,7 @@ fn after_servelab_itself_was_killed() {
         child.kill().unwrap();
         child.wait().unwrap();
         // The guard ends the engine, and then itself.
-        while !watched.alive().is_empty() {
-            thread::yield_now();
-        }
+        watched.all_end();
         watched.nothing_is_left();
     }
 }

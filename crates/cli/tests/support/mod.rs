@@ -2,6 +2,7 @@
 
 use servelab_chat::{ChatMessage, ChatTokenizer};
 use servelab_evidence::{SealedRun, sha256_file};
+use servelab_load::clock::monotonic_ns;
 use servelab_schema::{
     Bucket, Bytes, Message, Plan, Prompt, PromptId, PromptManifest, PromptSetId, PromptSource, Role, Sha256Hex,
     SourceRecord, Task, Trace, TrialRecord, V,
@@ -214,6 +215,19 @@ requests = 2
     /// The sealed run of that name.
     pub(crate) fn run(&self, id: &str) -> SealedRun {
         SealedRun::open(&self.path("runs").join(id)).unwrap()
+    }
+}
+
+/// Looks until the answer is there. Panics after two minutes, so that no test waits for ever.
+pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    const PATIENCE_NS: u64 = 120_000_000_000;
+    let begin = monotonic_ns();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(monotonic_ns() - begin < PATIENCE_NS, "{what}: waited in vain");
+        std::thread::yield_now();
     }
 }
 
