@@ -70,7 +70,7 @@ report: $(BIN) ## HTML, SVG, CSV and JSON of the latest run
 bench-instrument: $(BIN) ## the load generator beside a bare client that only drains bytes (five minutes; QUICK=1 for one)
 	$(BIN) bench-instrument $(if $(QUICK),--quick)
 
-test: lint ## everything that CI checks
+test: lint ## what CI checks, apart from test-vllm
 	$(CARGO) test --workspace --locked --quiet
 
 lint: ## format and lints
