@@ -2,7 +2,7 @@
 
 use crate::support::{Project, Said, said};
 use servelab_schema::{Preflight, PreflightOutcome, PreflightVariant, Treatment};
-use std::{fs, path::PathBuf};
+use std::{env, ffi::OsString, fs, path::Path};
 
 /// A baseline and one treatment for every answer that there is.
 const VARIANTS: &str = r#"
@@ -74,10 +74,10 @@ hypothesis = "x"
 args = { max-num-batched-tokens = 256 }
 "#;
 
-fn engine(which: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/data/fake-engine")
-        .join(which)
+/// Python's path to the stand-in with its parts where `which` versions have them; what those parts do is in `both`.
+fn engine(which: &str) -> OsString {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/fake-engine");
+    env::join_paths([folder.join(which), folder.join("both")]).unwrap()
 }
 
 fn project(variants: &str) -> Project {

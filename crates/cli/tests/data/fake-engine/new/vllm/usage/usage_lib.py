@@ -1,2 +1,1 @@
-class UsageContext:
-    OPENAI_API_SERVER = "server"
+from fake_usage_lib import *
