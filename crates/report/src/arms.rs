@@ -1,7 +1,7 @@
 //! One variant under one load: what its trials took of the GPUs, what its engines counted, and what passed outside them.
 
 use crate::results::{OverBlocks, Results, Take};
-use servelab_analysis::{
+use servelab_findings::{
     EngineCounts, EngineTrial, NoTriangle, TimeOutside, TrialGpus, engine_counts, time_outside, trial_gpus,
 };
 use servelab_schema::{NamedLoad, PlannedVariant, ThrottleReason};

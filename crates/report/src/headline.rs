@@ -2,7 +2,7 @@
 
 use crate::{number, results::Results, table::Tone, words};
 use serde::Serialize;
-use servelab_analysis::{Comparison, Estimate, Verdict};
+use servelab_findings::{Comparison, Estimate, Verdict};
 use servelab_schema::{EngineKind, LoadId, MetricName, Plan, Stop};
 
 /// One sentence with its verdict.

@@ -1,6 +1,6 @@
 //! Rows in; numbers with n, interval and unit; then plots, one HTML page, CSV and JSON.
 //!
-//! Parts, in the order of the data: `results` asks `analysis` for everything a stored run says, `arms` by variant and load; `summary` is that as
+//! Parts, in the order of the data: `results` asks `findings` for everything a stored run says, `arms` by variant and load; `summary` is that as
 //! `summary.json`, `sheet` as CSV; `headline` says it in sentences; `view` makes the page's finished texts, `plot` its
 //! pictures, `html` places them by the templates; `list` is the terminal's view. `number`, `words` and `table` are the only
 //! places where a number, a name and a table become text.

@@ -1,10 +1,10 @@
-//! A stored run and everything `analysis` says about it: the numbers, before any of them becomes a text.
+//! A stored run and everything `findings` says about it: the numbers, before any of them becomes a text.
 
 use crate::{
     arms::{Arm, arms},
     number,
 };
-use servelab_analysis::{
+use servelab_findings::{
     ArmQuality, CellMetrics, Comparison, Confounded, GroupMetrics, PooledArm, PooledOptions, Proportion, QualityChange,
     QualityTrial, Study, TrialData, TrialMetrics, confounded, groups, pooled, quality, study, trial_metrics,
 };

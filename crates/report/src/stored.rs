@@ -4,7 +4,7 @@
 //! starts of both arms are all there: a setting whose every field is as in the control changed nothing, whatever its own
 //! engine shows.
 
-use servelab_analysis::unchanged;
+use servelab_findings::unchanged;
 use servelab_schema::{Check, CheckResult, EngineRecord, RunId, Treatment, VariantId, VariantRole};
 use servelab_store::{RunData, Store, StoreError};
 

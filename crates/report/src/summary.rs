@@ -12,7 +12,7 @@ use crate::{
     words,
 };
 use serde::Serialize;
-use servelab_analysis::{
+use servelab_findings::{
     AaOutcome, AaResult, Certification, Comparison, Distribution, Interval, OrInfinite, PooledArm, PooledGroup, Verdict,
 };
 use servelab_schema::{EngineKind, OutputPolicy, Reason, RunEnd, RunId, Sha256Hex, Treatment, Validity};
@@ -428,7 +428,7 @@ fn pooled_metrics(arm: &PooledArm, out: &mut Vec<MetricDoc>) {
     }
 }
 
-/// The statistic's name of each pooled quantile, in the order in which `analysis` gives them.
+/// The statistic's name of each pooled quantile, in the order in which `findings` gives them.
 pub(crate) const STATISTICS: [&str; 4] = ["p50", "p90", "p95", "p99"];
 
 fn quantiles<'a>(

@@ -1,7 +1,7 @@
 //! Names as people read them: metrics, verdicts, loads, kinds.
 
 use crate::{number, table::Tone};
-use servelab_analysis::{Comparison, LatencyKind, Verdict};
+use servelab_findings::{Comparison, LatencyKind, Verdict};
 use servelab_schema::{
     Arrivals, EngineKind, Load, MetricName, Plan, PlannedVariant, RunEnd, Stop, Validity, VariantRole,
 };

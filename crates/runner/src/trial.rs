@@ -7,7 +7,7 @@ use crate::{
     requests::Requests,
     watch::{Eyes, watch},
 };
-use servelab_analysis::gates::{GateFacts, Work, evaluate};
+use servelab_findings::gates::{GateFacts, Work, evaluate};
 use servelab_engine::{
     Ended, EngineError, Ready, Snapshot, counted,
     effective::{Said, effective},

@@ -5,7 +5,7 @@ use crate::{
     words::{json, maybe_ns, ns, word},
 };
 use rusqlite::{OptionalExtension, Statement, Transaction, TransactionBehavior, params};
-use servelab_analysis::{answer_found, metrics::trial_metrics};
+use servelab_findings::{answer_found, metrics::trial_metrics};
 use servelab_evidence::SealedRun;
 use servelab_schema::{
     Completion, EngineRecord, Outcome, Plan, PromptId, PromptSetRef, RunEnd, RunId, Sha256Hex, Slo, TelemetrySample,

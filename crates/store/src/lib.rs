@@ -8,7 +8,7 @@
 //!
 //! Traps: the database is a cache. Whatever it holds comes from `runs/` and can be made again by `ingest`; this room must
 //! never become the only place of a fact. Per-token data never becomes rows: the chunks of a request are one blob. This
-//! room judges nothing; verdicts are made by `analysis` when they are asked for.
+//! room judges nothing; verdicts are made by `findings` when they are asked for.
 
 mod chunks;
 mod error;

@@ -18,14 +18,14 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("telemetry", &["schema"]),
     ("nvml-stub", &[]),
     ("evidence", &["schema"]),
-    ("analysis", &["schema", "stats"]),
+    ("findings", &["schema", "stats"]),
     (
         "runner",
-        &["schema", "load", "engine", "telemetry", "evidence", "analysis"],
+        &["schema", "load", "engine", "telemetry", "evidence", "findings"],
     ),
     ("simengine", &["chat"]),
-    ("store", &["schema", "evidence", "analysis"]),
-    ("report", &["schema", "analysis", "store"]),
+    ("store", &["schema", "evidence", "findings"]),
+    ("report", &["schema", "findings", "store"]),
     (
         "cli",
         &[
@@ -37,7 +37,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "engine",
             "telemetry",
             "evidence",
-            "analysis",
+            "findings",
             "runner",
             "simengine",
             "store",
@@ -63,7 +63,7 @@ const HEAVY: &[(&str, &[&str])] = &[
 ];
 
 /// Rooms that are pure: no runtime, no files, no randomness from outside.
-const PURE: &[&str] = &["schema", "stats", "analysis"];
+const PURE: &[&str] = &["schema", "stats", "findings"];
 
 fn dependencies(room: &str) -> BTreeSet<String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -73,7 +73,7 @@ fn a_throttle_of_ten_seconds_tags_exactly_its_requests() {
         start_ns: Nanos::ZERO,
         end_ns: Nanos::from_secs(30),
     };
-    let used = servelab_analysis::trial_gpus(&probe.facts(), held, &samples, &traces).unwrap();
+    let used = servelab_findings::trial_gpus(&probe.facts(), held, &samples, &traces).unwrap();
     let [spell] = used.gpus[0].throttled.as_slice() else {
         panic!("{:?}", used.gpus)
     };
@@ -172,7 +172,7 @@ fn a_measured_run_reads_the_gpus_and_the_cloud() {
         assert_eq!(first.throttle, Some(vec![ThrottleReason::SwPowerCap]));
         assert_eq!((second.index, second.power_milliwatts), (1, None), "unknown, not 0");
     }
-    let used = servelab_analysis::trial_gpus(&environment.gpus, record.held.unwrap(), &samples, &traces).unwrap();
+    let used = servelab_findings::trial_gpus(&environment.gpus, record.held.unwrap(), &samples, &traces).unwrap();
     assert_eq!((used.gpus.len(), used.requests), (2, 12));
     assert_eq!(used.gpus[0].headroom_bytes, Some(3_000_000_000));
     project.servelab(&["ingest"]).exits(0);

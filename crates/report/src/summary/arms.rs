@@ -2,7 +2,7 @@
 
 use super::MetricDoc;
 use crate::{arms::Arm, results::OverBlocks};
-use servelab_analysis::{BucketQuantile, EngineTimes, KvUse};
+use servelab_findings::{BucketQuantile, EngineTimes, KvUse};
 
 /// Every value of the arm that is known.
 pub(super) fn metrics(arm: &Arm<'_>, out: &mut Vec<MetricDoc>) {

@@ -2,7 +2,7 @@
 
 use super::MetricDoc;
 use crate::results::Results;
-use servelab_analysis::{ArmQuality, Proportion, QualityChange};
+use servelab_findings::{ArmQuality, Proportion, QualityChange};
 
 /// What intervals of shares are.
 const EXACT: &str = "95 % Clopper–Pearson interval, as if requests were independent";

@@ -139,7 +139,7 @@ fn treatment(results: &Results<'_>, v: &PlannedVariant) -> TreatmentDoc {
         }),
         changed_along: results
             .confounded(v)
-            .filter(servelab_analysis::Confounded::is_known)
+            .filter(servelab_findings::Confounded::is_known)
             .map(|c| ChangedAlongDoc {
                 variant_starts: c.variant_starts,
                 control_starts: c.control_starts,

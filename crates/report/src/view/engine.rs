@@ -6,7 +6,7 @@ use crate::{
     number,
     table::{Cell, Column, Row, Table},
 };
-use servelab_analysis::{Acceptance, BucketQuantile, EngineTimes, KvUse};
+use servelab_findings::{Acceptance, BucketQuantile, EngineTimes, KvUse};
 
 const SILENT: &str = "the engine does not tell";
 

@@ -8,7 +8,7 @@ use crate::{
     table::{Cell, Column, Row, Table},
     words,
 };
-use servelab_analysis::{LatencyKind, PooledGroup};
+use servelab_findings::{LatencyKind, PooledGroup};
 use servelab_schema::{Bucket, NamedLoad, PlannedVariant, Task};
 
 fn names() -> impl Iterator<Item = (Task, Bucket)> {

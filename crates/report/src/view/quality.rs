@@ -5,7 +5,7 @@ use crate::{
     number::{self, effect, effect_interval, p_value},
     table::{Cell, Column, Row, Table, Tone},
 };
-use servelab_analysis::{AnswerChange, ArmQuality, LengthShift, Proportion, QualityChange};
+use servelab_findings::{AnswerChange, ArmQuality, LengthShift, Proportion, QualityChange};
 use servelab_schema::{EngineKind, NamedLoad, Stop};
 
 /// What to know before reading the table.
@@ -143,7 +143,7 @@ fn points(change: Option<AnswerChange>, alpha: f64) -> Cell {
         |a| {
             let sign = if a.points > 0.0 { "+" } else { "" };
             let ends =
-                |i: servelab_analysis::Interval| format!("{} to {}", number::fixed(i.low, 1), number::fixed(i.high, 1));
+                |i: servelab_findings::Interval| format!("{} to {}", number::fixed(i.low, 1), number::fixed(i.high, 1));
             let tone = if a.is_worse(alpha) { Tone::Worse } else { Tone::Plain };
             Cell::number(format!("{sign}{}", number::fixed(a.points, 1)), a.points)
                 .below(a.interval_points.map(ends).unwrap_or_else(|| format!("n = {}", a.n)))

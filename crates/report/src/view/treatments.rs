@@ -6,7 +6,7 @@ use crate::{
     summary::startup_s,
     table::{Cell, Column, Row, Table, Tone},
 };
-use servelab_analysis::ChangedField;
+use servelab_findings::ChangedField;
 use servelab_schema::{Check, CheckResult, PlannedVariant, Treatment, VariantRole};
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -9,7 +9,7 @@ use crate::{
     table::{Cell, Column, Row, Table, Tone},
     words,
 };
-use servelab_analysis::{Certification, Distribution, LatencyKind, OrInfinite, PooledArm, PooledQuantile};
+use servelab_findings::{Certification, Distribution, LatencyKind, OrInfinite, PooledArm, PooledQuantile};
 use servelab_schema::{MetricName, NamedLoad, PlannedVariant};
 
 /// How to read the table of values.
@@ -87,7 +87,7 @@ fn latency(arm: Option<&PooledArm>, kind: LatencyKind) -> Option<&Distribution> 
     arm.and_then(|a| a.latencies.iter().find(|d| d.latency == kind))
 }
 
-/// Which percentiles of which latency are columns: the place of each in `analysis`' order.
+/// Which percentiles of which latency are columns: the place of each in `findings`' order.
 const PERCENTILES: [(LatencyKind, &[(usize, &str)]); 3] = [
     (LatencyKind::Ttft, &[(0, "p50"), (1, "p90"), (2, "p95"), (3, "p99")]),
     (LatencyKind::Tpot, &[(0, "p50"), (2, "p95"), (3, "p99")]),

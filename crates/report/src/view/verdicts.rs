@@ -9,7 +9,7 @@ use crate::{
     table::{Cell, Column, Row, Table, Tone},
     words,
 };
-use servelab_analysis::{AaOutcome, AaResult, Comparison, Estimate};
+use servelab_findings::{AaOutcome, AaResult, Comparison, Estimate};
 use servelab_schema::{MetricName, NamedLoad, VariantId};
 
 /// Marks variants that are compared without evidence of their setting.

@@ -1,7 +1,7 @@
 //! From the traces of one load to its figures, with METHOD's formulas. Pure.
 
 use serde::Serialize;
-use servelab_analysis::{
+use servelab_findings::{
     GateFacts, OrInfinite, Summary, evaluate_limits,
     metrics::{KindSeen, trial_metrics},
 };
