@@ -4,104 +4,24 @@
 //! in a bucket; its ends stand beside them. What an engine does not tell is absent, never 0.
 
 use crate::num::{count, len_u32};
-use servelab_schema::{EngineMetrics, HistogramRise, SpeculationRise, TelemetrySample, Window};
-use servelab_stats::{Interval, Probability, Sample};
-
-/// A percentile that a histogram allows to be told.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct BucketQuantile {
-    /// On the straight line between the ends of its bucket, s; none beyond the last bound.
-    pub point_s: Option<f64>,
-    /// The ends of its bucket, s; the upper one is none beyond the last bound.
-    pub low_s: f64,
-    /// See `low_s`.
-    pub high_s: Option<f64>,
-}
-
-/// Times that the engine measured.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct EngineTimes {
-    /// Observations.
-    pub n: u64,
-    /// Their mean, s of engine time: exact.
-    pub mean_s: f64,
-    /// Median.
-    pub p50: Option<BucketQuantile>,
-    /// 95th percentile.
-    pub p95: Option<BucketQuantile>,
-}
-
-/// Speculative decoding over trials.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Acceptance {
-    /// Drafts made; none where the engine does not count them.
-    pub drafts: Option<u64>,
-    /// Tokens drafted.
-    pub draft_tokens: u64,
-    /// Drafted tokens that were accepted.
-    pub accepted_tokens: u64,
-    /// accepted / drafted; none where nothing was drafted.
-    pub ratio: Option<f64>,
-    /// For each position of a draft the share of drafts whose token there was accepted; empty where the engine does not tell.
-    pub per_position: Vec<f64>,
-}
-
-/// Share of the KV cache in use, sampled over held windows.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct KvUse {
-    /// Samples.
-    pub n: u32,
-    /// Median.
-    pub p50: f64,
-    /// 95th percentile.
-    pub p95: f64,
-    /// Highest.
-    pub max: f64,
-}
-
-/// What the engines of a variant's trials counted.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct EngineCounts {
-    /// Trials whose engine showed any of it.
-    pub trials: u32,
-    /// Prompt tokens found in the prefix cache / looked up in it; the mean of the trials' ratios where engines give no counts.
-    pub prefix_hit_ratio: Option<f64>,
-    /// Prompt tokens looked up; none where engines give no counts.
-    pub prefix_queries: Option<u64>,
-    /// Sequences put back to make room.
-    pub preemptions: Option<u64>,
-    /// Speculative decoding; none where the engine has no such counters or drafted nothing.
-    pub speculation: Option<Acceptance>,
-    /// Arrival to first token.
-    pub ttft: Option<EngineTimes>,
-    /// Waiting for the first step.
-    pub queue: Option<EngineTimes>,
-    /// First step to first token.
-    pub prefill: Option<EngineTimes>,
-    /// First to last token.
-    pub decode: Option<EngineTimes>,
-    /// Between two tokens.
-    pub itl: Option<EngineTimes>,
-    /// Arrival to last token.
-    pub e2e: Option<EngineTimes>,
-    /// The KV cache's use.
-    pub kv_use: Option<KvUse>,
-}
+use servelab_schema::{
+    EngineMetrics, HistogramRise, SpeculationRise,
+    findings::{Acceptance, BucketQuantile, EngineCounts, EngineTimes, KvUse},
+};
+use servelab_stats::{Probability, Sample};
 
 /// One trial's part.
 #[derive(Debug, Clone, Copy)]
-pub struct EngineTrial<'a> {
+pub(crate) struct EngineTrial<'a> {
     /// What its engine counted; none where it has no metrics.
-    pub metrics: Option<&'a EngineMetrics>,
-    /// Its telemetry.
-    pub telemetry: &'a [TelemetrySample],
-    /// The held window; none where no load was held.
-    pub held: Option<Window>,
+    pub(crate) metrics: Option<&'a EngineMetrics>,
+    /// Shares of its KV cache in use, sampled over the held window.
+    pub(crate) kv_used: &'a [f64],
 }
 
 /// The counts of several trials together.
 #[must_use]
-pub fn engine_counts(trials: &[EngineTrial<'_>]) -> EngineCounts {
+pub(crate) fn engine_counts(trials: &[EngineTrial<'_>]) -> EngineCounts {
     let told: Vec<&EngineMetrics> = trials.iter().filter_map(|t| t.metrics).collect();
     // A sum that one trial is missing from would be of fewer trials than it says.
     let sum = |of: fn(&EngineMetrics) -> Option<u64>| -> Option<u64> {
@@ -217,21 +137,8 @@ fn bucket_quantile(at_most: &[(f64, u64)], n: u64, p: f64) -> Option<BucketQuant
     })
 }
 
-impl BucketQuantile {
-    /// Both ends of the bucket, s; none beyond the last bound.
-    #[must_use]
-    pub fn interval_s(&self) -> Option<Interval> {
-        self.high_s.map(|high| Interval { low: self.low_s, high })
-    }
-}
-
 fn kv_use(trials: &[EngineTrial<'_>]) -> Option<KvUse> {
-    let inside = trials.iter().flat_map(|t| {
-        let held = t.held;
-        let in_window = move |s: &&TelemetrySample| held.is_some_and(|w| s.t_ns >= w.start_ns && s.t_ns <= w.end_ns);
-        t.telemetry.iter().filter(in_window)
-    });
-    let used: Vec<f64> = inside.filter_map(|s| s.kv_cache_used_ratio.map(|r| r.get())).collect();
+    let used: Vec<f64> = trials.iter().flat_map(|t| t.kv_used).copied().collect();
     let max = used.iter().copied().reduce(f64::max)?;
     let sample = Sample::new(used).ok()?;
     Some(KvUse {

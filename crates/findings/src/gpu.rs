@@ -2,123 +2,62 @@
 //!
 //! Energy is that of the whole board over the held window, its idle power included, because the rented machine draws it too.
 
-use crate::{metrics::tokens_inside, num::count};
-use servelab_schema::{GpuFacts, GpuSample, Nanos, RequestId, TelemetrySample, ThrottleReason, Trace, Window};
+use crate::num::{count, len_u32};
+use servelab_schema::{
+    GpuFacts, GpuSample, Nanos, RequestId, TelemetrySample, ThrottleReason, Trace, Window,
+    findings::{GpuUse, OverBlocks, Throttled, TrialGpus},
+};
 use std::collections::BTreeSet;
 
 /// Smallest share of the window that samples must span before it has an energy.
 const SPAN_RATIO: f64 = 0.9;
 
-/// A time in which a GPU with work was slower than its settings allow.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Throttled {
-    /// From the first sample that said so to the first that no longer did.
-    pub window: Window,
-    /// Every reason that was given in it.
-    pub reasons: BTreeSet<ThrottleReason>,
+/// The GPUs of a trial while its traces go by.
+#[derive(Debug)]
+pub(crate) struct Gpus {
+    gpus: Vec<GpuUse>,
+    window_s: f64,
+    requests: u32,
+    throttled_requests: Vec<RequestId>,
 }
 
-/// One GPU in one trial. What was not observed is absent, never 0.
-#[derive(Debug, Clone, PartialEq)]
-pub struct GpuUse {
-    /// NVML's index.
-    pub index: u32,
-    /// Samples of the trial, in and around the window.
-    pub samples: u32,
-    /// Energy in the window: trapezoids of the sampled power, J. None where the samples span less than 90 % of it.
-    pub trapezoid_joules: Option<f64>,
-    /// Energy in the window by the GPU's own counter, J. None as above, or where the counter went back.
-    pub counter_joules: Option<f64>,
-    /// Most memory in use over the trial.
-    pub peak_memory_bytes: Option<u64>,
-    /// Memory that was never in use: total − peak.
-    pub headroom_bytes: Option<u64>,
-    /// Share of the time in which a kernel ran, mean of the samples in the window; none where the GPU never said.
-    pub utilisation_ratio: Option<f64>,
-    /// Highest temperature over the trial, °C.
-    pub max_temperature_celsius: Option<u32>,
-    /// Throttled times over the trial, in order, apart from each other.
-    pub throttled: Vec<Throttled>,
-    /// Share of the window that was throttled; none where the GPU never said.
-    pub throttled_ratio: Option<f64>,
-}
-
-impl GpuUse {
-    /// Energy in the window, J: the counter where the GPU has one, since it misses nothing between two samples.
-    #[must_use]
-    pub fn joules(&self) -> Option<f64> {
-        self.counter_joules.or(self.trapezoid_joules)
-    }
-}
-
-/// The GPUs of one trial.
-#[derive(Debug, Clone, PartialEq)]
-pub struct TrialGpus {
-    /// Each GPU, by index.
-    pub gpus: Vec<GpuUse>,
-    /// Length of the window, s of engine time.
-    pub window_s: f64,
-    /// Output tokens that arrived in the window, of all requests.
-    pub output_tokens: u64,
-    /// Measured requests that were in flight while a GPU was throttled, in the order of the traces.
-    pub throttled_requests: Vec<RequestId>,
-    /// Measured requests that were sent.
-    pub requests: u32,
-}
-
-impl TrialGpus {
-    /// Mean power of all GPUs in the window, W; none where one GPU's energy is unknown.
-    #[must_use]
-    pub fn mean_watts(&self) -> Option<f64> {
-        let joules: Option<f64> = self.gpus.iter().map(GpuUse::joules).sum();
-        joules.filter(|_| self.window_s > 0.0).map(|j| j / self.window_s)
+impl Gpus {
+    /// From the trial's samples; none where no sample has a GPU. `facts` gives their memory; `held` is the held window.
+    pub(crate) fn of(facts: &[GpuFacts], held: Window, samples: &[TelemetrySample]) -> Option<Self> {
+        let seen: BTreeSet<u32> = samples.iter().flat_map(|s| &s.gpus).map(|g| g.index).collect();
+        (!seen.is_empty()).then(|| Self {
+            gpus: seen
+                .into_iter()
+                .map(|index| one_gpu(index, facts.iter().find(|f| f.index == index), held, samples))
+                .collect(),
+            window_s: held.length().as_secs_f64(),
+            requests: 0,
+            throttled_requests: Vec::new(),
+        })
     }
 
-    /// Mean utilisation of the GPUs in the window; none where one of them did not say.
-    #[must_use]
-    pub fn utilisation_ratio(&self) -> Option<f64> {
-        let each: Option<Vec<f64>> = self.gpus.iter().map(|g| g.utilisation_ratio).collect();
-        mean(&each?)
+    /// One attempt of the trial.
+    pub(crate) fn add(&mut self, trace: &Trace) {
+        let Some(sent) = trace.sent_ns.filter(|_| trace.measured) else {
+            return;
+        };
+        self.requests += 1;
+        let meets = |w: Window| sent < w.end_ns && trace.finished_ns > w.start_ns;
+        if self.gpus.iter().flat_map(|g| &g.throttled).any(|t| meets(t.window)) {
+            self.throttled_requests.push(trace.request_id.clone());
+        }
     }
 
-    /// Energy of all GPUs in the window per output token that arrived in it, J; none where one GPU's energy is unknown.
-    #[must_use]
-    pub fn joules_per_output_token(&self) -> Option<f64> {
-        let joules: Option<f64> = self.gpus.iter().map(GpuUse::joules).sum();
-        (self.output_tokens > 0).then_some(())?;
-        Some(joules? / count(self.output_tokens))
+    /// `output_tokens` arrived in the window.
+    pub(crate) fn finish(self, output_tokens: u64) -> TrialGpus {
+        TrialGpus {
+            gpus: self.gpus,
+            window_s: self.window_s,
+            output_tokens,
+            throttled_requests: self.throttled_requests,
+            requests: self.requests,
+        }
     }
-}
-
-/// What a trial took of its GPUs; none where no sample has one. `facts` gives their memory; `held` is the held window.
-#[must_use]
-pub fn trial_gpus(
-    facts: &[GpuFacts],
-    held: Window,
-    samples: &[TelemetrySample],
-    traces: &[Trace],
-) -> Option<TrialGpus> {
-    let seen: BTreeSet<u32> = samples.iter().flat_map(|s| &s.gpus).map(|g| g.index).collect();
-    if seen.is_empty() {
-        return None;
-    }
-    let gpus: Vec<GpuUse> = seen
-        .into_iter()
-        .map(|index| one_gpu(index, facts.iter().find(|f| f.index == index), held, samples))
-        .collect();
-    let met = |t: &&Trace| {
-        let meets = |w: Window| t.sent_ns.is_some_and(|sent| sent < w.end_ns) && t.finished_ns > w.start_ns;
-        gpus.iter().flat_map(|g| &g.throttled).any(|x| meets(x.window))
-    };
-    let sent = || traces.iter().filter(|t| t.measured && t.sent_ns.is_some());
-    let throttled_requests = sent().filter(met).map(|t| t.request_id.clone()).collect();
-    Some(TrialGpus {
-        throttled_requests,
-        window_s: held.length().as_secs_f64(),
-        requests: crate::num::len_u32(sent().count()),
-        output_tokens: tokens_inside(held, traces).map_or(0, |(tokens, _)| tokens),
-        gpus,
-    })
 }
 
 fn one_gpu(index: u32, facts: Option<&GpuFacts>, held: Window, samples: &[TelemetrySample]) -> GpuUse {
@@ -137,7 +76,7 @@ fn one_gpu(index: u32, facts: Option<&GpuFacts>, held: Window, samples: &[Teleme
     let throttled = throttled(&of);
     GpuUse {
         index,
-        samples: crate::num::len_u32(of.len()),
+        samples: len_u32(of.len()),
         trapezoid_joules: trapezoid(&series(|g| g.power_milliwatts), held),
         counter_joules: counter(&series(|g| g.energy_millijoules), held),
         peak_memory_bytes: peak,
@@ -149,17 +88,9 @@ fn one_gpu(index: u32, facts: Option<&GpuFacts>, held: Window, samples: &[Teleme
     }
 }
 
-fn mean(values: &[f64]) -> Option<f64> {
-    let n = crate::num::len_u32(values.len());
-    (n > 0).then(|| values.iter().sum::<f64>() / f64::from(n))
-}
-
 fn utilisation(of: &[(Nanos, &GpuSample)], held: Window) -> Option<f64> {
     let inside = of.iter().filter(|(t, _)| *t >= held.start_ns && *t <= held.end_ns);
-    let said: Vec<f64> = inside
-        .filter_map(|(_, g)| g.utilisation_ratio.map(|r| r.get()))
-        .collect();
-    mean(&said)
+    OverBlocks::of(inside.filter_map(|(_, g)| g.utilisation_ratio.map(|r| r.get()))).map(|said| said.mean)
 }
 
 /// Where the samples begin and end inside the window, s; none where that is too little of it.

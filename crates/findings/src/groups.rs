@@ -1,75 +1,87 @@
 //! The same trial by task and bucket. Groups get a median and a throughput only: 20 requests certify no more.
 
-use crate::metrics::{KindSeen, MetricValue, e2e_s, tokens_inside, tpot_s, ttft_s};
-use crate::num::{count, len_u32};
-use servelab_schema::{Bucket, Completion, Nanos, Plan, PromptId, PromptRef, Task, Trace, Window};
-use servelab_stats::{Probability, Sample, certify};
+use crate::{
+    convert::certified,
+    num::{count, len_u32},
+    request::{Done, Request},
+    tokens_in_window::TokensInWindow,
+};
+use servelab_schema::{
+    Bucket, Nanos, Task, Trace, TtftKind, Window,
+    findings::{GroupMetrics, KindSeen, MetricValue},
+};
+use servelab_stats::{Probability, Sample};
 use std::collections::BTreeMap;
 
-/// Metrics of the measured requests of one task and bucket in one trial.
-#[derive(Debug, Clone, PartialEq)]
-pub struct GroupMetrics {
-    /// What was asked for.
-    pub task: Task,
-    /// Length class.
-    pub bucket: Bucket,
-    /// Measured requests that completed.
-    pub completed: u32,
-    /// Measured requests that failed.
-    pub failed: u32,
-    /// Median time to first token, seconds.
-    pub ttft_p50_s: Option<MetricValue>,
-    /// Median time per output token, seconds.
-    pub tpot_p50_s: Option<MetricValue>,
-    /// Median end-to-end time, seconds.
-    pub e2e_p50_s: Option<MetricValue>,
-    /// Tokens of this group's measured requests that arrived inside the held window / its length: the group's share of the
-    /// throughput, tokens/s.
-    pub output_throughput_tokens_per_s: Option<f64>,
+/// What goes by of a group's measured requests.
+#[derive(Debug, Default)]
+struct Group {
+    inside: TokensInWindow,
+    kind: KindSeen,
 }
 
-/// Groups of one trial in the order of [`Task::ALL`] × [`Bucket::ALL`]; groups without a measured request are absent, and so
-/// are traces of prompts that the plan does not list.
-#[must_use]
-pub fn groups(plan: &Plan, held: Window, traces: &[Trace]) -> Vec<GroupMetrics> {
-    let prompts: BTreeMap<&PromptId, &PromptRef> = plan.prompts.prompts.iter().map(|p| (&p.id, p)).collect();
-    let mut by_group: BTreeMap<(Task, Bucket), Vec<&Trace>> = BTreeMap::new();
-    for trace in traces.iter().filter(|t| t.measured) {
-        if let Some(prompt) = prompts.get(&trace.prompt_id) {
-            by_group.entry((prompt.task, prompt.bucket)).or_default().push(trace);
+/// The groups of a trial while its traces go by.
+#[derive(Debug, Default)]
+pub(crate) struct Grouping(BTreeMap<(Task, Bucket), Group>);
+
+impl Grouping {
+    /// One measured request of a group.
+    pub(crate) fn add(&mut self, of: (Task, Bucket), held: Option<Window>, trace: &Trace) {
+        let group = self.0.entry(of).or_default();
+        if let Some(held) = held {
+            group.inside.add(held, trace);
         }
+        let kind: Option<TtftKind> = trace.completion().map(servelab_schema::Completion::ttft_kind);
+        group.kind = kind.map_or(group.kind, |kind| group.kind.and(kind));
     }
-    by_group
-        .into_iter()
-        .map(|((task, bucket), traces)| group(task, bucket, held, &traces))
-        .collect()
+
+    /// Groups in the order of [`Task::ALL`] × [`Bucket::ALL`]; `of` says which group a prompt of the plan is in.
+    pub(crate) fn metrics(
+        &self,
+        held: Window,
+        requests: &[Request],
+        of: impl Fn(u32) -> Option<(Task, Bucket)>,
+    ) -> Vec<GroupMetrics> {
+        let mut members: BTreeMap<(Task, Bucket), Vec<&Request>> = BTreeMap::new();
+        for request in requests {
+            if let Some(name) = of(request.prompt) {
+                members.entry(name).or_default().push(request);
+            }
+        }
+        let none = Group::default();
+        let metrics = |((task, bucket), requests): ((Task, Bucket), Vec<&Request>)| {
+            let group = self.0.get(&(task, bucket)).unwrap_or(&none);
+            group.metrics(task, bucket, held, &requests)
+        };
+        members.into_iter().map(metrics).collect()
+    }
 }
 
-fn group(task: Task, bucket: Bucket, held: Window, traces: &[&Trace]) -> GroupMetrics {
-    let done: Vec<&Completion> = traces.iter().filter_map(|t| t.completion()).collect();
-    let mixed = KindSeen::of(done.iter().copied()) == KindSeen::Mixed;
-    let median = |of: fn(&Completion) -> Option<f64>| {
-        let sample = Sample::new(done.iter().filter_map(|c| of(c)).collect::<Vec<_>>())
-            .ok()
-            .filter(|_| !mixed)?;
-        let certified = Some(certify(&sample, Probability::P50));
-        Some(MetricValue {
-            value: sample.quantile(Probability::P50),
-            n: sample.n(),
-            certified,
-        })
-    };
-    let seconds = held.length().as_secs_f64();
-    let tokens = tokens_inside(held, traces.iter().copied()).filter(|_| held.length() > Nanos::ZERO);
-    GroupMetrics {
-        task,
-        bucket,
-        completed: len_u32(done.len()),
-        failed: len_u32(traces.len().saturating_sub(done.len())),
-        ttft_p50_s: median(ttft_s),
-        tpot_p50_s: median(tpot_s),
-        e2e_p50_s: median(e2e_s),
-        output_throughput_tokens_per_s: tokens.map(|(tokens, _)| count(tokens) / seconds),
+impl Group {
+    fn metrics(&self, task: Task, bucket: Bucket, held: Window, requests: &[&Request]) -> GroupMetrics {
+        let done: Vec<&Done> = requests.iter().filter_map(|r| r.done()).collect();
+        let failed = len_u32(requests.len() - done.len());
+        let median = |of: fn(&Done) -> Option<f64>| {
+            let sample = Sample::new(done.iter().filter_map(|d| of(d)).collect::<Vec<_>>()).ok();
+            sample
+                .filter(|_| self.kind != KindSeen::Mixed)
+                .map(|sample| MetricValue {
+                    value: sample.quantile(Probability::P50),
+                    n: sample.n(),
+                    certified: Some(certified(&sample, Probability::P50, failed)),
+                })
+        };
+        let tokens = self.inside.known().filter(|_| held.length() > Nanos::ZERO);
+        GroupMetrics {
+            task,
+            bucket,
+            completed: len_u32(done.len()),
+            failed,
+            ttft_p50_s: median(|d| Some(d.ttft_s())),
+            tpot_p50_s: median(Done::tpot_s),
+            e2e_p50_s: median(|d| Some(d.e2e_s())),
+            output_throughput_tokens_per_s: tokens.map(|(tokens, _)| count(tokens) / held.length().as_secs_f64()),
+        }
     }
 }
 

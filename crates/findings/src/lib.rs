@@ -1,48 +1,50 @@
-//! Traces in; metrics, gates, pairing and verdicts out.
+//! A plan and its trials in, [`Findings`](servelab_schema::findings::Findings) out: the only room where treatment and
+//! validity are settled, metrics made, arms compared and headlines chosen.
+//!
+//! Parts, in the order of the data: [`Reducer`] makes a small [`Trial`] of each trial's traces; [`judge`] settles
+//! `treatment` and `validity` over all of them; `metrics`, `groups`, `gpu`, `triangulation` and `timeline` describe one
+//! trial, `cells` one variant under one load (`pooled`, `quality`, `engine_counts`); [`compare`] gives the verdicts; `headline`
+//! chooses what is said first; [`evaluate()`] is all of it; [`rows`] lays findings out flat for SQL and CSV.
 //!
 //! Everything here is a function of its arguments: no file, no clock, no process. Integers of the files become floating
 //! point here and units move into the names of the fields: `_s` seconds of engine time, `_per_s`, `_percent`, `_ratio`. What
-//! was not observed is absent, never 0. This room knows no SQL, no page and no engine.
+//! was not observed is absent, never 0. This room knows no SQL, no page and no engine's names.
+//!
+//! Traps: findings must not depend on the order in which trials come, on threads or on hash maps: they are compared byte by
+//! byte.
 
+mod cells;
 pub mod compare;
-pub mod confounded;
-pub mod engine_counts;
+mod confounded;
+mod convert;
+mod engine_counts;
+mod evaluate;
+mod fields;
 pub mod gates;
-pub mod gpu;
-pub mod groups;
-pub mod metrics;
+mod gpu;
+mod groups;
+mod headline;
+mod icl;
+mod metrics;
 mod num;
 mod pairing;
-pub mod pooled;
-pub mod quality;
+mod pooled;
+mod quality;
+mod reduce;
+mod request;
 #[cfg(test)]
 mod testkit;
-pub mod triangulation;
+mod timeline;
+mod tokens_in_window;
+mod treatment;
+mod triangulation;
+mod validity;
 pub mod verdict;
 
-pub use compare::{AaOutcome, AaResult, CellMetrics, Comparison, Estimate, Study, compare, study};
-pub use confounded::{ChangedField, Confounded, confounded, unchanged};
-pub use engine_counts::{Acceptance, BucketQuantile, EngineCounts, EngineTimes, EngineTrial, KvUse, engine_counts};
-pub use gates::{GateFacts, Work, evaluate, evaluate_limits};
-pub use gpu::{GpuUse, Throttled, TrialGpus, trial_gpus};
-pub use groups::{GroupMetrics, groups};
-pub use metrics::{Descriptive, KindSeen, MetricValue, TrialMetrics, trial_metrics};
-pub use pairing::{BlockEffect, ControlArm};
-pub use pooled::{Distribution, LatencyKind, PooledArm, PooledGroup, PooledOptions, PooledQuantile, pooled};
-pub use quality::{AnswerChange, ArmQuality, LengthShift, QualityChange, QualityTrial, answer_found, quality};
-pub use servelab_stats::{Certification, Interval, OrInfinite, Outlier, Proportion, Quantile, Summary};
-pub use triangulation::{NoTriangle, TimeOutside, time_outside};
-pub use verdict::Verdict;
-
-use servelab_schema::{Plan, Trace, TrialRecord};
-
-/// One finished trial as its run directory holds it.
-#[derive(Debug, Clone, Copy)]
-pub struct TrialData<'a> {
-    /// The plan it belongs to.
-    pub plan: &'a Plan,
-    /// Its `trial.json`.
-    pub record: &'a TrialRecord,
-    /// Its `traces.jsonl`.
-    pub traces: &'a [Trace],
-}
+pub use compare::{CellMetrics, study};
+pub use evaluate::evaluate;
+pub use gates::{GateFacts, Work, evaluate_limits};
+pub use metrics::trial_metrics;
+pub use quality::answer_found;
+pub use reduce::{Prompts, Reducer, Trial};
+pub use validity::{Judged, judge};

@@ -18,3 +18,8 @@ pub(crate) fn nanos(seconds: f64) -> u64 {
 pub(crate) fn len_u32(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }
+
+/// The whole part of a number that is not negative; 0 for NaN.
+pub(crate) const fn floor(x: f64) -> u64 {
+    x as u64
+}

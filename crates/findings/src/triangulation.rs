@@ -1,85 +1,62 @@
 //! Server against client: how much of the time to first token passed outside the engine.
 
-use crate::num::{count, len_u32};
-use servelab_schema::{EngineMetrics, Trace, TtftKind};
-use std::fmt;
+use crate::num::count;
+use servelab_schema::{
+    EngineMetrics, Trace, TtftKind,
+    findings::{NoTriangle, TimeOutside},
+};
 
-/// Both views of the same requests.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct TimeOutside {
-    /// Requests that both counted: measured ones, warm-up and fillers.
-    pub requests: u32,
-    /// Mean TTFT as the client saw it, s.
-    pub client_s: f64,
-    /// Mean TTFT as the engine counted it, from the request's arrival, s.
-    pub server_s: f64,
+/// The client's view of a trial while its traces go by: every completed request, measured or not.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct ClientView {
+    requests: u32,
+    sum_s: f64,
+    first_text: bool,
 }
 
-impl TimeOutside {
-    /// Mean time outside the engine, s: network, client and the HTTP server before the engine counts the arrival.
-    #[must_use]
-    pub fn outside_s(&self) -> f64 {
-        self.client_s - self.server_s
-    }
-}
-
-/// Why the two views of a trial are not of the same requests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum NoTriangle {
-    /// The engine has no TTFT histogram.
-    NotTold,
-    /// The client saw first texts, not first tokens.
-    FirstText,
-    /// The engine counted other requests than the client completed.
-    Counts {
-        /// Requests that the client completed.
-        client: u32,
-        /// Requests that the engine counted.
-        server: u64,
-    },
-}
-
-impl fmt::Display for NoTriangle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotTold => f.write_str("the engine has no histogram of its time to first token"),
-            Self::FirstText => f.write_str("the client saw first texts, not first tokens"),
-            Self::Counts { client, server } => {
-                write!(f, "the engine counted {server} first tokens, the client {client}")
-            }
+impl ClientView {
+    pub(crate) fn add(&mut self, trace: &Trace) {
+        if let Some(c) = trace.completion() {
+            self.requests += 1;
+            self.sum_s += c.ttft().as_secs_f64();
+            self.first_text |= c.ttft_kind() != TtftKind::Token;
         }
     }
-}
 
-/// Compares the client's TTFT of every completed request of a trial with what the engine counted in it.
-///
-/// # Errors
-/// [`NoTriangle`] where the two are not known to be of the same requests.
-pub fn time_outside(traces: &[Trace], metrics: Option<&EngineMetrics>) -> Result<TimeOutside, NoTriangle> {
-    let server = metrics.and_then(|m| m.ttft.as_ref()).ok_or(NoTriangle::NotTold)?;
-    let done = || traces.iter().filter_map(Trace::completion);
-    if done().any(|c| c.ttft_kind() != TtftKind::Token) {
-        return Err(NoTriangle::FirstText);
+    /// Beside what the engine counted in the trial.
+    ///
+    /// # Errors
+    /// [`NoTriangle`] where the two are not known to be of the same requests.
+    pub(crate) fn against(self, metrics: Option<&EngineMetrics>) -> Result<TimeOutside, NoTriangle> {
+        let server = metrics.and_then(|m| m.ttft.as_ref()).ok_or(NoTriangle::NotTold)?;
+        if self.first_text {
+            return Err(NoTriangle::FirstText);
+        }
+        if u64::from(self.requests) != server.count || self.requests == 0 {
+            return Err(NoTriangle::Counts {
+                client: self.requests,
+                server: server.count,
+            });
+        }
+        Ok(TimeOutside {
+            requests: self.requests,
+            client_s: self.sum_s / f64::from(self.requests),
+            server_s: server.sum_s / count(server.count),
+        })
     }
-    let client = len_u32(done().count());
-    if u64::from(client) != server.count || client == 0 {
-        return Err(NoTriangle::Counts {
-            client,
-            server: server.count,
-        });
-    }
-    let sum: f64 = done().map(|c| c.ttft().as_secs_f64()).sum();
-    Ok(TimeOutside {
-        requests: client,
-        client_s: sum / f64::from(client),
-        server_s: server.sum_s / count(server.count),
-    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::testkit::{completed, content_only, failed};
+
+    fn time_outside(traces: &[Trace], metrics: Option<&EngineMetrics>) -> Result<TimeOutside, NoTriangle> {
+        let mut view = ClientView::default();
+        traces.iter().for_each(|t| view.add(t));
+        view.against(metrics)
+    }
+
     use servelab_schema::{HistogramRise, Reason};
 
     fn counted(count: u64, sum_s: f64) -> EngineMetrics {

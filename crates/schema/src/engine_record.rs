@@ -1,4 +1,4 @@
-//! `engine.json`: what was started for a trial and what it said of itself.
+//! `engine.json`: what was started for a trial and what it said of itself. Facts of one start; nothing is judged here.
 
 use crate::{ArgValue, EngineKind, EngineMetrics, Nanos, TrialId, V, VariantId};
 use schemars::JsonSchema;
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt};
 
 /// Whether a setting took effect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "SCREAMING-KEBAB-CASE")]
 pub enum Treatment {
     /// The engine shows the setting.
@@ -19,6 +19,14 @@ pub enum Treatment {
     Rejected,
     /// The engine shows nothing that tells.
     Unobservable,
+}
+
+impl Treatment {
+    /// True for treatments whose trials are compared.
+    #[must_use]
+    pub const fn took_effect(self) -> bool {
+        matches!(self, Self::Confirmed | Self::Unobservable)
+    }
 }
 
 impl fmt::Display for Treatment {
@@ -41,8 +49,10 @@ pub enum CheckResult {
     Found,
     /// Found with another value.
     Differs,
-    /// Not found.
+    /// Not found, where it would be if it were so.
     Absent,
+    /// What would tell is not there: no log, no page, no such field.
+    Unknown,
 }
 
 /// One manipulation check with its evidence.
@@ -55,6 +65,61 @@ pub struct Check {
     pub found: Option<String>,
     /// The result.
     pub result: CheckResult,
+    /// The field of the effective configuration that it looks at; null for log lines and counters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+    /// True where it only repeats what the engine was told: that a flag arrived proves no effect.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub told: bool,
+}
+
+/// What a field of the effective configuration is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum FieldKind {
+    /// A setting.
+    #[default]
+    Setting,
+    /// What the engine was told, by its own account.
+    Told,
+    /// The room for tokens that it found, which follows from settings and free memory.
+    Room,
+    /// The same room in another unit.
+    RoomDetail,
+}
+
+/// One field of the effective configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EffectiveField {
+    /// Its value in the one spelling of [`normal_value`](crate::normal_value).
+    pub value: String,
+    /// What it is.
+    #[serde(default, skip_serializing_if = "FieldKind::is_setting")]
+    pub kind: FieldKind,
+    /// Flags that set it, where their names are not in its own: with underscores and without a leading `no_`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub set_by: Vec<String>,
+}
+
+impl FieldKind {
+    /// True for [`FieldKind::Setting`].
+    #[must_use]
+    pub fn is_setting(&self) -> bool {
+        *self == Self::Setting
+    }
+}
+
+impl EffectiveField {
+    /// A setting of that value, in the one spelling.
+    #[must_use]
+    pub fn setting(value: &str) -> Self {
+        Self {
+            value: crate::normal_value(value),
+            kind: FieldKind::Setting,
+            set_by: Vec::new(),
+        }
+    }
 }
 
 /// What was started for a trial and what it said of itself.
@@ -62,7 +127,7 @@ pub struct Check {
 #[serde(deny_unknown_fields)]
 pub struct EngineRecord {
     /// Format version.
-    pub v: V<1>,
+    pub v: V<2>,
     /// The trial's take.
     pub trial: TrialId,
     /// Variant under test.
@@ -85,17 +150,17 @@ pub struct EngineRecord {
     /// names with nested ones dotted, of single lines such as `kv_cache_tokens` and `attention_backend`; `argument.NAME` is
     /// what it was told by its own account, `cache_config.LABEL` what its metric of that name says. Empty where nothing
     /// shows it.
-    #[serde(default)]
-    pub effective: BTreeMap<String, String>,
+    pub effective: BTreeMap<String, EffectiveField>,
     /// What it counted during the trial; null where it has no `/metrics`.
-    #[serde(default)]
     pub metrics: Option<EngineMetrics>,
     /// From launch to the first good answer, engine time; null where it never came or servelab did not start the engine.
     pub startup_ns: Option<Nanos>,
-    /// Whether the setting took effect.
-    pub treatment: Treatment,
-    /// The manipulation checks.
+    /// True where the variant asks for a cache of prompt beginnings by name: shared tokens are then no contamination.
+    pub prefix_cache_wanted: bool,
+    /// The manipulation checks of this start. Whether the setting took effect is settled over the whole run, in findings.json.
     pub checks: Vec<Check>,
+    /// The engine's own words about the setting under test, where it refused to start because of it; null otherwise.
+    pub refusal: Option<String>,
     /// How the process ended, such as `SIGTERM, exit 0`.
     pub ended: String,
     /// The engine's own words, where it failed to start or died.

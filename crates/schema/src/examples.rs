@@ -382,15 +382,18 @@ pub fn engine_record() -> EngineRecord {
         version: Some("0.32.0".into()),
         served_model: Some("mistral".into()),
         cache_config: BTreeMap::from([("cache_dtype".to_owned(), "auto".to_owned())]),
-        effective: BTreeMap::from([("enforce_eager".to_owned(), "True".to_owned())]),
+        effective: BTreeMap::from([("enforce_eager".to_owned(), crate::EffectiveField::setting("True"))]),
+        prefix_cache_wanted: false,
         metrics: Some(engine_metrics()),
         startup_ns: Some(Nanos::from_secs(12)),
-        treatment: Treatment::Confirmed,
         checks: vec![crate::Check {
-            expected: "argument enforce_eager = True".into(),
-            found: Some("True".into()),
+            expected: "effective enforce_eager = true".into(),
+            found: Some("true".into()),
             result: crate::CheckResult::Found,
+            field: Some("enforce_eager".into()),
+            told: false,
         }],
+        refusal: None,
         ended: "SIGTERM, exit status: 0".into(),
         failure: None,
     }
@@ -508,6 +511,7 @@ pub fn trial_record() -> TrialRecord {
         engine_kind: EngineKind::Simulated,
         time_scale: n(20),
         started_utc: "2026-11-22T10:00:01Z".into(),
+        end: crate::TrialEnd::Finished,
         span: Some(Window {
             start_ns: Nanos::ZERO,
             end_ns: Nanos::from_secs(2),
@@ -532,17 +536,7 @@ pub fn trial_record() -> TrialRecord {
             client_thread_cpu_ratio: ratio(0.12),
             achieved_rate_per_s: None,
         }),
-        treatment: Treatment::Confirmed,
-        prefix_cache_hit_ratio: Some(ratio(0.0)),
-        gates: vec![GateResult {
-            gate: GateName::Failures,
-            outcome: GateOutcome::Failed,
-            observed: "50.0 %".into(),
-            limit: "≤ 1.0 %".into(),
-        }],
-        validity: Validity::Invalid {
-            gates: vec![GateName::Failures],
-        },
+        scheduled_rate_per_s: None,
     }
 }
 
@@ -565,7 +559,7 @@ pub fn manifest() -> RunManifest {
         end: RunEnd::Complete,
         trials: vec![TrialSummary {
             id: record.id,
-            validity: record.validity,
+            validity: crate::Validity::Valid,
         }],
         files: vec![SealedFile {
             path: "plan.json".into(),

@@ -11,6 +11,7 @@ mod engine_metrics;
 mod engine_record;
 mod environment;
 pub mod examples;
+pub mod findings;
 pub mod formats;
 mod ids;
 mod load;
@@ -23,6 +24,7 @@ mod telemetry;
 mod trace;
 mod trial;
 mod units;
+mod value;
 mod variant;
 mod version;
 
@@ -30,7 +32,7 @@ pub use canonical::{CanonicalError, canonical_json};
 pub use catalogue::{FlagCatalogue, FlagKind, FlagSpec};
 pub use dialect::Dialect;
 pub use engine_metrics::{EngineMetrics, HistogramRise, SpeculationRise};
-pub use engine_record::{Check, CheckResult, EngineRecord, Treatment};
+pub use engine_record::{Check, CheckResult, EffectiveField, EngineRecord, FieldKind, Treatment};
 pub use environment::{
     CheckpointFacts, ClockAnchor, CloudFacts, CloudProvider, EnvironmentRecord, GpuFacts, HostFacts,
     InstrumentCertificate, ModelFacts, WeightFile,
@@ -49,8 +51,11 @@ pub use prompt::{
 };
 pub use telemetry::{GpuSample, HostSample, TelemetrySample, ThrottleReason};
 pub use trace::{Chunk, Completion, CompletionError, Failure, FinishReason, Outcome, Reason, Trace, TtftKind};
-pub use trial::{GateName, GateOutcome, GateResult, Instrument, TrialCounts, TrialRecord, Validity, Window};
+pub use trial::{
+    GateName, GateOutcome, GateResult, Instrument, TrialCounts, TrialEnd, TrialRecord, Validity, Window,
+};
 pub use units::{Bytes, Nanos, ParseDurationError, Ratio, RatioError};
+pub use value::{normal_value, same_value};
 pub use variant::{ArgValue, Expectation, FieldValue, Origin, PlannedVariant, VariantRole};
 pub use version::V;
 

@@ -1,6 +1,7 @@
-//! `trial.json`: counts, gates and validity of one take of a trial.
+//! `trial.json`: what happened in one take of a trial. Facts only: validity and treatment are settled over the whole run, in
+//! `findings.json`.
 
-use crate::{EngineKind, LoadId, Nanos, Ratio, Reason, Treatment, TrialId, V, VariantId};
+use crate::{EngineKind, LoadId, Nanos, Ratio, Reason, TrialId, V, VariantId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt, num::NonZeroU32};
@@ -215,12 +216,25 @@ pub struct Instrument {
     pub achieved_rate_per_s: Option<f64>,
 }
 
+/// How a take ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum TrialEnd {
+    /// By itself: the load ran to its end, or the engine failed it.
+    Finished,
+    /// It was cut off from outside.
+    Interrupted {
+        /// Why.
+        why: String,
+    },
+}
+
 /// One take of a trial.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TrialRecord {
     /// Format version.
-    pub v: V<1>,
+    pub v: V<2>,
     /// Name of its folder.
     pub id: TrialId,
     /// Block, from 1.
@@ -239,6 +253,8 @@ pub struct TrialRecord {
     pub time_scale: NonZeroU32,
     /// Wall-clock start, RFC 3339 in UTC.
     pub started_utc: String,
+    /// How it ended.
+    pub end: TrialEnd,
     /// From the first to the last request, engine time; null where none was sent.
     pub span: Option<Window>,
     /// While the load was held; null where no measured request was sent.
@@ -247,12 +263,7 @@ pub struct TrialRecord {
     pub counts: TrialCounts,
     /// What the instrument measured of itself; null where the engine never started.
     pub instrument: Option<Instrument>,
-    /// Whether the setting took effect.
-    pub treatment: Treatment,
-    /// Prompt tokens that the engine answered from its prefix cache, as a share; null where it does not say.
-    pub prefix_cache_hit_ratio: Option<Ratio>,
-    /// The gates.
-    pub gates: Vec<GateResult>,
-    /// Whether it counts.
-    pub validity: Validity,
+    /// Mean rate of the schedule's measured arrivals in requests per second of engine time, which the achieved rate is held
+    /// against: a random schedule differs from its nominal rate by chance. Null in a closed loop.
+    pub scheduled_rate_per_s: Option<f64>,
 }

@@ -1,0 +1,205 @@
+//! A plan and its trials in, everything the run says out.
+
+use crate::{
+    CellMetrics, Trial,
+    cells::{Take, cell},
+    compare::study,
+    confounded::confounded,
+    headline::{Material, brief, headlines},
+    num::len_u32,
+    quality::{QualityTrial, quality},
+    reduce::Prompts,
+    request::UNKNOWN_PROMPT,
+    validity::{Judged, judge},
+};
+use servelab_schema::{
+    Check, EngineRecord, EnvironmentRecord, METHOD_VERSION, Nanos, Plan, PlannedVariant, RunEnd, RunId, Treatment, V,
+    VariantId,
+    findings::{
+        CheckCount, Findings, ObservedTreatment, OverBlocks, RunIdentity, TrialFindings, TrialMetrics, VariantFindings,
+    },
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Everything that a run says. Pure: the same plan, environment and trials, in any order, give the same findings.
+#[must_use]
+pub fn evaluate(
+    plan: &Plan,
+    environment: &EnvironmentRecord,
+    (run_id, end): (&RunId, &RunEnd),
+    mut trials: Vec<Trial>,
+) -> Findings {
+    // The order of execution: takes of a block that were taken again come at its end.
+    trials.sort_by(|a, b| execution(a).cmp(&execution(b)));
+    let prompts = Prompts::of(plan);
+    let judged = judge(plan, environment, &trials);
+    let takes = takes(&trials, &judged);
+    let cells: Vec<CellMetrics> = takes.iter().map(|take| cell_metrics(take)).collect();
+    let study = study(plan, &cells, end);
+    let arms = quality(plan, &quality_trials(&takes));
+    let cells: Vec<_> = arms
+        .into_iter()
+        .filter_map(|arm| {
+            let (load, variant) = (arm.load.clone(), arm.variant.clone());
+            cell(plan, &prompts, (&load, &variant), &takes, arm)
+        })
+        .collect();
+    let variants: Vec<VariantFindings> = plan.variants.iter().map(|v| variant(plan, v, &takes)).collect();
+    let material = Material {
+        plan,
+        study: &study,
+        variants: &variants,
+        cells: &cells,
+    };
+    let headlines = headlines(&material);
+    let run = RunIdentity {
+        run_id: run_id.clone(),
+        name: plan.name.clone(),
+        engine_kind: plan.engine_kind,
+        method_version: METHOD_VERSION,
+        end: end.clone(),
+        prompts_served: served(&takes),
+        prompts_planned: len_u32(plan.prompts.prompts.len()),
+    };
+    let trials_found: Vec<TrialFindings> = takes.iter().map(trial).collect();
+    let brief = brief(&material, &trials_found);
+    Findings {
+        v: V,
+        run,
+        brief,
+        headlines,
+        variants,
+        cells,
+        trials: trials_found,
+        study,
+    }
+}
+
+fn execution(t: &Trial) -> (u32, u32, u32, &str) {
+    (t.record.block, t.record.take, t.record.order, t.record.id.as_str())
+}
+
+/// Of several takes of one cell and block the last valid one stands for it, else the last.
+fn takes<'t>(trials: &'t [Trial], judged: &'t [Judged]) -> Vec<Take<'t>> {
+    let mut best: BTreeMap<_, (usize, bool)> = BTreeMap::new();
+    for (i, (trial, judged)) in trials.iter().zip(judged).enumerate() {
+        let key = (&trial.record.load, &trial.record.variant, trial.record.block);
+        let valid = judged.validity.is_valid();
+        if valid || best.get(&key).is_none_or(|(_, earlier)| !earlier) {
+            best.insert(key, (i, valid));
+        }
+    }
+    let standing: BTreeSet<usize> = best.into_values().map(|(i, _)| i).collect();
+    trials
+        .iter()
+        .zip(judged)
+        .enumerate()
+        .map(|(i, (trial, judged))| Take {
+            trial,
+            judged,
+            stands: standing.contains(&i),
+        })
+        .collect()
+}
+
+fn cell_metrics(take: &Take<'_>) -> CellMetrics {
+    let none = TrialMetrics::default();
+    let metrics = take.trial.metrics.as_ref().unwrap_or(&none);
+    CellMetrics::new(&take.trial.record, take.judged, metrics)
+}
+
+fn quality_trials<'t>(takes: &[Take<'t>]) -> Vec<QualityTrial<'t>> {
+    let counted = takes.iter().filter(|t| t.counts());
+    counted
+        .map(|t| QualityTrial {
+            block: t.trial.record.block,
+            variant: &t.trial.record.variant,
+            load: &t.trial.record.load,
+            requests: &t.trial.requests,
+        })
+        .collect()
+}
+
+/// Distinct measured prompts that were sent in takes that stand.
+fn served(takes: &[Take<'_>]) -> u32 {
+    let sent = takes.iter().filter(|t| t.stands).flat_map(|t| &t.trial.requests);
+    let places: BTreeSet<u32> = sent.map(|r| r.prompt).filter(|p| *p != UNKNOWN_PROMPT).collect();
+    len_u32(places.len())
+}
+
+fn trial(take: &Take<'_>) -> TrialFindings {
+    let (t, r) = (take.trial, &take.trial.record);
+    TrialFindings {
+        id: r.id.clone(),
+        block: r.block,
+        order: r.order,
+        variant: r.variant.clone(),
+        load: r.load.clone(),
+        take: r.take,
+        stands: take.stands,
+        validity: take.judged.validity.clone(),
+        gates: take.judged.gates.clone(),
+        treatment: take.judged.treatment,
+        checks: take.judged.checks.clone(),
+        counts: r.counts.clone(),
+        metrics: t.metrics.clone(),
+        groups: t.groups.clone(),
+        outside: t.outside,
+        gpus: t.gpus.clone(),
+        gpu_note: t.gpu_note.clone(),
+        failure_words: t.failure_words.clone(),
+        timeline: t.timeline.clone(),
+    }
+}
+
+/// One variant over all its takes.
+fn variant(plan: &Plan, v: &PlannedVariant, takes: &[Take<'_>]) -> VariantFindings {
+    let of = |id: &VariantId| -> Vec<&Take<'_>> {
+        takes.iter().filter(|t| &t.trial.record.variant == id).collect()
+    };
+    let own = of(&v.id);
+    let engines = |takes: &[&Take<'_>]| -> Vec<&EngineRecord> { takes.iter().map(|t| &t.trial.engine).collect() };
+    let mut by_treatment: BTreeMap<Treatment, Vec<&Take<'_>>> = BTreeMap::new();
+    for take in &own {
+        by_treatment.entry(take.judged.treatment).or_default().push(take);
+    }
+    let tested = v.role == servelab_schema::VariantRole::Treatment;
+    let first = own.first().map(|t| t.judged.treatment);
+    let none_took_effect = own.iter().all(|t| !t.judged.treatment.took_effect());
+    let starts = own.iter().filter_map(|t| t.trial.engine.startup_ns);
+    VariantFindings {
+        variant: v.id.clone(),
+        void: first.filter(|_| tested && none_took_effect),
+        unobserved: tested && own.iter().any(|t| t.judged.treatment == Treatment::Unobservable),
+        observed: by_treatment.into_iter().map(|(treatment, takes)| observed(treatment, &takes)).collect(),
+        startup_s: OverBlocks::of(starts.map(Nanos::as_secs_f64)),
+        changed_along: v
+            .control
+            .as_ref()
+            .filter(|id| plan.variant(id).is_some())
+            .map(|control| confounded(v, &engines(&own), &engines(&of(control)))),
+    }
+}
+
+fn observed(treatment: Treatment, takes: &[&Take<'_>]) -> ObservedTreatment {
+    let mut checks: Vec<CheckCount> = Vec::new();
+    for check in takes.iter().flat_map(|t| &t.judged.checks) {
+        match checks.iter_mut().find(|c| &c.check == check) {
+            Some(seen) => seen.trials += 1,
+            None => checks.push(CheckCount {
+                check: Check::clone(check),
+                trials: 1,
+            }),
+        }
+    }
+    let engines = || takes.iter().map(|t| &t.trial.engine);
+    let words: BTreeSet<String> = engines().filter_map(|e| e.failure.clone()).collect();
+    let versions: BTreeSet<String> = engines().filter_map(|e| e.version.clone()).collect();
+    ObservedTreatment {
+        treatment,
+        trials: len_u32(takes.len()),
+        checks,
+        engine_words: words.into_iter().collect(),
+        engine_versions: versions.into_iter().collect(),
+    }
+}
