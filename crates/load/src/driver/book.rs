@@ -1,7 +1,7 @@
 //! The load's books: which request is next, what has ended, and the instants that bound the windows.
 
 use crate::{
-    bench::{Course, Extent},
+    bench::{Extent, LoadProfile},
     clock,
     facts::{LoadResult, ThreadCpu, instrument},
     request::PreparedRequest,
@@ -80,7 +80,7 @@ impl Book {
         warm_up: u32,
         measured: Vec<PreparedRequest>,
         fillers: Vec<PreparedRequest>,
-        course: &Course,
+        profile: &LoadProfile,
         planned: Option<u32>,
     ) -> Self {
         let counts = TrialCounts {
@@ -92,7 +92,7 @@ impl Book {
             measured,
             fillers,
             counts,
-            extent: course.extent,
+            extent: profile.extent,
             ..Self::default()
         }
     }

@@ -15,12 +15,12 @@ type Next = fn(&mut Book, Nanos) -> Option<Job>;
 /// Runs `concurrency` slots until the books have nothing more for them. Requests in flight then end by themselves.
 pub(crate) async fn run(shared: &Arc<Shared>, concurrency: u32) {
     let slots = usize::try_from(concurrency).unwrap_or(usize::MAX);
-    if shared.course.hold {
+    if shared.profile.hold {
         let _ = phase(shared, slots, Vec::new(), Nanos::ZERO, Book::next).await;
         return;
     }
     let connections = warm_up(shared, slots).await;
-    let _ = phase(shared, slots, connections, shared.course.ramp, Book::next_measured).await;
+    let _ = phase(shared, slots, connections, shared.profile.ramp, Book::next_measured).await;
 }
 
 /// Sends exactly the fillers that the warm-up asks for, at most `slots` at a time, and waits for their ends. Returns the

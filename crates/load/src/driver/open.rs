@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     arrivals::Schedule,
-    bench::{Course, Extent, Pace},
+    bench::{Extent, LoadProfile, Pace},
     connection::Connection,
     timer::Pacer,
 };
@@ -35,9 +35,9 @@ fn spare_for(offsets: &[Nanos]) -> usize {
 }
 
 /// When measured requests arrive, counted from the first possible moment.
-fn measured_offsets(course: &Course, rate: Rate, arrivals: Arrivals, seed: u64, n: usize) -> Vec<Nanos> {
-    let mut schedule = Schedule::new(arrivals, rate, seed, "measured").ramped(course.ramp);
-    match (&course.pace, course.extent) {
+fn measured_offsets(profile: &LoadProfile, rate: Rate, arrivals: Arrivals, seed: u64, n: usize) -> Vec<Nanos> {
+    let mut schedule = Schedule::new(arrivals, rate, seed, "measured").ramped(profile.ramp);
+    match (&profile.pace, profile.extent) {
         (Pace::Offsets(at), Extent::Once) => at.clone(),
         (Pace::Offsets(at), Extent::For(length)) => at.iter().copied().take_while(|at| *at < length).collect(),
         (_, Extent::Once) => schedule.take_offsets(n),
@@ -132,7 +132,7 @@ impl OpenLoop<'_> {
 /// Where the operating system has no timer for it.
 pub(crate) async fn run(shared: &Arc<Shared>, rate: Rate, arrivals: Arrivals, seed: u64, n: usize) -> io::Result<()> {
     let clock = shared.net.clock;
-    let offsets = measured_offsets(&shared.course, rate, arrivals, seed, n);
+    let offsets = measured_offsets(&shared.profile, rate, arrivals, seed, n);
     let pool = Pool::default();
     let connections = open_connections(shared, spare_for(&offsets)).await;
     pool.with(|idle| idle.extend(connections));
@@ -167,7 +167,7 @@ impl OpenLoop<'_> {
 
     async fn phases(&mut self, rate: Rate, arrivals: Arrivals, seed: u64, offsets: &[Nanos]) -> io::Result<()> {
         let clock = self.shared.net.clock;
-        let hold = self.shared.course.hold;
+        let hold = self.shared.profile.hold;
         let warm_up = Schedule::new(arrivals, rate, seed, "warm-up");
         let go_on = if hold {
             self.fill(warm_up, clock.now(), Book::is_warm).await?
@@ -217,12 +217,12 @@ mod tests {
     fn time_ends_a_schedule() {
         let rate = Rate::new(100.0).unwrap();
         let offsets = |pace, extent| {
-            let course = Course {
+            let profile = LoadProfile {
                 pace,
                 extent,
-                ..Course::default()
+                ..LoadProfile::default()
             };
-            measured_offsets(&course, rate, Arrivals::Constant, 1, 3)
+            measured_offsets(&profile, rate, Arrivals::Constant, 1, 3)
         };
         let ms = |n: u64| Nanos::from_millis(n);
         assert_eq!(offsets(Pace::Load, Extent::Once), [ms(10), ms(20), ms(30)]);

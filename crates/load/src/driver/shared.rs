@@ -2,7 +2,7 @@
 
 use super::book::{Book, Job, may_be_engine_exit};
 use crate::{
-    bench::{Course, Extent},
+    bench::{Extent, LoadProfile},
     connection::{Connection, Net, exchange},
     control::Stop,
     live::Live,
@@ -27,7 +27,7 @@ use tokio::{
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) net: Net,
-    pub(crate) course: Course,
+    pub(crate) profile: LoadProfile,
     head: HeadTemplate,
     keep_text: bool,
     labels: Labels,
@@ -65,12 +65,12 @@ struct Run {
 }
 
 impl Shared {
-    pub(crate) fn new(spec: LoadSpec, course: Course, net: Net, live: Live, traces: mpsc::Sender<Trace>) -> Self {
-        let planned = course.planned(&spec);
-        let book = Book::new(spec.warm_up, spec.measured, spec.fillers, &course, planned);
+    pub(crate) fn new(spec: LoadSpec, profile: LoadProfile, net: Net, live: Live, traces: mpsc::Sender<Trace>) -> Self {
+        let planned = profile.planned(&spec);
+        let book = Book::new(spec.warm_up, spec.measured, spec.fillers, &profile, planned);
         Self {
             net,
-            course,
+            profile,
             head: HeadTemplate::new(&spec.endpoint, &spec.headers),
             keep_text: spec.keep_text,
             labels: spec.labels,
@@ -85,7 +85,7 @@ impl Shared {
 
     /// True where time and not a number of requests ends the load.
     pub(crate) fn lasts(&self) -> bool {
-        self.course.extent != Extent::Once
+        self.profile.extent != Extent::Once
     }
 
     /// Looks into the books or writes to them.
@@ -128,7 +128,7 @@ impl Shared {
     pub(crate) async fn run(self: &Arc<Self>, job: Job, connection: Option<Connection>) -> Done {
         let (measured, opener) = (job.measured, job.opener);
         let mut done = self.run_one(job, connection).await;
-        let Some(conversations) = self.course.conversations.as_deref().filter(|_| measured) else {
+        let Some(conversations) = self.profile.conversations.as_deref().filter(|_| measured) else {
             return done;
         };
         let mut answers = Vec::new();
@@ -150,7 +150,7 @@ impl Shared {
         let mut run = self.exchange(&job, connection).await;
         if self.keep_text {
             // The next turn of a conversation needs it too.
-            let text = match &self.course.conversations {
+            let text = match &self.profile.conversations {
                 Some(_) => run.text.clone(),
                 None => run.text.take(),
             };
