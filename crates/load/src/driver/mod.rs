@@ -8,10 +8,10 @@
 //! and the caller live on other threads.
 
 mod batch;
-mod book;
 mod closed;
 mod open;
 mod shared;
+mod state;
 
 use crate::{
     attempt::{Deadlines, SizeLimits},
@@ -26,9 +26,9 @@ use crate::{
     sink::{TraceSink, Writer},
     spec::{LoadError, LoadSpec},
 };
-use book::Book;
 use servelab_schema::{Load, Trace};
 use shared::Shared;
+use state::LoadState;
 use std::{sync::Arc, thread::JoinHandle};
 use tokio::sync::mpsc;
 
@@ -166,9 +166,9 @@ fn on_own_runtime(
         shared.settle().await;
         let (lags_ns, probe_cpu) = probe.stop();
         kept?;
-        let book: Book = shared.book(std::mem::take);
+        let state: LoadState = shared.state(std::mem::take);
         let loop_lags = lags_ns.into_iter().map(|lag| lag.saturating_mul(scale)).collect();
-        Ok(book.close(matches!(load, Load::Open { .. }), loop_lags, vec![probe_cpu]))
+        Ok(state.close(matches!(load, Load::Open { .. }), loop_lags, vec![probe_cpu]))
     })
 }
 

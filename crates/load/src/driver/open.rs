@@ -6,8 +6,8 @@
 
 use super::{
     batch::open_connections,
-    book::{Book, Job},
     shared::Shared,
+    state::{Job, LoadState},
 };
 use crate::{
     arrivals::Schedule,
@@ -102,12 +102,12 @@ impl OpenLoop<'_> {
         while self.tasks.try_join_next().is_some() {}
     }
 
-    /// Sends fillers on `schedule` from `base` until the books say so. False = the load was stopped.
+    /// Sends fillers on `schedule` from `base` until the state says so. False = the load was stopped.
     async fn fill(
         &mut self,
         mut schedule: Schedule,
         base: Nanos,
-        reached: impl Fn(&Book) -> bool + Copy,
+        reached: impl Fn(&LoadState) -> bool + Copy,
     ) -> io::Result<bool> {
         loop {
             let at = base.saturating_add(schedule.next_offset());
@@ -117,7 +117,7 @@ impl OpenLoop<'_> {
                 () = shared.until(reached) => return Ok(true),
                 go_on = self.wait(at) => if !go_on? { return Ok(false) },
             }
-            match shared.book(|b| b.next_filler(at)) {
+            match shared.state(|s| s.next_filler(at)) {
                 Some(job) => self.send(job),
                 // Without fillers there is nothing to hold the load with.
                 None => return Ok(true),
@@ -152,16 +152,16 @@ impl OpenLoop<'_> {
     async fn warm_up(&mut self, mut schedule: Schedule) -> io::Result<bool> {
         let (clock, shared) = (self.shared.net.clock, self.shared);
         let base = clock.now();
-        while shared.book(|b| b.warm_up_left() > 0) {
+        while shared.state(|s| s.warm_up_left() > 0) {
             let at = base.saturating_add(schedule.next_offset());
             if !self.wait(at).await? {
                 return Ok(false);
             }
-            if let Some(job) = shared.book(|b| b.next_warm_up(at)) {
+            if let Some(job) = shared.state(|s| s.next_warm_up(at)) {
                 self.send(job);
             }
         }
-        shared.until(Book::is_warm).await;
+        shared.until(LoadState::is_warm).await;
         Ok(shared.net.control.stopped().is_none())
     }
 
@@ -170,7 +170,7 @@ impl OpenLoop<'_> {
         let hold = self.shared.profile.hold;
         let warm_up = Schedule::new(arrivals, rate, seed, "warm-up");
         let go_on = if hold {
-            self.fill(warm_up, clock.now(), Book::is_warm).await?
+            self.fill(warm_up, clock.now(), LoadState::is_warm).await?
         } else {
             self.warm_up(warm_up).await?
         };
@@ -178,14 +178,14 @@ impl OpenLoop<'_> {
             return Ok(());
         }
         let base = clock.now();
-        self.shared.book(|b| b.begin(base));
+        self.shared.state(|s| s.begin(base));
         let mut last = base;
         for offset in offsets {
             last = base.saturating_add(*offset);
             if !self.wait(last).await? {
                 return Ok(());
             }
-            if let Some(job) = self.shared.book(|b| b.next_measured(last)) {
+            if let Some(job) = self.shared.state(|s| s.next_measured(last)) {
                 self.send(job);
             }
         }
@@ -193,7 +193,7 @@ impl OpenLoop<'_> {
             return Ok(());
         }
         let tail = Schedule::new(arrivals, rate, seed, "tail");
-        self.fill(tail, last, Book::is_measured_out).await.map(|_| ())
+        self.fill(tail, last, LoadState::is_measured_out).await.map(|_| ())
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the slots of a load share, and how one request is run from its slot to its row.
 
-use super::book::{Book, Job, may_be_engine_exit};
+use super::state::{Job, LoadState, may_be_engine_exit};
 use crate::{
     bench::{Extent, LoadProfile},
     connection::{Connection, Net, exchange},
@@ -23,7 +23,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// The state of one load. All of it is used on one thread; the locks satisfy the compiler and never wait.
+/// What the tasks of one load share. All of it is used on one thread; the locks satisfy the compiler and never wait.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) net: Net,
@@ -34,7 +34,7 @@ pub(crate) struct Shared {
     engine_exit_grace: Duration,
     live: Live,
     traces: mpsc::Sender<Trace>,
-    book: Mutex<Book>,
+    state: Mutex<LoadState>,
     ended: Notify,
     /// Rows that wait to learn whether the engine's process has ended.
     waiting: Mutex<Vec<JoinHandle<()>>>,
@@ -67,7 +67,7 @@ struct Run {
 impl Shared {
     pub(crate) fn new(spec: LoadSpec, profile: LoadProfile, net: Net, live: Live, traces: mpsc::Sender<Trace>) -> Self {
         let planned = profile.planned(&spec);
-        let book = Book::new(spec.warm_up, spec.measured, spec.fillers, &profile, planned);
+        let state = LoadState::new(spec.warm_up, spec.measured, spec.fillers, &profile, planned);
         Self {
             net,
             profile,
@@ -77,7 +77,7 @@ impl Shared {
             engine_exit_grace: spec.engine_exit_grace,
             live,
             traces,
-            book: Mutex::new(book),
+            state: Mutex::new(state),
             ended: Notify::new(),
             waiting: Mutex::default(),
         }
@@ -88,18 +88,18 @@ impl Shared {
         self.profile.extent != Extent::Once
     }
 
-    /// Looks into the books or writes to them.
-    pub(crate) fn book<T>(&self, f: impl FnOnce(&mut Book) -> T) -> T {
-        f(&mut self.book.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Reads or changes the state.
+    pub(crate) fn state<T>(&self, f: impl FnOnce(&mut LoadState) -> T) -> T {
+        f(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Waits until the books say so.
-    pub(crate) async fn until(&self, reached: impl Fn(&Book) -> bool) {
+    /// Waits until the state says so.
+    pub(crate) async fn until(&self, reached: impl Fn(&LoadState) -> bool) {
         loop {
             let mut ended = std::pin::pin!(self.ended.notified());
             // Registered before the check, so that an end in between is not missed.
             ended.as_mut().enable();
-            if self.book(|b| reached(b)) {
+            if self.state(|s| reached(s)) {
                 return;
             }
             ended.await;
@@ -135,7 +135,7 @@ impl Shared {
         while done.completed && self.net.control.stopped().is_none() {
             answers.extend(done.text.take());
             let next = conversations.next(opener, &answers);
-            let Some(job) = next.and_then(|request| self.book(|b| b.follow(request, opener, done.free))) else {
+            let Some(job) = next.and_then(|request| self.state(|s| s.follow(request, opener, done.free))) else {
                 break;
             };
             done = self.run_one(job, done.connection).await;
@@ -180,7 +180,7 @@ impl Shared {
         } else {
             self.net.clock.now()
         };
-        self.book(|b| b.ended(&trace, follows));
+        self.state(|s| s.ended(&trace, follows));
         self.ended.notify_waiters();
         self.keep(trace).await;
         Done {
@@ -265,7 +265,7 @@ impl Shared {
 
     async fn write(&self, trace: Trace) {
         self.live.ended(&trace);
-        self.book(|b| b.counted(&trace));
+        self.state(|s| s.counted(&trace));
         // The writer outlives every slot; if it is gone, it has panicked, and the load ends with that error.
         let gone = match self.traces.try_send(trace) {
             Ok(()) => false,

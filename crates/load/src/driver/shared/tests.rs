@@ -91,7 +91,7 @@ fn after(close: impl FnOnce(TcpStream)) -> (Trace, Vec<String>) {
             }
             heads
         });
-        let job = shared.book(|b| b.next_measured(Nanos(0))).unwrap();
+        let job = shared.state(|s| s.next_measured(Nanos(0))).unwrap();
         shared.run(job, Some(kept)).await;
         drop(TcpStream::connect(shared.net.addresses[0]).unwrap());
         (traces.recv().await.unwrap(), server.join().unwrap())
