@@ -5,7 +5,7 @@ use crate::{
     bring_up::{BroughtUp, EngineAccess},
     gpus::Gpus,
     requests::Requests,
-    watch::{Eyes, watch},
+    watch::{TelemetrySampling, watch},
 };
 use servelab_findings::gates::{GateFacts, Work, evaluate};
 use servelab_engine::{
@@ -308,7 +308,7 @@ async fn measure(
     let before = keep_metrics(&engine, writer, secrets, names::METRICS_BEFORE).await?;
     let clock = TrialClock::start(plan.engine.time_scale());
     let shared = Arc::new(Mutex::new((writer.traces()?, Passed::default())));
-    let eyes = Eyes {
+    let sampling = TelemetrySampling {
         rows: writer.telemetry()?,
         clock,
         interval: plan.telemetry_interval_ns,
@@ -319,7 +319,7 @@ async fn measure(
         secrets: secrets.clone(),
     };
     let load = start(trial.spec(engine.client().base(), clock)?, sink)?;
-    let watched = watch(&load, &mut engine, eyes, stop, progress).await;
+    let watched = watch(&load, &mut engine, sampling, stop, progress).await;
     let result = load.join();
     let exited = engine.exited();
     let healthy = engine.client().healthy().await;
