@@ -10,7 +10,7 @@ use crate::{
 use servelab_findings::gates::{GateFacts, Work, evaluate};
 use servelab_engine::{
     Ended, EngineError, Ready, Snapshot, counted,
-    effective::{Said, effective},
+    effective::{ConfigSources, effective},
     redact::Secrets,
     treatment::{Shown, judge},
     wants_prefix_cache,
@@ -333,12 +333,12 @@ async fn measure(
     let shared = Arc::try_unwrap(shared).map_err(|_| LostSink)?;
     let (traces, passed) = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
     traces.finish()?;
-    let said = Said {
+    let sources = ConfigSources {
         log: log.as_deref(),
         metrics: before.as_ref().or(after.as_ref()),
         server_info: server_info.as_deref(),
     };
-    let effective = effective(said);
+    let effective = effective(sources);
     let theirs = trial.observed.of(trial.variant.control.as_ref());
     trial.observed.note(&trial.variant.id, &effective);
     let shown = Shown {
