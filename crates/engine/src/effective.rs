@@ -66,7 +66,7 @@ pub struct ConfigSources<'a> {
     pub server_info: Option<&'a str>,
 }
 
-/// The effective configuration by field, see the head of this module; empty where nothing is sources.
+/// The effective configuration by field, see the head of this module; empty where nothing is said.
 #[must_use]
 pub fn effective(sources: ConfigSources<'_>) -> BTreeMap<String, String> {
     let mut fields = Fields::default();

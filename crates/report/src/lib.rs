@@ -10,6 +10,7 @@
 //! nothing on the page comes from the network.
 
 mod arms;
+mod csv;
 mod error;
 mod headline;
 mod html;
@@ -17,7 +18,6 @@ mod list;
 mod number;
 mod plot;
 mod results;
-mod sheet;
 mod stored;
 mod summary;
 mod table;
@@ -81,7 +81,7 @@ pub fn build(store: &Store, runs: &[RunId], out_dir: &Path) -> Result<ReportFile
     let page = view::page(&all, &docs, views);
     let html = write(out_dir, "index.html", &html::page(&page)?)?;
     let document = summary::document(docs);
-    let csv = write(out_dir, "summary.csv", &sheet::csv(&document)?)?;
+    let csv = write(out_dir, "summary.csv", &csv::summary(&document)?)?;
     let mut text = serde_json::to_string_pretty(&document)?;
     text.push('\n');
     let json = write(out_dir, "summary.json", &text)?;
