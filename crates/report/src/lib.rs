@@ -2,7 +2,7 @@
 //!
 //! Parts, in the order of the data: `results` asks `findings` for everything a stored run says, `arms` by variant and load; `summary` is that as
 //! `summary.json`, `sheet` as CSV; `headline` says it in sentences; `view` makes the page's finished texts, `plot` its
-//! pictures, `html` places them by the templates; `list` is the terminal's view. `number`, `words` and `table` are the only
+//! pictures, `html` places them by the templates; `list` is the terminal's view. `number`, `label` and `table` are the only
 //! places where a number, a name and a table become text.
 //!
 //! This room computes no statistic beyond a mean, a minimum and a maximum over blocks; templates do no arithmetic. The same
@@ -14,6 +14,7 @@ mod csv;
 mod error;
 mod headline;
 mod html;
+mod label;
 mod list;
 mod number;
 mod plot;
@@ -22,7 +23,6 @@ mod stored;
 mod summary;
 mod table;
 mod view;
-mod words;
 
 pub use error::ReportError;
 pub use headline::Headline;
