@@ -55,9 +55,9 @@ const NO_SETTING: [&str; 2] = ["engine", "engine_kind"];
 /// Pages that repeat what varies with every look.
 const MOMENTARY: [&str; 4] = ["internal_states", "last_gen_throughput", "load", "step_time_dict"];
 
-/// What an engine says of its configuration.
+/// Where an engine says what its configuration is.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Said<'a> {
+pub struct ConfigSources<'a> {
     /// Its log; none where servelab does not have it.
     pub log: Option<&'a str>,
     /// Its `/metrics`.
@@ -68,17 +68,17 @@ pub struct Said<'a> {
 
 /// The effective configuration by field, see the head of this module; empty where nothing is said.
 #[must_use]
-pub fn effective(said: Said<'_>) -> BTreeMap<String, String> {
+pub fn effective(sources: ConfigSources<'_>) -> BTreeMap<String, String> {
     let mut fields = Fields::default();
-    if let Some(log) = said.log {
+    if let Some(log) = sources.log {
         // Configuration first: what single lines say only fills its gaps.
         log.lines().for_each(|line| fields.configuration(line));
         log.lines().for_each(|line| fields.remark(line));
     }
-    if let Some(page) = said.server_info {
+    if let Some(page) = sources.server_info {
         fields.server_info(page);
     }
-    if let Some(metrics) = said.metrics {
+    if let Some(metrics) = sources.metrics {
         fields.cache_config(&metrics.cache_config());
     }
     fields.aliases();
@@ -303,11 +303,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn check(log: &str, field: &str, expected: Option<&str>) {
-        let said = Said {
+        let sources = ConfigSources {
             log: Some(log),
-            ..Said::default()
+            ..ConfigSources::default()
         };
-        assert_eq!(effective(said).get(field).map(String::as_str), expected, "{log}");
+        assert_eq!(effective(sources).get(field).map(String::as_str), expected, "{log}");
     }
 
     #[test]
@@ -386,9 +386,9 @@ mod tests {
     #[test]
     fn pages_of_the_server() {
         let read = |page: &str| {
-            effective(Said {
+            effective(ConfigSources {
                 server_info: Some(page),
-                ..Said::default()
+                ..ConfigSources::default()
             })
         };
         let vllm = read(r#"{"vllm_config": "model='m', enforce_eager=True, compilation_config={'mode': 0}"}"#);
@@ -409,7 +409,7 @@ mod tests {
         let page = r#"{"server_args": {"api_key": "s3cret", "tp": 1}, "env": {"AWS-SECRET-KEY": "s3cret"}, "db": {"Password": {"now": "s3cret"}}}"#;
         let log = "Initializing a V1 LLM engine (v1) with config: a=1, kv=X(extra={'api_key': 's3cret', 'n': 2}), max_total_num_tokens=3\n\
                    server_args=ServerArgs(x=Y(hf_token='s3cret'), tokenizer_mode='auto')\n";
-        let found = effective(Said {
+        let found = effective(ConfigSources {
             log: Some(log),
             metrics: None,
             server_info: Some(page),
@@ -424,9 +424,9 @@ mod tests {
     fn blocks_and_their_size_tell_the_tokens() {
         let page =
             Snapshot::parse("vllm:cache_config_info{block_size=\"16\",engine=\"0\",num_gpu_blocks=\"65536\"} 1\n");
-        let fields = effective(Said {
+        let fields = effective(ConfigSources {
             metrics: Some(&page),
-            ..Said::default()
+            ..ConfigSources::default()
         });
         assert_eq!(fields["kv_cache_tokens"], "1048576");
         assert_eq!(fields["cache_config.block_size"], "16");
@@ -436,7 +436,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_log_and_page_is_read(log in any::<String>(), page in any::<String>()) {
-            let _ = effective(Said { log: Some(&log), metrics: None, server_info: Some(&page) });
+            let _ = effective(ConfigSources { log: Some(&log), metrics: None, server_info: Some(&page) });
         }
 
         #[test]
@@ -444,7 +444,7 @@ mod tests {
             "non-default args: {", " args: Namespace(", "server_args=ServerArgs(", "Initializing a V1 LLM engine (v1) with config: ",
             "KV cache size: ", "Using ", "Started ", "Async scheduling ", "max_total_num_tokens=",
         ]), rest in "[ -~\u{e4}]{0,120}") {
-            let _ = effective(Said { log: Some(&format!("{mark}{rest}")), ..Said::default() });
+            let _ = effective(ConfigSources { log: Some(&format!("{mark}{rest}")), ..ConfigSources::default() });
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use servelab_engine::{
     Snapshot, counted,
-    effective::{Said, effective},
+    effective::{ConfigSources, effective},
     log,
 };
 use servelab_schema::{EngineMetrics, Ratio};
@@ -130,9 +130,9 @@ fn arguments_that_are_not_defaults() {
 }
 
 fn check(log: &str, expected: &[(&str, &str)]) -> BTreeMap<String, String> {
-    let fields = effective(Said {
+    let fields = effective(ConfigSources {
         log: Some(log),
-        ..Said::default()
+        ..ConfigSources::default()
     });
     for (field, value) in expected {
         assert_eq!(fields.get(*field).map(String::as_str), Some(*value), "{field}");
@@ -218,9 +218,9 @@ fn effective_configuration_of_0_8_5() {
     );
     check(KV_FP8_OLD, &[("argument.kv_cache_dtype", "fp8")]);
     check(NGRAM_OLD, &[("argument.max_model_len", "2048")]);
-    let fields = effective(Said {
+    let fields = effective(ConfigSources {
         metrics: Some(&Snapshot::parse(OLD)),
-        ..Said::default()
+        ..ConfigSources::default()
     });
     assert_eq!(fields["kv_cache_tokens"], "1048576", "blocks times block size");
 }

@@ -5,7 +5,7 @@
 
 use crate::{
     http::{BodyEnd, Part, ResponseHead, ResponseReader},
-    stream::{ChatStream, Expectation, Fault, SseParser, words},
+    stream::{ChatStream, Expectation, Fault, SseParser, error_text},
 };
 use servelab_schema::{Completion, Failure, Nanos, Outcome, Reason};
 use std::ops::ControlFlow;
@@ -284,11 +284,11 @@ fn judge(http: &ResponseReader, chat: ChatStream, other_body: &[u8], sent: u64) 
         // A body without framing ends with the connection; then only [DONE] shows that nothing was cut off.
         Body::Stream => chat.finish(!matches!(http.end(), BodyEnd::Open), sent),
         Body::Refusal => {
-            let (reason, detail) = words::classify_status(head.status, other_body);
+            let (reason, detail) = error_text::classify_status(head.status, other_body);
             Err(Fault::new(reason, detail))
         }
-        Body::NotAStream => Err(match words::error_message(other_body) {
-            Some(text) if words::is_oom(&text) => Fault::new(Reason::EngineOom, text),
+        Body::NotAStream => Err(match error_text::error_message(other_body) {
+            Some(text) if error_text::is_oom(&text) => Fault::new(Reason::EngineOom, text),
             Some(text) => Fault::new(Reason::ErrorEvent, text),
             None if head.is_encoded => Fault::new(Reason::Malformed, "a compressed body, which was not asked for"),
             None => Fault::new(

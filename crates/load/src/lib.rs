@@ -7,7 +7,7 @@
 //! From the inside out: [`stream`] and [`http`] are pure state machines; [`attempt`] joins them with every deadline, still
 //! without I/O; `connection` moves bytes between an attempt and a socket and stamps each read; `driver` keeps the load;
 //! [`start`] runs it all on a thread of its own. [`bench`] holds what a single load against any server needs besides: other
-//! courses than the runner's held load, prompts, conversations, recorded traffic.
+//! profiles than the runner's held load, prompts, conversations, recorded traffic.
 
 pub mod arrivals;
 pub mod attempt;
@@ -29,7 +29,7 @@ mod tls;
 mod transport;
 
 pub use control::{Control, Stop};
-pub use driver::{LoadHandle, run_load, start, start_course};
+pub use driver::{LoadHandle, run_load, start, start_with_profile};
 pub use facts::LoadResult;
 pub use live::{Live, LiveSnapshot};
 pub use request::{BodyParams, Endpoint, EndpointError, PreparedRequest, RequestHeaders, request_body};

@@ -1,6 +1,6 @@
 //! What a run says, in sentences: which variant is better, by how much, how sure.
 
-use crate::{number, results::Results, table::Tone, words};
+use crate::{label, number, results::Results, table::Tone};
 use serde::Serialize;
 use servelab_findings::{Comparison, Estimate, Verdict};
 use servelab_schema::{EngineKind, LoadId, MetricName, Plan, Stop};
@@ -66,7 +66,7 @@ fn goodness(c: &Comparison) -> f64 {
 }
 
 fn line(results: &Results<'_>, c: &Comparison, suffix: &str) -> Headline {
-    let (icon, word, tone) = words::verdict(&c.verdict);
+    let (icon, word, tone) = label::verdict(&c.verdict);
     let void = results.void(&c.variant);
     let word = void.map_or_else(|| word.to_owned(), |treatment| treatment.to_string());
     let text = match (&c.estimate, void) {
@@ -82,7 +82,7 @@ fn line(results: &Results<'_>, c: &Comparison, suffix: &str) -> Headline {
                 "{} cannot be compared with {}: {}.",
                 c.variant,
                 c.control,
-                words::verdict_note(c)
+                label::verdict_note(c)
             )
         }
         (Some(e), None) => {
@@ -202,7 +202,7 @@ fn sentence(plan: &Plan, c: &Comparison, e: &Estimate, suffix: &str) -> String {
             "{who} ({}): no evidence that it differs from {} in {}{suffix}; measured {}",
             factor(plan, c),
             c.control,
-            words::metric(c.metric),
+            label::metric(c.metric),
             number::effect(e.effect_percent)
         ),
         _ => format!(
@@ -212,7 +212,7 @@ fn sentence(plan: &Plan, c: &Comparison, e: &Estimate, suffix: &str) -> String {
         ),
     };
     let mut text = format!("{claim} ({}).", certainty(plan, c, e));
-    let note = words::verdict_short_note(c);
+    let note = label::verdict_short_note(c);
     if !note.is_empty() {
         let mut letters = note.chars();
         let capital = letters
@@ -235,7 +235,7 @@ fn compared(c: &Comparison, more: bool, amount: &str) -> String {
         MetricName::Goodput => serves("requests/s within the objectives"),
         other => {
             let word = if more { "longer" } else { "shorter" };
-            format!("has a {amount} {word} {} than {}", words::metric(other), c.control)
+            format!("has a {amount} {word} {} than {}", label::metric(other), c.control)
         }
     }
 }
@@ -270,7 +270,7 @@ pub(crate) fn one_line(results: &Results<'_>) -> String {
             .collect();
         found.sort_by(|a, b| goodness(b).total_cmp(&goodness(a)));
         let said = |c: &&Comparison| {
-            let (_, word, _) = words::verdict(&c.verdict);
+            let (_, word, _) = label::verdict(&c.verdict);
             let but = if answers_worse(results, c) {
                 " (answers worse)"
             } else {
@@ -288,9 +288,9 @@ pub(crate) fn one_line(results: &Results<'_>) -> String {
     } else if parts.is_empty() {
         format!(
             "no variant is shown to be better or worse in {}",
-            words::metric(plan.primary_metric)
+            label::metric(plan.primary_metric)
         )
     } else {
-        format!("{} in {}", parts.join(", "), words::metric(plan.primary_metric))
+        format!("{} in {}", parts.join(", "), label::metric(plan.primary_metric))
     }
 }

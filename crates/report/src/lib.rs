@@ -2,7 +2,7 @@
 //!
 //! Parts, in the order of the data: `results` asks `findings` for everything a stored run says, `arms` by variant and load; `summary` is that as
 //! `summary.json`, `sheet` as CSV; `headline` says it in sentences; `view` makes the page's finished texts, `plot` its
-//! pictures, `html` places them by the templates; `list` is the terminal's view. `number`, `words` and `table` are the only
+//! pictures, `html` places them by the templates; `list` is the terminal's view. `number`, `label` and `table` are the only
 //! places where a number, a name and a table become text.
 //!
 //! This room computes no statistic beyond a mean, a minimum and a maximum over blocks; templates do no arithmetic. The same
@@ -10,19 +10,19 @@
 //! nothing on the page comes from the network.
 
 mod arms;
+mod csv;
 mod error;
 mod headline;
 mod html;
+mod label;
 mod list;
 mod number;
 mod plot;
 mod results;
-mod sheet;
 mod stored;
 mod summary;
 mod table;
 mod view;
-mod words;
 
 pub use error::ReportError;
 pub use headline::Headline;
@@ -81,7 +81,7 @@ pub fn build(store: &Store, runs: &[RunId], out_dir: &Path) -> Result<ReportFile
     let page = view::page(&all, &docs, views);
     let html = write(out_dir, "index.html", &html::page(&page)?)?;
     let document = summary::document(docs);
-    let csv = write(out_dir, "summary.csv", &sheet::csv(&document)?)?;
+    let csv = write(out_dir, "summary.csv", &csv::summary(&document)?)?;
     let mut text = serde_json::to_string_pretty(&document)?;
     text.push('\n');
     let json = write(out_dir, "summary.json", &text)?;

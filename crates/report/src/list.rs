@@ -3,8 +3,9 @@
 use crate::{
     ReportError,
     headline::{Headline, headlines, one_line},
+    label,
     results::Results,
-    stored, summary, words,
+    stored, summary,
 };
 use servelab_schema::{EngineKind, RunId};
 use servelab_store::{RunSummary, Store};
@@ -84,7 +85,7 @@ pub fn results_show(store: &Store, id: &RunId) -> Result<ResultsView, ReportErro
     let facts = [
         ("run", id.to_string()),
         ("fingerprint", data.fingerprint.to_string()),
-        ("numbers", words::kind(data.plan.engine_kind).0.to_owned()),
+        ("numbers", label::kind(data.plan.engine_kind).0.to_owned()),
         ("matrix", data.plan.name.clone()),
         ("model", data.plan.profile.model.clone()),
         (
@@ -92,7 +93,7 @@ pub fn results_show(store: &Store, id: &RunId) -> Result<ResultsView, ReportErro
             format!("{} {}", data.plan.engine.dialect, data.plan.engine.version),
         ),
         ("started", data.manifest.started.utc.clone()),
-        ("end", words::end(&data.manifest.end)),
+        ("end", label::end(&data.manifest.end)),
         (
             "trials",
             format!("{} of {} valid", summary.valid_trials, summary.trials),
@@ -105,8 +106,8 @@ pub fn results_show(store: &Store, id: &RunId) -> Result<ResultsView, ReportErro
                 data.plan.prompts.prompts.len()
             ),
         ),
-        ("output", words::stop(data.plan.output.stop).to_owned()),
-        ("primary metric", words::metric(data.plan.primary_metric).to_owned()),
+        ("output", label::stop(data.plan.output.stop).to_owned()),
+        ("primary metric", label::metric(data.plan.primary_metric).to_owned()),
     ];
     let (columns, verdicts) = crate::view::verdict_texts(&results, &doc);
     Ok(ResultsView {

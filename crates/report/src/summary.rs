@@ -8,8 +8,8 @@ pub(crate) use treatments::startup_s;
 
 use crate::{
     headline::one_line,
+    label,
     results::{OverBlocks, Results},
-    words,
 };
 use serde::Serialize;
 use servelab_findings::{
@@ -257,7 +257,7 @@ pub(crate) fn run(results: &Results<'_>) -> RunDoc {
 /// What a reader must know: of the comparisons, and of the lengths of answers.
 fn notes(results: &Results<'_>) -> Vec<String> {
     let study = results.study.notes.iter().cloned();
-    study.chain(words::speculation_note(&results.run.plan)).collect()
+    study.chain(label::speculation_note(&results.run.plan)).collect()
 }
 
 fn facts(results: &Results<'_>) -> RunFacts {
@@ -332,14 +332,14 @@ fn comparison(results: &Results<'_>, c: &Comparison) -> ComparisonDoc {
         p_sign_flip: e.and_then(|e| e.p_sign_flip),
         p_adjusted: e.and_then(|e| e.p_adjusted),
         adjustment: if c.primary { "holm" } else { "benjamini-hochberg" },
-        verdict: words::verdict_word(&c.verdict),
+        verdict: label::verdict_word(&c.verdict),
         treatment: results.treatment(&c.variant),
         blocks_needed: match c.verdict {
             Verdict::NoEvidence { blocks_needed } => blocks_needed,
             _ => None,
         },
         indicative: c.indicative,
-        note: [results.answers_note(c), words::verdict_note(c)]
+        note: [results.answers_note(c), label::verdict_note(c)]
             .into_iter()
             .filter(|note| !note.is_empty())
             .collect::<Vec<_>>()

@@ -5,12 +5,12 @@ use crate::{
     bring_up::{BroughtUp, EngineAccess},
     gpus::Gpus,
     requests::Requests,
-    watch::{Eyes, watch},
+    watch::{TelemetrySampling, watch},
 };
 use servelab_findings::gates::{GateFacts, Work, evaluate};
 use servelab_engine::{
     Ended, EngineError, Ready, Snapshot, counted,
-    effective::{Said, effective},
+    effective::{ConfigSources, effective},
     redact::Secrets,
     treatment::{Shown, judge},
     wants_prefix_cache,
@@ -308,7 +308,7 @@ async fn measure(
     let before = keep_metrics(&engine, writer, secrets, names::METRICS_BEFORE).await?;
     let clock = TrialClock::start(plan.engine.time_scale());
     let shared = Arc::new(Mutex::new((writer.traces()?, Passed::default())));
-    let eyes = Eyes {
+    let sampling = TelemetrySampling {
         rows: writer.telemetry()?,
         clock,
         interval: plan.telemetry_interval_ns,
@@ -319,7 +319,7 @@ async fn measure(
         secrets: secrets.clone(),
     };
     let load = start(trial.spec(engine.client().base(), clock)?, sink)?;
-    let watched = watch(&load, &mut engine, eyes, stop, progress).await;
+    let watched = watch(&load, &mut engine, sampling, stop, progress).await;
     let result = load.join();
     let exited = engine.exited();
     let healthy = engine.client().healthy().await;
@@ -333,12 +333,12 @@ async fn measure(
     let shared = Arc::try_unwrap(shared).map_err(|_| LostSink)?;
     let (traces, passed) = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
     traces.finish()?;
-    let said = Said {
+    let sources = ConfigSources {
         log: log.as_deref(),
         metrics: before.as_ref().or(after.as_ref()),
         server_info: server_info.as_deref(),
     };
-    let effective = effective(said);
+    let effective = effective(sources);
     let theirs = trial.observed.of(trial.variant.control.as_ref());
     trial.observed.note(&trial.variant.id, &effective);
     let shown = Shown {

@@ -15,7 +15,7 @@ use std::time::Duration;
 const TICK: Duration = Duration::from_millis(50);
 
 /// What is looked at, how often and where it goes.
-pub(crate) struct Eyes<'a> {
+pub(crate) struct TelemetrySampling<'a> {
     /// `telemetry.jsonl`.
     pub(crate) rows: JsonlWriter<TelemetrySample>,
     /// The trial's clock.
@@ -30,17 +30,17 @@ pub(crate) struct Eyes<'a> {
 pub(crate) async fn watch(
     load: &LoadHandle,
     engine: &mut Ready,
-    eyes: Eyes<'_>,
+    sampling: TelemetrySampling<'_>,
     stop: &StopFlag,
     progress: &dyn Progress,
 ) -> Result<(), RunError> {
     let (control, live) = (load.control(), load.live());
-    let Eyes {
+    let TelemetrySampling {
         mut rows,
         clock,
         interval,
         gpus,
-    } = eyes;
+    } = sampling;
     let mut probe = HostProbe::new(engine.group());
     let mut due = Nanos::ZERO;
     let mut result: Result<(), EvidenceError> = Ok(());

@@ -38,7 +38,7 @@ pub mod stream;
 pub mod task;
 pub mod text;
 pub mod tokenizer;
-pub mod words;
+pub mod word_cache;
 
 pub use args::SimArgs;
 pub use error::SimError;

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use servelab_chat::{ChatError, ChatMessage, ChatTokenizer};
 
 use crate::error::SimError;
-use crate::words::WordCache;
+use crate::word_cache::WordCache;
 
 /// One message of a chat request.
 #[derive(Debug, Clone, PartialEq, Eq)]

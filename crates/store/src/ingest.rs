@@ -2,11 +2,11 @@
 
 use crate::{
     Store, StoreError, encode_chunks,
-    words::{json, maybe_ns, ns, word},
+    sql_value::{json, maybe_ns, ns, word},
 };
 use rusqlite::{OptionalExtension, Statement, Transaction, TransactionBehavior, params};
-use servelab_findings::{answer_found, metrics::trial_metrics};
 use servelab_evidence::SealedRun;
+use servelab_findings::{answer_found, metrics::trial_metrics};
 use servelab_schema::{
     Completion, EngineRecord, Outcome, Plan, PromptId, PromptSetRef, RunEnd, RunId, Sha256Hex, Slo, TelemetrySample,
     Trace, TrialId, TrialRecord, Validity,

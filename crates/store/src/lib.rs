@@ -15,7 +15,7 @@ mod error;
 mod ingest;
 mod migrations;
 mod read;
-mod words;
+mod sql_value;
 
 pub use chunks::{ChunkBlobError, decode_chunks, encode_chunks};
 pub use error::StoreError;

@@ -3,7 +3,7 @@
 use crate::{
     Store, StoreError, decode_chunks,
     ingest::trial_name,
-    words::{from_json, from_word, to_maybe_ns, to_ns},
+    sql_value::{from_json, from_word, to_maybe_ns, to_ns},
 };
 use rusqlite::{OptionalExtension, Row, params};
 use servelab_schema::{

@@ -23,11 +23,11 @@ use servelab_load::{
     Endpoint, Labels, LoadError, LoadResult, LoadSpec, RequestHeaders, SinkError, TraceSink,
     attempt::{Deadlines, SizeLimits},
     bench::{
-        Conversations, Course, Extent, Pace,
+        Conversations, Extent, LoadProfile, Pace,
         body::{Api, Asking},
     },
     clock::TrialClock,
-    start_course,
+    start_with_profile,
 };
 use servelab_schema::{EngineKind, Load, Nanos, OutputPolicy, Rate, Ratio, Stop, Trace, VariantId};
 use std::{
@@ -233,14 +233,14 @@ impl Setup<'_> {
         })
     }
 
-    fn course(&self, requests: &Requests) -> Course {
+    fn profile(&self, requests: &Requests) -> LoadProfile {
         let pace = match (self.bench.batch, &requests.pace) {
             (Some(size), _) => Pace::Batch(size),
             (None, Some(pace)) => pace.clone(),
             (None, None) => Pace::Load,
         };
         let conversations = requests.conversations.clone();
-        Course {
+        LoadProfile {
             pace,
             extent: self.bench.extent(),
             ramp: self.bench.ramp.unwrap_or(Nanos::ZERO),
@@ -260,13 +260,13 @@ impl Setup<'_> {
             _ => load,
         };
         let name = self.name(load);
-        let (spec, course) = (self.spec(number, load, &requests)?, self.course(&requests));
+        let (spec, profile) = (self.spec(number, load, &requests)?, self.profile(&requests));
         let traces = Arc::new(Mutex::new(Vec::with_capacity(requests.measured.len())));
         let sink = Kept {
             traces: Arc::clone(&traces),
             file: self.file.clone(),
         };
-        let handle = start_course(spec, course, sink).map_err(of_load)?;
+        let handle = start_with_profile(spec, profile, sink).map_err(of_load)?;
         self.interrupt.ends(handle.control());
         let line = Line::show(&name, handle.live());
         let result = handle.join();

@@ -22,10 +22,10 @@ mod instrument;
 mod leaks;
 mod preflight;
 mod quality;
+mod secrets;
 mod sglang;
 #[path = "../../../evidence/tests/support/small_disk.rs"]
 mod small_disk;
 #[path = "../support/mod.rs"]
 mod support;
-mod tells;
 mod treatments;

@@ -7,8 +7,8 @@
 pub mod body;
 pub mod builtin;
 pub mod conversation;
-mod course;
 pub mod fetch;
+mod profile;
 pub mod replay;
 
-pub use course::{Conversations, Course, Extent, Pace};
+pub use profile::{Conversations, Extent, LoadProfile, Pace};

@@ -1,6 +1,6 @@
 //! Batches: so many requests leave together, the next ones when all of them have ended.
 
-use super::{book::Book, shared::Shared};
+use super::{shared::Shared, state::LoadState};
 use crate::connection::Connection;
 use std::sync::Arc;
 use tokio::task::JoinSet;
@@ -16,7 +16,7 @@ pub(crate) async fn open_connections(shared: &Arc<Shared>, n: usize) -> Vec<Conn
     opening.join_all().await.into_iter().flatten().collect()
 }
 
-/// Runs batches of `size` until the books have nothing more to send.
+/// Runs batches of `size` until the state has nothing more to send.
 pub(crate) async fn run(shared: &Arc<Shared>, size: u32) {
     let size = usize::try_from(size).unwrap_or(usize::MAX);
     let warm_up = super::closed::warm_up(shared, size).await;
@@ -25,7 +25,8 @@ pub(crate) async fn run(shared: &Arc<Shared>, size: u32) {
     while shared.net.control.stopped().is_none() {
         idle.extend(open_connections(shared, missing).await);
         let now = shared.net.clock.now();
-        let jobs: Vec<_> = shared.book(|b: &mut Book| std::iter::from_fn(|| b.next_measured(now)).take(size).collect());
+        let jobs: Vec<_> =
+            shared.state(|s: &mut LoadState| std::iter::from_fn(|| s.next_measured(now)).take(size).collect());
         if jobs.is_empty() {
             return;
         }

@@ -1,33 +1,47 @@
 //! The closed loop: N slots, each with a connection of its own; one request ends, the next is sent.
 
 use super::{
-    book::{Book, Job},
     shared::Shared,
+    state::{Job, LoadState},
 };
 use crate::connection::Connection;
 use servelab_schema::Nanos;
 use std::{sync::Arc, time::Duration};
 use tokio::task::JoinSet;
 
-/// What a slot asks the books for its next request, at the moment it became free.
-type Next = fn(&mut Book, Nanos) -> Option<Job>;
+/// What a slot asks the state for its next request, at the moment it became free.
+type Next = fn(&mut LoadState, Nanos) -> Option<Job>;
 
-/// Runs `concurrency` slots until the books have nothing more for them. Requests in flight then end by themselves.
+/// Runs `concurrency` slots until the state has nothing more for them. Requests in flight then end by themselves.
 pub(crate) async fn run(shared: &Arc<Shared>, concurrency: u32) {
     let slots = usize::try_from(concurrency).unwrap_or(usize::MAX);
-    if shared.course.hold {
-        let _ = phase(shared, slots, Vec::new(), Nanos::ZERO, Book::next).await;
+    if shared.profile.hold {
+        let _ = phase(shared, slots, Vec::new(), Nanos::ZERO, LoadState::next).await;
         return;
     }
     let connections = warm_up(shared, slots).await;
-    let _ = phase(shared, slots, connections, shared.course.ramp, Book::next_measured).await;
+    let _ = phase(
+        shared,
+        slots,
+        connections,
+        shared.profile.ramp,
+        LoadState::next_measured,
+    )
+    .await;
 }
 
 /// Sends exactly the fillers that the warm-up asks for, at most `slots` at a time, and waits for their ends. Returns the
 /// connections that are left.
 pub(crate) async fn warm_up(shared: &Arc<Shared>, slots: usize) -> Vec<Connection> {
-    let fillers = shared.book(|b| usize::try_from(b.warm_up_left()).unwrap_or(usize::MAX));
-    phase(shared, slots.min(fillers), Vec::new(), Nanos::ZERO, Book::next_warm_up).await
+    let fillers = shared.state(|s| usize::try_from(s.warm_up_left()).unwrap_or(usize::MAX));
+    phase(
+        shared,
+        slots.min(fillers),
+        Vec::new(),
+        Nanos::ZERO,
+        LoadState::next_warm_up,
+    )
+    .await
 }
 
 /// Runs `slots` until `next` has nothing more for them; returns the connections that are left.
@@ -68,7 +82,7 @@ async fn slot(shared: Arc<Shared>, connection: Option<Connection>, delay: Nanos,
     let mut free = shared.net.clock.now();
     let mut failures_in_a_row = 0_u32;
     while shared.net.control.stopped().is_none() {
-        let Some(job) = shared.book(|b| next(b, free)) else {
+        let Some(job) = shared.state(|s| next(s, free)) else {
             break;
         };
         let without_end = !job.measured || shared.lasts();

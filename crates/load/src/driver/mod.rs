@@ -2,20 +2,20 @@
 //!
 //! In a closed loop N slots send fillers until the warm-up has ended, then the measured requests in their order, then fillers
 //! again until the last measured one has ended; so N requests are in flight over the whole held window. The open loop does
-//! the same on a schedule. Other courses ([`Course`]) send exactly what they are given, in slots, on a schedule, at given
+//! the same on a schedule. Other profiles ([`LoadProfile`]) send exactly what they are given, in slots, on a schedule, at given
 //! offsets or in batches. One `current_thread` runtime on a thread of its own serves every stream: with a server on the
 //! same machine more threads only take cores from it, and one drives tens of thousands of chunks a second; writing, probing
 //! and the caller live on other threads.
 
 mod batch;
-mod book;
 mod closed;
 mod open;
 mod shared;
+mod state;
 
 use crate::{
     attempt::{Deadlines, SizeLimits},
-    bench::{Course, Pace},
+    bench::{LoadProfile, Pace},
     clock::TrialClock,
     connection::Net,
     control::Control,
@@ -26,9 +26,9 @@ use crate::{
     sink::{TraceSink, Writer},
     spec::{LoadError, LoadSpec},
 };
-use book::Book;
 use servelab_schema::{Load, Trace};
 use shared::Shared;
+use state::LoadState;
 use std::{sync::Arc, thread::JoinHandle};
 use tokio::sync::mpsc;
 
@@ -73,29 +73,33 @@ impl LoadHandle {
 /// # Errors
 /// [`LoadError`] where it cannot begin: a contradictory spec, a host without address, no thread.
 pub fn start(spec: LoadSpec, sink: impl TraceSink + 'static) -> Result<LoadHandle, LoadError> {
-    start_course(spec, Course::held(), sink)
+    start_with_profile(spec, LoadProfile::held(), sink)
 }
 
-/// Starts a load of any course; each finished trace goes to `sink`.
+/// Starts a load of any profile; each finished trace goes to `sink`.
 ///
 /// # Errors
 /// As for [`start`].
-pub fn start_course(spec: LoadSpec, course: Course, sink: impl TraceSink + 'static) -> Result<LoadHandle, LoadError> {
+pub fn start_with_profile(
+    spec: LoadSpec,
+    profile: LoadProfile,
+    sink: impl TraceSink + 'static,
+) -> Result<LoadHandle, LoadError> {
     spec.check()?;
-    course.check(&spec)?;
+    profile.check(&spec)?;
     raise_open_files();
     let control = Control::default();
-    let live = Live::new(course.planned(&spec).map_or(0, u64::from));
+    let live = Live::new(profile.planned(&spec).map_or(0, u64::from));
     let mut net = net(&spec.endpoint, spec.clock, spec.deadlines, control.clone())?;
     net.limits = spec.limits;
-    net.keep_text = spec.keep_text || course.conversations.is_some();
+    net.keep_text = spec.keep_text || profile.conversations.is_some();
     let (writer, traces) = Writer::start(Box::new(sink), control.clone())?;
     let thread = {
         let (control, live) = (control.clone(), live.clone());
         std::thread::Builder::new()
             .name("servelab-load".to_owned())
             .spawn(move || {
-                let result = on_own_runtime(spec, course, net, live, traces);
+                let result = on_own_runtime(spec, profile, net, live, traces);
                 let (written, writer_cpu) = writer.join();
                 written.map_err(LoadError::Sink)?;
                 let mut result = result?;
@@ -137,7 +141,7 @@ pub fn run_load(spec: LoadSpec, sink: impl TraceSink + 'static) -> Result<LoadRe
 
 fn on_own_runtime(
     spec: LoadSpec,
-    course: Course,
+    profile: LoadProfile,
     net: Net,
     live: Live,
     traces: mpsc::Sender<Trace>,
@@ -147,9 +151,9 @@ fn on_own_runtime(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async move {
         let probe = Probe::start()?;
-        let shared = Arc::new(Shared::new(spec, course, net, live, traces));
+        let shared = Arc::new(Shared::new(spec, profile, net, live, traces));
         let kept = match load {
-            Load::Closed { .. } if let Pace::Batch(size) = shared.course.pace => {
+            Load::Closed { .. } if let Pace::Batch(size) = shared.profile.pace => {
                 batch::run(&shared, size.get()).await;
                 Ok(())
             }
@@ -162,9 +166,9 @@ fn on_own_runtime(
         shared.settle().await;
         let (lags_ns, probe_cpu) = probe.stop();
         kept?;
-        let book: Book = shared.book(std::mem::take);
+        let state: LoadState = shared.state(std::mem::take);
         let loop_lags = lags_ns.into_iter().map(|lag| lag.saturating_mul(scale)).collect();
-        Ok(book.close(matches!(load, Load::Open { .. }), loop_lags, vec![probe_cpu]))
+        Ok(state.close(matches!(load, Load::Open { .. }), loop_lags, vec![probe_cpu]))
     })
 }
 

@@ -6,12 +6,12 @@
 
 use super::{
     batch::open_connections,
-    book::{Book, Job},
     shared::Shared,
+    state::{Job, LoadState},
 };
 use crate::{
     arrivals::Schedule,
-    bench::{Course, Extent, Pace},
+    bench::{Extent, LoadProfile, Pace},
     connection::Connection,
     timer::Pacer,
 };
@@ -35,9 +35,9 @@ fn spare_for(offsets: &[Nanos]) -> usize {
 }
 
 /// When measured requests arrive, counted from the first possible moment.
-fn measured_offsets(course: &Course, rate: Rate, arrivals: Arrivals, seed: u64, n: usize) -> Vec<Nanos> {
-    let mut schedule = Schedule::new(arrivals, rate, seed, "measured").ramped(course.ramp);
-    match (&course.pace, course.extent) {
+fn measured_offsets(profile: &LoadProfile, rate: Rate, arrivals: Arrivals, seed: u64, n: usize) -> Vec<Nanos> {
+    let mut schedule = Schedule::new(arrivals, rate, seed, "measured").ramped(profile.ramp);
+    match (&profile.pace, profile.extent) {
         (Pace::Offsets(at), Extent::Once) => at.clone(),
         (Pace::Offsets(at), Extent::For(length)) => at.iter().copied().take_while(|at| *at < length).collect(),
         (_, Extent::Once) => schedule.take_offsets(n),
@@ -102,12 +102,12 @@ impl OpenLoop<'_> {
         while self.tasks.try_join_next().is_some() {}
     }
 
-    /// Sends fillers on `schedule` from `base` until the books say so. False = the load was stopped.
+    /// Sends fillers on `schedule` from `base` until the state says so. False = the load was stopped.
     async fn fill(
         &mut self,
         mut schedule: Schedule,
         base: Nanos,
-        reached: impl Fn(&Book) -> bool + Copy,
+        reached: impl Fn(&LoadState) -> bool + Copy,
     ) -> io::Result<bool> {
         loop {
             let at = base.saturating_add(schedule.next_offset());
@@ -117,7 +117,7 @@ impl OpenLoop<'_> {
                 () = shared.until(reached) => return Ok(true),
                 go_on = self.wait(at) => if !go_on? { return Ok(false) },
             }
-            match shared.book(|b| b.next_filler(at)) {
+            match shared.state(|s| s.next_filler(at)) {
                 Some(job) => self.send(job),
                 // Without fillers there is nothing to hold the load with.
                 None => return Ok(true),
@@ -132,7 +132,7 @@ impl OpenLoop<'_> {
 /// Where the operating system has no timer for it.
 pub(crate) async fn run(shared: &Arc<Shared>, rate: Rate, arrivals: Arrivals, seed: u64, n: usize) -> io::Result<()> {
     let clock = shared.net.clock;
-    let offsets = measured_offsets(&shared.course, rate, arrivals, seed, n);
+    let offsets = measured_offsets(&shared.profile, rate, arrivals, seed, n);
     let pool = Pool::default();
     let connections = open_connections(shared, spare_for(&offsets)).await;
     pool.with(|idle| idle.extend(connections));
@@ -152,25 +152,25 @@ impl OpenLoop<'_> {
     async fn warm_up(&mut self, mut schedule: Schedule) -> io::Result<bool> {
         let (clock, shared) = (self.shared.net.clock, self.shared);
         let base = clock.now();
-        while shared.book(|b| b.warm_up_left() > 0) {
+        while shared.state(|s| s.warm_up_left() > 0) {
             let at = base.saturating_add(schedule.next_offset());
             if !self.wait(at).await? {
                 return Ok(false);
             }
-            if let Some(job) = shared.book(|b| b.next_warm_up(at)) {
+            if let Some(job) = shared.state(|s| s.next_warm_up(at)) {
                 self.send(job);
             }
         }
-        shared.until(Book::is_warm).await;
+        shared.until(LoadState::is_warm).await;
         Ok(shared.net.control.stopped().is_none())
     }
 
     async fn phases(&mut self, rate: Rate, arrivals: Arrivals, seed: u64, offsets: &[Nanos]) -> io::Result<()> {
         let clock = self.shared.net.clock;
-        let hold = self.shared.course.hold;
+        let hold = self.shared.profile.hold;
         let warm_up = Schedule::new(arrivals, rate, seed, "warm-up");
         let go_on = if hold {
-            self.fill(warm_up, clock.now(), Book::is_warm).await?
+            self.fill(warm_up, clock.now(), LoadState::is_warm).await?
         } else {
             self.warm_up(warm_up).await?
         };
@@ -178,14 +178,14 @@ impl OpenLoop<'_> {
             return Ok(());
         }
         let base = clock.now();
-        self.shared.book(|b| b.begin(base));
+        self.shared.state(|s| s.begin(base));
         let mut last = base;
         for offset in offsets {
             last = base.saturating_add(*offset);
             if !self.wait(last).await? {
                 return Ok(());
             }
-            if let Some(job) = self.shared.book(|b| b.next_measured(last)) {
+            if let Some(job) = self.shared.state(|s| s.next_measured(last)) {
                 self.send(job);
             }
         }
@@ -193,7 +193,7 @@ impl OpenLoop<'_> {
             return Ok(());
         }
         let tail = Schedule::new(arrivals, rate, seed, "tail");
-        self.fill(tail, last, Book::is_measured_out).await.map(|_| ())
+        self.fill(tail, last, LoadState::is_measured_out).await.map(|_| ())
     }
 }
 
@@ -217,12 +217,12 @@ mod tests {
     fn time_ends_a_schedule() {
         let rate = Rate::new(100.0).unwrap();
         let offsets = |pace, extent| {
-            let course = Course {
+            let profile = LoadProfile {
                 pace,
                 extent,
-                ..Course::default()
+                ..LoadProfile::default()
             };
-            measured_offsets(&course, rate, Arrivals::Constant, 1, 3)
+            measured_offsets(&profile, rate, Arrivals::Constant, 1, 3)
         };
         let ms = |n: u64| Nanos::from_millis(n);
         assert_eq!(offsets(Pace::Load, Extent::Once), [ms(10), ms(20), ms(30)]);

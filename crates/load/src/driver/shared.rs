@@ -1,8 +1,8 @@
 //! What the slots of a load share, and how one request is run from its slot to its row.
 
-use super::book::{Book, Job, may_be_engine_exit};
+use super::state::{Job, LoadState, may_be_engine_exit};
 use crate::{
-    bench::{Course, Extent},
+    bench::{Extent, LoadProfile},
     connection::{Connection, Net, exchange},
     control::Stop,
     live::Live,
@@ -23,18 +23,18 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// The state of one load. All of it is used on one thread; the locks satisfy the compiler and never wait.
+/// What the tasks of one load share. All of it is used on one thread; the locks satisfy the compiler and never wait.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) net: Net,
-    pub(crate) course: Course,
+    pub(crate) profile: LoadProfile,
     head: HeadTemplate,
     keep_text: bool,
     labels: Labels,
     engine_exit_grace: Duration,
     live: Live,
     traces: mpsc::Sender<Trace>,
-    book: Mutex<Book>,
+    state: Mutex<LoadState>,
     ended: Notify,
     /// Rows that wait to learn whether the engine's process has ended.
     waiting: Mutex<Vec<JoinHandle<()>>>,
@@ -65,19 +65,19 @@ struct Run {
 }
 
 impl Shared {
-    pub(crate) fn new(spec: LoadSpec, course: Course, net: Net, live: Live, traces: mpsc::Sender<Trace>) -> Self {
-        let planned = course.planned(&spec);
-        let book = Book::new(spec.warm_up, spec.measured, spec.fillers, &course, planned);
+    pub(crate) fn new(spec: LoadSpec, profile: LoadProfile, net: Net, live: Live, traces: mpsc::Sender<Trace>) -> Self {
+        let planned = profile.planned(&spec);
+        let state = LoadState::new(spec.warm_up, spec.measured, spec.fillers, &profile, planned);
         Self {
             net,
-            course,
+            profile,
             head: HeadTemplate::new(&spec.endpoint, &spec.headers),
             keep_text: spec.keep_text,
             labels: spec.labels,
             engine_exit_grace: spec.engine_exit_grace,
             live,
             traces,
-            book: Mutex::new(book),
+            state: Mutex::new(state),
             ended: Notify::new(),
             waiting: Mutex::default(),
         }
@@ -85,21 +85,21 @@ impl Shared {
 
     /// True where time and not a number of requests ends the load.
     pub(crate) fn lasts(&self) -> bool {
-        self.course.extent != Extent::Once
+        self.profile.extent != Extent::Once
     }
 
-    /// Looks into the books or writes to them.
-    pub(crate) fn book<T>(&self, f: impl FnOnce(&mut Book) -> T) -> T {
-        f(&mut self.book.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Reads or changes the state.
+    pub(crate) fn state<T>(&self, f: impl FnOnce(&mut LoadState) -> T) -> T {
+        f(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Waits until the books say so.
-    pub(crate) async fn until(&self, reached: impl Fn(&Book) -> bool) {
+    /// Waits until the state says so.
+    pub(crate) async fn until(&self, reached: impl Fn(&LoadState) -> bool) {
         loop {
             let mut ended = std::pin::pin!(self.ended.notified());
             // Registered before the check, so that an end in between is not missed.
             ended.as_mut().enable();
-            if self.book(|b| reached(b)) {
+            if self.state(|s| reached(s)) {
                 return;
             }
             ended.await;
@@ -128,14 +128,14 @@ impl Shared {
     pub(crate) async fn run(self: &Arc<Self>, job: Job, connection: Option<Connection>) -> Done {
         let (measured, opener) = (job.measured, job.opener);
         let mut done = self.run_one(job, connection).await;
-        let Some(conversations) = self.course.conversations.as_deref().filter(|_| measured) else {
+        let Some(conversations) = self.profile.conversations.as_deref().filter(|_| measured) else {
             return done;
         };
         let mut answers = Vec::new();
         while done.completed && self.net.control.stopped().is_none() {
             answers.extend(done.text.take());
             let next = conversations.next(opener, &answers);
-            let Some(job) = next.and_then(|request| self.book(|b| b.follow(request, opener, done.free))) else {
+            let Some(job) = next.and_then(|request| self.state(|s| s.follow(request, opener, done.free))) else {
                 break;
             };
             done = self.run_one(job, done.connection).await;
@@ -150,7 +150,7 @@ impl Shared {
         let mut run = self.exchange(&job, connection).await;
         if self.keep_text {
             // The next turn of a conversation needs it too.
-            let text = match &self.course.conversations {
+            let text = match &self.profile.conversations {
                 Some(_) => run.text.clone(),
                 None => run.text.take(),
             };
@@ -180,7 +180,7 @@ impl Shared {
         } else {
             self.net.clock.now()
         };
-        self.book(|b| b.ended(&trace, follows));
+        self.state(|s| s.ended(&trace, follows));
         self.ended.notify_waiters();
         self.keep(trace).await;
         Done {
@@ -265,7 +265,7 @@ impl Shared {
 
     async fn write(&self, trace: Trace) {
         self.live.ended(&trace);
-        self.book(|b| b.counted(&trace));
+        self.state(|s| s.counted(&trace));
         // The writer outlives every slot; if it is gone, it has panicked, and the load ends with that error.
         let gone = match self.traces.try_send(trace) {
             Ok(()) => false,

@@ -5,11 +5,11 @@
 //! engines send it after an error event and after an abort. No I/O, no clock.
 
 use super::{
+    error_text,
     scan::{Payload, Scanner},
     shape::KnownChunk,
     sse::Event,
     wire::{ChoiceWire, ChunkWire, UsageWire},
-    words,
 };
 use servelab_schema::{Chunk, Completion, FinishReason, Nanos, Reason, Sha256Hex, TtftKind};
 use sha2::{Digest, Sha256};
@@ -401,7 +401,7 @@ impl ChatStream {
 }
 
 fn error_event(text: &str) -> Fault {
-    let reason = if words::is_oom(text) {
+    let reason = if error_text::is_oom(text) {
         Reason::EngineOom
     } else {
         Reason::ErrorEvent

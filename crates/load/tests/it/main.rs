@@ -11,10 +11,10 @@
 mod captures;
 mod common;
 mod corpus;
-mod courses;
 mod driver;
 mod faults;
 mod loop_tests;
+mod profiles;
 mod replay;
 mod server;
 mod tls;

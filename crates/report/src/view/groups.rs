@@ -2,11 +2,10 @@
 
 use super::{Context, Figure};
 use crate::{
-    ReportError,
+    ReportError, label,
     plot::{self, GroupSeries},
     results::OverBlocks,
     table::{Cell, Column, Row, Table},
-    words,
 };
 use servelab_findings::{LatencyKind, PooledGroup};
 use servelab_schema::{Bucket, NamedLoad, PlannedVariant, Task};
@@ -148,7 +147,7 @@ pub(crate) fn figures(cx: &Context<'_>, load: &NamedLoad) -> Result<Vec<Figure>,
             })
             .filter(|s| s.values.iter().any(Option::is_some))
             .collect();
-        let title = format!("{title} by task and bucket, {}", words::load(&load.load));
+        let title = format!("{title} by task and bucket, {}", label::load(&load.load));
         let svg = plot::groups(
             cx.kind_word(),
             &title,

@@ -2,9 +2,8 @@
 
 use super::Context;
 use crate::{
-    number,
+    label, number,
     table::{Cell, Column, Row, Table},
-    words,
 };
 use servelab_schema::{InstrumentCertificate, Nanos};
 
@@ -23,7 +22,7 @@ fn rows(c: &InstrumentCertificate) -> Vec<Row> {
     let server = number::share(c.server_cpu_ratio.get());
     let truth = format!(
         "{} against a server that stamps its own writes, {} with {} each: {}, TTFT {}, {} between chunks",
-        words::load(&c.load),
+        label::load(&c.load),
         number::count(c.requests, "request"),
         number::count(c.chunks, "chunk"),
         "wall time",
@@ -53,7 +52,7 @@ fn rows(c: &InstrumentCertificate) -> Vec<Row> {
             pair(c.gap_error_p50_ns, c.gap_error_p99_ns),
             "in the same measurement".to_owned(),
         ),
-        row("Measured", words::utc(&c.measured_utc), "on this machine".to_owned()),
+        row("Measured", label::utc(&c.measured_utc), "on this machine".to_owned()),
     ]
 }
 

@@ -2,8 +2,8 @@
 
 use super::Term;
 use crate::{
+    label,
     table::{Cell, Column, Row, Table},
-    words,
 };
 use servelab_schema::MetricName;
 
@@ -30,9 +30,9 @@ const fn formula(metric: MetricName) -> &'static str {
 pub(crate) fn metrics() -> Table {
     let rows = MetricName::ALL.into_iter().map(|metric| Row {
         cells: vec![
-            Cell::name(words::metric(metric)),
+            Cell::name(label::metric(metric)),
             Cell::text(metric.unit()),
-            Cell::text(words::direction(metric)),
+            Cell::text(label::direction(metric)),
             Cell::long(formula(metric)),
         ],
         ..Row::default()

@@ -18,11 +18,11 @@ mod verdicts;
 use crate::{
     ReportError,
     headline::{Headline, headlines},
+    label,
     plot::{ArmStyle, PlotError},
     results::Results,
     summary::RunDoc,
     table::{Cell, Table},
-    words,
 };
 use serde::Serialize;
 use servelab_schema::{NamedLoad, PlannedVariant, VariantRole};
@@ -153,7 +153,7 @@ pub(crate) struct Context<'a> {
 
 impl Context<'_> {
     pub(crate) fn kind_word(&self) -> &'static str {
-        words::kind(self.results.run.plan.engine_kind).0
+        label::kind(self.results.run.plan.engine_kind).0
     }
 
     /// How an arm is drawn, the same in every plot.
@@ -185,7 +185,7 @@ impl Context<'_> {
 }
 
 fn kind_view(results: &Results<'_>) -> Kind {
-    let (word, class, sentence) = words::kind(results.run.plan.engine_kind);
+    let (word, class, sentence) = label::kind(results.run.plan.engine_kind);
     Kind { word, class, sentence }
 }
 
@@ -239,7 +239,7 @@ fn load(cx: &Context<'_>, load: &NamedLoad) -> Result<LoadView, ReportError> {
     Ok(LoadView {
         anchor: format!("{}-{}", cx.anchor, load.id),
         title,
-        what: words::load(&load.load),
+        what: label::load(&load.load),
         rule: verdicts::rule(cx),
         primary: verdicts::primary(cx, load),
         effects: verdicts::effects(cx, load)?,

@@ -2,11 +2,10 @@
 
 use super::{Context, Fact, Notice, checkpoints};
 use crate::{
-    number,
+    label, number,
     results::Results,
     summary::RunDoc,
     table::{Cell, Column, Row, Table, Tone},
-    words,
 };
 use servelab_schema::{BlockOrder, CloudFacts, CloudProvider, EngineKind, GpuFacts, RunEnd, VariantRole};
 
@@ -26,7 +25,7 @@ pub(crate) fn subtitle(cx: &Context<'_>) -> String {
         number::count(u64::try_from(plan.variants.len()).unwrap_or(u64::MAX), "variant"),
         number::count(u64::try_from(plan.blocks.len()).unwrap_or(u64::MAX), "block"),
         manifest.run_id,
-        words::utc(&manifest.started.utc)
+        label::utc(&manifest.started.utc)
     )
 }
 
@@ -102,7 +101,7 @@ pub(crate) fn facts(cx: &Context<'_>) -> Vec<Fact> {
     let loads: Vec<String> = plan
         .loads
         .iter()
-        .map(|l| format!("{}: {}", l.id, words::load(&l.load)))
+        .map(|l| format!("{}: {}", l.id, label::load(&l.load)))
         .collect();
     let order = match plan.order {
         BlockOrder::Random => "seeded random order in each",
@@ -123,7 +122,7 @@ pub(crate) fn facts(cx: &Context<'_>) -> Vec<Fact> {
         code("Run", manifest.run_id.to_string()),
         code("Fingerprint", run.fingerprint.to_string()),
         text("Matrix", plan.name.clone()),
-        text("Numbers are", words::kind(plan.engine_kind).0.to_owned()),
+        text("Numbers are", label::kind(plan.engine_kind).0.to_owned()),
         text(
             "Profile",
             format!(
@@ -155,7 +154,7 @@ pub(crate) fn facts(cx: &Context<'_>) -> Vec<Fact> {
             "Output",
             format!(
                 "{}, temperature {}, {}",
-                words::stop(plan.output.stop),
+                label::stop(plan.output.stop),
                 plan.output.temperature.get(),
                 if plan.output.keep_text {
                     "texts kept"
@@ -168,7 +167,7 @@ pub(crate) fn facts(cx: &Context<'_>) -> Vec<Fact> {
             "Warm-up",
             format!("{} per start", number::count(plan.warm_up.requests, "request")),
         ),
-        text("Primary metric", words::metric(plan.primary_metric).to_owned()),
+        text("Primary metric", label::metric(plan.primary_metric).to_owned()),
         text(
             "Margin δ, error rate α",
             format!("{}, {}", number::share(plan.delta.get()), plan.alpha.get()),
@@ -208,9 +207,9 @@ pub(crate) fn facts(cx: &Context<'_>) -> Vec<Fact> {
                 .as_ref()
                 .map_or_else(|| "none found".to_owned(), cloud),
         ),
-        text("Started", words::utc(&manifest.started.utc)),
-        text("Finished", words::utc(&manifest.finished.utc)),
-        text("End", words::end(&manifest.end)),
+        text("Started", label::utc(&manifest.started.utc)),
+        text("Finished", label::utc(&manifest.finished.utc)),
+        text("End", label::end(&manifest.end)),
     ];
     facts.extend(checkpoints::facts(environment));
     facts
@@ -262,7 +261,7 @@ pub(crate) fn index(all: &[Results<'_>], docs: &[RunDoc]) -> Table {
     let rows = all.iter().zip(docs).map(|(results, doc)| {
         let run = results.run;
         let valid = run.trials.iter().filter(|t| t.record.validity.is_valid()).count();
-        let kind = words::kind(run.plan.engine_kind).0;
+        let kind = label::kind(run.plan.engine_kind).0;
         let tone = if run.plan.engine_kind == EngineKind::Measured {
             Tone::Plain
         } else {
@@ -273,7 +272,7 @@ pub(crate) fn index(all: &[Results<'_>], docs: &[RunDoc]) -> Table {
                 Cell::name(run.manifest.run_id.to_string()).anchor(format!("run-{}", run.manifest.run_id)),
                 Cell::text(run.manifest.name.clone()),
                 Cell::text(kind).tone(tone),
-                Cell::text(words::utc(&run.manifest.started.utc)),
+                Cell::text(label::utc(&run.manifest.started.utc)),
                 Cell::text(format!("{valid} of {} valid", run.trials.len())),
                 Cell::text(run.fingerprint.short()),
                 Cell::long(doc.headline.clone()),

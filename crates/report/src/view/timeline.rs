@@ -1,7 +1,7 @@
 //! A strip for each trial: requests in flight, requests waiting, KV cache in use, failures, against engine time.
 
 use super::Context;
-use crate::{number, results::Take, words};
+use crate::{label, number, results::Take};
 use serde::Serialize;
 use servelab_schema::{Nanos, Ratio, Trace, Window};
 use std::fmt::Write;
@@ -74,7 +74,7 @@ fn strip(cx: &Context<'_>, take: &Take<'_>) -> Strip {
         .filter(|t| t.completion().is_none())
         .map(|t| t.finished_ns)
         .collect();
-    let (_, word, _) = words::validity(&r.validity);
+    let (_, word, _) = label::validity(&r.validity);
     Strip {
         anchor: format!("{}-{}", cx.anchor, r.id),
         title: r.id.to_string(),

@@ -2,9 +2,8 @@
 
 use super::Context;
 use crate::{
-    number,
+    label, number,
     table::{Cell, Column, Row, Table, Tone},
-    words,
 };
 use servelab_schema::{GateOutcome, Outcome, Reason, TrialRecord, Validity};
 use std::collections::{BTreeMap, BTreeSet};
@@ -146,7 +145,7 @@ pub(crate) fn invalid(cx: &Context<'_>) -> Table {
             .iter()
             .take_while(|v| v.id != r.variant)
             .count();
-        let word = words::validity(&r.validity).1;
+        let word = label::validity(&r.validity).1;
         if let Validity::Aborted { why } = &r.validity {
             found.entry((place, word, "", why, "")).or_default().push(r);
         }
@@ -161,7 +160,7 @@ pub(crate) fn invalid(cx: &Context<'_>) -> Table {
         .into_iter()
         .filter_map(|((_, _, gate, observed, limit), records)| {
             let first = records.first()?;
-            let (icon, word, tone) = words::validity(&first.validity);
+            let (icon, word, tone) = label::validity(&first.validity);
             let names: Vec<&str> = records.iter().map(|r| r.id.as_str()).collect();
             let n = u32::try_from(records.len()).unwrap_or(u32::MAX);
             Some(Row {
@@ -217,7 +216,7 @@ fn share_cell(ratio: Option<servelab_schema::Ratio>) -> Cell {
 pub(crate) fn trials(cx: &Context<'_>) -> Table {
     let rows = cx.results.takes.iter().map(|take| {
         let r = &take.row.record;
-        let (icon, word, tone) = words::validity(&r.validity);
+        let (icon, word, tone) = label::validity(&r.validity);
         let i = r.instrument.as_ref();
         let name = Cell::name(r.id.to_string()).anchor(strip_anchor(cx, r));
         let seconds = |ns: Option<servelab_schema::Nanos>| {

@@ -2,12 +2,11 @@
 
 use super::{Context, Figure};
 use crate::{
-    ReportError, number,
+    ReportError, label, number,
     plot::{self, Curve},
     results::OverBlocks,
     summary,
     table::{Cell, Column, Row, Table, Tone},
-    words,
 };
 use servelab_findings::{Certification, Distribution, LatencyKind, OrInfinite, PooledArm, PooledQuantile};
 use servelab_schema::{MetricName, NamedLoad, PlannedVariant};
@@ -114,14 +113,14 @@ pub(crate) fn values(cx: &Context<'_>, load: &NamedLoad) -> Table {
     ];
     for (kind, percentiles) in PERCENTILES {
         for (_, name) in percentiles {
-            columns.push(Column::number(&format!("{} {name}", words::latency(kind)), "ms").hint(formula(kind)));
+            columns.push(Column::number(&format!("{} {name}", label::latency(kind)), "ms").hint(formula(kind)));
         }
     }
     let rows = cx.results.run.plan.variants.iter().map(|v| value_row(cx, load, v));
     Table {
         id: cx.id(load, "values-t"),
         title: "Absolute values".to_owned(),
-        note: words::load(&load.load),
+        note: label::load(&load.load),
         columns,
         rows: rows.collect(),
     }
@@ -237,10 +236,10 @@ pub(crate) fn ecdfs(cx: &Context<'_>, load: &NamedLoad) -> Result<Vec<Figure>, R
             .collect();
         let title = format!(
             "{} of measured requests, {}",
-            words::latency(kind),
-            words::load(&load.load)
+            label::latency(kind),
+            label::load(&load.load)
         );
-        let unit = format!("{} in s (logarithmic): {}", words::latency(kind), formula(kind));
+        let unit = format!("{} in s (logarithmic): {}", label::latency(kind), formula(kind));
         let svg = plot::ecdf(cx.kind_word(), &title, &unit, &curves).map_err(cx.plot_error("a distribution"))?;
         figures.extend(svg.map(|svg| Figure {
             name: format!("{}-{}-{name}", cx.results.run.manifest.run_id, load.id),

@@ -2,12 +2,11 @@
 
 use super::{Context, Figure};
 use crate::{
-    ReportError,
+    ReportError, label,
     number::{self, effect, effect_interval, p_value},
     plot::{self, EffectBar},
     summary::{aa_key, comparison_key},
     table::{Cell, Column, Row, Table, Tone},
-    words,
 };
 use servelab_findings::{AaOutcome, AaResult, Comparison, Estimate};
 use servelab_schema::{MetricName, NamedLoad, VariantId};
@@ -16,7 +15,7 @@ use servelab_schema::{MetricName, NamedLoad, VariantId};
 const UNOBSERVED: &str = "treatment UNOBSERVABLE: nothing shows whether the setting took effect";
 
 fn percent_of_control(metric: MetricName) -> String {
-    format!("% of the control · {}", words::direction(metric))
+    format!("% of the control · {}", label::direction(metric))
 }
 
 /// The rule in one paragraph, with this plan's numbers.
@@ -72,7 +71,7 @@ fn p_cell(p: Option<f64>) -> Cell {
 
 /// A verdict with its sign; a void treatment is named in place of "not comparable".
 fn verdict_cell(cx: &Context<'_>, c: &Comparison) -> Cell {
-    let (icon, word, tone) = words::verdict(&c.verdict);
+    let (icon, word, tone) = label::verdict(&c.verdict);
     let word = cx
         .results
         .void(&c.variant)
@@ -113,12 +112,12 @@ pub(crate) fn primary(cx: &Context<'_>, load: &NamedLoad) -> Table {
     }));
     Table {
         id: cx.id(load, "primary"),
-        title: format!("Primary metric: {}", words::metric(metric)),
+        title: format!("Primary metric: {}", label::metric(metric)),
         note: format!(
             "{} · {} · {}",
             metric.unit(),
-            words::direction(metric),
-            words::load(&load.load)
+            label::direction(metric),
+            label::load(&load.load)
         ),
         columns: vec![
             Column::text("Variant"),
@@ -169,7 +168,7 @@ fn note(cx: &Context<'_>, c: &Comparison) -> String {
         return format!("the setting was {treatment} in every trial: void, not “no difference”");
     }
     let unobserved = cx.results.unobserved(&c.variant).then(|| UNOBSERVED.to_owned());
-    let said = [cx.results.answers_note(c), words::verdict_note(c)];
+    let said = [cx.results.answers_note(c), label::verdict_note(c)];
     let rest = said.into_iter().filter(|note| !note.is_empty());
     unobserved.into_iter().chain(rest).collect::<Vec<_>>().join("; ")
 }
@@ -182,7 +181,7 @@ pub(crate) fn effects(cx: &Context<'_>, load: &NamedLoad) -> Result<Option<Figur
         .primary(&load.id)
         .filter(|c| c.own_control)
         .map(|c| {
-            let (_, word, tone) = words::verdict(&c.verdict);
+            let (_, word, tone) = label::verdict(&c.verdict);
             let void = cx.results.void(&c.variant);
             EffectBar {
                 name: format!("{} {}", c.variant, factor(cx, &c.variant)),
@@ -202,8 +201,8 @@ pub(crate) fn effects(cx: &Context<'_>, load: &NamedLoad) -> Result<Option<Figur
     if bars.is_empty() {
         return Ok(None);
     }
-    let metric = words::metric(plan.primary_metric);
-    let title = format!("Effect on {metric}, {}", words::load(&load.load));
+    let metric = label::metric(plan.primary_metric);
+    let title = format!("Effect on {metric}, {}", label::load(&load.load));
     let x_label = format!(
         "difference from the control in {metric}, {}",
         percent_of_control(plan.primary_metric)
@@ -247,7 +246,7 @@ pub(crate) fn matrix(cx: &Context<'_>, load: &NamedLoad) -> Table {
         let family = if *primary { "primary" } else { "exploratory" };
         let arrow = if metric.higher_is_better() { "↑" } else { "↓" };
         let hint = format!("{}; {family}", percent_of_control(*metric));
-        Column::number(&format!("{} {arrow}", words::metric(*metric)), family).hint(&hint)
+        Column::number(&format!("{} {arrow}", label::metric(*metric)), family).hint(&hint)
     }));
     let variants = cx
         .results
@@ -281,7 +280,7 @@ pub(crate) fn matrix(cx: &Context<'_>, load: &NamedLoad) -> Table {
 }
 
 fn matrix_cell(cx: &Context<'_>, c: &Comparison) -> Cell {
-    let (icon, word, tone) = words::verdict(&c.verdict);
+    let (icon, word, tone) = label::verdict(&c.verdict);
     let Some(e) = &c.estimate else {
         let void = cx
             .results
@@ -290,7 +289,7 @@ fn matrix_cell(cx: &Context<'_>, c: &Comparison) -> Cell {
         return Cell {
             sort: None,
             numeric: true,
-            ..Cell::text(void).tone(tone).title(words::verdict_note(c))
+            ..Cell::text(void).tone(tone).title(label::verdict_note(c))
         };
     };
     let interval = e
@@ -319,7 +318,7 @@ pub(crate) fn comparisons(cx: &Context<'_>, load: &NamedLoad) -> Table {
             .filter(|b| b.outlier.is_some())
             .map(|b| format!("block {}", b.block))
             .collect();
-        let mut note = words::verdict_note(c);
+        let mut note = label::verdict_note(c);
         if !outliers.is_empty() {
             let labelled = format!("outlier (kept): {}", outliers.join(", "));
             note = if note.is_empty() {
@@ -334,7 +333,7 @@ pub(crate) fn comparisons(cx: &Context<'_>, load: &NamedLoad) -> Table {
             cells: vec![
                 Cell::name(c.variant.to_string()),
                 Cell::text(c.control.to_string()),
-                Cell::text(words::metric(c.metric)),
+                Cell::text(label::metric(c.metric)),
                 Cell::text(if c.primary { "primary" } else { "exploratory" }),
                 effect_cell(e),
                 interval_cell(e),

@@ -63,7 +63,7 @@ fn after(close: impl FnOnce(TcpStream)) -> (Trace, Vec<String>) {
         engine_exit_grace: Duration::ZERO,
     };
     let (sender, mut traces) = mpsc::channel(4);
-    let shared = Arc::new(Shared::new(spec, Course::default(), net, Live::new(1), sender));
+    let shared = Arc::new(Shared::new(spec, LoadProfile::default(), net, Live::new(1), sender));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -91,7 +91,7 @@ fn after(close: impl FnOnce(TcpStream)) -> (Trace, Vec<String>) {
             }
             heads
         });
-        let job = shared.book(|b| b.next_measured(Nanos(0))).unwrap();
+        let job = shared.state(|s| s.next_measured(Nanos(0))).unwrap();
         shared.run(job, Some(kept)).await;
         drop(TcpStream::connect(shared.net.addresses[0]).unwrap());
         (traces.recv().await.unwrap(), server.join().unwrap())

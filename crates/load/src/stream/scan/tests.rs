@@ -9,7 +9,7 @@ use servelab_schema::FinishReason;
 
 /// What a payload says, in one form for both readers.
 #[derive(Debug, PartialEq)]
-struct Said {
+struct Parsed {
     error: Option<String>,
     choices: Option<(usize, Option<Choice>)>,
     usage: Option<UsageWire>,
@@ -26,7 +26,7 @@ struct Choice {
     finish: Option<String>,
 }
 
-impl From<&ChunkWire<'_>> for Said {
+impl From<&ChunkWire<'_>> for Parsed {
     fn from(chunk: &ChunkWire<'_>) -> Self {
         let choice = |c: &ChoiceWire<'_>| Choice {
             index: c.index,
@@ -45,7 +45,7 @@ impl From<&ChunkWire<'_>> for Said {
     }
 }
 
-impl From<&KnownChunk<'_>> for Said {
+impl From<&KnownChunk<'_>> for Parsed {
     fn from(chunk: &KnownChunk<'_>) -> Self {
         let choice = |c: &KnownChoice<'_>| {
             let texts: Vec<String> = c.text.map(ToOwned::to_owned).into_iter().collect();
@@ -71,23 +71,23 @@ impl From<&KnownChunk<'_>> for Said {
     }
 }
 
-fn serde_says(data: &[u8]) -> Result<Said, String> {
+fn serde_says(data: &[u8]) -> Result<Parsed, String> {
     serde_json::from_slice::<ChunkWire<'_>>(data)
-        .map(|c| Said::from(&c))
+        .map(|c| Parsed::from(&c))
         .map_err(|e| e.to_string())
 }
 
-fn scanner_says(scanner: &mut Scanner, data: &[u8]) -> Result<Said, String> {
+fn scanner_says(scanner: &mut Scanner, data: &[u8]) -> Result<Parsed, String> {
     match scanner.read(data) {
-        Ok(Payload::Known(token)) => Ok(Said::from(&token)),
-        Ok(Payload::Other(chunk)) => Ok(Said::from(&chunk)),
+        Ok(Payload::Known(token)) => Ok(Parsed::from(&token)),
+        Ok(Payload::Other(chunk)) => Ok(Parsed::from(&chunk)),
         Err(e) => Err(e.to_string()),
     }
 }
 
 /// The scanner without the help of serde.
-fn scan_alone(data: &[u8]) -> Option<Said> {
-    scan(data).map(|(chunk, _)| Said::from(&chunk))
+fn scan_alone(data: &[u8]) -> Option<Parsed> {
+    scan(data).map(|(chunk, _)| Parsed::from(&chunk))
 }
 
 const CHAT: &str = r#"{"id":"chatcmpl-af9aa705155f8006","object":"chat.completion.chunk","created":1795301087,"model":"tiny","choices":[{"index":0,"delta":{"content":"TEXT"},"logprobs":null,"finish_reason":null,"token_ids":null}],"usage":{"prompt_tokens":10,"total_tokens":11,"completion_tokens":1,"completion_tokens_details":null}}"#;
@@ -122,7 +122,7 @@ fn a_known_shape_is_only_compared() {
             let Ok(Payload::Known(token)) = scanner.read(next.as_bytes()) else {
                 panic!("{next}")
             };
-            assert_eq!(Ok(Said::from(&token)), serde_says(next.as_bytes()));
+            assert_eq!(Ok(Parsed::from(&token)), serde_says(next.as_bytes()));
             assert_eq!(token.choice.and_then(|c| c.text), Some(text));
         }
     }

@@ -1,7 +1,7 @@
-//! The load's books: which request is next, what has ended, and the instants that bound the windows.
+//! The state of a load: which request is next, what has ended, and the instants that bound the windows.
 
 use crate::{
-    bench::{Course, Extent},
+    bench::{Extent, LoadProfile},
     clock,
     facts::{LoadResult, ThreadCpu, instrument},
     request::PreparedRequest,
@@ -44,9 +44,9 @@ struct CpuMark {
     wall_ns: u64,
 }
 
-/// The books of one load.
+/// What has been handed out, what has ended and what was counted, of one load.
 #[derive(Debug, Default)]
-pub(crate) struct Book {
+pub(crate) struct LoadState {
     warm_up: u32,
     measured: Vec<PreparedRequest>,
     fillers: Vec<PreparedRequest>,
@@ -74,13 +74,13 @@ pub(crate) struct Book {
     load_cpu: Option<ThreadCpu>,
 }
 
-impl Book {
-    /// The books of a spec's requests; `planned` is how many will be measured, none where time decides.
+impl LoadState {
+    /// A load that has not begun; `planned` is how many will be measured, none where time decides.
     pub(crate) fn new(
         warm_up: u32,
         measured: Vec<PreparedRequest>,
         fillers: Vec<PreparedRequest>,
-        course: &Course,
+        profile: &LoadProfile,
         planned: Option<u32>,
     ) -> Self {
         let counts = TrialCounts {
@@ -92,7 +92,7 @@ impl Book {
             measured,
             fillers,
             counts,
-            extent: course.extent,
+            extent: profile.extent,
             ..Self::default()
         }
     }
@@ -232,7 +232,7 @@ impl Book {
         *count = count.saturating_add(1);
     }
 
-    /// Closes the books, on the load's own thread. `loop_lags_ns` and the threads are the probe's; `is_open` says whether a schedule was kept.
+    /// Ends the load, on the load's own thread. `loop_lags_ns` and the threads are the probe's; `is_open` says whether a schedule was kept.
     pub(crate) fn close(self, is_open: bool, loop_lags_ns: Vec<u64>, mut threads: Vec<ThreadCpu>) -> LoadResult {
         let rate = |span: Span| {
             let gaps = self.arrivals.checked_sub(1)?;

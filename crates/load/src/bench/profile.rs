@@ -41,9 +41,9 @@ pub trait Conversations: Send + Sync + Debug {
     fn next(&self, opener: usize, answers: &[String]) -> Option<PreparedRequest>;
 }
 
-/// The course of one load.
+/// The profile of one load: everything about when requests leave that the load itself does not say.
 #[derive(Debug, Clone, Default)]
-pub struct Course {
+pub struct LoadProfile {
     /// What decides when a measured request leaves.
     pub pace: Pace,
     /// How many there are.
@@ -57,8 +57,8 @@ pub struct Course {
     pub conversations: Option<Arc<dyn Conversations>>,
 }
 
-impl Course {
-    /// The course of a trial: a held load, each measured request once.
+impl LoadProfile {
+    /// The profile of a trial: a held load, each measured request once.
     #[must_use]
     pub fn held() -> Self {
         Self {

@@ -1,10 +1,10 @@
-//! Courses other than the held load, against the scripted server: what leaves when, and what ends it.
+//! Profiles other than the held load, against the scripted server: what leaves when, and what ends it.
 
 use crate::{common::*, driver::*, server::*};
 use servelab_load::{
     LoadError, LoadResult, LoadSpec, PreparedRequest,
-    bench::{Conversations, Course, Extent, Pace, fetch::fetch},
-    start_course,
+    bench::{Conversations, Extent, LoadProfile, Pace, fetch::fetch},
+    start_with_profile,
 };
 use servelab_schema::{Arrivals, Load, Nanos, PromptId, Rate, Trace};
 use std::num::NonZeroU32;
@@ -21,9 +21,9 @@ fn n(n: u32) -> NonZeroU32 {
     NonZeroU32::new(n).unwrap()
 }
 
-fn run_course(spec: LoadSpec, course: Course) -> (LoadResult, Vec<Trace>) {
+fn run_profile(spec: LoadSpec, profile: LoadProfile) -> (LoadResult, Vec<Trace>) {
     let rows = Rows::default();
-    let result = start_course(spec, course, rows.sink()).unwrap().join().unwrap();
+    let result = start_with_profile(spec, profile, rows.sink()).unwrap().join().unwrap();
     (result, rows.take())
 }
 
@@ -37,11 +37,11 @@ fn nothing_is_sent_that_was_not_asked_for() {
         (open(1.0), Pace::Offsets((0..7).map(|i| Nanos(i * 1000)).collect())),
     ] {
         let server = Server::start(|_, _| vec![good_answer()]);
-        let course = Course {
+        let profile = LoadProfile {
             pace,
-            ..Course::default()
+            ..LoadProfile::default()
         };
-        let (result, traces) = run_course(spec(&server.url, load, 4, 7), course);
+        let (result, traces) = run_profile(spec(&server.url, load, 4, 7), profile);
         assert_eq!((result.counts.planned, result.counts.completed), (7, 7));
         assert_eq!((result.counts.fillers_completed, result.counts.fillers_failed), (4, 0));
         assert!(traces[..4].iter().all(|t| !t.measured) && traces[4..].iter().all(|t| t.measured));
@@ -60,11 +60,11 @@ fn nothing_is_sent_that_was_not_asked_for() {
 fn offsets_are_kept_to_the_nanosecond() {
     let offsets = [0, 5_000_000, 5_000_000, 12_345_678].map(Nanos);
     let server = Server::start(|_, _| vec![Act::wait_for(|s| s.requests.len() == 4), good_answer()]);
-    let course = Course {
+    let profile = LoadProfile {
         pace: Pace::Offsets(offsets.to_vec()),
-        ..Course::default()
+        ..LoadProfile::default()
     };
-    let (result, traces) = run_course(spec(&server.url, open(1.0), 0, 4), course);
+    let (result, traces) = run_profile(spec(&server.url, open(1.0), 0, 4), profile);
     assert_eq!(result.counts.completed, 4);
     let at: Vec<u64> = traces
         .iter()
@@ -79,11 +79,11 @@ fn time_ends_what_numbers_do_not() {
     let length = Nanos::from_millis(60);
     for load in [closed(2), open(500.0)] {
         let server = Server::start(|_, _| vec![good_answer()]);
-        let course = Course {
+        let profile = LoadProfile {
             extent: Extent::For(length),
-            ..Course::default()
+            ..LoadProfile::default()
         };
-        let (result, traces) = run_course(spec(&server.url, load, 0, 3), course);
+        let (result, traces) = run_profile(spec(&server.url, load, 0, 3), profile);
         let until = result.until.unwrap();
         assert_eq!(usize::try_from(result.counts.planned).unwrap(), traces.len());
         assert_eq!(result.counts.completed, result.counts.planned);
@@ -98,11 +98,11 @@ fn time_ends_what_numbers_do_not() {
 #[test]
 fn a_lasting_load_against_refusals_slows_down() {
     let server = Server::start(|_, _| vec![Act::say("HTTP/1.1 503 No\r\ncontent-length: 0\r\n\r\n")]);
-    let course = Course {
+    let profile = LoadProfile {
         extent: Extent::For(Nanos::from_millis(300)),
-        ..Course::default()
+        ..LoadProfile::default()
     };
-    let (result, traces) = run_course(spec(&server.url, closed(1), 0, 1), course);
+    let (result, traces) = run_profile(spec(&server.url, closed(1), 0, 1), profile);
     // Pauses of 10, 20, 40, 80, 160 ms … leave room for at most seven requests, however fast the machine is.
     assert!(traces.len() <= 7 && result.counts.completed == 0, "{}", traces.len());
 }
@@ -128,11 +128,11 @@ impl Conversations for Echo {
 fn a_conversation_goes_on_with_its_own_answers() {
     for load in [closed(2), open(1000.0)] {
         let server = Server::start(|_, _| vec![good_answer()]);
-        let course = Course {
+        let profile = LoadProfile {
             conversations: Some(Arc::new(Echo)),
-            ..Course::default()
+            ..LoadProfile::default()
         };
-        let (result, traces) = run_course(spec(&server.url, load, 0, 4), course);
+        let (result, traces) = run_profile(spec(&server.url, load, 0, 4), profile);
         assert_eq!((result.counts.planned, result.counts.completed), (12, 12));
         let bodies: Vec<String> = server.state(|s| s.requests.iter().map(|(_, body)| body.clone()).collect());
         assert_eq!(bodies.iter().filter(|b| *b == "{\"measured\":[\"xxxx\"]}").count(), 4);
@@ -161,14 +161,14 @@ fn a_conversation_goes_on_with_its_own_answers() {
 }
 
 #[test]
-fn courses_that_contradict_their_load_are_refused() {
-    let check = |load: Load, course: Course, words: &str| {
-        let error = course.check(&spec("http://127.0.0.1:1/", load, 0, 2)).unwrap_err();
+fn profiles_that_contradict_their_load_are_refused() {
+    let check = |load: Load, profile: LoadProfile, words: &str| {
+        let error = profile.check(&spec("http://127.0.0.1:1/", load, 0, 2)).unwrap_err();
         assert!(matches!(&error, LoadError::Spec(why) if why.contains(words)), "{error}");
     };
-    let pace = |pace| Course {
+    let pace = |pace| LoadProfile {
         pace,
-        ..Course::default()
+        ..LoadProfile::default()
     };
     check(open(1.0), pace(Pace::Batch(n(2))), "batches wait for answers");
     check(
@@ -182,21 +182,28 @@ fn courses_that_contradict_their_load_are_refused() {
         pace(Pace::Offsets(vec![Nanos(2), Nanos(1)])),
         "must not decrease",
     );
-    let zero = Course {
+    let zero = LoadProfile {
         extent: Extent::For(Nanos::ZERO),
-        ..Course::default()
+        ..LoadProfile::default()
     };
     check(closed(1), zero, "the duration is 0");
     let ramp = Nanos(1);
     check(
         closed(1),
-        Course {
+        LoadProfile {
             ramp,
             ..pace(Pace::Batch(n(1)))
         },
         "can be ramped",
     );
-    check(closed(1), Course { ramp, ..Course::held() }, "a held load");
+    check(
+        closed(1),
+        LoadProfile {
+            ramp,
+            ..LoadProfile::held()
+        },
+        "a held load",
+    );
 }
 
 #[test]

@@ -36,9 +36,9 @@ const HEAD: [&str; 25] = [
 ];
 
 /// The text of `summary.csv`.
-pub(crate) fn csv(document: &Document) -> Result<String, ReportError> {
-    let mut out = csv::Writer::from_writer(Vec::new());
-    let failed = |why: csv::Error| ReportError::Csv(why.to_string());
+pub(crate) fn summary(document: &Document) -> Result<String, ReportError> {
+    let mut out = ::csv::Writer::from_writer(Vec::new());
+    let failed = |why: ::csv::Error| ReportError::Csv(why.to_string());
     out.write_record(HEAD).map_err(failed)?;
     for run in &document.runs {
         let (id, fingerprint) = (run.run.id.to_string(), run.run.fingerprint.to_string());
