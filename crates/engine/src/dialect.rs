@@ -2,7 +2,7 @@
 //! together, the newest vLLM's first; those of two engines never meet on one page, so whoever reads a page need not know
 //! whose it is. From captures of vLLM 0.8.5.post2 and 0.32.0, and from SGLang's own source (no capture of it was at hand).
 
-use servelab_schema::{ArgValue, Dialect, PlannedVariant};
+use servelab_schema::{ArgValue, Dialect, EffectiveField, FieldKind, PlannedVariant, normal_value};
 
 /// Pages of an engine about itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +82,49 @@ pub fn wants_prefix_cache(dialect: Dialect, variant: &PlannedVariant) -> bool {
         .flags
         .get(flag)
         .is_some_and(|f| f.value == ArgValue::Switch(value))
+}
+
+/// Fields that say how much room for tokens the engine found: the one in tokens first, then the same in other units.
+const ROOM: &str = "kv_cache_tokens";
+const ROOM_DETAILS: [&str; 6] = [
+    "kv_cache_memory_bytes",
+    "kv_cache_max_concurrency",
+    "num_gpu_blocks",
+    "num_cpu_blocks",
+    "max_total_num_tokens",
+    "kv_cache_size_tokens",
+];
+
+/// Flags whose field has another name in some place: flag, then field.
+const ALIASES: [(&str, &str); 3] = [
+    ("kv_cache_dtype", "cache_dtype"),
+    ("swap_space", "swap_space_bytes"),
+    ("model", "tokenizer"),
+];
+
+/// What a field of the effective configuration is, with its value in the one spelling: the only list of what engines' fields
+/// mean. A flag sets a field where its name is part of the field's, or is named by `set_by`.
+pub(crate) fn field(name: &str, value: &str) -> EffectiveField {
+    let lower = name.to_lowercase();
+    let parts = || lower.split('.');
+    let kind = if name.starts_with("argument.") {
+        FieldKind::Told
+    } else if parts().any(|part| part == ROOM) {
+        FieldKind::Room
+    } else if parts().any(|part| ROOM_DETAILS.contains(&part)) {
+        FieldKind::RoomDetail
+    } else {
+        FieldKind::Setting
+    };
+    let others = parts().flat_map(|part| {
+        let alias = ALIASES.iter().find(|(_, field)| *field == part).map(|(flag, _)| *flag);
+        [alias, part.strip_suffix("_config")].into_iter().flatten()
+    });
+    EffectiveField {
+        value: normal_value(value),
+        kind,
+        set_by: others.map(str::to_owned).collect(),
+    }
 }
 
 type Names = &'static [&'static str];

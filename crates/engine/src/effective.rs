@@ -12,14 +12,15 @@
 //! | `async_scheduling` | the line that says that it is enabled, disabled or will be |
 //! | `max_model_len`, `offloader`, `api_server_count` | `Using max model len N`, `Offloader set to X`, `Started N API server processes` |
 //!
-//! Values stand as the engine wrote them, texts without quotes, numbers without thousands separators. What is not said is
-//! absent. Where a log says a thing several times (one line a process), the first one counts.
+//! Values stand in the one spelling of [`normal_value`](servelab_schema::normal_value), texts without quotes, numbers without
+//! thousands separators; what a field is, and which flags set it, is the dialect's to say. What is not said is absent. Where a log says a thing several times (one line a process), the first one counts.
 
 use crate::{
-    Snapshot,
+    Snapshot, dialect,
     python::{flatten, unquote},
 };
 use serde_json::Value;
+use servelab_schema::EffectiveField;
 use std::collections::BTreeMap;
 
 /// Fields that tell where it runs, not what it does.
@@ -68,7 +69,7 @@ pub struct ConfigSources<'a> {
 
 /// The effective configuration by field, see the head of this module; empty where nothing is said.
 #[must_use]
-pub fn effective(sources: ConfigSources<'_>) -> BTreeMap<String, String> {
+pub fn effective(sources: ConfigSources<'_>) -> BTreeMap<String, EffectiveField> {
     let mut fields = Fields::default();
     if let Some(log) = sources.log {
         // Configuration first: what single lines say only fills its gaps.
@@ -83,7 +84,11 @@ pub fn effective(sources: ConfigSources<'_>) -> BTreeMap<String, String> {
     }
     fields.aliases();
     fields.0.retain(|name, _| !is_secret(name));
-    fields.0
+    let named = |(name, value): (String, String)| {
+        let field = dialect::field(&name, &value);
+        (name, field)
+    };
+    fields.0.into_iter().map(named).collect()
 }
 
 #[derive(Default)]
@@ -307,7 +312,7 @@ mod tests {
             log: Some(log),
             ..ConfigSources::default()
         };
-        assert_eq!(effective(sources).get(field).map(String::as_str), expected, "{log}");
+        assert_eq!(effective(sources).get(field).map(|f| f.value.as_str()), expected, "{log}");
     }
 
     #[test]
@@ -344,12 +349,12 @@ mod tests {
     #[test]
     fn asynchronous_scheduling() {
         let name = "async_scheduling";
-        check("[vllm.py:1] Asynchronous scheduling is enabled.", name, Some("True"));
-        check("[vllm.py:1] Asynchronous scheduling is disabled.", name, Some("False"));
+        check("[vllm.py:1] Asynchronous scheduling is enabled.", name, Some("true"));
+        check("[vllm.py:1] Asynchronous scheduling is disabled.", name, Some("false"));
         check(
             "WARNING Async scheduling not supported with ngram-based speculative decoding and will be disabled.",
             name,
-            Some("False"),
+            Some("false"),
         );
         check("nothing of the kind", name, None);
     }
@@ -377,7 +382,7 @@ mod tests {
     fn the_configuration_is_believed_before_a_remark() {
         let log = "Chunked prefill is enabled with max_num_batched_tokens=256.\n\
                    Initializing a V1 LLM engine (v0.32.0) with config: enable_chunked_prefill=False, seed=0\n";
-        check(log, "enable_chunked_prefill", Some("False"));
+        check(log, "enable_chunked_prefill", Some("false"));
         check(log, "max_num_batched_tokens", Some("256"));
         check(log, "engine_core", Some("V1"));
         check(log, "engine_version", Some("0.32.0"));
@@ -392,14 +397,14 @@ mod tests {
             })
         };
         let vllm = read(r#"{"vllm_config": "model='m', enforce_eager=True, compilation_config={'mode': 0}"}"#);
-        assert_eq!(vllm["enforce_eager"], "True");
-        assert_eq!(vllm["compilation_config.mode"], "0");
+        assert_eq!(vllm["enforce_eager"].value, "true");
+        assert_eq!(vllm["compilation_config.mode"].value, "0");
         let sglang = read(
             r#"{"model_path": "m", "port": 3, "admin_api_key": "s3cret", "disable_radix_cache": true, "internal_states": [{"x": 1}], "max_total_num_tokens": 9}"#,
         );
-        assert_eq!(sglang["disable_radix_cache"], "True");
-        assert_eq!(sglang["kv_cache_tokens"], "9");
-        assert!(!sglang.values().any(|v| v == "s3cret"));
+        assert_eq!(sglang["disable_radix_cache"].value, "true");
+        assert_eq!(sglang["kv_cache_tokens"].value, "9");
+        assert!(!sglang.values().any(|v| v.value == "s3cret"));
         assert!(!sglang.contains_key("port") && !sglang.contains_key("internal_states"));
         assert!(read("<html>").is_empty() && read("[1]").is_empty());
     }
@@ -414,7 +419,7 @@ mod tests {
             metrics: None,
             server_info: Some(page),
         });
-        assert!(!found.values().any(|v| v.contains("s3cret")), "{found:?}");
+        assert!(!found.values().any(|v| v.value.contains("s3cret")), "{found:?}");
         for kept in ["a", "kv.extra.n", "server_args.tp", "kv_cache_tokens", "tokenizer_mode"] {
             assert!(found.contains_key(kept), "{kept}: {found:?}");
         }
@@ -428,8 +433,8 @@ mod tests {
             metrics: Some(&page),
             ..ConfigSources::default()
         });
-        assert_eq!(fields["kv_cache_tokens"], "1048576");
-        assert_eq!(fields["cache_config.block_size"], "16");
+        assert_eq!(fields["kv_cache_tokens"].value, "1048576");
+        assert_eq!(fields["cache_config.block_size"].value, "16");
         assert!(!fields.contains_key("cache_config.engine"));
     }
 

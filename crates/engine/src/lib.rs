@@ -1,7 +1,7 @@
 //! Engines under test: how they are started, when they are ready, what they say of themselves, and how they are stopped
 //! so that nothing of them is left.
 //!
-//! A setting counts as applied only when the engine's own evidence shows it ([`treatment`]). This room has no clock (the
+//! A setting counts as applied only where the engine's own evidence shows it ([`evidence`]); whether it does is settled elsewhere. This room has no clock (the
 //! caller passes one) and sends no load.
 
 mod argv;
@@ -12,6 +12,7 @@ mod dialect;
 pub mod docker;
 pub mod effective;
 mod error;
+pub mod evidence;
 mod guard;
 pub mod log;
 pub mod preflight;
@@ -21,7 +22,6 @@ mod python;
 mod ready;
 pub mod redact;
 mod snapshot;
-pub mod treatment;
 
 pub use argv::{Command, Place, command};
 pub use client::{ApiKey, EngineClient};

@@ -7,6 +7,7 @@ use servelab_engine::{
     log,
 };
 use servelab_schema::{EngineMetrics, Ratio};
+use servelab_schema::{EffectiveField, same_value};
 use std::collections::BTreeMap;
 
 const NEW: &str = include_str!("data/vllm-0.32.0.prom");
@@ -129,13 +130,14 @@ fn arguments_that_are_not_defaults() {
     assert!(args.get("speculative_config").unwrap().contains("'method': 'ngram'"));
 }
 
-fn check(log: &str, expected: &[(&str, &str)]) -> BTreeMap<String, String> {
+fn check(log: &str, expected: &[(&str, &str)]) -> BTreeMap<String, EffectiveField> {
     let fields = effective(ConfigSources {
         log: Some(log),
         ..ConfigSources::default()
     });
     for (field, value) in expected {
-        assert_eq!(fields.get(*field).map(String::as_str), Some(*value), "{field}");
+        let found = fields.get(*field).map(|f| f.value.as_str());
+        assert!(found.is_some_and(|f| same_value(f, value)), "{field}: {found:?}, not {value}");
     }
     for place in ["argument.host", "argument.port", "argument.api_key"] {
         assert!(!fields.contains_key(place), "where it runs is no setting");
@@ -222,5 +224,5 @@ fn effective_configuration_of_0_8_5() {
         metrics: Some(&Snapshot::parse(OLD)),
         ..ConfigSources::default()
     });
-    assert_eq!(fields["kv_cache_tokens"], "1048576", "blocks times block size");
+    assert_eq!(fields["kv_cache_tokens"].value, "1048576", "blocks times block size");
 }

@@ -7,12 +7,14 @@
 mod error;
 mod layer;
 mod sealed;
+mod take;
 mod walk;
 mod writer;
 
 pub use error::EvidenceError;
 pub use layer::{Disk, FileLayer, RunFile};
 pub use sealed::SealedRun;
+pub use take::{Rows, TakeFiles};
 pub use walk::sha256_file;
 pub use writer::{JsonlWriter, RunWriter, TrialWriter};
 
@@ -22,6 +24,8 @@ pub mod names {
     pub const PLAN: &str = "plan.json";
     /// The machine that executed it.
     pub const ENVIRONMENT: &str = "environment.json";
+    /// Everything the run says; written at the seal.
+    pub const FINDINGS: &str = "findings.json";
     /// What the directory holds; written last.
     pub const MANIFEST: &str = "run_manifest.json";
     /// SHA-256 of the manifest.
@@ -30,7 +34,7 @@ pub mod names {
     pub const TRIALS: &str = "trials";
     /// What was started for a take.
     pub const ENGINE: &str = "engine.json";
-    /// Counts, gates and validity of a take.
+    /// What happened in a take.
     pub const TRIAL: &str = "trial.json";
     /// One row an attempt.
     pub const TRACES: &str = "traces.jsonl";

@@ -1,18 +1,16 @@
 //! Opening a sealed run. Nothing downstream takes anything else.
 
 use crate::{
-    EvidenceError, names,
+    EvidenceError, TakeFiles, names,
+    take::{document, parse, read},
     walk::{files, sha256_file},
 };
-use serde::de::DeserializeOwned;
 use servelab_schema::{
-    EngineRecord, EnvironmentRecord, Plan, RunManifest, Sha256Hex, TelemetrySample, Trace, TrialId, TrialRecord,
-    TrialSummary, canonical_json,
+    EnvironmentRecord, Plan, RunManifest, Sha256Hex, TrialId, TrialSummary, canonical_json, findings::Findings,
 };
 use sha2::{Digest, Sha256};
 use std::{
     collections::BTreeMap,
-    fs,
     path::{Path, PathBuf},
 };
 
@@ -118,7 +116,7 @@ impl SealedRun {
     /// # Errors
     /// [`EvidenceError`] where it cannot be read.
     pub fn plan(&self) -> Result<Plan, EvidenceError> {
-        self.document(&self.dir.join(names::PLAN))
+        document(&self.dir.join(names::PLAN))
     }
 
     /// The machine that executed it.
@@ -126,74 +124,20 @@ impl SealedRun {
     /// # Errors
     /// [`EvidenceError`] where it cannot be read.
     pub fn environment(&self) -> Result<EnvironmentRecord, EvidenceError> {
-        self.document(&self.dir.join(names::ENVIRONMENT))
+        document(&self.dir.join(names::ENVIRONMENT))
     }
 
-    /// Counts, gates and validity of a take.
+    /// Everything the run says, as it was decided at the seal.
     ///
     /// # Errors
     /// [`EvidenceError`] where it cannot be read.
-    pub fn trial_record(&self, id: &TrialId) -> Result<TrialRecord, EvidenceError> {
-        self.document(&self.trial_file(id, names::TRIAL))
+    pub fn findings(&self) -> Result<Findings, EvidenceError> {
+        document(&self.dir.join(names::FINDINGS))
     }
 
-    /// What was started for a take.
-    ///
-    /// # Errors
-    /// [`EvidenceError`] where it cannot be read.
-    pub fn engine_record(&self, id: &TrialId) -> Result<EngineRecord, EvidenceError> {
-        self.document(&self.trial_file(id, names::ENGINE))
+    /// The files of a take.
+    #[must_use]
+    pub fn take(&self, id: &TrialId) -> TakeFiles {
+        TakeFiles::new(self.dir.join(names::TRIALS).join(id.as_str()))
     }
-
-    /// The traces of a take, in the order they ended; empty where the engine never started.
-    ///
-    /// # Errors
-    /// [`EvidenceError`] naming the line that cannot be read.
-    pub fn traces(&self, id: &TrialId) -> Result<Vec<Trace>, EvidenceError> {
-        self.rows(&self.trial_file(id, names::TRACES))
-    }
-
-    /// The telemetry of a take; empty where the engine never started.
-    ///
-    /// # Errors
-    /// [`EvidenceError`] naming the line that cannot be read.
-    pub fn telemetry(&self, id: &TrialId) -> Result<Vec<TelemetrySample>, EvidenceError> {
-        self.rows(&self.trial_file(id, names::TELEMETRY))
-    }
-
-    fn trial_file(&self, id: &TrialId, name: &str) -> PathBuf {
-        self.dir.join(names::TRIALS).join(id.as_str()).join(name)
-    }
-
-    #[expect(clippy::unused_self, reason = "only a run that was checked may be read")]
-    fn document<T: DeserializeOwned>(&self, path: &Path) -> Result<T, EvidenceError> {
-        parse(&read(path)?, path)
-    }
-
-    #[expect(clippy::unused_self, reason = "only a run that was checked may be read")]
-    fn rows<T: DeserializeOwned>(&self, path: &Path) -> Result<Vec<T>, EvidenceError> {
-        if !path.exists() {
-            return Ok(Vec::new());
-        }
-        let text = read(path)?;
-        let mut rows = Vec::new();
-        for (i, line) in text.lines().enumerate() {
-            rows.push(serde_json::from_str(line).map_err(|e| EvidenceError::Format {
-                path: format!("{}:{}", path.display(), i.saturating_add(1)),
-                message: e.to_string(),
-            })?);
-        }
-        Ok(rows)
-    }
-}
-
-fn read(path: &Path) -> Result<String, EvidenceError> {
-    fs::read_to_string(path).map_err(EvidenceError::io("read", path))
-}
-
-fn parse<T: DeserializeOwned>(text: &str, path: &Path) -> Result<T, EvidenceError> {
-    serde_json::from_str(text).map_err(|e| EvidenceError::Format {
-        path: path.display().to_string(),
-        message: e.to_string(),
-    })
 }

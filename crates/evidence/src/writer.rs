@@ -1,7 +1,7 @@
 //! Writing a run directory.
 
 use crate::{
-    EvidenceError, FileLayer, RunFile,
+    EvidenceError, FileLayer, RunFile, TakeFiles,
     layer::create_private,
     names,
     walk::{files, seal_entry},
@@ -9,7 +9,7 @@ use crate::{
 use serde::Serialize;
 use servelab_schema::{
     ClockAnchor, EngineRecord, EnvironmentRecord, Plan, RunEnd, RunId, RunManifest, Sha256Hex, TelemetrySample, Trace,
-    TrialId, TrialRecord, TrialSummary, V, canonical_json,
+    TrialId, TrialRecord, TrialSummary, V, canonical_json, findings::Findings,
 };
 use sha2::{Digest, Sha256};
 use std::{
@@ -144,20 +144,21 @@ impl RunWriter {
         })
     }
 
-    /// Notes a finished take for the manifest.
-    pub fn note_trial(&mut self, record: &TrialRecord) {
-        self.manifest.trials.push(TrialSummary {
-            id: record.id.clone(),
-            validity: record.validity.clone(),
-        });
+    /// The files of a take that was finished.
+    #[must_use]
+    pub fn take(&self, id: &TrialId) -> TakeFiles {
+        TakeFiles::new(self.dir.join(names::TRIALS).join(id.as_str()))
     }
 
-    /// Reads everything back, compares it with what was written, and writes the manifest last. Returns the fingerprint.
+    /// Writes `findings.json`, reads everything back, compares it with what was written, and writes the manifest last. Returns
+    /// the fingerprint.
     ///
     /// # Errors
     /// [`EvidenceError::LostWrite`] where the disk returns something else; [`EvidenceError::Io`] otherwise. The directory
     /// then stays unsealed and nothing in it is lost.
-    pub fn seal(mut self, end: RunEnd, finished: ClockAnchor) -> Result<Sha256Hex, EvidenceError> {
+    pub fn seal(mut self, finished: ClockAnchor, findings: &Findings) -> Result<Sha256Hex, EvidenceError> {
+        let path = self.dir.join(names::FINDINGS);
+        write_file(&*self.layer, &self.ledger, &path, &document(findings, &path)?)?;
         let mut sealed = Vec::new();
         for (relative, path) in files(&self.dir)? {
             sealed.push(seal_entry(relative, &path)?);
@@ -174,7 +175,15 @@ impl RunWriter {
             }
         }
         self.manifest.files = sealed;
-        self.manifest.end = end;
+        self.manifest.end = findings.run.end.clone();
+        self.manifest.trials = findings
+            .trials
+            .iter()
+            .map(|t| TrialSummary {
+                id: t.id.clone(),
+                validity: t.validity.clone(),
+            })
+            .collect();
         self.manifest.finished = finished;
         let path = self.dir.join(names::MANIFEST);
         let text = document(&self.manifest, &path)?;

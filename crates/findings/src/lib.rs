@@ -39,6 +39,7 @@ mod tokens_in_window;
 mod treatment;
 mod triangulation;
 mod validity;
+pub mod rows;
 pub mod verdict;
 
 pub use compare::{CellMetrics, study};
@@ -46,5 +47,6 @@ pub use evaluate::evaluate;
 pub use gates::{GateFacts, Work, evaluate_limits};
 pub use metrics::trial_metrics;
 pub use quality::answer_found;
+pub use rows::{Row, RowInterval, Scope, rows, verdict_word};
 pub use reduce::{Prompts, Reducer, Trial};
 pub use validity::{Judged, judge};

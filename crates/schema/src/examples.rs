@@ -7,13 +7,13 @@
 use crate::{
     ArgValue, BlockOrder, Bucket, Bytes, Chunk, ClockAnchor, CloudFacts, CloudProvider, Completion, Dialect,
     EngineKind, EngineMetrics, EngineRecord, EngineSpec, EnvironmentRecord, Expectation, Failure, FieldValue,
-    FinishReason, GateName, GateOutcome, GateResult, Gates, GpuFacts, GpuSample, HistogramRise, HostFacts, HostSample,
+    FinishReason, Gates, GpuFacts, GpuSample, HistogramRise, HostFacts, HostSample,
     Instrument, InstrumentCertificate, Limits, Load, LoadId, METHOD_VERSION, Margin, Message, MetricName, ModelFacts,
     NamedLoad, Nanos, Origin, Outcome, OutputPolicy, Plan, PlannedBlock, PlannedTrial, PlannedVariant, Profile, Prompt,
     PromptId, PromptManifest, PromptRef, PromptSetId, PromptSetRef, PromptSource, Provider, Ratio, Reason, RequestId,
     Role, RunEnd, RunId, RunManifest, SealedFile, Sha256Hex, Slo, SourceFile, SourceRecord, Stop, Task,
-    TelemetrySample, ThrottleReason, Timeouts, Trace, Treatment, TrialCounts, TrialId, TrialRecord, TrialSummary,
-    TtftKind, V, Validity, VariantId, VariantRole, WarmUp, WeightFile, Window,
+    TelemetrySample, ThrottleReason, Timeouts, Trace, TrialCounts, TrialId, TrialRecord, TrialSummary,
+    TtftKind, V, VariantId, VariantRole, WarmUp, WeightFile, Window,
 };
 use std::{collections::BTreeMap, num::NonZeroU32};
 
