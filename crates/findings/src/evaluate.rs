@@ -7,6 +7,7 @@ use crate::{
     confounded::confounded,
     headline::{Material, brief, headlines},
     num::len_u32,
+    pairing::Cells,
     quality::{QualityTrial, quality},
     reduce::Prompts,
     request::UNKNOWN_PROMPT,
@@ -16,7 +17,7 @@ use servelab_schema::{
     Check, EngineRecord, EnvironmentRecord, METHOD_VERSION, Nanos, Plan, PlannedVariant, RunEnd, RunId, Treatment, V,
     VariantId,
     findings::{
-        CheckCount, Findings, ObservedTreatment, OverBlocks, RunIdentity, TrialFindings, TrialMetrics, VariantFindings,
+        CheckCount, Findings, ObservedTreatment, OverBlocks, RunIdentity, TrialFindings, VariantFindings,
     },
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,9 +34,10 @@ pub fn evaluate(
     trials.sort_by(|a, b| execution(a).cmp(&execution(b)));
     let prompts = Prompts::of(plan);
     let judged = judge(plan, environment, &trials);
-    let takes = takes(&trials, &judged);
-    let cells: Vec<CellMetrics> = takes.iter().map(|take| cell_metrics(take)).collect();
-    let study = study(plan, &cells, end);
+    let cells: Vec<CellMetrics> = trials.iter().zip(&judged).map(|(t, j)| CellMetrics::new(t, j)).collect();
+    let takes = takes(&trials, &judged, &Cells::new(plan, &cells).standing(&cells));
+    let study = study(plan, end, &cells);
+    drop(cells);
     let arms = quality(plan, &quality_trials(&takes));
     let cells: Vec<_> = arms
         .into_iter()
@@ -79,33 +81,15 @@ fn execution(t: &Trial) -> (u32, u32, u32, &str) {
     (t.record.block, t.record.take, t.record.order, t.record.id.as_str())
 }
 
-/// Of several takes of one cell and block the last valid one stands for it, else the last.
-fn takes<'t>(trials: &'t [Trial], judged: &'t [Judged]) -> Vec<Take<'t>> {
-    let mut best: BTreeMap<_, (usize, bool)> = BTreeMap::new();
-    for (i, (trial, judged)) in trials.iter().zip(judged).enumerate() {
-        let key = (&trial.record.load, &trial.record.variant, trial.record.block);
-        let valid = judged.validity.is_valid();
-        if valid || best.get(&key).is_none_or(|(_, earlier)| !earlier) {
-            best.insert(key, (i, valid));
-        }
-    }
-    let standing: BTreeSet<usize> = best.into_values().map(|(i, _)| i).collect();
-    trials
-        .iter()
-        .zip(judged)
-        .enumerate()
-        .map(|(i, (trial, judged))| Take {
+fn takes<'t>(trials: &'t [Trial], judged: &'t [Judged], standing: &[bool]) -> Vec<Take<'t>> {
+    let settled = trials.iter().zip(judged).zip(standing);
+    settled
+        .map(|((trial, judged), stands)| Take {
             trial,
             judged,
-            stands: standing.contains(&i),
+            stands: *stands,
         })
         .collect()
-}
-
-fn cell_metrics(take: &Take<'_>) -> CellMetrics {
-    let none = TrialMetrics::default();
-    let metrics = take.trial.metrics.as_ref().unwrap_or(&none);
-    CellMetrics::new(&take.trial.record, take.judged, metrics)
 }
 
 fn quality_trials<'t>(takes: &[Take<'t>]) -> Vec<QualityTrial<'t>> {
@@ -152,13 +136,17 @@ fn trial(take: &Take<'_>) -> TrialFindings {
     }
 }
 
+fn of_arm<'s, 't>(takes: &'s [Take<'t>], id: &VariantId) -> Vec<&'s Take<'t>> {
+    takes.iter().filter(|t| &t.trial.record.variant == id).collect()
+}
+
+fn engines<'t>(takes: &[&Take<'t>]) -> Vec<&'t EngineRecord> {
+    takes.iter().map(|t| &t.trial.engine).collect()
+}
+
 /// One variant over all its takes.
 fn variant(plan: &Plan, v: &PlannedVariant, takes: &[Take<'_>]) -> VariantFindings {
-    let of = |id: &VariantId| -> Vec<&Take<'_>> {
-        takes.iter().filter(|t| &t.trial.record.variant == id).collect()
-    };
-    let own = of(&v.id);
-    let engines = |takes: &[&Take<'_>]| -> Vec<&EngineRecord> { takes.iter().map(|t| &t.trial.engine).collect() };
+    let own = of_arm(takes, &v.id);
     let mut by_treatment: BTreeMap<Treatment, Vec<&Take<'_>>> = BTreeMap::new();
     for take in &own {
         by_treatment.entry(take.judged.treatment).or_default().push(take);
@@ -177,7 +165,7 @@ fn variant(plan: &Plan, v: &PlannedVariant, takes: &[Take<'_>]) -> VariantFindin
             .control
             .as_ref()
             .filter(|id| plan.variant(id).is_some())
-            .map(|control| confounded(v, &engines(&own), &engines(&of(control)))),
+            .map(|control| confounded(v, &engines(&own), &engines(&of_arm(takes, control)))),
     }
 }
 

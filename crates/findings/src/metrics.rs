@@ -149,11 +149,20 @@ impl Measuring {
                 }
             }
         }
+        let descriptive = self.descriptive();
+        if let Some(value) = descriptive.total_throughput_tokens_per_s {
+            let total = MetricValue {
+                value,
+                n: completed,
+                certified: None,
+            };
+            values.insert(MetricName::TotalThroughput, total);
+        }
         Some(TrialMetrics {
             kind: self.kind,
             values,
             with_failures,
-            descriptive: self.descriptive(),
+            descriptive,
         })
     }
 

@@ -35,9 +35,9 @@ type Cell<'a> = BTreeMap<u32, BTreeMap<u32, &'a Done>>;
 /// The answers of every variant under every load, in the plan's order. `trials` are those that count.
 #[must_use]
 pub(crate) fn quality(plan: &Plan, trials: &[QualityTrial<'_>]) -> Vec<ArmQuality> {
-    let mut cells: BTreeMap<(&LoadId, &VariantId), Cell<'_>> = BTreeMap::new();
+    let mut cells: BTreeMap<(LoadId, VariantId), Cell<'_>> = BTreeMap::new();
     for trial in trials {
-        let cell = cells.entry((trial.load, trial.variant)).or_default();
+        let cell = cells.entry((trial.load.clone(), trial.variant.clone())).or_default();
         let block = cell.entry(trial.block).or_default();
         let listed = trial.requests.iter().filter(|r| r.prompt != UNKNOWN_PROMPT);
         block.extend(listed.filter_map(|r| Some((r.prompt, r.done()?))));
@@ -46,7 +46,7 @@ pub(crate) fn quality(plan: &Plan, trials: &[QualityTrial<'_>]) -> Vec<ArmQualit
     let mut arms = Vec::new();
     for load in &plan.loads {
         for variant in &plan.variants {
-            let of = |id: &VariantId| cells.get(&(&load.id, id)).unwrap_or(&none);
+            let of = |id: &VariantId| cells.get(&(load.id.clone(), id.clone())).unwrap_or(&none);
             arms.push(arm(plan, &load.id, variant, of));
         }
     }

@@ -52,7 +52,7 @@ impl<'p> Prompts<'p> {
         self.places.get(id).copied().unwrap_or(UNKNOWN_PROMPT)
     }
 
-    fn group(&self, place: u32) -> Option<(Task, Bucket)> {
+    pub(crate) fn group(&self, place: u32) -> Option<(Task, Bucket)> {
         self.groups.get(usize::try_from(place).ok()?).copied()
     }
 }

@@ -18,6 +18,13 @@ pub enum Certification {
         /// t: 1 for the maximum.
         rank_from_top: u32,
     },
+    /// The bound would be one of the failed values: it is +∞.
+    Failures {
+        /// Values of +∞.
+        failed: u32,
+        /// Which value from the top the bound would be.
+        rank_from_top: u32,
+    },
     /// Too few values.
     NotCertifiable {
         /// Smallest number of values that certifies this quantile.
@@ -121,16 +128,23 @@ pub fn smallest_certifying_n(p: Probability) -> u32 {
 /// Certified upper bound of the p-quantile at 99 % confidence, or how many values it would take.
 #[must_use]
 pub fn certify(sample: &Sample, p: Probability) -> Certification {
-    let bound = largest_rank(sample.n(), p).and_then(|t| {
-        let bound = sample.nth_largest(usize::try_from(t).ok()?)?;
-        Some(Certification::Certified {
-            bound,
-            rank_from_top: t,
-        })
-    });
-    bound.unwrap_or_else(|| Certification::NotCertifiable {
-        needs: smallest_certifying_n(p),
-    })
+    certify_with_failures(sample, p, 0)
+}
+
+/// The same of the sample's values together with `failed` values of +∞.
+#[must_use]
+pub fn certify_with_failures(sample: &Sample, p: Probability, failed: u32) -> Certification {
+    let Some(rank_from_top) = largest_rank(sample.n().saturating_add(failed), p) else {
+        return Certification::NotCertifiable {
+            needs: smallest_certifying_n(p),
+        };
+    };
+    let among_values = rank_from_top.checked_sub(failed).filter(|t| *t > 0);
+    let bound = among_values.and_then(|t| sample.nth_largest(usize::try_from(t).ok()?));
+    match bound {
+        Some(bound) => Certification::Certified { bound, rank_from_top },
+        None => Certification::Failures { failed, rank_from_top },
+    }
 }
 
 #[cfg(test)]
@@ -138,6 +152,21 @@ mod tests {
     use super::*;
     use crate::special::regularised_beta;
     use proptest::prelude::*;
+
+    #[test]
+    fn failures_count_as_infinite() {
+        let sample = Sample::new((1..=200).map(f64::from).collect::<Vec<_>>()).unwrap();
+        let Certification::Certified { bound, rank_from_top } = certify(&sample, Probability::P90) else {
+            panic!("200 values certify p90")
+        };
+        // One failure more moves the bound one value up, as many as its rank make it one of them.
+        let one = certify_with_failures(&sample, Probability::P90, 1);
+        assert!(matches!(one, Certification::Certified { bound: b, .. } if b >= bound), "{one:?}");
+        let many = certify_with_failures(&sample, Probability::P90, rank_from_top + 20);
+        assert!(matches!(many, Certification::Failures { failed, .. } if failed == rank_from_top + 20), "{many:?}");
+        let few = Sample::new([1.0]).unwrap();
+        assert!(matches!(certify_with_failures(&few, Probability::P99, 1), Certification::NotCertifiable { .. }));
+    }
 
     /// The sample 1, 2, …, n: its values are their own ranks.
     fn ranks(n: u32) -> Sample {

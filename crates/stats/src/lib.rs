@@ -7,10 +7,12 @@
 pub mod bootstrap;
 pub mod certify;
 pub mod ecdf;
+pub mod fisher;
 pub mod multiplicity;
 mod num;
 pub mod outliers;
 pub mod paired;
+pub mod pooled_ratio;
 pub mod power;
 pub mod proportion;
 pub mod rng;
@@ -21,11 +23,13 @@ pub mod special;
 pub mod tost;
 
 pub use bootstrap::{Interval, block_bootstrap_quantiles};
-pub use certify::{Certification, Quantile, certify, smallest_certifying_n};
+pub use certify::{Certification, Quantile, certify, certify_with_failures, smallest_certifying_n};
 pub use ecdf::Ecdf;
+pub use fisher::fisher_more_p;
 pub use multiplicity::{benjamini_hochberg, holm};
 pub use outliers::{Outlier, tukey_labels};
 pub use paired::{PairedT, paired_t};
+pub use pooled_ratio::{PooledBlock, PooledRatio, pooled_quantile_ratio};
 pub use power::blocks_to_detect;
 pub use proportion::{Proportion, mcnemar_exact_p};
 pub use rng::SplitMix64;
