@@ -63,6 +63,14 @@ impl SealedRun {
         Ok(run)
     }
 
+    /// The fingerprint that a run directory notes of itself, without checking anything; none where there is no such directory or
+    /// note.
+    #[must_use]
+    pub fn noted_fingerprint(dir: &Path) -> Option<Sha256Hex> {
+        let noted = read(&dir.join(names::FINGERPRINT)).ok()?;
+        Sha256Hex::new(noted.split_whitespace().next()?).ok()
+    }
+
     fn check_files(&self) -> Result<(), EvidenceError> {
         let mut listed: BTreeMap<&str, _> = self.manifest.files.iter().map(|f| (f.path.as_str(), f)).collect();
         for (relative, path) in files(&self.dir)? {

@@ -1,10 +1,10 @@
 //! Which facts are said first, and what must be said beside them.
 
 use servelab_schema::{
-    LoadId, Plan, Stop, Treatment, Validity, VariantId, VariantRole,
+    LoadId, Plan, Stop, Treatment, Validity, VariantId,
     findings::{
-        ArmQuality, Brief, BriefEffect, Caveats, CellFindings, Comparison, Headline, Proportion, QualityChange, Study,
-        TrialFindings, VariantFindings, Verdict,
+        ArmQuality, Brief, BriefEffect, Caveats, CellFindings, Comparison, Headline, QualityChange, Study,
+        TrialFindings, VariantFindings, Verdict, WorseBy,
     },
 };
 
@@ -87,7 +87,7 @@ impl Material<'_> {
         let changed = found.and_then(|v| v.changed_along.as_ref());
         Caveats {
             answers_worse: self.answers_worse(c),
-            other_texts: change.and_then(|q| self.other_texts(&c.load, q)),
+            other_texts: change.and_then(|q| q.same_text.zip(q.same_text_of_copy)),
             length: length.filter(|l| self.plan.output.stop == Stop::Natural && l.is_confound()),
             changed_along: changed.iter().flat_map(|f| f.settings().map(|s| s.field.clone())).collect(),
             unobservable: found.is_some_and(|v| v.unobserved),
@@ -99,16 +99,6 @@ impl Material<'_> {
         let change = self.change(&c.load, &c.variant, &c.control.control);
         let alpha = self.plan.alpha.get();
         change.and_then(|q| q.answers).is_some_and(|a| a.is_worse(alpha))
-    }
-
-    /// The share of same texts of a variant and of its control's copy, where the variant's is clearly the lower one: their
-    /// intervals do not meet.
-    fn other_texts(&self, load: &LoadId, change: &QualityChange) -> Option<(Proportion, Proportion)> {
-        let own = change.same_text?;
-        let copies = self.plan.variants.iter().filter(|v| v.role == VariantRole::Aa);
-        let mut copies = copies.filter_map(|v| self.change(load, &v.id, &change.control)?.same_text);
-        let copy = copies.next()?;
-        (own.interval.high < copy.interval.low).then_some((own, copy))
     }
 }
 
@@ -134,7 +124,10 @@ pub(crate) fn brief(of: &Material<'_>, trials: &[TrialFindings]) -> Brief {
             load: c.load.clone(),
             variant: c.variant.clone(),
             better: c.verdict == Verdict::Better,
-            effect_percent: c.estimate.map(|e| e.effect_percent),
+            effect_percent: match c.verdict {
+                Verdict::Worse { by: WorseBy::LostBlocks } => None,
+                _ => c.estimate.map(|e| e.effect_percent),
+            },
             answers_worse: of.answers_worse(c),
         }));
     }
@@ -144,6 +137,7 @@ pub(crate) fn brief(of: &Material<'_>, trials: &[TrialFindings]) -> Brief {
         invalid: count(|v| matches!(v, Validity::Invalid { .. })),
         aborted: count(|v| matches!(v, Validity::Aborted { .. })),
         suspect: of.study.suspect,
+        primary_metric: of.plan.primary_metric,
         effects,
     }
 }

@@ -51,6 +51,7 @@ pub(crate) fn quality(plan: &Plan, trials: &[QualityTrial<'_>]) -> Vec<ArmQualit
         }
     }
     adjust(plan, &mut arms);
+    beside_copies(plan, &mut arms);
     arms
 }
 
@@ -87,6 +88,7 @@ fn arm<'c, 'a: 'c>(
                     own_control: variant.control.as_ref() == Some(control),
                     against_baseline: baseline == Some(control),
                     same_text,
+                    same_text_of_copy: None,
                     answers,
                     length,
                 }
@@ -171,6 +173,24 @@ fn length_shift(log_ratios: &[f64], n: u32) -> Option<LengthShift> {
             })
         }),
     })
+}
+
+/// Two equal arms need not write the same texts: what a variant's share means is seen beside that of a copy of its control.
+fn beside_copies(plan: &Plan, arms: &mut [ArmQuality]) {
+    let is_copy = |id: &VariantId| plan.variant(id).is_some_and(|v| v.role == VariantRole::Aa);
+    let of_copies = arms.iter().filter(|a| is_copy(&a.variant)).flat_map(|a| {
+        let shares = a.against.iter().filter_map(|c| Some((c.control.clone(), c.same_text?)));
+        shares.map(|(control, share)| (a.load.clone(), control, share))
+    });
+    let copies: Vec<(LoadId, VariantId, Proportion)> = of_copies.collect();
+    for arm in arms.iter_mut().filter(|a| !is_copy(&a.variant)) {
+        for change in &mut arm.against {
+            let mut of_cell = copies.iter().filter(|(load, control, _)| load == &arm.load && control == &change.control);
+            let copy = of_cell.next().map(|(_, _, share)| *share);
+            let lower = |copy: &Proportion| change.same_text.is_some_and(|own| own.interval.high < copy.interval.low);
+            change.same_text_of_copy = copy.filter(lower);
+        }
+    }
 }
 
 /// One family: every treatment against its own control.

@@ -3,7 +3,7 @@
 use crate::{
     ReportError,
     number::bare,
-    summary::{ComparisonDoc, Document, FailureDoc, IntervalDoc, MetricDoc, RunDoc},
+    summary::{ComparisonDoc, Document, IntervalDoc, RowDoc, RunDoc},
 };
 use servelab_schema::EngineKind;
 
@@ -48,8 +48,8 @@ pub(crate) fn summary(document: &Document) -> Result<String, ReportError> {
             .iter()
             .map(|c| comparison("comparison", c))
             .chain(run.aa.iter().map(|a| comparison("a/a", a)))
-            .chain(run.metrics.iter().map(metric))
-            .chain(run.failures.iter().map(failure));
+            .chain(run.metrics.iter().map(|m| value("value", m)))
+            .chain(run.failures.iter().map(|f| value("failures", f)));
         for row in rows {
             out.write_record(base.iter().chain(&row).map(|cell| harmless(cell)))
                 .map_err(failed)?;
@@ -120,11 +120,11 @@ fn comparison(row: &str, c: &ComparisonDoc) -> Cells {
     ]
 }
 
-fn metric(m: &MetricDoc) -> Cells {
+fn value(row: &str, m: &RowDoc) -> Cells {
     let [low, high, kind] = interval(m.interval.as_ref());
     let none = String::new;
     [
-        "value".to_owned(),
+        row.to_owned(),
         m.load.clone(),
         m.variant.clone(),
         m.control.clone().unwrap_or_default(),
@@ -146,34 +146,6 @@ fn metric(m: &MetricDoc) -> Cells {
         none(),
         m.p.map(|_| "true".to_owned()).unwrap_or_default(),
         m.note.clone(),
-    ]
-}
-
-fn failure(f: &FailureDoc) -> Cells {
-    let none = String::new;
-    [
-        "failures".to_owned(),
-        f.load.clone(),
-        f.variant.clone(),
-        none(),
-        none(),
-        none(),
-        f.reason.to_string(),
-        "count".to_owned(),
-        f.value.to_string(),
-        f.unit.to_owned(),
-        f.n.to_string(),
-        "requests".to_owned(),
-        none(),
-        none(),
-        none(),
-        none(),
-        none(),
-        none(),
-        none(),
-        none(),
-        none(),
-        none(),
     ]
 }
 

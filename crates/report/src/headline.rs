@@ -1,16 +1,16 @@
 //! What a run says, in sentences: which variant is better, by how much, how sure.
 
-use crate::{label, number, remarks, results::Results, table::Tone};
+use crate::{label, number, remarks, table::Tone};
 use serde::Serialize;
-use servelab_findings::{
-    Comparison, Estimate, Verdict,
-    outcome::{Hindrance, WorseBy},
+use servelab_schema::{
+    EngineKind, LoadId, MetricName, Plan, Treatment, VariantId,
+    findings::{Brief, BriefEffect, Caveats, Comparison, Estimate, Headline, Hindrance, Verdict, WorseBy},
 };
-use servelab_schema::{EngineKind, LoadId, MetricName, Plan, Stop};
+use servelab_store::RunData;
 
 /// One sentence with its verdict.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Headline {
+pub struct HeadlineText {
     /// A sign; the word says the same.
     pub icon: String,
     /// The verdict.
@@ -21,87 +21,89 @@ pub struct Headline {
     pub(crate) tone: Tone,
 }
 
-/// The sentences of a run: the best effects first, what is not compared last.
-pub(crate) fn headlines(results: &Results<'_>) -> Vec<Headline> {
-    let plan = &results.run.plan;
-    let mut lines = Vec::new();
-    for load in &plan.loads {
-        let mut comparisons: Vec<&Comparison> = results.primary(&load.id).filter(|c| c.own_control).collect();
-        comparisons.sort_by(|a, b| rank(a).cmp(&rank(b)).then(goodness(b).total_cmp(&goodness(a))));
-        let suffix = if plan.loads.len() > 1 {
-            format!(" under load {}", load.id)
-        } else {
-            String::new()
-        };
-        lines.extend(comparisons.into_iter().map(|c| line(results, c, &suffix)));
-    }
-    if results.study.suspect {
-        let text =
-            "Two copies of the same configuration differ in this run, so something else moved the numbers: no verdict is \
-             given before that is found."
-                .to_owned();
-        lines.insert(
-            0,
-            Headline {
-                icon: "!".into(),
-                word: "Suspect".into(),
-                text,
-                tone: Tone::Warn,
-            },
-        );
-    }
-    lines
+/// The headlines of a run as sentences, in their order.
+pub(crate) fn headlines(run: &RunData) -> Vec<HeadlineText> {
+    run.findings.headlines.iter().filter_map(|h| headline(run, h)).collect()
 }
 
-const fn rank(c: &Comparison) -> u8 {
-    match c.verdict {
-        Verdict::Better => 0,
-        Verdict::Worse { .. } => 1,
-        Verdict::Equivalent => 2,
-        Verdict::NoEvidence { .. } => 3,
-        Verdict::NotComparable { .. } => 4,
+fn headline(run: &RunData, headline: &Headline) -> Option<HeadlineText> {
+    match headline {
+        Headline::Suspect => Some(HeadlineText {
+            icon: "!".into(),
+            word: "Suspect".into(),
+            text: "Two copies of the same configuration differ in this run, so something else moved the numbers: no verdict is \
+                   given before that is found."
+                .to_owned(),
+            tone: Tone::Warn,
+        }),
+        Headline::Void {
+            load: _,
+            variant,
+            control,
+            treatment,
+            words,
+        } => Some(void(&run.plan, (variant, control), *treatment, words.as_deref())),
+        Headline::Compared {
+            load,
+            variant,
+            control,
+            caveats,
+        } => {
+            let metric = run.plan.primary_metric;
+            let c = run.findings.comparison(load, variant, control, metric)?;
+            Some(compared_line(run, c, load, caveats))
+        }
     }
 }
 
-fn goodness(c: &Comparison) -> f64 {
-    let sign = if c.metric.higher_is_better() { 1.0 } else { -1.0 };
-    c.estimate.map_or(0.0, |e| sign * e.mean_log_ratio)
-}
-
-fn line(results: &Results<'_>, c: &Comparison, suffix: &str) -> Headline {
-    let (icon, word, tone) = label::verdict(&c.verdict);
-    let void = results.void(&c.variant);
-    let word = void.map_or_else(|| word.to_owned(), |treatment| treatment.to_string());
-    let text = match (&c.estimate, void) {
-        (_, Some(treatment)) => format!(
-            "{} is not compared with {}: its setting ({}) was {treatment}.{}",
-            c.variant,
-            c.control.control,
-            factor(&results.run.plan, c),
-            refusal(results, c)
+fn void(
+    plan: &Plan,
+    (variant, control): (&VariantId, &VariantId),
+    treatment: Treatment,
+    words: Option<&str>,
+) -> HeadlineText {
+    HeadlineText {
+        icon: "⊘".to_owned(),
+        word: treatment.to_string(),
+        text: format!(
+            "{variant} is not compared with {control}: its setting ({}) was {treatment}.{}",
+            factor(plan, variant),
+            words.map(refusal).unwrap_or_default()
         ),
+        tone: Tone::Void,
+    }
+}
+
+fn compared_line(run: &RunData, c: &Comparison, load: &LoadId, caveats: &Caveats) -> HeadlineText {
+    let (icon, word, tone) = label::verdict(&c.verdict);
+    let suffix = if run.plan.loads.len() > 1 {
+        format!(" under load {load}")
+    } else {
+        String::new()
+    };
+    let text = match &c.estimate {
         _ if loses_blocks(c) => format!(
-            "{} ({}) fails more often than {}: {}.",
+            "{} ({}) fails more often than {}{suffix}: {}.",
             c.variant,
-            factor(&results.run.plan, c),
+            factor(&run.plan, &c.variant),
             c.control,
             label::verdict_short_note(c)
         ),
-        (None, None) => not_comparable(c),
-        (Some(_), None) if matches!(c.verdict, Verdict::NotComparable { .. }) => not_comparable(c),
-        (Some(e), None) => {
-            let mut text = sentence(&results.run.plan, c, e, suffix);
-            text.push_str(&answers(results, c));
-            text.push_str(&changed_along(results, c));
-            if results.unobserved(&c.variant) {
+        None => not_comparable(c),
+        Some(_) if matches!(c.verdict, Verdict::NotComparable { .. }) => not_comparable(c),
+        Some(e) => {
+            let mut text = sentence(&run.plan, c, e, &suffix);
+            text.push_str(&answers(run, c, caveats));
+            text.push_str(&changed_along(&caveats.changed_along));
+            if caveats.unobservable {
                 text.push_str(" Whether its setting took effect could not be observed.");
             }
             text
         }
     };
-    Headline {
+    HeadlineText {
         icon: icon.to_owned(),
-        word,
+        word: word.to_owned(),
         text,
         tone,
     }
@@ -121,11 +123,10 @@ fn not_comparable(c: &Comparison) -> String {
 }
 
 /// What the answers add to a comparison of speeds: empty where they give no cause for a word.
-fn answers(results: &Results<'_>, c: &Comparison) -> String {
-    let plan = &results.run.plan;
-    let change = results.quality_change(&c.load, &c.variant, &c.control.control);
+fn answers(run: &RunData, c: &Comparison, caveats: &Caveats) -> String {
+    let change = run.findings.quality_change(&c.load, &c.variant, &c.control.control);
     let mut text = String::new();
-    if let Some(a) = change.and_then(|q| q.answers).filter(|a| a.is_worse(plan.alpha.get())) {
+    if let Some(a) = change.and_then(|q| q.answers).filter(|_| caveats.answers_worse) {
         text.push_str(&format!(
             " But it answers worse: {} percentage points fewer known answers ({}, exploratory p\u{a0}{}{}).",
             number::fixed(a.points.abs(), 1),
@@ -134,7 +135,7 @@ fn answers(results: &Results<'_>, c: &Comparison) -> String {
             number::p_value(a.p_adjusted)
         ));
     }
-    if let Some((own, copy)) = change.and_then(|q| results.other_texts(&c.load, q)) {
+    if let Some((own, copy)) = caveats.other_texts {
         text.push_str(&format!(
             " It writes other texts: {} of its answers equal the control's, of the A/A copy's {} ({}).",
             number::share(own.ratio),
@@ -142,8 +143,7 @@ fn answers(results: &Results<'_>, c: &Comparison) -> String {
             number::count(own.n, "prompt")
         ));
     }
-    let length = change.and_then(|q| q.length);
-    if let Some(l) = length.filter(|l| plan.output.stop == Stop::Natural && l.is_confound()) {
+    if let Some(l) = caveats.length {
         text.push_str(&format!(
             " Its answers are {}\u{202f}% {} than the control's, which confounds the comparison.",
             number::fixed(l.percent.abs(), 1),
@@ -157,13 +157,7 @@ fn answers(results: &Results<'_>, c: &Comparison) -> String {
 const MOST_NAMED: usize = 3;
 
 /// What else of the configuration differs from the control's own: empty where nothing does, or nothing is known.
-fn changed_along(results: &Results<'_>, c: &Comparison) -> String {
-    let variant = results.run.plan.variant(&c.variant);
-    let found = variant.and_then(|v| results.confounded(v));
-    let names: Vec<String> = found
-        .iter()
-        .flat_map(|f| f.settings().map(|s| s.field.clone()))
-        .collect();
+fn changed_along(names: &[String]) -> String {
     match names.len() {
         0 => String::new(),
         n if n <= MOST_NAMED => format!(
@@ -174,29 +168,18 @@ fn changed_along(results: &Results<'_>, c: &Comparison) -> String {
     }
 }
 
-/// True where the variant answers fewer questions than its own control.
-fn answers_worse(results: &Results<'_>, c: &Comparison) -> bool {
-    let change = results.quality_change(&c.load, &c.variant, &c.control.control);
-    let alpha = results.run.plan.alpha.get();
-    change.and_then(|q| q.answers).is_some_and(|a| a.is_worse(alpha))
-}
-
 /// Longest quotation of an engine, in characters.
 const MOST_WORDS: usize = 240;
 
-/// What an engine said that never came up with the variant's setting; empty where it said nothing.
-fn refusal(results: &Results<'_>, c: &Comparison) -> String {
-    let mut trials = results.run.trials.iter().filter(|t| t.record.variant == c.variant);
-    let Some(words) = trials.find_map(|t| t.engine.failure.as_deref()) else {
-        return String::new();
-    };
+/// What an engine said that never came up with the variant's setting.
+fn refusal(words: &str) -> String {
     let cut: String = words.chars().take(MOST_WORDS).collect();
     let more = if cut.len() < words.len() { "…" } else { "" };
     format!(" Reason: {cut}{more}")
 }
 
-fn factor(plan: &Plan, c: &Comparison) -> String {
-    plan.variant(&c.variant)
+fn factor(plan: &Plan, variant: &VariantId) -> String {
+    plan.variant(variant)
         .and_then(|v| v.factor.clone())
         .unwrap_or_else(|| "no factor".to_owned())
 }
@@ -212,19 +195,19 @@ fn sentence(plan: &Plan, c: &Comparison, e: &Estimate, suffix: &str) -> String {
     let claim = match &c.verdict {
         Verdict::Equivalent => format!(
             "{who} ({}) equals {} within ±{delta}{suffix}",
-            factor(plan, c),
+            factor(plan, &c.variant),
             c.control
         ),
         Verdict::NoEvidence { .. } => format!(
             "{who} ({}): no evidence that it differs from {} in {}{suffix}; measured {}",
-            factor(plan, c),
+            factor(plan, &c.variant),
             c.control,
             label::metric(c.metric),
             number::effect(e.effect_percent)
         ),
         _ => format!(
             "{who} ({}) {}{suffix}",
-            factor(plan, c),
+            factor(plan, &c.variant),
             compared(c, e.effect_percent > 0.0, &amount)
         ),
     };
@@ -276,42 +259,26 @@ fn certainty(plan: &Plan, c: &Comparison, e: &Estimate) -> String {
 }
 
 /// The run in one line, for lists: its best and its worst finding.
-pub(crate) fn one_line(results: &Results<'_>) -> String {
-    if results.study.suspect {
+pub(crate) fn one_line(brief: &Brief) -> String {
+    if brief.suspect {
         return "Suspect: two copies of one configuration differ".to_owned();
     }
-    let plan = &results.run.plan;
-    let of = |load: &LoadId| {
-        let mut found: Vec<&Comparison> = results
-            .primary(load)
-            .filter(|c| c.own_control && matches!(c.verdict, Verdict::Better | Verdict::Worse { .. }))
-            .collect();
-        found.sort_by(|a, b| goodness(b).total_cmp(&goodness(a)));
-        let said = |c: &&Comparison| {
-            let (_, word, _) = label::verdict(&c.verdict);
-            let but = if answers_worse(results, c) {
-                " (answers worse)"
-            } else {
-                ""
-            };
-            if loses_blocks(c) {
-                return Some(format!("{} {word} (fails more often)", c.variant));
-            }
-            c.estimate
-                .map(|e| format!("{} {} {word}{but}", c.variant, number::effect(e.effect_percent)))
-        };
-        let ends = [found.first(), found.last().filter(|_| found.len() > 1)];
-        ends.into_iter().flatten().filter_map(said).collect::<Vec<_>>()
-    };
-    let parts: Vec<String> = plan.loads.iter().flat_map(|l| of(&l.id)).collect();
-    if !results.takes.iter().any(|t| t.row.record.validity.is_valid()) {
-        "no trial is valid, so nothing is compared".to_owned()
-    } else if parts.is_empty() {
-        format!(
-            "no variant is shown to be better or worse in {}",
-            label::metric(plan.primary_metric)
+    if brief.valid == 0 {
+        return "no trial is valid, so nothing is compared".to_owned();
+    }
+    let said = |e: &BriefEffect| {
+        let word = if e.better { "Better" } else { "Worse" };
+        let but = if e.answers_worse { " (answers worse)" } else { "" };
+        e.effect_percent.map_or_else(
+            || format!("{} {word} (fails more often)", e.variant),
+            |effect| format!("{} {} {word}{but}", e.variant, number::effect(effect)),
         )
+    };
+    let parts: Vec<String> = brief.effects.iter().map(said).collect();
+    let metric = label::metric(brief.primary_metric);
+    if parts.is_empty() {
+        format!("no variant is shown to be better or worse in {metric}")
     } else {
-        format!("{} in {}", parts.join(", "), label::metric(plan.primary_metric))
+        format!("{} in {metric}", parts.join(", "))
     }
 }

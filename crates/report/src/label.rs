@@ -1,7 +1,7 @@
 //! Names as people read them: metrics, verdicts, loads, kinds.
 
 use crate::{number, remarks, table::Tone};
-use servelab_findings::{Comparison, LatencyKind, Verdict, outcome::WorseBy};
+use servelab_schema::findings::{Comparison, LatencyKind, Verdict, WorseBy};
 use servelab_schema::{
     Arrivals, EngineKind, Load, MetricName, Plan, PlannedVariant, RunEnd, Stop, Validity, VariantRole,
 };
@@ -55,17 +55,6 @@ pub(crate) const fn verdict(verdict: &Verdict) -> (&'static str, &'static str, T
         Verdict::Equivalent => ("≈", "Equivalent", Tone::Equal),
         Verdict::NoEvidence { .. } => ("○", "No evidence", Tone::None),
         Verdict::NotComparable { .. } => ("⊘", "Not comparable", Tone::Void),
-    }
-}
-
-/// The verdict's word in files.
-pub(crate) const fn verdict_word(verdict: &Verdict) -> &'static str {
-    match verdict {
-        Verdict::Better => "better",
-        Verdict::Worse { .. } => "worse",
-        Verdict::Equivalent => "equivalent",
-        Verdict::NoEvidence { .. } => "no-evidence",
-        Verdict::NotComparable { .. } => "not-comparable",
     }
 }
 

@@ -1,15 +1,12 @@
-//! Rows in; numbers with n, interval and unit; then plots, one HTML page, CSV and JSON.
+//! Findings in; view structs with n, interval and unit; then plots, one HTML page, CSV, JSON, terminal. It decides nothing.
 //!
-//! Parts, in the order of the data: `results` asks `findings` for everything a stored run says, `arms` by variant and load; `summary` is that as
-//! `summary.json`, `sheet` as CSV; `headline` says it in sentences; `view` makes the page's finished texts, `plot` its
-//! pictures, `html` places them by the templates; `list` is the terminal's view. `number`, `label`, `remarks` and `table` are
-//! the only places where a number, a name, a note and a table become text.
+//! Parts: `summary` lays findings out as `summary.json`, `csv` as `summary.csv`; `headline` says them in sentences; `view`
+//! makes the page's finished texts, `plot` its pictures, `html` places them by the templates; `list` is the terminal's view.
+//! `number`, `label`, `remarks` and `table` are the only places where a number, a name, a note and a table become text.
 //!
-//! This room computes no statistic beyond a mean, a minimum and a maximum over blocks; templates do no arithmetic. The same
-//! database gives the same bytes: no clock, no randomness. Whatever comes from data is escaped where it is placed, and
-//! nothing on the page comes from the network.
+//! Traps: no statistic is computed here, and templates do no arithmetic. The same findings give the same bytes: no clock, no
+//! randomness. Whatever comes from data is escaped where it is placed, and nothing on the page comes from the network.
 
-mod arms;
 mod csv;
 mod error;
 mod headline;
@@ -19,19 +16,16 @@ mod list;
 mod number;
 mod plot;
 mod remarks;
-mod results;
-mod stored;
 mod summary;
 mod table;
 mod view;
 
 pub use error::ReportError;
-pub use headline::Headline;
-pub use list::{ResultsRow, ResultsView, results_list, results_show};
+pub use headline::HeadlineText;
+pub use list::{ResultsRow, ResultsView, results_list, results_show, stored_run};
 
-use results::Results;
 use servelab_schema::RunId;
-use servelab_store::Store;
+use servelab_store::{RunData, Store};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -59,11 +53,7 @@ pub fn build(store: &Store, runs: &[RunId], out_dir: &Path) -> Result<ReportFile
     if runs.is_empty() {
         return Err(ReportError::NoRun);
     }
-    let data = runs
-        .iter()
-        .map(|id| stored::load(store, id))
-        .collect::<Result<Vec<_>, _>>()?;
-    let all: Vec<Results<'_>> = data.iter().map(Results::of).collect();
+    let all: Vec<RunData> = runs.iter().map(|id| store.load_run(id)).collect::<Result<_, _>>()?;
     let docs: Vec<summary::RunDoc> = all.iter().map(summary::run).collect();
     let views = all
         .iter()

@@ -2,44 +2,30 @@
 
 use crate::{
     ReportError,
-    headline::{Headline, headlines, one_line},
-    label,
-    results::Results,
-    stored, summary,
+    headline::{HeadlineText, headlines, one_line},
+    label, summary,
 };
-use servelab_schema::{EngineKind, RunId};
-use servelab_store::{RunSummary, Store};
+use servelab_schema::RunId;
+use servelab_store::{RunData, RunSummary, Store};
 
 /// One run in a list.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ResultsRow {
-    /// Name of the run.
-    pub id: RunId,
-    /// Wall-clock start, RFC 3339 in UTC.
-    pub started_utc: String,
-    /// Name of the matrix.
-    pub name: String,
-    /// Where the numbers come from; its word is printed in capitals.
-    pub engine_kind: EngineKind,
-    /// Takes that count.
-    pub valid_trials: u32,
-    /// All takes.
-    pub trials: u32,
-    /// First twelve digits of the run's fingerprint.
-    pub fingerprint: String,
+    /// The run as the database lists it.
+    pub run: RunSummary,
     /// The run's finding in one line.
     pub headline: String,
+    /// True where its directory is no longer where it was read in.
+    pub directory_gone: bool,
 }
 
 /// One run for the terminal: label and value, findings, verdicts.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ResultsView {
-    /// The run as in the list, with its whole fingerprint.
-    pub row: ResultsRow,
     /// Labels and values: what was run.
     pub facts: Vec<(String, String)>,
     /// The findings, the best effects first.
-    pub headlines: Vec<Headline>,
+    pub headlines: Vec<HeadlineText>,
     /// Head of the verdict table.
     pub columns: Vec<String>,
     /// Rows of the verdict table: the primary metric, the A/A check last.
@@ -48,42 +34,27 @@ pub struct ResultsView {
     pub notes: Vec<String>,
 }
 
-fn row(summary: &RunSummary, results: &Results<'_>) -> ResultsRow {
-    ResultsRow {
-        id: summary.manifest.run_id.clone(),
-        started_utc: summary.manifest.started.utc.clone(),
-        name: summary.manifest.name.clone(),
-        engine_kind: summary.manifest.engine_kind,
-        valid_trials: summary.valid_trials,
-        trials: summary.trials,
-        fingerprint: summary.fingerprint.short().to_owned(),
-        headline: one_line(results),
-    }
-}
-
 /// Every ingested run with its finding, newest first.
 ///
 /// # Errors
 /// [`ReportError::Store`] where the database does not answer.
 pub fn results_list(store: &Store) -> Result<Vec<ResultsRow>, ReportError> {
-    let rows = store.runs()?.into_iter().map(|summary| {
-        let data = stored::load(store, &summary.manifest.run_id)?;
-        Ok(row(&summary, &Results::of(&data)))
-    });
-    rows.collect()
+    let row = |run: RunSummary| ResultsRow {
+        headline: one_line(&run.brief),
+        directory_gone: !run.dir.is_dir(),
+        run,
+    };
+    Ok(store.runs()?.into_iter().map(row).collect())
 }
 
-/// One run in full.
-///
-/// # Errors
-/// [`ReportError::Store`] where the database does not answer or has no such run.
-pub fn results_show(store: &Store, id: &RunId) -> Result<ResultsView, ReportError> {
-    let summary = store.run(id)?;
-    let data = stored::load(store, id)?;
-    let results = Results::of(&data);
-    let doc = summary::run(&results);
+/// One run in words.
+#[must_use]
+pub fn results_show(data: &RunData) -> ResultsView {
+    let doc = summary::run(data);
+    let brief = &data.findings.brief;
+    let identity = &data.findings.run;
     let facts = [
-        ("run", id.to_string()),
+        ("run", data.manifest.run_id.to_string()),
         ("fingerprint", data.fingerprint.to_string()),
         ("numbers", label::kind(data.plan.engine_kind).0.to_owned()),
         ("matrix", data.plan.name.clone()),
@@ -94,34 +65,28 @@ pub fn results_show(store: &Store, id: &RunId) -> Result<ResultsView, ReportErro
         ),
         ("started", data.manifest.started.utc.clone()),
         ("end", label::end(&data.manifest.end)),
-        (
-            "trials",
-            format!("{} of {} valid", summary.valid_trials, summary.trials),
-        ),
+        ("trials", format!("{} of {} valid", brief.valid, brief.trials)),
         (
             "prompts",
-            format!(
-                "{} of {} served",
-                results.prompts_served(),
-                data.plan.prompts.prompts.len()
-            ),
+            format!("{} of {} served", identity.prompts_served, identity.prompts_planned),
         ),
         ("output", label::stop(data.plan.output.stop).to_owned()),
         ("primary metric", label::metric(data.plan.primary_metric).to_owned()),
     ];
-    let (columns, verdicts) = crate::view::verdict_texts(&results, &doc);
-    Ok(ResultsView {
-        row: ResultsRow {
-            fingerprint: data.fingerprint.to_string(),
-            ..row(&summary, &results)
-        },
-        facts: facts
-            .into_iter()
-            .map(|(label, value)| (label.to_owned(), value))
-            .collect(),
-        headlines: headlines(&results),
+    let (columns, verdicts) = crate::view::verdict_texts(data, &doc);
+    ResultsView {
+        facts: facts.into_iter().map(|(label, value)| (label.to_owned(), value)).collect(),
+        headlines: headlines(data),
         columns,
         verdicts,
         notes: doc.notes,
-    })
+    }
+}
+
+/// One stored run.
+///
+/// # Errors
+/// [`ReportError::Store`] where the database does not answer or has no such run.
+pub fn stored_run(store: &Store, id: &RunId) -> Result<RunData, ReportError> {
+    Ok(store.load_run(id)?)
 }

@@ -1,11 +1,11 @@
 //! The words for what stands beside a verdict: lost blocks, withheld words, hindrances, notes of a study.
 
 use crate::number;
-use servelab_findings::{
-    Comparison, Lost,
-    outcome::{Claim, Hindrance, LossReason, LossTest, Note, Withheld},
+use servelab_schema::{
+    Plan, Stop, TtftKind,
+    findings::{Claim, Comparison, Hindrance, LossReason, LossTest, Lost, Note, Withheld},
 };
-use servelab_schema::{Plan, TtftKind};
+use servelab_store::RunData;
 
 /// `9 of 10 blocks`.
 pub(crate) fn blocks(k: u32, planned: u32) -> String {
@@ -134,4 +134,16 @@ pub(crate) fn note(plan: &Plan, note: &Note) -> String {
             number::count(*takes, "other take")
         ),
     }
+}
+
+/// What the answers add to a comparison, in a few words; empty where they give no cause for any.
+pub(crate) fn answers(run: &RunData, c: &Comparison) -> String {
+    let plan = &run.plan;
+    let change = run.findings.quality_change(&c.load, &c.variant, &c.control.control);
+    let worse = change.and_then(|q| q.answers).filter(|a| a.is_worse(plan.alpha.get()));
+    let worse = worse.map(|a| format!("answers worse: {} percentage points", number::fixed(a.points, 1)));
+    let length = change.and_then(|q| q.length);
+    let length = length.filter(|l| plan.output.stop == Stop::Natural && l.is_confound());
+    let length = length.map(|l| format!("confounded: answers {} in length", number::effect(l.percent)));
+    worse.into_iter().chain(length).collect::<Vec<_>>().join("; ")
 }

@@ -1,23 +1,16 @@
-//! `summary.json`: every number of the page with its unit, its n and its interval, for programs.
-
-mod arms;
-mod quality;
-mod treatments;
-
-pub(crate) use treatments::startup_s;
+//! `summary.json`: findings flat, every number with its unit, its n and its interval, for programs that want rows.
 
 use crate::{
     headline::one_line,
-    label,
-    results::{OverBlocks, Results},
-    remarks,
+    label, remarks,
 };
 use serde::Serialize;
-use servelab_findings::{
-    AaOutcome, AaResult, Certification, Comparison, Distribution, Estimate, OrInfinite, PooledArm, PooledGroup, Verdict,
-    outcome::EstimatedBy,
+use servelab_findings::{Row, RowInterval, Scope, rows, verdict_word};
+use servelab_schema::{
+    EngineKind, OutputPolicy, PlannedVariant, RunEnd, RunId, Sha256Hex, Treatment, Validity, VariantRole,
+    findings::{AaOutcome, AaResult, Comparison, Estimate, EstimatedBy, VariantFindings, Verdict},
 };
-use servelab_schema::{EngineKind, OutputPolicy, Reason, RunEnd, RunId, Sha256Hex, Treatment, Validity};
+use servelab_store::RunData;
 use std::collections::BTreeMap;
 
 /// The whole document.
@@ -34,15 +27,15 @@ pub(crate) struct Document {
 pub(crate) struct RunDoc {
     pub(crate) engine_kind: EngineKind,
     pub(crate) run: RunFacts,
-    /// True where two equal arms differ: trust no verdict.
+    /// True where two equal arms differ: no verdict is given.
     pub(crate) suspect: bool,
     pub(crate) headline: String,
     pub(crate) notes: Vec<String>,
     pub(crate) comparisons: Vec<ComparisonDoc>,
     pub(crate) aa: Vec<ComparisonDoc>,
-    pub(crate) metrics: Vec<MetricDoc>,
-    pub(crate) treatments: Vec<treatments::TreatmentDoc>,
-    pub(crate) failures: Vec<FailureDoc>,
+    pub(crate) metrics: Vec<RowDoc>,
+    pub(crate) treatments: Vec<TreatmentDoc>,
+    pub(crate) failures: Vec<RowDoc>,
     pub(crate) trials: Vec<TrialDoc>,
 }
 
@@ -62,8 +55,8 @@ pub(crate) struct RunFacts {
     pub(crate) blocks: usize,
     pub(crate) prompts: String,
     pub(crate) prompts_sha256: Sha256Hex,
-    pub(crate) prompts_served: usize,
-    pub(crate) prompts_planned: usize,
+    pub(crate) prompts_served: u32,
+    pub(crate) prompts_planned: u32,
     pub(crate) seed: u64,
     pub(crate) method_version: u32,
     pub(crate) servelab_version: String,
@@ -118,7 +111,7 @@ pub(crate) struct ComparisonDoc {
 
 /// One measured value.
 #[derive(Debug, Serialize)]
-pub(crate) struct MetricDoc {
+pub(crate) struct RowDoc {
     pub(crate) load: String,
     pub(crate) variant: String,
     /// Absent for all tasks together.
@@ -129,12 +122,11 @@ pub(crate) struct MetricDoc {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) control: Option<String>,
     pub(crate) metric: String,
-    /// `mean`, `p50`, `p90`, `p95`, `p99`, `max`, `min`, `share`, `count`, `difference` or `effect`.
     pub(crate) statistic: &'static str,
     /// Absent where n does not certify the percentile.
     pub(crate) value: Option<f64>,
     pub(crate) unit: &'static str,
-    pub(crate) n: u32,
+    pub(crate) n: u64,
     pub(crate) n_of: &'static str,
     pub(crate) interval: Option<IntervalDoc>,
     /// The percentile is at most this with 99 % confidence, were requests independent.
@@ -151,63 +143,15 @@ pub(crate) struct MetricDoc {
     pub(crate) note: String,
 }
 
-impl MetricDoc {
-    /// A metric of one cell without a value.
-    fn new(load: &str, variant: &str, metric: String, statistic: &'static str, unit: &'static str) -> Self {
-        Self {
-            load: load.to_owned(),
-            variant: variant.to_owned(),
-            task: None,
-            bucket: None,
-            control: None,
-            metric,
-            statistic,
-            value: None,
-            unit,
-            n: 0,
-            n_of: "",
-            interval: None,
-            certified_bound: None,
-            with_failures: None,
-            with_failures_infinite: false,
-            p: None,
-            p_adjusted: None,
-            note: String::new(),
-        }
-    }
-
-    fn value(self, value: f64) -> Self {
-        Self {
-            value: Some(value),
-            ..self
-        }
-    }
-
-    fn n(self, n: u32, n_of: &'static str) -> Self {
-        Self { n, n_of, ..self }
-    }
-
-    fn interval(self, low: f64, high: f64, kind: &str) -> Self {
-        Self {
-            interval: Some(IntervalDoc {
-                low,
-                high,
-                kind: kind.to_owned(),
-            }),
-            ..self
-        }
-    }
-}
-
 #[derive(Debug, Serialize)]
-pub(crate) struct FailureDoc {
-    pub(crate) load: String,
-    pub(crate) variant: String,
-    pub(crate) reason: Reason,
-    pub(crate) value: u32,
-    pub(crate) unit: &'static str,
-    /// Measured requests of the variant that ended, in all its trials.
-    pub(crate) n: u32,
+pub(crate) struct TreatmentDoc {
+    pub(crate) role: VariantRole,
+    pub(crate) control: Option<String>,
+    pub(crate) factor: Option<String>,
+    /// The flags that differ from the control's, with the variant's values; null for one that only the control has.
+    pub(crate) planned: BTreeMap<String, Option<String>>,
+    #[serde(flatten)]
+    pub(crate) found: VariantFindings,
 }
 
 #[derive(Debug, Serialize)]
@@ -223,76 +167,91 @@ pub(crate) struct TrialDoc {
 }
 
 /// What a run says, with its facts.
-pub(crate) fn run(results: &Results<'_>) -> RunDoc {
-    let data = results.run;
+pub(crate) fn run(data: &RunData) -> RunDoc {
+    let (findings, plan) = (&data.findings, &data.plan);
+    let rows = rows(findings);
+    let of = |scope: Scope| rows.iter().filter(move |r| r.scope == scope).map(row).collect();
     RunDoc {
-        engine_kind: data.plan.engine_kind,
-        run: facts(results),
-        suspect: results.study.suspect,
-        headline: one_line(results),
-        notes: notes(results),
-        comparisons: results
-            .study
-            .comparisons
-            .iter()
-            .map(|c| comparison(results, c))
-            .collect(),
-        aa: results.study.aa.iter().map(|a| aa(results, a)).collect(),
-        metrics: metrics(results),
-        treatments: treatments::treatments(results),
-        failures: failures(results),
-        trials: data
+        engine_kind: plan.engine_kind,
+        run: facts(data),
+        suspect: findings.study.suspect,
+        headline: one_line(&findings.brief),
+        notes: notes(data),
+        comparisons: findings.study.comparisons.iter().map(|c| comparison(data, c)).collect(),
+        aa: findings.study.aa.iter().map(|a| aa(data, a)).collect(),
+        metrics: of(Scope::Cell),
+        failures: of(Scope::Failures),
+        treatments: plan.variants.iter().filter_map(|v| treatment(data, v)).collect(),
+        trials: findings
             .trials
             .iter()
-            .map(|row| TrialDoc {
-                id: row.record.id.to_string(),
-                block: row.record.block,
-                variant: row.record.variant.to_string(),
-                load: row.record.load.to_string(),
-                validity: row.record.validity.clone(),
-                treatment: row.record.treatment,
-                completed: row.record.counts.completed,
-                failed: row.record.counts.failures(),
+            .map(|t| TrialDoc {
+                id: t.id.to_string(),
+                block: t.block,
+                variant: t.variant.to_string(),
+                load: t.load.to_string(),
+                validity: t.validity.clone(),
+                treatment: t.treatment,
+                completed: t.counts.completed,
+                failed: t.counts.failures(),
             })
             .collect(),
     }
 }
 
+fn treatment(data: &RunData, v: &PlannedVariant) -> Option<TreatmentDoc> {
+    let planned = |name: &String| {
+        let value = match v.flags.get(name) {
+            Some(flag) => Some(flag.value.to_string()),
+            None if name == "model" => v.model.clone(),
+            None => None,
+        };
+        (name.clone(), value)
+    };
+    Some(TreatmentDoc {
+        role: v.role,
+        control: v.control.as_ref().map(ToString::to_string),
+        factor: v.factor.clone(),
+        planned: v.differs_in.iter().map(planned).collect(),
+        found: data.findings.variant(&v.id)?.clone(),
+    })
+}
+
 /// What a reader must know: of the comparisons, and of the lengths of answers.
-fn notes(results: &Results<'_>) -> Vec<String> {
-    let plan = &results.run.plan;
-    let study = results.study.notes.iter().map(|note| remarks::note(plan, note));
+fn notes(data: &RunData) -> Vec<String> {
+    let (plan, study) = (&data.plan, &data.findings.study);
+    let said = study.notes.iter().map(|note| remarks::note(plan, note));
     let mut lost: Vec<String> = Vec::new();
-    for c in results.study.comparisons.iter().filter(|c| c.primary && c.estimate.is_some()) {
+    for c in study.comparisons.iter().filter(|c| c.primary && c.estimate.is_some()) {
         let sentences = remarks::lost(&c.lost).into_iter().map(|why| format!("Not counted: {why}."));
         let new: Vec<String> = sentences.filter(|why| !lost.contains(why)).collect();
         lost.extend(new);
     }
-    study.chain(lost).chain(label::speculation_note(plan)).collect()
+    said.chain(lost).chain(label::speculation_note(plan)).collect()
 }
 
-fn facts(results: &Results<'_>) -> RunFacts {
-    let (data, plan) = (results.run, &results.run.plan);
+fn facts(data: &RunData) -> RunFacts {
+    let (plan, manifest) = (&data.plan, &data.manifest);
     RunFacts {
-        id: data.manifest.run_id.clone(),
-        name: data.manifest.name.clone(),
+        id: manifest.run_id.clone(),
+        name: manifest.name.clone(),
         fingerprint: data.fingerprint.clone(),
-        end: data.manifest.end.clone(),
-        started_utc: data.manifest.started.utc.clone(),
-        finished_utc: data.manifest.finished.utc.clone(),
+        end: manifest.end.clone(),
+        started_utc: manifest.started.utc.clone(),
+        finished_utc: manifest.finished.utc.clone(),
         profile: plan.profile.name.clone(),
         model: plan.profile.model.clone(),
         engine: plan.engine.dialect.to_string(),
         engine_version: plan.engine.version.clone(),
-        time_scale: data.manifest.time_scale.get(),
+        time_scale: manifest.time_scale.get(),
         blocks: plan.blocks.len(),
         prompts: plan.prompts.id.to_string(),
         prompts_sha256: plan.prompts.sha256.clone(),
-        prompts_served: results.prompts_served(),
-        prompts_planned: plan.prompts.prompts.len(),
+        prompts_served: data.findings.run.prompts_served,
+        prompts_planned: data.findings.run.prompts_planned,
         seed: plan.seed,
-        method_version: data.manifest.method_version,
-        servelab_version: data.manifest.servelab_version.clone(),
+        method_version: manifest.method_version,
+        servelab_version: manifest.servelab_version.clone(),
         git: data.environment.git.clone(),
         output: plan.output,
         primary_metric: plan.primary_metric.as_str(),
@@ -311,8 +270,8 @@ pub(crate) fn aa_key(a: &AaResult) -> String {
     format!("aa/{}/{}/{}/{}", a.load, a.variant, a.control, a.metric)
 }
 
-fn interval(results: &Results<'_>, estimate: Option<Estimate>) -> Option<IntervalDoc> {
-    let confidence = (1.0 - results.run.plan.alpha.get()) * 100.0;
+fn interval(data: &RunData, estimate: Option<Estimate>) -> Option<IntervalDoc> {
+    let confidence = (1.0 - data.plan.alpha.get()) * 100.0;
     let estimate = estimate?;
     let kind = match estimate.by {
         EstimatedBy::PairedT => format!("{confidence:.0} % t interval over blocks"),
@@ -325,8 +284,9 @@ fn interval(results: &Results<'_>, estimate: Option<Estimate>) -> Option<Interva
     })
 }
 
-fn comparison(results: &Results<'_>, c: &Comparison) -> ComparisonDoc {
+fn comparison(data: &RunData, c: &Comparison) -> ComparisonDoc {
     let e = c.estimate;
+    let said = [remarks::answers(data, c), label::verdict_note(c)];
     ComparisonDoc {
         key: comparison_key(c),
         load: c.load.to_string(),
@@ -343,7 +303,7 @@ fn comparison(results: &Results<'_>, c: &Comparison) -> ComparisonDoc {
         effect_percent: e.map(|e| e.effect_percent),
         mean_log_ratio: e.map(|e| e.mean_log_ratio),
         sd_log_ratio: e.and_then(|e| e.sd_log_ratio),
-        interval: interval(results, e),
+        interval: interval(data, e),
         p_t: e.and_then(|e| e.p_t),
         p_sign_flip: e.and_then(|e| e.p_sign_flip),
         p_adjusted: e.and_then(|e| e.p_adjusted),
@@ -352,22 +312,18 @@ fn comparison(results: &Results<'_>, c: &Comparison) -> ComparisonDoc {
             Some(_) if c.primary => "holm",
             Some(_) => "benjamini-hochberg",
         },
-        verdict: label::verdict_word(&c.verdict),
-        treatment: results.treatment(&c.variant),
+        verdict: verdict_word(&c.verdict),
+        treatment: data.findings.variant(&c.variant).and_then(VariantFindings::treatment),
         blocks_to_show: match c.verdict {
             Verdict::NoEvidence { blocks_to_show, .. } => blocks_to_show,
             _ => None,
         },
         indicative: c.indicative,
-        note: [results.answers_note(c), label::verdict_note(c)]
-            .into_iter()
-            .filter(|note| !note.is_empty())
-            .collect::<Vec<_>>()
-            .join("; "),
+        note: said.into_iter().filter(|note| !note.is_empty()).collect::<Vec<_>>().join("; "),
     }
 }
 
-fn aa(results: &Results<'_>, a: &AaResult) -> ComparisonDoc {
+fn aa(data: &RunData, a: &AaResult) -> ComparisonDoc {
     let e = a.estimate;
     ComparisonDoc {
         key: aa_key(a),
@@ -385,7 +341,7 @@ fn aa(results: &Results<'_>, a: &AaResult) -> ComparisonDoc {
         effect_percent: e.map(|e| e.effect_percent),
         mean_log_ratio: e.map(|e| e.mean_log_ratio),
         sd_log_ratio: e.and_then(|e| e.sd_log_ratio),
-        interval: interval(results, e),
+        interval: interval(data, e),
         p_t: e.and_then(|e| e.p_t),
         p_sign_flip: e.and_then(|e| e.p_sign_flip),
         p_adjusted: None,
@@ -406,116 +362,34 @@ fn aa(results: &Results<'_>, a: &AaResult) -> ComparisonDoc {
     }
 }
 
-fn metrics(results: &Results<'_>) -> Vec<MetricDoc> {
-    let plan = &results.run.plan;
-    let mut out = Vec::new();
-    for load in &plan.loads {
-        for variant in &plan.variants {
-            for metric in servelab_schema::MetricName::ALL {
-                // Percentiles of single trials are what comparisons are made of; the values of a cell are pooled ones.
-                if metric.unit() == "s" {
-                    continue;
-                }
-                if let Some(value) = results.over_blocks(&load.id, &variant.id, metric) {
-                    out.push(over_blocks(load.id.as_str(), variant.id.as_str(), metric, value));
-                }
-            }
-            if let Some(arm) = results.pooled(&load.id, &variant.id) {
-                pooled_metrics(arm, &mut out);
-            }
-        }
-    }
-    results.arms.iter().for_each(|arm| arms::metrics(arm, &mut out));
-    quality::metrics(results, &mut out);
-    out
-}
-
-fn over_blocks(load: &str, variant: &str, metric: servelab_schema::MetricName, value: OverBlocks) -> MetricDoc {
-    MetricDoc::new(load, variant, metric.to_string(), "mean", metric.unit())
-        .value(value.mean)
-        .n(value.n, "blocks")
-        .interval(value.low, value.high, "lowest and highest block")
-}
-
-fn pooled_metrics(arm: &PooledArm, out: &mut Vec<MetricDoc>) {
-    for d in &arm.latencies {
-        out.extend(quantiles(arm, None, d));
-    }
-    for group in &arm.groups {
-        for d in &group.latencies {
-            // A group certifies its median only.
-            out.extend(quantiles(arm, Some(group), d).take(1));
-        }
+fn row(r: &Row) -> RowDoc {
+    let interval = |i: RowInterval| IntervalDoc {
+        low: i.low,
+        high: i.high,
+        kind: i.kind.to_owned(),
+    };
+    RowDoc {
+        load: r.load.to_string(),
+        variant: r.variant.to_string(),
+        task: r.task,
+        bucket: r.bucket,
+        control: r.control.clone(),
+        metric: r.metric.to_string(),
+        statistic: r.statistic,
+        value: r.value,
+        unit: r.unit,
+        n: r.n,
+        n_of: r.n_of,
+        interval: r.interval.map(interval),
+        certified_bound: r.certified_bound,
+        with_failures: r.with_failures,
+        with_failures_infinite: r.with_failures_infinite,
+        p: r.p,
+        p_adjusted: r.p_adjusted,
+        note: r.note.clone(),
     }
 }
 
-/// The statistic's name of each pooled quantile, in the order in which `findings` gives them.
-pub(crate) const STATISTICS: [&str; 4] = ["p50", "p90", "p95", "p99"];
-
-fn quantiles<'a>(
-    arm: &'a PooledArm,
-    group: Option<&'a PooledGroup>,
-    d: &'a Distribution,
-) -> impl Iterator<Item = MetricDoc> + 'a {
-    STATISTICS.into_iter().zip(&d.quantiles).map(move |(statistic, q)| {
-        let (bound, note) = match q.success_only.certified {
-            Certification::Certified { bound, .. } => (Some(bound), String::new()),
-            Certification::NotCertifiable { needs } => (None, not_certifiable(q.success_only.n, needs)),
-        };
-        let (load, variant) = (arm.load.as_str(), arm.variant.as_str());
-        let interval = q.block_interval.filter(|_| bound.is_some()).map(|i| IntervalDoc {
-            low: i.low,
-            high: i.high,
-            kind: "95 % interval from resampling blocks".to_owned(),
-        });
-        MetricDoc {
-            task: group.map(|g| g.task.as_str()),
-            bucket: group.map(|g| g.bucket.as_str()),
-            value: bound.map(|_| q.success_only.point),
-            interval,
-            certified_bound: bound,
-            with_failures: q.with_failures.finite().filter(|_| bound.is_some()),
-            with_failures_infinite: q.with_failures == OrInfinite::Infinite,
-            note,
-            ..MetricDoc::new(load, variant, d.latency.as_str().to_owned(), statistic, "s")
-                .n(q.success_only.n, "requests")
-        }
-    })
-}
-
-/// What is said in place of a percentile that n does not certify.
-pub(crate) fn not_certifiable(n: u32, needs: u32) -> String {
-    format!("not certifiable (n = {n}, needs {needs})")
-}
-
-/// Failures of every trial, counted or not, by load, variant and reason.
-pub(crate) fn failures(results: &Results<'_>) -> Vec<FailureDoc> {
-    let mut found: BTreeMap<(String, String, Reason), u32> = BTreeMap::new();
-    let mut ended: BTreeMap<(String, String), u32> = BTreeMap::new();
-    for row in &results.run.trials {
-        let r = &row.record;
-        let cell = (r.load.to_string(), r.variant.to_string());
-        let n = ended.entry(cell.clone()).or_default();
-        *n = n.saturating_add(r.counts.completed).saturating_add(r.counts.failures());
-        for (reason, count) in &r.counts.failed {
-            let n = found.entry((cell.0.clone(), cell.1.clone(), *reason)).or_default();
-            *n = n.saturating_add(*count);
-        }
-    }
-    found
-        .into_iter()
-        .map(|((load, variant, reason), value)| FailureDoc {
-            n: ended.get(&(load.clone(), variant.clone())).copied().unwrap_or_default(),
-            load,
-            variant,
-            reason,
-            value,
-            unit: "requests",
-        })
-        .collect()
-}
-
-/// The whole document of several runs.
 pub(crate) fn document(runs: Vec<RunDoc>) -> Document {
     let mut kinds = runs.iter().map(|r| r.engine_kind);
     let first = kinds.next();
@@ -526,7 +400,7 @@ pub(crate) fn document(runs: Vec<RunDoc>) -> Document {
         EngineKind::Imported => "imported",
     });
     Document {
-        v: 1,
+        v: 2,
         engine_kind: word.to_owned(),
         runs,
     }

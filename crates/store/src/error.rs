@@ -43,8 +43,8 @@ pub enum StoreError {
     },
     /// Two different runs carry one name.
     #[error(
-        "run `{run}` is in the database with fingerprint {stored}, but this directory has {given}: two different runs \
-         under one name. Delete the database and ingest only the run that you mean, or run the plan under a new name"
+        "run `{run}` is in the database with fingerprint {stored} from {}, where it still lies, but this directory has \
+         {given}: two different runs under one name. Move one of them away, or run the plan under a new name", dir.display()
     )]
     Conflict {
         /// The name.
@@ -53,6 +53,8 @@ pub enum StoreError {
         stored: Sha256Hex,
         /// Fingerprint of the run that was given.
         given: Sha256Hex,
+        /// Where the stored run lies.
+        dir: PathBuf,
     },
     /// No such run.
     #[error("no run `{run}` in {}; known: {known}. Ingest it first: `servelab ingest runs/{run}`", path.display())]

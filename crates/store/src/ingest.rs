@@ -6,12 +6,14 @@ use crate::{
 };
 use rusqlite::{OptionalExtension, Statement, Transaction, TransactionBehavior, params};
 use servelab_evidence::SealedRun;
-use servelab_findings::{answer_found, metrics::trial_metrics};
+use servelab_findings::{Prompts, rows};
 use servelab_schema::{
-    Completion, EngineRecord, Outcome, Plan, PromptId, PromptSetRef, RunEnd, RunId, Sha256Hex, Slo, TelemetrySample,
-    Trace, TrialId, TrialRecord, Validity,
+    EngineRecord, Outcome, Plan, PromptSetRef, RunEnd, RunId, Sha256Hex, TelemetrySample, Trace, TrialId, TrialRecord,
+    Validity,
+    findings::{Findings, TrialFindings},
 };
-use std::collections::BTreeMap;
+
+use std::path::PathBuf;
 
 const DOING: &str = "ingesting a run";
 
@@ -25,48 +27,71 @@ pub enum Ingested {
 }
 
 impl Store {
-    /// Writes a sealed run's rows. Doing it twice is doing it once; a run that does not go in whole does not go in.
+    /// Writes a sealed run's rows. Doing it twice is doing it once; a run that does not go in whole does not go in. A run of
+    /// the same name whose directory is gone, or holds another run by now, makes room.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] where another run of that name is stored, [`StoreError::Evidence`] where a file of the
-    /// run does not read, [`StoreError::Sql`] where the database refuses.
+    /// [`StoreError::Conflict`] where another run of that name is stored and still lies where it was read, [`StoreError::Evidence`]
+    /// where a file of the run does not read, [`StoreError::Sql`] where the database refuses.
     pub fn ingest(&mut self, run: &SealedRun) -> Result<Ingested, StoreError> {
         let tx = self
             .conn
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(StoreError::sql(DOING))?;
-        if let Some(stored) = stored_fingerprint(&tx, &run.manifest().run_id)? {
-            return if &stored == run.fingerprint() {
-                Ok(Ingested::Already)
-            } else {
-                let (run, given) = (run.manifest().run_id.clone(), run.fingerprint().clone());
-                Err(StoreError::Conflict { run, stored, given })
-            };
+        let id = &run.manifest().run_id;
+        if let Some((stored, dir)) = stored(&tx, id)? {
+            if &stored == run.fingerprint() {
+                tx.execute("UPDATE run SET dir = ?2 WHERE id = ?1", params![id.as_str(), dir_text(run)])
+                    .map_err(StoreError::sql(DOING))?;
+                tx.commit().map_err(StoreError::sql(DOING))?;
+                return Ok(Ingested::Already);
+            }
+            if SealedRun::noted_fingerprint(&dir).as_ref() == Some(&stored) {
+                let (run, given) = (id.clone(), run.fingerprint().clone());
+                return Err(StoreError::Conflict { run, stored, given, dir });
+            }
+            tx.execute("DELETE FROM run WHERE id = ?1", [id.as_str()])
+                .map_err(StoreError::sql(DOING))?;
         }
-        let plan = run.plan()?;
-        insert_run(&tx, run, &plan)?;
+        let (plan, findings) = (run.plan()?, run.findings()?);
+        insert_run(&tx, run, &plan, &findings)?;
         insert_arms(&tx, run, &plan)?;
-        insert_trials(&tx, run, &plan)?;
+        insert_trials(&tx, run, &plan, &findings)?;
+        insert_findings(&tx, id, &findings)?;
         tx.commit().map_err(StoreError::sql(DOING))?;
         Ok(Ingested::New)
     }
 }
 
-fn stored_fingerprint(tx: &Transaction<'_>, run: &RunId) -> Result<Option<Sha256Hex>, StoreError> {
-    let text: Option<String> = tx
-        .query_row("SELECT fingerprint FROM run WHERE id = ?1", [run.as_str()], |row| {
-            row.get(0)
+fn dir_text(run: &SealedRun) -> String {
+    let dir = run.dir();
+    dir.canonicalize().unwrap_or_else(|_| dir.to_owned()).display().to_string()
+}
+
+/// Fingerprint and directory of the stored run of that name.
+fn stored(tx: &Transaction<'_>, run: &RunId) -> Result<Option<(Sha256Hex, PathBuf)>, StoreError> {
+    let found: Option<(String, String)> = tx
+        .query_row("SELECT fingerprint, dir FROM run WHERE id = ?1", [run.as_str()], |row| {
+            Ok((row.get(0)?, row.get(1)?))
         })
         .optional()
         .map_err(StoreError::sql(DOING))?;
-    text.map(|text| Sha256Hex::new(text).map_err(|why| StoreError::corrupt("run.fingerprint", why)))
-        .transpose()
+    let read = |(text, dir): (String, String)| {
+        let fingerprint = Sha256Hex::new(text).map_err(|why| StoreError::corrupt("run.fingerprint", why))?;
+        Ok((fingerprint, PathBuf::from(dir)))
+    };
+    found.map(read).transpose()
 }
 
-fn insert_run(tx: &Transaction<'_>, run: &SealedRun, plan: &Plan) -> Result<(), StoreError> {
+fn insert_run(
+    tx: &Transaction<'_>,
+    run: &SealedRun,
+    plan: &Plan,
+    findings: &Findings,
+) -> Result<(), StoreError> {
     let m = run.manifest();
     tx.execute(
-        "INSERT INTO run VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+        "INSERT INTO run VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
         params![
             m.run_id.as_str(),
             run.fingerprint().as_str(),
@@ -81,6 +106,9 @@ fn insert_run(tx: &Transaction<'_>, run: &SealedRun, plan: &Plan) -> Result<(), 
             json("manifest", m)?,
             json("plan", plan)?,
             json("environment", &run.environment()?)?,
+            dir_text(run),
+            json("findings", findings)?,
+            json("brief", &findings.brief)?,
         ],
     )
     .map_err(StoreError::sql(DOING))?;
@@ -143,26 +171,68 @@ fn prepare<'t>(tx: &'t Transaction<'_>, sql: &str) -> Result<Statement<'t>, Stor
     tx.prepare(sql).map_err(StoreError::sql(DOING))
 }
 
-fn insert_trials(tx: &Transaction<'_>, run: &SealedRun, plan: &Plan) -> Result<(), StoreError> {
+fn insert_trials(
+    tx: &Transaction<'_>,
+    run: &SealedRun,
+    plan: &Plan,
+    findings: &Findings,
+) -> Result<(), StoreError> {
     let mut rows = TrialRows::new(tx, run.manifest().run_id.as_str())?;
-    let prompts = plan.prompts.prompts.iter().chain(&plan.fillers.prompts);
-    let known: BTreeMap<&PromptId, &str> = prompts.filter_map(|p| Some((&p.id, p.answer.as_deref()?))).collect();
-    for (position, summary) in (0_u32..).zip(run.trials()) {
-        let id = &summary.id;
-        let record = run.trial_record(id)?;
-        let key = rows.trial(position, &record, &run.engine_record(id)?)?;
-        let traces = run.traces(id)?;
-        for (position, trace) in (0_u32..).zip(&traces) {
-            check_owner(trace, &record)?;
-            let answer = known.get(&trace.prompt_id);
-            let text = trace.completion().and_then(Completion::text);
-            let found = text.zip(answer).and_then(|(text, answer)| answer_found(text, answer));
-            rows.request(key, position, trace, found)?;
+    let prompts = Prompts::of(plan);
+    for (position, found) in (0_u32..).zip(&findings.trials) {
+        let take = run.take(&found.id);
+        let record = take.record()?;
+        let key = rows.trial(position, &record, &take.engine()?, found)?;
+        for (position, trace) in (0_u32..).zip(take.traces()?) {
+            let trace = trace?;
+            check_owner(&trace, &record)?;
+            rows.request(key, position, &trace, prompts.answer_found(&trace))?;
         }
-        for (position, sample) in (0_u32..).zip(run.telemetry(id)?) {
-            rows.telemetry(key, position, &sample)?;
+        for (position, sample) in (0_u32..).zip(take.telemetry()?) {
+            rows.telemetry(key, position, &sample?)?;
         }
-        rows.metrics(key, &record, &plan.slo, &traces)?;
+    }
+    Ok(())
+}
+
+fn insert_findings(tx: &Transaction<'_>, run: &RunId, findings: &Findings) -> Result<(), StoreError> {
+    let mut insert = prepare(
+        tx,
+        "INSERT INTO finding VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, \
+         ?19, ?20, ?21, ?22, ?23)",
+    )?;
+    for (position, row) in (0_u32..).zip(rows(findings)) {
+        let n = i64::try_from(row.n).map_err(|_| StoreError::TooLarge {
+            what: "n of a finding",
+            value: row.n,
+        })?;
+        insert
+            .execute(params![
+                run.as_str(),
+                position,
+                row.scope.as_str(),
+                row.load.as_str(),
+                row.variant.as_str(),
+                row.control,
+                row.trial.as_ref().map(TrialId::as_str),
+                row.task,
+                row.bucket,
+                row.metric,
+                row.statistic,
+                row.value,
+                row.unit,
+                n,
+                row.n_of,
+                row.interval.map(|i| i.low),
+                row.interval.map(|i| i.high),
+                row.interval.map(|i| i.kind),
+                row.p,
+                row.p_adjusted,
+                row.verdict,
+                row.primary,
+                row.note,
+            ])
+            .map_err(StoreError::sql("ingesting the findings"))?;
     }
     Ok(())
 }
@@ -186,7 +256,6 @@ struct TrialRows<'t> {
     trial: Statement<'t>,
     request: Statement<'t>,
     telemetry: Statement<'t>,
-    metric: Statement<'t>,
 }
 
 impl<'t> TrialRows<'t> {
@@ -207,12 +276,17 @@ impl<'t> TrialRows<'t> {
                  ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28)",
             )?,
             telemetry: prepare(tx, "INSERT INTO telemetry VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?,
-            metric: prepare(tx, "INSERT INTO trial_metric VALUES (?1, ?2, ?3, ?4, ?5)")?,
         })
     }
 
-    fn trial(&mut self, position: u32, r: &TrialRecord, engine: &EngineRecord) -> Result<i64, StoreError> {
-        let validity = match &r.validity {
+    fn trial(
+        &mut self,
+        position: u32,
+        r: &TrialRecord,
+        engine: &EngineRecord,
+        found: &TrialFindings,
+    ) -> Result<i64, StoreError> {
+        let validity = match &found.validity {
             Validity::Valid => "valid",
             Validity::Invalid { .. } => "invalid",
             Validity::Aborted { .. } => "aborted",
@@ -228,7 +302,7 @@ impl<'t> TrialRows<'t> {
                 r.load.as_str(),
                 r.take,
                 validity,
-                word("treatment", &r.treatment)?,
+                word("treatment", &found.treatment)?,
                 r.started_utc,
                 maybe_ns("span.start_ns", r.span.map(|w| w.start_ns))?,
                 maybe_ns("span.end_ns", r.span.map(|w| w.end_ns))?,
@@ -297,17 +371,6 @@ impl<'t> TrialRows<'t> {
                 json("telemetry sample", s)?,
             ])
             .map_err(StoreError::sql("ingesting telemetry"))?;
-        Ok(())
-    }
-
-    fn metrics(&mut self, trial: i64, record: &TrialRecord, slo: &Slo, traces: &[Trace]) -> Result<(), StoreError> {
-        // A trial that never held its load has no metric; absent is not 0.
-        let Some(held) = record.held else { return Ok(()) };
-        for (name, metric) in trial_metrics(held, slo, traces).values {
-            self.metric
-                .execute(params![trial, name.as_str(), name.unit(), metric.value, metric.n])
-                .map_err(StoreError::sql("ingesting the metrics of a trial"))?;
-        }
         Ok(())
     }
 }

@@ -1,14 +1,15 @@
 //! Sealed runs in, SQLite rows out.
 //!
 //! Parts: [`Store`] opens the file and brings its schema up to date (`migrations`), `ingest` writes one sealed run in one
-//! transaction, `read` gives it back as the types of `schema`, `chunks` packs a token timeline into one blob.
+//! transaction, `read` gives it back as the types of `schema` and can have `findings` decide it again, `chunks` packs a token
+//! timeline into one blob.
 //!
 //! Format: one SQLite file in WAL mode; readers never wait for the writer. Every row hangs on its run by foreign keys, so
 //! that a run comes and goes as a whole.
 //!
 //! Traps: the database is a cache. Whatever it holds comes from `runs/` and can be made again by `ingest`; this room must
 //! never become the only place of a fact. Per-token data never becomes rows: the chunks of a request are one blob. This
-//! room judges nothing; verdicts are made by `findings` when they are asked for.
+//! room judges nothing: what a run says comes with it as findings.json, and `finding` has the same one number a row.
 
 mod chunks;
 mod error;
@@ -20,7 +21,7 @@ mod sql_value;
 pub use chunks::{ChunkBlobError, decode_chunks, encode_chunks};
 pub use error::StoreError;
 pub use ingest::Ingested;
-pub use read::{RunData, RunSummary, StoredMetric, TrialRow};
+pub use read::{RunData, RunSummary, TakeRow};
 
 use rusqlite::Connection;
 use std::{

@@ -8,7 +8,11 @@ use std::path::Path;
 const APPLICATION_ID: i32 = 0x7376_6c62;
 
 /// Steps in order. A step that was released is never edited; a change is a new step.
-const STEPS: &[&str] = &[include_str!("sql/001_runs.sql"), include_str!("sql/002_answers.sql")];
+const STEPS: &[&str] = &[
+    include_str!("sql/001_runs.sql"),
+    include_str!("sql/002_answers.sql"),
+    include_str!("sql/003_findings.sql"),
+];
 
 /// Refuses a file that another program made, before anything in it is changed.
 pub(crate) fn check_owner(conn: &Connection, path: &Path) -> Result<(), StoreError> {

@@ -5,44 +5,48 @@ use crate::{
     ingest::trial_name,
     sql_value::{from_json, from_word, to_maybe_ns, to_ns},
 };
-use rusqlite::{OptionalExtension, Row, params};
+use rusqlite::{OptionalExtension, Row};
+use servelab_findings::{Prompts, Reducer, evaluate};
 use servelab_schema::{
-    Completion, EngineRecord, EnvironmentRecord, Failure, MetricName, Outcome, Plan, RunId, RunManifest, Sha256Hex,
+    Completion, EngineKind, EngineRecord, EnvironmentRecord, Failure, Outcome, Plan, RunId, RunManifest, Sha256Hex,
     TelemetrySample, Trace, TrialRecord, V,
+    findings::{Brief, Findings},
 };
-use std::num::NonZeroU32;
+use std::{num::NonZeroU32, path::PathBuf};
 
 const DOING: &str = "reading a run";
 
 /// One ingested run, for lists.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunSummary {
+    /// Name of the run.
+    pub id: RunId,
     /// SHA-256 of the manifest.
     pub fingerprint: Sha256Hex,
-    /// What the run's manifest says: name, engine kind, time scale, versions, clock readings, end.
-    pub manifest: RunManifest,
-    /// Number of takes.
-    pub trials: u32,
-    /// Number of takes that count.
-    pub valid_trials: u32,
+    /// Name of the matrix.
+    pub name: String,
+    /// Where the numbers come from.
+    pub engine_kind: EngineKind,
+    /// Wall-clock start, RFC 3339 in UTC.
+    pub started_utc: String,
+    /// False where it was stopped before its last trial.
+    pub complete: bool,
+    /// Where its directory was when it was read in.
+    pub dir: PathBuf,
+    /// The run in a line.
+    pub brief: Brief,
 }
 
-/// One take with everything that was kept of it.
+/// One take: its facts. What they amount to is in the run's findings.
 #[derive(Debug, Clone, PartialEq)]
-pub struct TrialRow {
-    /// Counts, gates and validity.
+pub struct TakeRow {
+    /// What happened.
     pub record: TrialRecord,
     /// What was started and what it said of itself.
     pub engine: EngineRecord,
-    /// The attempts, in the order they ended, without their texts: those stay in the run directory.
-    pub traces: Vec<Trace>,
-    /// For each attempt whether the prompt's known answer is in its text; none where no text was kept or no answer is known.
-    pub answers: Vec<Option<bool>>,
-    /// The telemetry, in order of time.
-    pub telemetry: Vec<TelemetrySample>,
 }
 
-/// A whole run.
+/// A whole run without its traces and telemetry.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunData {
     /// SHA-256 of the manifest.
@@ -53,66 +57,47 @@ pub struct RunData {
     pub plan: Plan,
     /// The machine that executed it.
     pub environment: EnvironmentRecord,
-    /// The takes, in the order they were executed.
-    pub trials: Vec<TrialRow>,
-}
-
-/// One metric of one trial as it was computed while ingesting.
-#[derive(Debug, Clone, PartialEq)]
-pub struct StoredMetric {
-    /// The trial's take.
-    pub trial: servelab_schema::TrialId,
-    /// The metric; its unit is the metric's own.
-    pub metric: MetricName,
-    /// Value in the metric's unit.
-    pub value: f64,
-    /// Requests (or, for throughput of tokens, tokens) that it rests on.
-    pub n: u32,
+    /// Everything the run says.
+    pub findings: Findings,
+    /// The takes, in the order of the findings.
+    pub takes: Vec<TakeRow>,
 }
 
 impl Store {
-    /// Every ingested run, newest first.
+    /// Every ingested run, newest first. No trace, plan or findings are read.
     ///
     /// # Errors
     /// [`StoreError::Sql`] or [`StoreError::Corrupt`].
     pub fn runs(&self) -> Result<Vec<RunSummary>, StoreError> {
+        let doing = "listing runs";
         let mut query = self
             .conn
-            .prepare("SELECT id FROM run ORDER BY started_utc DESC, id DESC")
-            .map_err(StoreError::sql("listing runs"))?;
-        let ids = query
-            .query_map([], |row| row.get::<_, String>(0))
-            .map_err(StoreError::sql("listing runs"))?;
+            .prepare(
+                "SELECT id, fingerprint, name, engine_kind, started_utc, complete, dir, brief_json FROM run \
+                 ORDER BY started_utc DESC, id DESC",
+            )
+            .map_err(StoreError::sql(doing))?;
+        let mut rows = query.query([]).map_err(StoreError::sql(doing))?;
         let mut runs = Vec::new();
-        for id in ids {
-            let id = from_word::<RunId>("run.id", id.map_err(StoreError::sql("listing runs"))?)?;
-            runs.push(self.run(&id)?);
+        while let Some(row) = rows.next().map_err(StoreError::sql(doing))? {
+            let columns = Columns {
+                row,
+                name: || "a run".to_owned(),
+            };
+            let dir: String = columns.get("dir")?;
+            let brief: String = columns.get("brief_json")?;
+            runs.push(RunSummary {
+                id: from_word("run.id", columns.get("id")?)?,
+                fingerprint: from_word("run.fingerprint", columns.get("fingerprint")?)?,
+                name: columns.get("name")?,
+                engine_kind: from_word("run.engine_kind", columns.get("engine_kind")?)?,
+                started_utc: columns.get("started_utc")?,
+                complete: columns.get("complete")?,
+                dir: PathBuf::from(dir),
+                brief: from_json("run.brief_json", &brief)?,
+            });
         }
         Ok(runs)
-    }
-
-    /// One run's summary.
-    ///
-    /// # Errors
-    /// [`StoreError::UnknownRun`] with the names there are; [`StoreError::Sql`] or [`StoreError::Corrupt`].
-    pub fn run(&self, id: &RunId) -> Result<RunSummary, StoreError> {
-        let found: Option<(String, String, u32, u32)> = self
-            .conn
-            .query_row(
-                "SELECT fingerprint, manifest_json, count(trial.key), count(trial.key) FILTER (WHERE validity = 'valid') \
-                 FROM run LEFT JOIN trial ON trial.run_id = run.id WHERE run.id = ?1 GROUP BY run.id",
-                [id.as_str()],
-                |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
-            )
-            .optional()
-            .map_err(StoreError::sql(DOING))?;
-        let (fingerprint, manifest, trials, valid_trials) = found.ok_or_else(|| self.unknown(id))?;
-        Ok(RunSummary {
-            fingerprint: from_word("run.fingerprint", fingerprint)?,
-            manifest: from_json("run.manifest_json", &manifest)?,
-            trials,
-            valid_trials,
-        })
     }
 
     fn unknown(&self, id: &RunId) -> StoreError {
@@ -131,47 +116,71 @@ impl Store {
         }
     }
 
-    /// A whole run as it was ingested.
+    /// A whole run as it was ingested, without its traces and telemetry.
     ///
     /// # Errors
     /// [`StoreError::UnknownRun`], [`StoreError::Sql`] or [`StoreError::Corrupt`].
     pub fn load_run(&self, id: &RunId) -> Result<RunData, StoreError> {
-        let summary = self.run(id)?;
-        let (plan, environment): (String, String) = self
+        let found: Option<[String; 5]> = self
             .conn
             .query_row(
-                "SELECT plan_json, environment_json FROM run WHERE id = ?1",
+                "SELECT fingerprint, manifest_json, plan_json, environment_json, findings_json FROM run WHERE id = ?1",
                 [id.as_str()],
-                |row| Ok((row.get(0)?, row.get(1)?)),
+                |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?]),
             )
+            .optional()
             .map_err(StoreError::sql(DOING))?;
+        let [fingerprint, manifest, plan, environment, findings] = found.ok_or_else(|| self.unknown(id))?;
+        let takes = self.takes(id)?;
+        Ok(RunData {
+            fingerprint: from_word("run.fingerprint", fingerprint)?,
+            manifest: from_json("run.manifest_json", &manifest)?,
+            plan: from_json("run.plan_json", &plan)?,
+            environment: from_json("run.environment_json", &environment)?,
+            findings: from_json("run.findings_json", &findings)?,
+            takes: takes.into_iter().map(|(_, take)| take).collect(),
+        })
+    }
+
+    fn takes(&self, id: &RunId) -> Result<Vec<(i64, TakeRow)>, StoreError> {
         let mut query = self
             .conn
             .prepare("SELECT key, record_json, engine_json FROM trial WHERE run_id = ?1 ORDER BY position")
             .map_err(StoreError::sql(DOING))?;
         let mut rows = query.query([id.as_str()]).map_err(StoreError::sql(DOING))?;
-        let mut trials = Vec::new();
+        let mut takes = Vec::new();
         while let Some(row) = rows.next().map_err(StoreError::sql(DOING))? {
-            let key: i64 = row.get(0).map_err(StoreError::sql(DOING))?;
-            let record: String = row.get(1).map_err(StoreError::sql(DOING))?;
-            let engine: String = row.get(2).map_err(StoreError::sql(DOING))?;
-            let record: TrialRecord = from_json("trial.record_json", &record)?;
-            let (traces, answers) = self.traces(id, key, &record)?;
-            trials.push(TrialRow {
+            let columns = Columns {
+                row,
+                name: || format!("a trial of run {id}"),
+            };
+            let (record, engine): (String, String) = (columns.get("record_json")?, columns.get("engine_json")?);
+            let take = TakeRow {
+                record: from_json("trial.record_json", &record)?,
                 engine: from_json("trial.engine_json", &engine)?,
-                telemetry: self.telemetry(key)?,
-                traces,
-                answers,
-                record,
-            });
+            };
+            takes.push((columns.get("key")?, take));
         }
-        Ok(RunData {
-            fingerprint: summary.fingerprint,
-            manifest: summary.manifest,
-            plan: from_json("run.plan_json", &plan)?,
-            environment: from_json("run.environment_json", &environment)?,
-            trials,
-        })
+        Ok(takes)
+    }
+
+    /// Decides again what a run says, from its stored requests and telemetry: the same bytes as at its seal.
+    ///
+    /// # Errors
+    /// As [`load_run`](Self::load_run).
+    pub fn evaluate_again(&self, id: &RunId) -> Result<Findings, StoreError> {
+        let run = self.load_run(id)?;
+        let prompts = Prompts::of(&run.plan);
+        let mut trials = Vec::new();
+        for (key, take) in self.takes(id)? {
+            let telemetry = self.telemetry(key)?;
+            let gpus = &run.environment.gpus;
+            let mut reducer = Reducer::new(&prompts, run.plan.slo, gpus, take.record.clone(), take.engine, telemetry);
+            self.requests(id, key, &take.record, |trace, answer| reducer.add(&trace, answer))?;
+            trials.push(reducer.finish());
+        }
+        let identity = (&run.manifest.run_id, &run.manifest.end);
+        Ok(evaluate(&run.plan, &run.environment, identity, trials))
     }
 
     fn telemetry(&self, trial: i64) -> Result<Vec<TelemetrySample>, StoreError> {
@@ -186,56 +195,27 @@ impl Store {
             .collect()
     }
 
-    fn traces(
+    /// The attempts of one take in the order they ended, without their texts, each with whether its known answer was found.
+    fn requests(
         &self,
         run: &RunId,
         key: i64,
         record: &TrialRecord,
-    ) -> Result<(Vec<Trace>, Vec<Option<bool>>), StoreError> {
+        mut each: impl FnMut(Trace, Option<bool>),
+    ) -> Result<(), StoreError> {
         let mut query = self
             .conn
             .prepare_cached("SELECT * FROM request WHERE trial = ?1 ORDER BY position")
             .map_err(StoreError::sql(DOING))?;
         let mut rows = query.query([key]).map_err(StoreError::sql(DOING))?;
-        let (mut traces, mut answers) = (Vec::new(), Vec::new());
         while let Some(row) = rows.next().map_err(StoreError::sql(DOING))? {
             let columns = Columns {
                 row,
                 name: || format!("a request of {}", trial_name(run, &record.id)),
             };
-            traces.push(columns.trace(record)?);
-            answers.push(columns.get("answer_found")?);
+            each(columns.trace(record)?, columns.get("answer_found")?);
         }
-        Ok((traces, answers))
-    }
-
-    /// Metrics of a run's trials as computed while ingesting, in the order of execution.
-    ///
-    /// # Errors
-    /// [`StoreError::Sql`] or [`StoreError::Corrupt`].
-    pub fn trial_metrics(&self, run: &RunId) -> Result<Vec<StoredMetric>, StoreError> {
-        let mut query = self
-            .conn
-            .prepare(
-                "SELECT trial.id, metric, value, n FROM trial_metric JOIN trial ON trial.key = trial_metric.trial \
-                 WHERE run_id = ?1 ORDER BY position, metric",
-            )
-            .map_err(StoreError::sql(DOING))?;
-        let mut rows = query.query(params![run.as_str()]).map_err(StoreError::sql(DOING))?;
-        let mut metrics = Vec::new();
-        while let Some(row) = rows.next().map_err(StoreError::sql(DOING))? {
-            let columns = Columns {
-                row,
-                name: || format!("a metric of run {run}"),
-            };
-            metrics.push(StoredMetric {
-                trial: from_word("trial.id", columns.get("id")?)?,
-                metric: from_word("trial_metric.metric", columns.get("metric")?)?,
-                value: columns.get("value")?,
-                n: columns.get("n")?,
-            });
-        }
-        Ok(metrics)
+        Ok(())
     }
 }
 

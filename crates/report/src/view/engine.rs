@@ -2,33 +2,32 @@
 
 use super::{Context, values::ms};
 use crate::{
-    arms::Arm,
     number,
     table::{Cell, Column, Row, Table},
 };
-use servelab_findings::{Acceptance, BucketQuantile, EngineTimes, KvUse};
+use servelab_schema::findings::{Acceptance, BucketQuantile, CellFindings, EngineTimes, KvUse, OutsideFindings, OverBlocks};
 
 const SILENT: &str = "the engine does not tell";
 
 /// Arms whose engine told something; none where no engine did.
-fn told<'a>(cx: &'a Context<'_>) -> Option<&'a [Arm<'a>]> {
-    let arms = cx.results.arms.as_slice();
-    arms.iter().any(|a| a.counts.trials > 0).then_some(arms)
+fn told<'a>(cx: &'a Context<'_>) -> Option<&'a [CellFindings]> {
+    let cells = cx.run.findings.cells.as_slice();
+    cells.iter().any(|c| c.engine.trials > 0).then_some(cells)
 }
 
-fn name(arm: &Arm<'_>) -> [Cell; 2] {
-    let factor = arm.variant.factor.clone().unwrap_or_default();
+fn name(cx: &Context<'_>, cell: &CellFindings) -> [Cell; 2] {
+    let factor = cx.run.plan.variant(&cell.variant).and_then(|v| v.factor.clone());
     [
-        Cell::name(arm.variant.id.to_string()).below(factor),
-        Cell::text(arm.load.id.to_string()),
+        Cell::name(cell.variant.to_string()).below(factor.unwrap_or_default()),
+        Cell::text(cell.load.to_string()),
     ]
 }
 
 /// Caches, queues and times of each variant.
 pub(crate) fn counts(cx: &Context<'_>) -> Option<Table> {
     let rows = told(cx)?.iter().map(|arm| {
-        let c = &arm.counts;
-        let mut cells = name(arm).to_vec();
+        let c = &arm.engine;
+        let mut cells = name(cx, arm).to_vec();
         cells.push(Cell::count(c.trials));
         cells.push(prefix_hits(arm));
         cells.push(c.preemptions.map_or_else(
@@ -72,8 +71,8 @@ pub(crate) fn counts(cx: &Context<'_>) -> Option<Table> {
     })
 }
 
-fn prefix_hits(arm: &Arm<'_>) -> Cell {
-    let c = &arm.counts;
+fn prefix_hits(arm: &CellFindings) -> Cell {
+    let c = &arm.engine;
     c.prefix_hit_ratio.map_or_else(
         || Cell::absent("nothing was looked up, or the engine does not tell"),
         |ratio| {
@@ -128,9 +127,9 @@ fn point(q: &BucketQuantile) -> String {
 
 /// Drafts and how many were right; none where no engine drafted.
 pub(crate) fn speculation(cx: &Context<'_>) -> Option<Table> {
-    let drafted: Vec<(&Arm<'_>, &Acceptance)> = told(cx)?
+    let drafted: Vec<(&CellFindings, &Acceptance)> = told(cx)?
         .iter()
-        .filter_map(|arm| Some((arm, arm.counts.speculation.as_ref()?)))
+        .filter_map(|arm| Some((arm, arm.engine.speculation.as_ref()?)))
         .collect();
     let positions = drafted.iter().map(|(_, a)| a.per_position.len()).max()?;
     let mut columns = vec![
@@ -145,7 +144,7 @@ pub(crate) fn speculation(cx: &Context<'_>) -> Option<Table> {
         Column::number(&format!("Position {i}"), "% of drafts").hint("drafts whose token at this position was accepted")
     }));
     let rows = drafted.into_iter().map(|(arm, a)| {
-        let mut cells = name(arm).to_vec();
+        let mut cells = name(cx, arm).to_vec();
         let whole = |n: u64| Cell::count(u32::try_from(n).unwrap_or(u32::MAX));
         cells.push(a.drafts.map_or_else(|| Cell::absent(SILENT), whole));
         cells.push(whole(a.draft_tokens));
@@ -173,7 +172,7 @@ pub(crate) fn speculation(cx: &Context<'_>) -> Option<Table> {
 pub(crate) fn outside(cx: &Context<'_>) -> Option<Table> {
     let rows = told(cx)?.iter().map(|arm| {
         let o = &arm.outside;
-        let cell = |value: Option<crate::results::OverBlocks>| {
+        let cell = |value: Option<OverBlocks>| {
             value.map_or_else(
                 || Cell::absent("no trial in which both saw the same requests"),
                 |v| {
@@ -183,16 +182,13 @@ pub(crate) fn outside(cx: &Context<'_>) -> Option<Table> {
                 },
             )
         };
-        let mut cells = name(arm).to_vec();
+        let mut cells = name(cx, arm).to_vec();
         cells.extend([
-            Cell::count(o.requests()).below(number::count(
-                u64::try_from(o.trials.len()).unwrap_or(u64::MAX),
-                "trial",
-            )),
-            cell(o.client_s()),
-            cell(o.server_s()),
-            cell(o.outside_s()),
-            Cell::long(o.why_not()),
+            Cell::count(o.requests).below(number::count(o.trials, "trial")),
+            cell(o.client_s),
+            cell(o.engine_s),
+            cell(o.outside_s),
+            Cell::long(why_not(o)),
         ]);
         Row {
             cells,
@@ -217,6 +213,15 @@ pub(crate) fn outside(cx: &Context<'_>) -> Option<Table> {
         ],
         rows: rows.collect(),
     })
+}
+
+/// Why trials have no such comparison, in words; empty where all have one.
+fn why_not(outside: &OutsideFindings) -> String {
+    let said = outside.why_not.iter().map(|(why, n)| match n {
+        1 => why.to_string(),
+        n => format!("{why} ({n} trials)"),
+    });
+    said.collect::<Vec<_>>().join("; ")
 }
 
 #[cfg(test)]

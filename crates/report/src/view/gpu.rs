@@ -2,17 +2,19 @@
 
 use super::{Context, values::range_cell};
 use crate::{
-    arms::Arm,
     number,
-    results::OverBlocks,
     table::{Cell, Column, Row, Table, Tone},
+};
+use servelab_schema::{
+    ThrottleReason,
+    findings::{CellFindings, GpuFindings, OverBlocks},
 };
 use std::collections::BTreeMap;
 
 /// Variant × what its GPUs did; none where no trial that counts has a GPU sample.
 pub(crate) fn table(cx: &Context<'_>) -> Option<Table> {
-    let arms = &cx.results.arms;
-    let any = arms.iter().any(|arm| !arm.gpus.is_empty());
+    let cells = &cx.run.findings.cells;
+    let any = cells.iter().any(|cell| cell.gpu.is_some());
     any.then(|| Table {
         id: format!("{}-gpu", cx.anchor),
         title: "GPU".to_owned(),
@@ -38,19 +40,15 @@ pub(crate) fn table(cx: &Context<'_>) -> Option<Table> {
                 .hint("the worst GPU of each trial; mean over blocks, with the reasons that were given"),
             Column::number("Throttled", "requests").hint("measured requests in flight while a GPU was throttled"),
         ],
-        rows: arms.iter().map(row).collect(),
+        rows: cells.iter().filter_map(|cell| Some(row(cell, cell.gpu.as_ref()?))).collect(),
     })
 }
 
 /// What was said of GPUs that stopped answering, with the number of trials; empty where they always did.
 fn silent(cx: &Context<'_>) -> String {
     let mut said: BTreeMap<&str, u32> = BTreeMap::new();
-    for trial in &cx.results.run.trials {
-        let note = trial.telemetry.iter().find_map(|s| s.gpu_note.as_deref());
-        if let Some(note) = note {
-            let n = said.entry(note).or_default();
-            *n = n.saturating_add(1);
-        }
+    for note in cx.run.findings.trials.iter().filter_map(|t| t.gpu_note.as_deref()) {
+        *said.entry(note).or_default() += 1;
     }
     let each = said.into_iter().map(|(note, n)| {
         format!(
@@ -63,7 +61,7 @@ fn silent(cx: &Context<'_>) -> String {
 
 /// The idle baseline in words.
 fn idle(cx: &Context<'_>) -> String {
-    let gpus = &cx.results.run.environment.gpus;
+    let gpus = &cx.run.environment.gpus;
     let idle: Option<u64> = gpus.iter().map(|g| g.power_at_start_milliwatts).sum();
     let memory: Option<u64> = gpus.iter().map(|g| g.memory_used_at_start_bytes.map(|b| b.0)).sum();
     let known = |value: Option<u64>| value.filter(|_| !gpus.is_empty());
@@ -86,54 +84,49 @@ fn gib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 30)
 }
 
-fn row(arm: &Arm<'_>) -> Row {
-    let n = arm.gpu_trials();
+fn row(cell: &CellFindings, gpu: &GpuFindings) -> Row {
+    let n = gpu.trials;
     let or_absent =
         |value: Option<OverBlocks>, why: &str| value.map_or_else(|| Cell::absent(why), |v| range_cell(Some(v)));
     let of_trials = format!("highest of {}", number::count(n, "trial"));
-    let memory = arm.memory_peak_bytes().map_or_else(
+    let memory = gpu.memory_peak_bytes.map_or_else(
         || Cell::absent("the GPU does not tell"),
         |peak| {
-            let free = arm.memory_headroom_bytes();
+            let free = gpu.memory_headroom_bytes;
             let below = free.map(|f| format!("{} free", number::significant(gib(f), 3)));
             Cell::number(number::significant(gib(peak), 3), gib(peak))
                 .below(below.unwrap_or_default())
                 .title(of_trials.clone())
         },
     );
-    let heat = arm.celsius().map_or_else(
+    let heat = gpu.max_temperature_celsius.map_or_else(
         || Cell::absent("the GPU does not tell"),
         |celsius| Cell::count(celsius).title(of_trials.clone()),
     );
-    let (met, requests) = arm.throttled_requests();
     Row {
         cells: vec![
-            Cell::name(arm.variant.id.to_string()),
-            Cell::text(arm.load.id.to_string()),
+            Cell::name(cell.variant.to_string()),
+            Cell::text(cell.load.to_string()),
             Cell::count(n),
             or_absent(
-                arm.joules_per_output_token(),
+                gpu.joules_per_output_token,
                 "no power or energy was read over the held window",
             ),
-            or_absent(arm.watts(), "no power or energy was read over the held window"),
-            share_cell(arm.utilisation_ratio()),
+            or_absent(gpu.watts, "no power or energy was read over the held window"),
+            share_cell(gpu.utilisation_ratio),
             memory,
             heat,
-            throttled(arm),
-            Cell::count(met).below(format!("of {}", number::grouped(u64::from(requests)))),
+            throttled(gpu),
+            Cell::count(gpu.throttled_requests).below(format!("of {}", number::grouped(u64::from(gpu.requests)))),
         ],
         ..Row::default()
     }
 }
 
-fn throttled(arm: &Arm<'_>) -> Cell {
-    let words: Vec<&str> = arm
-        .throttle_reasons()
-        .into_iter()
-        .map(servelab_schema::ThrottleReason::as_str)
-        .collect();
+fn throttled(gpu: &GpuFindings) -> Cell {
+    let words: Vec<&str> = gpu.throttle_reasons.iter().copied().map(ThrottleReason::as_str).collect();
     let tone = if words.is_empty() { Tone::Plain } else { Tone::Warn };
-    share_cell(arm.throttled_ratio()).below(words.join(", ")).tone(tone)
+    share_cell(gpu.throttled_ratio).below(words.join(", ")).tone(tone)
 }
 
 /// A mean share over trials.

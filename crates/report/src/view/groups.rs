@@ -4,10 +4,9 @@ use super::{Context, Figure};
 use crate::{
     ReportError, label,
     plot::{self, GroupSeries},
-    results::OverBlocks,
     table::{Cell, Column, Row, Table},
 };
-use servelab_findings::{LatencyKind, PooledGroup};
+use servelab_schema::findings::{LatencyKind, OverBlocks, PooledGroup};
 use servelab_schema::{Bucket, NamedLoad, PlannedVariant, Task};
 
 fn names() -> impl Iterator<Item = (Task, Bucket)> {
@@ -23,7 +22,7 @@ fn group<'a>(
     task: Task,
     bucket: Bucket,
 ) -> Option<&'a PooledGroup> {
-    let arm = cx.results.pooled(&load.id, &v.id)?;
+    let arm = cx.cell(&load.id, &v.id)?;
     arm.groups.iter().find(|g| g.task == task && g.bucket == bucket)
 }
 
@@ -34,10 +33,7 @@ fn throughput(
     task: Task,
     bucket: Bucket,
 ) -> Option<OverBlocks> {
-    OverBlocks::of(cx.results.counted(&load.id, &v.id).filter_map(|t| {
-        let group = t.groups.iter().find(|g| g.task == task && g.bucket == bucket)?;
-        group.output_throughput_tokens_per_s
-    }))
+    group(cx, load, v, task, bucket)?.output_throughput_tokens_per_s
 }
 
 fn median_s(g: Option<&PooledGroup>, kind: LatencyKind) -> Option<f64> {
@@ -57,7 +53,7 @@ fn median_cell(g: Option<&PooledGroup>, kind: LatencyKind) -> Cell {
 pub(crate) fn table(cx: &Context<'_>, load: &NamedLoad) -> Table {
     let mut rows = Vec::new();
     for (task, bucket) in names() {
-        for v in &cx.results.run.plan.variants {
+        for v in &cx.run.plan.variants {
             let Some(g) = group(cx, load, v, task, bucket) else {
                 continue;
             };
@@ -134,9 +130,7 @@ pub(crate) fn figures(cx: &Context<'_>, load: &NamedLoad) -> Result<Vec<Figure>,
         .collect();
     let mut figures = Vec::new();
     for (name, title, y_label, caption, value) in plots {
-        let series: Vec<GroupSeries> = cx
-            .results
-            .run
+        let series: Vec<GroupSeries> = cx.run
             .plan
             .variants
             .iter()
@@ -157,7 +151,7 @@ pub(crate) fn figures(cx: &Context<'_>, load: &NamedLoad) -> Result<Vec<Figure>,
         )
         .map_err(cx.plot_error("the groups"))?;
         figures.extend(svg.map(|svg| Figure {
-            name: format!("{}-{}-{name}", cx.results.run.manifest.run_id, load.id),
+            name: format!("{}-{}-{name}", cx.run.manifest.run_id, load.id),
             svg,
             caption: caption.to_owned(),
         }));

@@ -58,7 +58,7 @@ fn rows(c: &InstrumentCertificate) -> Vec<Row> {
 
 /// The certificate; empty where the instrument was not calibrated.
 pub(crate) fn certificate(cx: &Context<'_>) -> Option<Table> {
-    let certificate = cx.results.run.environment.instrument.as_ref()?;
+    let certificate = cx.run.environment.instrument.as_ref()?;
     Some(Table {
         id: format!("{}-instrument", cx.anchor),
         title: "Instrument".to_owned(),

@@ -17,15 +17,18 @@ mod verdicts;
 
 use crate::{
     ReportError,
-    headline::{Headline, headlines},
+    headline::{HeadlineText, headlines},
     label,
     plot::{ArmStyle, PlotError},
-    results::Results,
     summary::RunDoc,
     table::{Cell, Table},
 };
 use serde::Serialize;
-use servelab_schema::{NamedLoad, PlannedVariant, VariantRole};
+use servelab_schema::{
+    LoadId, MetricName, NamedLoad, PlannedVariant, Treatment, VariantId, VariantRole,
+    findings::{CellFindings, OverBlocks},
+};
+use servelab_store::RunData;
 
 /// A term and what it means.
 #[derive(Debug, Serialize)]
@@ -97,7 +100,7 @@ pub(crate) struct RunView {
     kind: Kind,
     fingerprint: String,
     notices: Vec<Notice>,
-    headlines: Vec<Headline>,
+    headlines: Vec<HeadlineText>,
     pub(crate) loads: Vec<LoadView>,
     failures: Table,
     failure_details: Table,
@@ -145,7 +148,7 @@ pub(crate) struct LoadView {
 
 /// A run and the numbers it is shown with.
 pub(crate) struct Context<'a> {
-    pub(crate) results: &'a Results<'a>,
+    pub(crate) run: &'a RunData,
     pub(crate) doc: &'a RunDoc,
     /// Begins every id of the run on the page.
     pub(crate) anchor: String,
@@ -153,13 +156,12 @@ pub(crate) struct Context<'a> {
 
 impl Context<'_> {
     pub(crate) fn kind_word(&self) -> &'static str {
-        label::kind(self.results.run.plan.engine_kind).0
+        label::kind(self.run.plan.engine_kind).0
     }
 
     /// How an arm is drawn, the same in every plot.
     pub(crate) fn style(&self, variant: &PlannedVariant) -> ArmStyle {
         let treatments = self
-            .results
             .run
             .plan
             .variants
@@ -174,8 +176,28 @@ impl Context<'_> {
     }
 
     pub(crate) fn plot_error(&self, plot: &'static str) -> impl FnOnce(PlotError) -> ReportError {
-        let run = self.results.run.manifest.run_id.to_string();
+        let run = self.run.manifest.run_id.to_string();
         move |why| ReportError::Plot { plot, run, why }
+    }
+
+    /// One variant under one load; none where it has no trial.
+    pub(crate) fn cell(&self, load: &LoadId, variant: &VariantId) -> Option<&CellFindings> {
+        self.run.findings.cell(load, variant)
+    }
+
+    /// One metric of one cell over its blocks.
+    pub(crate) fn over_blocks(&self, load: &LoadId, variant: &VariantId, metric: MetricName) -> Option<OverBlocks> {
+        self.cell(load, variant)?.over_blocks.get(&metric).copied()
+    }
+
+    /// The treatment that makes every trial of a variant void.
+    pub(crate) fn void(&self, variant: &VariantId) -> Option<Treatment> {
+        self.run.findings.variant(variant)?.void
+    }
+
+    /// True where some trial of a variant is compared although nothing shows that its setting took effect.
+    pub(crate) fn unobserved(&self, variant: &VariantId) -> bool {
+        self.run.findings.variant(variant).is_some_and(|v| v.unobserved)
     }
 
     /// An id on the page that no other run or load has.
@@ -184,17 +206,16 @@ impl Context<'_> {
     }
 }
 
-fn kind_view(results: &Results<'_>) -> Kind {
-    let (word, class, sentence) = label::kind(results.run.plan.engine_kind);
+fn kind_view(run: &RunData) -> Kind {
+    let (word, class, sentence) = label::kind(run.plan.engine_kind);
     Kind { word, class, sentence }
 }
 
 /// One run's section.
-pub(crate) fn run(results: &Results<'_>, doc: &RunDoc) -> Result<RunView, ReportError> {
-    let anchor = format!("run-{}", results.run.manifest.run_id);
-    let cx = Context { results, doc, anchor };
-    let loads = results
-        .run
+pub(crate) fn run(run: &RunData, doc: &RunDoc) -> Result<RunView, ReportError> {
+    let anchor = format!("run-{}", run.manifest.run_id);
+    let cx = Context { run, doc, anchor };
+    let loads = run
         .plan
         .loads
         .iter()
@@ -202,12 +223,12 @@ pub(crate) fn run(results: &Results<'_>, doc: &RunDoc) -> Result<RunView, Report
         .collect::<Result<_, _>>()?;
     let (failure_details, failure_total) = trials::failure_details(&cx);
     Ok(RunView {
-        name: results.run.manifest.name.clone(),
+        name: run.manifest.name.clone(),
         subtitle: setup::subtitle(&cx),
-        kind: kind_view(results),
-        fingerprint: results.run.fingerprint.to_string(),
+        kind: kind_view(run),
+        fingerprint: run.fingerprint.to_string(),
         notices: setup::notices(&cx),
-        headlines: headlines(results),
+        headlines: headlines(run),
         loads,
         failures: trials::failures(&cx),
         failure_details,
@@ -230,7 +251,7 @@ pub(crate) fn run(results: &Results<'_>, doc: &RunDoc) -> Result<RunView, Report
 }
 
 fn load(cx: &Context<'_>, load: &NamedLoad) -> Result<LoadView, ReportError> {
-    let several = cx.results.run.plan.loads.len() > 1;
+    let several = cx.run.plan.loads.len() > 1;
     let title = if several {
         format!("Which variant is better under {}?", load.id)
     } else {
@@ -257,10 +278,10 @@ fn load(cx: &Context<'_>, load: &NamedLoad) -> Result<LoadView, ReportError> {
 }
 
 /// The page of all runs; their sections are given.
-pub(crate) fn page(all: &[Results<'_>], docs: &[RunDoc], runs: Vec<RunView>) -> Page {
+pub(crate) fn page(all: &[RunData], docs: &[RunDoc], runs: Vec<RunView>) -> Page {
     let mut kinds: Vec<Kind> = Vec::new();
-    for results in all {
-        let kind = kind_view(results);
+    for run in all {
+        let kind = kind_view(run);
         if !kinds.contains(&kind) {
             kinds.push(kind);
         }
@@ -328,15 +349,15 @@ impl RunView {
 }
 
 /// The verdict table as plain texts, for the terminal: heads and rows of all loads.
-pub(crate) fn verdict_texts(results: &Results<'_>, doc: &RunDoc) -> (Vec<String>, Vec<Vec<String>>) {
+pub(crate) fn verdict_texts(run: &RunData, doc: &RunDoc) -> (Vec<String>, Vec<Vec<String>>) {
     let cx = Context {
-        results,
+        run,
         doc,
         anchor: String::new(),
     };
     let mut columns = Vec::new();
     let mut rows = Vec::new();
-    for load in &results.run.plan.loads {
+    for load in &run.plan.loads {
         let table = verdicts::primary(&cx, load);
         columns = std::iter::once("Load".to_owned())
             .chain(table.columns.into_iter().map(|c| c.label))

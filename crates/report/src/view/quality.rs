@@ -5,12 +5,12 @@ use crate::{
     number::{self, effect, effect_interval, p_value},
     table::{Cell, Column, Row, Table, Tone},
 };
-use servelab_findings::{AnswerChange, ArmQuality, LengthShift, Proportion, QualityChange};
+use servelab_schema::findings::{AnswerChange, ArmQuality, LengthShift, Proportion, QualityChange};
 use servelab_schema::{EngineKind, NamedLoad, Stop};
 
 /// What to know before reading the table.
 pub(crate) fn note(cx: &Context<'_>) -> String {
-    let plan = &cx.results.run.plan;
+    let plan = &cx.run.plan;
     let mut parts = Vec::new();
     if plan.engine_kind == EngineKind::Simulated {
         parts.push(
@@ -41,7 +41,8 @@ pub(crate) fn note(cx: &Context<'_>) -> String {
 
 /// Variant × control.
 pub(crate) fn table(cx: &Context<'_>, load: &NamedLoad) -> Table {
-    let arms = cx.results.quality.iter().filter(|q| q.load == load.id);
+    let cells = cx.run.findings.cells.iter().filter(|c| c.load == load.id);
+    let arms = cells.map(|c| &c.quality);
     let rows = arms.flat_map(|arm| {
         let alone = arm.against.is_empty().then(|| row(cx, arm, None));
         let compared = arm.against.iter().map(|change| row(cx, arm, Some(change)));
@@ -75,7 +76,7 @@ pub(crate) fn table(cx: &Context<'_>, load: &NamedLoad) -> Table {
 }
 
 fn row(cx: &Context<'_>, arm: &ArmQuality, change: Option<&QualityChange>) -> Row {
-    let plan = &cx.results.run.plan;
+    let plan = &cx.run.plan;
     let variant = plan.variant(&arm.variant);
     let length = arm.mean_output_tokens.map_or_else(
         || Cell::absent("no request completed"),
@@ -100,8 +101,8 @@ fn row(cx: &Context<'_>, arm: &ArmQuality, change: Option<&QualityChange>) -> Ro
             answers.map_or_else(no_control, p),
             change.map_or_else(no_control, |c| {
                 let cell = share(c.same_text, "prompt", "no prompt that both completed");
-                match cx.results.other_texts(&arm.load, c) {
-                    Some((_, copy)) => {
+                match c.same_text_of_copy {
+                    Some(copy) => {
                         let title = format!(
                             "{}; clearly fewer than the A/A copy's {}",
                             cell.title,
@@ -143,7 +144,7 @@ fn points(change: Option<AnswerChange>, alpha: f64) -> Cell {
         |a| {
             let sign = if a.points > 0.0 { "+" } else { "" };
             let ends =
-                |i: servelab_findings::Interval| format!("{} to {}", number::fixed(i.low, 1), number::fixed(i.high, 1));
+                |i: servelab_schema::findings::Interval| format!("{} to {}", number::fixed(i.low, 1), number::fixed(i.high, 1));
             let tone = if a.is_worse(alpha) { Tone::Worse } else { Tone::Plain };
             Cell::number(format!("{sign}{}", number::fixed(a.points, 1)), a.points)
                 .below(a.interval_points.map(ends).unwrap_or_else(|| format!("n = {}", a.n)))

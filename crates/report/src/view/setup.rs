@@ -3,15 +3,15 @@
 use super::{Context, Fact, Notice, checkpoints};
 use crate::{
     label, number,
-    results::Results,
     summary::RunDoc,
     table::{Cell, Column, Row, Table, Tone},
 };
+use servelab_store::RunData;
 use servelab_schema::{BlockOrder, CloudFacts, CloudProvider, EngineKind, GpuFacts, RunEnd, VariantRole};
 
 /// One line under the run's name.
 pub(crate) fn subtitle(cx: &Context<'_>) -> String {
-    let (plan, manifest) = (&cx.results.run.plan, &cx.results.run.manifest);
+    let (plan, manifest) = (&cx.run.plan, &cx.run.manifest);
     let gpu = if plan.engine_kind == EngineKind::Simulated {
         format!("a simulated {}", plan.profile.gpu)
     } else {
@@ -31,23 +31,23 @@ pub(crate) fn subtitle(cx: &Context<'_>) -> String {
 
 /// What a reader must know first.
 pub(crate) fn notices(cx: &Context<'_>) -> Vec<Notice> {
-    let (run, plan) = (cx.results.run, &cx.results.run.plan);
+    let (run, plan) = (cx.run, &cx.run.plan);
     let mut notices = Vec::new();
     if let RunEnd::Aborted { why } = &run.manifest.end {
         notices.push(Notice {
             title: "This run was stopped before its last trial".to_owned(),
             text: format!(
                 "{} of {} trials were executed ({why}); {} of {} prompts were served.",
-                run.trials.len(),
+                run.takes.len(),
                 plan.trial_count(),
-                cx.results.prompts_served(),
+                run.findings.run.prompts_served,
                 plan.prompts.prompts.len()
             ),
         });
     }
     let notes = &cx.doc.notes;
     if !notes.is_empty() {
-        let title = if cx.results.study.suspect {
+        let title = if cx.run.findings.study.suspect {
             "Suspect, and more to know"
         } else {
             "Know before you read on"
@@ -85,7 +85,7 @@ fn cloud(facts: &CloudFacts) -> String {
 
 /// Label and value of everything that fixes the run.
 pub(crate) fn facts(cx: &Context<'_>) -> Vec<Fact> {
-    let run = cx.results.run;
+    let run = cx.run;
     let (plan, manifest, environment) = (&run.plan, &run.manifest, &run.environment);
     let text = |label, value: String| Fact {
         label,
@@ -145,7 +145,7 @@ pub(crate) fn facts(cx: &Context<'_>) -> Vec<Fact> {
             format!(
                 "{}: {} of {} served",
                 plan.prompts.id,
-                cx.results.prompts_served(),
+                run.findings.run.prompts_served,
                 plan.prompts.prompts.len()
             ),
         ),
@@ -217,7 +217,7 @@ pub(crate) fn facts(cx: &Context<'_>) -> Vec<Fact> {
 
 /// The arms as they were declared.
 pub(crate) fn variants(cx: &Context<'_>) -> Table {
-    let rows = cx.results.run.plan.variants.iter().map(|v| {
+    let rows = cx.run.plan.variants.iter().map(|v| {
         let role = match v.role {
             VariantRole::Baseline => "baseline",
             VariantRole::Aa => "A/A copy",
@@ -257,10 +257,9 @@ pub(crate) fn variants(cx: &Context<'_>) -> Table {
 }
 
 /// One row a run, where a page has several.
-pub(crate) fn index(all: &[Results<'_>], docs: &[RunDoc]) -> Table {
-    let rows = all.iter().zip(docs).map(|(results, doc)| {
-        let run = results.run;
-        let valid = run.trials.iter().filter(|t| t.record.validity.is_valid()).count();
+pub(crate) fn index(all: &[RunData], docs: &[RunDoc]) -> Table {
+    let rows = all.iter().zip(docs).map(|(run, doc)| {
+        let brief = &run.findings.brief;
         let kind = label::kind(run.plan.engine_kind).0;
         let tone = if run.plan.engine_kind == EngineKind::Measured {
             Tone::Plain
@@ -273,7 +272,7 @@ pub(crate) fn index(all: &[Results<'_>], docs: &[RunDoc]) -> Table {
                 Cell::text(run.manifest.name.clone()),
                 Cell::text(kind).tone(tone),
                 Cell::text(label::utc(&run.manifest.started.utc)),
-                Cell::text(format!("{valid} of {} valid", run.trials.len())),
+                Cell::text(format!("{} of {} valid", brief.valid, brief.trials)),
                 Cell::text(run.fingerprint.short()),
                 Cell::long(doc.headline.clone()),
             ],

@@ -3,12 +3,13 @@
 use super::{Context, values::range_cell};
 use crate::{
     number,
-    summary::startup_s,
     table::{Cell, Column, Row, Table, Tone},
 };
-use servelab_findings::ChangedField;
-use servelab_schema::{Check, CheckResult, PlannedVariant, Treatment, VariantRole};
-use std::collections::{BTreeMap, BTreeSet};
+use servelab_schema::{
+    CheckResult, FieldKind, Treatment, VariantRole,
+    findings::{ChangedField, CheckCount, Confounded, OverBlocks},
+};
+use std::collections::BTreeMap;
 
 fn treatment_cell(treatment: Treatment, is_tested: bool) -> Cell {
     if !is_tested {
@@ -25,20 +26,13 @@ fn treatment_cell(treatment: Treatment, is_tested: bool) -> Cell {
 /// Variant by variant: what was set, what proves that it took effect, what the engine said.
 pub(crate) fn table(cx: &Context<'_>) -> Table {
     let mut rows = Vec::new();
-    for v in &cx.results.run.plan.variants {
-        let takes = || cx.results.run.trials.iter().filter(|t| t.record.variant == v.id);
-        let mut seen: BTreeMap<String, (Treatment, u32)> = BTreeMap::new();
-        for take in takes() {
-            let entry = seen
-                .entry(take.record.treatment.to_string())
-                .or_insert((take.record.treatment, 0));
-            entry.1 = entry.1.saturating_add(1);
-        }
-        for (treatment, n) in seen.into_values() {
-            let of_kind = || takes().filter(|t| t.record.treatment == treatment);
-            let evidence = evidence(of_kind().flat_map(|t| &t.engine.checks));
-            let words: BTreeSet<&str> = of_kind().filter_map(|t| t.engine.failure.as_deref()).collect();
-            let versions: BTreeSet<&str> = of_kind().filter_map(|t| t.engine.version.as_deref()).collect();
+    for v in &cx.run.plan.variants {
+        let Some(found) = cx.run.findings.variant(&v.id) else {
+            continue;
+        };
+        for observed in &found.observed {
+            let treatment = observed.treatment;
+            let evidence = evidence(&observed.checks);
             let settings: Vec<String> = v
                 .differs_in
                 .iter()
@@ -53,13 +47,13 @@ pub(crate) fn table(cx: &Context<'_>) -> Table {
                 cells: vec![
                     Cell::name(v.id.to_string()).below(v.factor.clone().unwrap_or_default()),
                     treatment_cell(treatment, v.role == VariantRole::Treatment),
-                    Cell::count(n),
+                    Cell::count(observed.trials),
                     Cell::long(settings.join("; ")),
                     Cell::long(evidence),
-                    Cell::long(words.into_iter().collect::<Vec<_>>().join(" · ")),
-                    changed_along(cx, v),
-                    startup(cx, v),
-                    Cell::text(versions.into_iter().collect::<Vec<_>>().join(", ")),
+                    Cell::long(observed.engine_words.join(" · ")),
+                    changed_along(found.changed_along.as_ref()),
+                    startup(found.startup_s),
+                    Cell::text(observed.engine_versions.join(", ")),
                 ],
                 ..Row::default()
             });
@@ -89,16 +83,17 @@ pub(crate) fn table(cx: &Context<'_>) -> Table {
 }
 
 /// What was looked for and found: each kind of finding once, with the first words found and how often.
-fn evidence<'c>(checks: impl Iterator<Item = &'c Check>) -> String {
+fn evidence(checks: &[CheckCount]) -> String {
     let mut found: BTreeMap<(&str, &str), (Option<&str>, u32)> = BTreeMap::new();
-    for c in checks {
-        let result = match c.result {
+    for CheckCount { check, trials } in checks {
+        let result = match check.result {
             CheckResult::Found => "found",
             CheckResult::Differs => "differs",
             CheckResult::Absent => "absent",
+            CheckResult::Unknown => "not to be seen",
         };
-        let entry = found.entry((&c.expected, result)).or_insert((c.found.as_deref(), 0));
-        entry.1 = entry.1.saturating_add(1);
+        let entry = found.entry((&check.expected, result)).or_insert((check.found.as_deref(), 0));
+        entry.1 += trials;
     }
     let said = found.into_iter().map(|((expected, result), (words, n))| {
         let times = if n > 1 {
@@ -117,28 +112,21 @@ fn evidence<'c>(checks: impl Iterator<Item = &'c Check>) -> String {
 /// Changed fields that a cell names; the rest are counted, and all are in its explanation.
 const MOST_FIELDS: usize = 4;
 
-/// The one field for the room that an engine found, where it is known.
-const ROOM: &str = "kv_cache_tokens";
-
 /// Longest value that a cell shows, in characters.
 const MOST_OF_A_VALUE: usize = 40;
 
-fn changed_along(cx: &Context<'_>, v: &PlannedVariant) -> Cell {
-    let Some(found) = cx.results.confounded(v) else {
+fn changed_along(found: Option<&Confounded>) -> Cell {
+    let Some(found) = found else {
         return Cell::text("–").title("the baseline has no control");
     };
     if !found.is_known() {
         return Cell::text("not known").title("the engine, or the control's, shows no configuration");
     }
     let settings: Vec<&ChangedField> = found.settings().collect();
-    let follows: Vec<&ChangedField> = found.fields.iter().filter(|f| f.is_outcome).collect();
     // Blocks, bytes and tokens say the same: the tokens do where they are there.
-    let tokens = follows.iter().any(|f| f.field == ROOM);
-    let follows: Vec<String> = follows
-        .into_iter()
-        .filter(|f| !tokens || f.field == ROOM)
-        .map(change)
-        .collect();
+    let of_kind = |kind: FieldKind| found.fields.iter().filter(move |f| f.kind == kind).map(change).collect::<Vec<_>>();
+    let follows = Some(of_kind(FieldKind::Room)).filter(|room| !room.is_empty());
+    let follows = follows.unwrap_or_else(|| of_kind(FieldKind::RoomDetail));
     let all: Vec<String> = found.fields.iter().map(change).collect();
     let starts = format!(
         "{} of the variant, {} of the control",
@@ -181,8 +169,7 @@ fn cut(value: &str) -> String {
     format!("{start}…")
 }
 
-fn startup(cx: &Context<'_>, v: &PlannedVariant) -> Cell {
-    let startup = startup_s(cx.results, v);
+fn startup(startup: Option<OverBlocks>) -> Cell {
     startup.map_or_else(
         || Cell::absent("no start was timed"),
         |s| range_cell(Some(s)).title(format!("mean of {}", number::count(s.n, "start"))),

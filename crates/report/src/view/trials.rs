@@ -5,13 +5,16 @@ use crate::{
     label, number,
     table::{Cell, Column, Row, Table, Tone},
 };
-use servelab_schema::{GateOutcome, Outcome, Reason, TrialRecord, Validity};
+use servelab_schema::{
+    GateOutcome, Reason, Validity,
+    findings::{FailureWords, TrialFindings},
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Variant × reason, over every trial.
 pub(crate) fn failures(cx: &Context<'_>) -> Table {
-    let plan = &cx.results.run.plan;
-    let records = || cx.results.run.trials.iter().map(|t| &t.record);
+    let plan = &cx.run.plan;
+    let records = || cx.run.findings.trials.iter();
     let reasons: BTreeSet<Reason> = records().flat_map(|r| r.counts.failed.keys().copied()).collect();
     let mut columns = vec![
         Column::text("Variant"),
@@ -69,13 +72,15 @@ const MOST_DETAILS: usize = 60;
 /// What the engine or the operating system said, with the number of different answers.
 pub(crate) fn failure_details(cx: &Context<'_>) -> (Table, String) {
     let mut said: BTreeMap<(&str, Reason, Option<u16>, &str), u32> = BTreeMap::new();
-    for row in &cx.results.run.trials {
-        for trace in row.traces.iter().filter(|t| t.measured) {
-            if let Outcome::Failed(f) = &trace.outcome {
-                let key = (row.record.variant.as_str(), f.reason, f.http_status, f.detail.as_str());
-                let n = said.entry(key).or_default();
-                *n = n.saturating_add(1);
-            }
+    for trial in &cx.run.findings.trials {
+        for words in &trial.failure_words {
+            let FailureWords {
+                reason,
+                http_status,
+                detail,
+                requests,
+            } = words;
+            *said.entry((trial.variant.as_str(), *reason, *http_status, detail)).or_default() += requests;
         }
     }
     let different = said.len();
@@ -115,31 +120,24 @@ pub(crate) fn failure_details(cx: &Context<'_>) -> (Table, String) {
 
 /// How many trials count, in a sentence.
 pub(crate) fn validity_summary(cx: &Context<'_>) -> String {
-    let trials = &cx.results.run.trials;
-    let of = |kind: fn(&Validity) -> bool| trials.iter().filter(|t| kind(&t.record.validity)).count();
-    let valid = of(Validity::is_valid);
-    let invalid = of(|v| matches!(v, Validity::Invalid { .. }));
-    let aborted = of(|v| matches!(v, Validity::Aborted { .. }));
+    let brief = &cx.run.findings.brief;
     format!(
-        "{valid} of {} trials are valid, {invalid} invalid, {aborted} aborted. An invalid trial is shown with the gates that it \
-         failed and is never ranked.",
-        trials.len()
+        "{} of {} trials are valid, {} invalid, {} aborted. An invalid trial is shown with the gates that it failed and is \
+         never ranked.",
+        brief.valid, brief.trials, brief.invalid, brief.aborted
     )
 }
 
-fn strip_anchor(cx: &Context<'_>, r: &TrialRecord) -> String {
+fn strip_anchor(cx: &Context<'_>, r: &TrialFindings) -> String {
     format!("{}-{}", cx.anchor, r.id)
 }
 
 /// Why trials do not count: one row for each variant, gate, observation and limit.
 pub(crate) fn invalid(cx: &Context<'_>) -> Table {
     type Key<'k> = (usize, &'k str, &'k str, &'k str, &'k str);
-    let mut found: BTreeMap<Key<'_>, Vec<&TrialRecord>> = BTreeMap::new();
-    for take in &cx.results.run.trials {
-        let r = &take.record;
-        let place = cx
-            .results
-            .run
+    let mut found: BTreeMap<Key<'_>, Vec<&TrialFindings>> = BTreeMap::new();
+    for r in &cx.run.findings.trials {
+        let place = cx.run
             .plan
             .variants
             .iter()
@@ -193,7 +191,7 @@ pub(crate) fn invalid(cx: &Context<'_>) -> Table {
     }
 }
 
-fn failed_gates(r: &TrialRecord) -> String {
+fn failed_gates(r: &TrialFindings) -> String {
     let failed = r.gates.iter().filter(|g| g.outcome == GateOutcome::Failed);
     failed.map(|g| g.gate.as_str()).collect::<Vec<_>>().join(", ")
 }
@@ -214,40 +212,41 @@ fn share_cell(ratio: Option<servelab_schema::Ratio>) -> Cell {
 
 /// Every trial.
 pub(crate) fn trials(cx: &Context<'_>) -> Table {
-    let rows = cx.results.takes.iter().map(|take| {
-        let r = &take.row.record;
-        let (icon, word, tone) = label::validity(&r.validity);
-        let i = r.instrument.as_ref();
-        let name = Cell::name(r.id.to_string()).anchor(strip_anchor(cx, r));
+    let rows = cx.run.findings.trials.iter().zip(&cx.run.takes).map(|(t, take)| {
+        let (record, engine) = (&take.record, &take.engine);
+        let (icon, word, tone) = label::validity(&t.validity);
+        let i = record.instrument.as_ref();
+        let name = Cell::name(t.id.to_string()).anchor(strip_anchor(cx, t));
         let seconds = |ns: Option<servelab_schema::Nanos>| {
             ns.map_or_else(
                 || Cell::absent("never"),
                 |ns| Cell::number(number::significant(ns.as_secs_f64(), 3), ns.as_secs_f64()),
             )
         };
+        let hits = engine.metrics.as_ref().and_then(|m| m.prefix_cache_hit_ratio);
         Row {
             key: String::new(),
-            dim: !take.stands,
+            dim: !t.stands,
             cells: vec![
-                if take.stands {
+                if t.stands {
                     name
                 } else {
                     name.below("another take stands for this cell")
                 },
-                Cell::count(r.block),
-                Cell::count(r.order),
-                Cell::text(r.variant.to_string()),
-                Cell::text(r.load.to_string()),
+                Cell::count(t.block),
+                Cell::count(t.order),
+                Cell::text(t.variant.to_string()),
+                Cell::text(t.load.to_string()),
                 Cell::text(word).icon(icon).tone(tone),
-                Cell::count(r.counts.completed),
-                Cell::count(r.counts.failures()),
-                seconds(r.held.map(servelab_schema::Window::length)),
-                seconds(take.row.engine.startup_ns),
+                Cell::count(t.counts.completed),
+                Cell::count(t.counts.failures()),
+                seconds(record.held.map(servelab_schema::Window::length)),
+                seconds(engine.startup_ns),
                 ms_cell(i.map(|i| i.schedule_lag_p99_ns)),
                 ms_cell(i.map(|i| i.event_loop_lag_p99_ns)),
                 share_cell(i.map(|i| i.client_thread_cpu_ratio)),
-                share_cell(r.prefix_cache_hit_ratio),
-                Cell::text(failed_gates(r)),
+                share_cell(hits),
+                Cell::text(failed_gates(t)),
             ],
         }
     });

@@ -4,11 +4,9 @@ use super::{Context, Figure};
 use crate::{
     ReportError, label, number,
     plot::{self, Curve},
-    results::OverBlocks,
-    summary,
     table::{Cell, Column, Row, Table, Tone},
 };
-use servelab_findings::{Certification, Distribution, LatencyKind, OrInfinite, PooledArm, PooledQuantile};
+use servelab_schema::findings::{CellFindings, Certification, DescribedMetric, Distribution, LatencyKind, OrInfinite, OverBlocks, PooledQuantile};
 use servelab_schema::{MetricName, NamedLoad, PlannedVariant};
 
 /// How to read the table of values.
@@ -55,8 +53,16 @@ pub(crate) fn quantile_cell(q: Option<&PooledQuantile>) -> Cell {
         Certification::NotCertifiable { needs } => Cell {
             text: "not certifiable".to_owned(),
             below: format!("n = {}, needs {needs}", number::grouped(u64::from(n))),
-            title: summary::not_certifiable(n, needs),
+            title: format!("not certifiable (n = {n}, needs {needs})"),
             tone: Tone::None,
+            numeric: true,
+            ..Cell::default()
+        },
+        Certification::Failures { failed, .. } => Cell {
+            text: "+∞".to_owned(),
+            below: format!("{} failed", number::grouped(u64::from(failed))),
+            title: "its certified bound is one of the failed requests".to_owned(),
+            tone: Tone::Warn,
             numeric: true,
             ..Cell::default()
         },
@@ -82,7 +88,7 @@ pub(crate) fn quantile_cell(q: Option<&PooledQuantile>) -> Cell {
     }
 }
 
-fn latency(arm: Option<&PooledArm>, kind: LatencyKind) -> Option<&Distribution> {
+fn latency(arm: Option<&CellFindings>, kind: LatencyKind) -> Option<&Distribution> {
     arm.and_then(|a| a.latencies.iter().find(|d| d.latency == kind))
 }
 
@@ -116,7 +122,7 @@ pub(crate) fn values(cx: &Context<'_>, load: &NamedLoad) -> Table {
             columns.push(Column::number(&format!("{} {name}", label::latency(kind)), "ms").hint(formula(kind)));
         }
     }
-    let rows = cx.results.run.plan.variants.iter().map(|v| value_row(cx, load, v));
+    let rows = cx.run.plan.variants.iter().map(|v| value_row(cx, load, v));
     Table {
         id: cx.id(load, "values-t"),
         title: "Absolute values".to_owned(),
@@ -127,10 +133,10 @@ pub(crate) fn values(cx: &Context<'_>, load: &NamedLoad) -> Table {
 }
 
 fn value_row(cx: &Context<'_>, load: &NamedLoad, v: &PlannedVariant) -> Row {
-    let arm = cx.results.pooled(&load.id, &v.id);
+    let arm = cx.cell(&load.id, &v.id);
     let failed: u32 = arm.map(|a| a.failures.values().sum()).unwrap_or_default();
     let blocks = arm.map(|a| a.blocks).unwrap_or_default();
-    let void = cx.results.void(&v.id);
+    let void = cx.void(&v.id);
     let name = Cell::name(v.id.to_string()).below(match void {
         Some(treatment) => format!("void: {treatment}"),
         None => v.factor.clone().unwrap_or_default(),
@@ -145,8 +151,8 @@ fn value_row(cx: &Context<'_>, load: &NamedLoad, v: &PlannedVariant) -> Row {
         trials,
         Cell::count(arm.map(|a| a.completed).unwrap_or_default()),
         Cell::count(failed).tone(if failed > 0 { Tone::Warn } else { Tone::Plain }),
-        range_cell(cx.results.over_blocks(&load.id, &v.id, MetricName::OutputThroughput)),
-        range_cell(cx.results.over_blocks(&load.id, &v.id, MetricName::RequestThroughput)),
+        range_cell(cx.over_blocks(&load.id, &v.id, MetricName::OutputThroughput)),
+        range_cell(cx.over_blocks(&load.id, &v.id, MetricName::RequestThroughput)),
     ];
     for (kind, percentiles) in PERCENTILES {
         let d = latency(arm, kind);
@@ -165,7 +171,7 @@ fn value_row(cx: &Context<'_>, load: &NamedLoad, v: &PlannedVariant) -> Row {
 
 /// Goodput under the declared objectives; none where none is declared.
 pub(crate) fn slo(cx: &Context<'_>, load: &NamedLoad) -> Option<Table> {
-    let plan = &cx.results.run.plan;
+    let plan = &cx.run.plan;
     let objectives: Vec<String> = [
         ("TTFT", plan.slo.ttft_ns),
         ("TPOT", plan.slo.tpot_ns),
@@ -178,11 +184,9 @@ pub(crate) fn slo(cx: &Context<'_>, load: &NamedLoad) -> Option<Table> {
         return None;
     }
     let rows = plan.variants.iter().map(|v| {
-        let good = cx
-            .results
-            .counted(&load.id, &v.id)
-            .filter_map(|t| t.metrics.as_ref()?.descriptive.goodput_ratio);
-        let share = OverBlocks::of(good).map_or_else(
+        let cell = cx.cell(&load.id, &v.id);
+        let good = cell.and_then(|c| c.described.iter().find(|d| d.metric == DescribedMetric::GoodputRatio));
+        let share = good.map(|d| d.over_blocks).map_or_else(
             || Cell::absent("no objective, or no trial of this variant counts"),
             |s| {
                 Cell::number(number::share(s.mean), s.mean).below(format!(
@@ -192,7 +196,7 @@ pub(crate) fn slo(cx: &Context<'_>, load: &NamedLoad) -> Option<Table> {
                 ))
             },
         );
-        let goodput = cx.results.over_blocks(&load.id, &v.id, MetricName::Goodput);
+        let goodput = cx.over_blocks(&load.id, &v.id, MetricName::Goodput);
         Row {
             cells: vec![
                 Cell::name(v.id.to_string()),
@@ -219,14 +223,14 @@ pub(crate) fn slo(cx: &Context<'_>, load: &NamedLoad) -> Option<Table> {
 
 /// TTFT and E2E as distributions.
 pub(crate) fn ecdfs(cx: &Context<'_>, load: &NamedLoad) -> Result<Vec<Figure>, ReportError> {
-    let plan = &cx.results.run.plan;
+    let plan = &cx.run.plan;
     let mut figures = Vec::new();
     for (kind, name) in [(LatencyKind::Ttft, "ecdf-ttft"), (LatencyKind::E2e, "ecdf-e2e")] {
         let curves: Vec<Curve> = plan
             .variants
             .iter()
             .filter_map(|v| {
-                let points = latency(cx.results.pooled(&load.id, &v.id), kind)?.ecdf.clone();
+                let points = latency(cx.cell(&load.id, &v.id), kind)?.ecdf.clone();
                 (!points.is_empty()).then(|| Curve {
                     name: v.id.to_string(),
                     style: cx.style(v),
@@ -242,7 +246,7 @@ pub(crate) fn ecdfs(cx: &Context<'_>, load: &NamedLoad) -> Result<Vec<Figure>, R
         let unit = format!("{} in s (logarithmic): {}", label::latency(kind), formula(kind));
         let svg = plot::ecdf(cx.kind_word(), &title, &unit, &curves).map_err(cx.plot_error("a distribution"))?;
         figures.extend(svg.map(|svg| Figure {
-            name: format!("{}-{}-{name}", cx.results.run.manifest.run_id, load.id),
+            name: format!("{}-{}-{name}", cx.run.manifest.run_id, load.id),
             svg,
             caption: "Share of measured requests that were at most this slow; failed requests never are, so their curve ends \
                       below 100 %."

@@ -9,7 +9,7 @@ use crate::{
     summary::{aa_key, comparison_key},
     table::{Cell, Column, Row, Table, Tone},
 };
-use servelab_findings::{AaOutcome, AaResult, Comparison, Estimate};
+use servelab_schema::findings::{AaOutcome, AaResult, Comparison, Estimate};
 use servelab_schema::{MetricName, NamedLoad, VariantId};
 
 /// Marks variants that are compared without evidence of their setting.
@@ -21,7 +21,7 @@ fn percent_of_control(metric: MetricName) -> String {
 
 /// The rule in one paragraph, with this plan's numbers.
 pub(crate) fn rule(cx: &Context<'_>) -> String {
-    let plan = &cx.results.run.plan;
+    let plan = &cx.run.plan;
     let delta = number::share(plan.delta.get());
     format!(
         "Better and Worse need a Holm-adjusted p of at most {} and an effect of at least δ = {delta}; Equivalent needs two \
@@ -35,8 +35,7 @@ pub(crate) fn rule(cx: &Context<'_>) -> String {
 }
 
 fn factor(cx: &Context<'_>, variant: &VariantId) -> String {
-    cx.results
-        .run
+    cx.run
         .plan
         .variant(variant)
         .and_then(|v| v.factor.clone())
@@ -81,8 +80,7 @@ fn p_cell(p: Option<f64>) -> Cell {
 fn verdict_cell(cx: &Context<'_>, c: &Comparison) -> Cell {
     let (icon, word, tone) = label::verdict(&c.verdict);
     let word = cx
-        .results
-        .void(&c.variant)
+            .void(&c.variant)
         .map_or_else(|| word.to_owned(), |treatment| treatment.to_string());
     Cell::text(word).icon(icon).tone(tone)
 }
@@ -98,10 +96,10 @@ fn aa_verdict(a: &AaResult) -> Cell {
 
 /// The primary metric: one row a comparison, the A/A check last.
 pub(crate) fn primary(cx: &Context<'_>, load: &NamedLoad) -> Table {
-    let metric = cx.results.run.plan.primary_metric;
-    let confidence = number::fixed((1.0 - cx.results.run.plan.alpha.get()) * 100.0, 0);
-    let mut rows: Vec<Row> = cx.results.primary(&load.id).map(|c| primary_row(cx, c)).collect();
-    let aa = cx.results.study.aa.iter().filter(|a| a.primary && a.load == load.id);
+    let metric = cx.run.plan.primary_metric;
+    let confidence = number::fixed((1.0 - cx.run.plan.alpha.get()) * 100.0, 0);
+    let mut rows: Vec<Row> = cx.run.findings.primary(&load.id).map(|c| primary_row(cx, c)).collect();
+    let aa = cx.run.findings.study.aa.iter().filter(|a| a.primary && a.load == load.id);
     rows.extend(aa.map(|a| Row {
         key: aa_key(a),
         dim: a.outcome == AaOutcome::Agrees,
@@ -172,25 +170,26 @@ fn primary_row(cx: &Context<'_>, c: &Comparison) -> Row {
 }
 
 fn note(cx: &Context<'_>, c: &Comparison) -> String {
-    if let Some(treatment) = cx.results.void(&c.variant) {
+    if let Some(treatment) = cx.void(&c.variant) {
         return format!("the setting was {treatment} in every trial: void, not “no difference”");
     }
-    let unobserved = cx.results.unobserved(&c.variant).then(|| UNOBSERVED.to_owned());
-    let said = [cx.results.answers_note(c), label::verdict_note(c)];
+    let unobserved = cx.unobserved(&c.variant).then(|| UNOBSERVED.to_owned());
+    let said = [remarks::answers(cx.run, c), label::verdict_note(c)];
     let rest = said.into_iter().filter(|note| !note.is_empty());
     unobserved.into_iter().chain(rest).collect::<Vec<_>>().join("; ")
 }
 
 /// The primary metric as a picture.
 pub(crate) fn effects(cx: &Context<'_>, load: &NamedLoad) -> Result<Option<Figure>, ReportError> {
-    let plan = &cx.results.run.plan;
+    let plan = &cx.run.plan;
     let mut bars: Vec<EffectBar> = cx
-        .results
+        .run
+        .findings
         .primary(&load.id)
         .filter(|c| c.own_control)
         .map(|c| {
             let (_, word, tone) = label::verdict(&c.verdict);
-            let void = cx.results.void(&c.variant);
+            let void = cx.void(&c.variant);
             EffectBar {
                 name: format!("{} {}", c.variant, factor(cx, &c.variant)),
                 effect: ends(c.estimate.as_ref()),
@@ -199,7 +198,7 @@ pub(crate) fn effects(cx: &Context<'_>, load: &NamedLoad) -> Result<Option<Figur
             }
         })
         .collect();
-    let aa = cx.results.study.aa.iter().filter(|a| a.primary && a.load == load.id);
+    let aa = cx.run.findings.study.aa.iter().filter(|a| a.primary && a.load == load.id);
     bars.extend(aa.map(|a| EffectBar {
         name: format!("{} copy of {}", a.variant, a.control),
         effect: ends(a.estimate.as_ref()),
@@ -218,7 +217,7 @@ pub(crate) fn effects(cx: &Context<'_>, load: &NamedLoad) -> Result<Option<Figur
     let svg = plot::effects(cx.kind_word(), &title, &x_label, plan.delta.get() * 100.0, &bars)
         .map_err(cx.plot_error("the effects"))?;
     Ok(Some(Figure {
-        name: format!("{}-{}-effects", cx.results.run.manifest.run_id, load.id),
+        name: format!("{}-{}-effects", cx.run.manifest.run_id, load.id),
         svg,
         caption: "Point: effect; bar: its interval over blocks; shaded band: ±δ, in which an effect does not matter."
             .into(),
@@ -237,7 +236,8 @@ fn ends(e: Option<&Estimate>) -> Option<(f64, f64, f64)> {
 }
 
 fn own<'a>(cx: &'a Context<'_>, load: &'a NamedLoad) -> impl Iterator<Item = &'a Comparison> + 'a {
-    cx.results
+    cx.run
+        .findings
         .study
         .comparisons
         .iter()
@@ -257,7 +257,6 @@ pub(crate) fn matrix(cx: &Context<'_>, load: &NamedLoad) -> Table {
         Column::number(&format!("{} {arrow}", label::metric(*metric)), family).hint(&hint)
     }));
     let variants = cx
-        .results
         .run
         .plan
         .variants
@@ -291,7 +290,6 @@ fn matrix_cell(cx: &Context<'_>, c: &Comparison) -> Cell {
     let (icon, word, tone) = label::verdict(&c.verdict);
     let Some(e) = &c.estimate else {
         let void = cx
-            .results
             .void(&c.variant)
             .map_or_else(|| "not compared".to_owned(), |t| t.to_string());
         return Cell {
@@ -317,7 +315,7 @@ fn matrix_cell(cx: &Context<'_>, c: &Comparison) -> Cell {
 
 /// Everything, one row a comparison.
 pub(crate) fn comparisons(cx: &Context<'_>, load: &NamedLoad) -> Table {
-    let all = cx.results.study.comparisons.iter().filter(|c| c.load == load.id);
+    let all = cx.run.findings.study.comparisons.iter().filter(|c| c.load == load.id);
     let rows = all.map(|c| {
         let e = c.estimate.as_ref();
         let outliers: Vec<String> = c

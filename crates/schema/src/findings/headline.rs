@@ -1,7 +1,7 @@
 //! Headlines as data: which facts are said first. Whoever prints them finds the words.
 
 use super::{LengthShift, Proportion};
-use crate::{LoadId, Treatment, VariantId};
+use crate::{LoadId, MetricName, Treatment, VariantId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -70,7 +70,7 @@ pub struct BriefEffect {
 }
 
 /// A run in a line, for lists.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Brief {
     /// Takes.
@@ -83,6 +83,8 @@ pub struct Brief {
     pub aborted: u32,
     /// True where two copies of one configuration differ.
     pub suspect: bool,
+    /// The metric of the effects.
+    pub primary_metric: MetricName,
     /// For each load the best and the worst finding on the primary metric, where one is Better or Worse.
     pub effects: Vec<BriefEffect>,
 }

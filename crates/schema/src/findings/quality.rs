@@ -40,6 +40,8 @@ pub struct QualityChange {
     pub against_baseline: bool,
     /// Prompts that both completed in the same block with the same text, of all that both completed.
     pub same_text: Option<Proportion>,
+    /// The share of the A/A copy, where this variant's is clearly lower: their intervals do not meet.
+    pub same_text_of_copy: Option<Proportion>,
     /// The change in known answers.
     pub answers: Option<AnswerChange>,
     /// The change in length.

@@ -1,0 +1,39 @@
+-- Runs of earlier versions have no findings. The database is a cache: what was in it is read in again from runs/.
+DELETE FROM run;
+DROP TABLE trial_metric;
+
+-- Where the run directory was when the run was read in.
+ALTER TABLE run ADD COLUMN dir TEXT NOT NULL DEFAULT '';
+-- findings.json, and the line of it that lists need.
+ALTER TABLE run ADD COLUMN findings_json TEXT NOT NULL DEFAULT '{}';
+ALTER TABLE run ADD COLUMN brief_json TEXT NOT NULL DEFAULT '{}';
+
+-- Every number that a run says, one row each; `value` is NULL where n does not certify a percentile or nothing is compared.
+CREATE TABLE finding (
+    run_id TEXT NOT NULL REFERENCES run (id) ON DELETE CASCADE,
+    position INTEGER NOT NULL,
+    scope TEXT NOT NULL CHECK (scope IN ('cell', 'trial', 'comparison', 'a/a', 'failures')),
+    load TEXT NOT NULL,
+    variant TEXT NOT NULL,
+    control TEXT,
+    trial TEXT,
+    task TEXT,
+    bucket TEXT,
+    metric TEXT NOT NULL,
+    statistic TEXT NOT NULL,
+    value REAL,
+    unit TEXT NOT NULL,
+    n INTEGER NOT NULL,
+    n_of TEXT NOT NULL,
+    low REAL,
+    high REAL,
+    interval TEXT,
+    p REAL,
+    p_adjusted REAL,
+    verdict TEXT,
+    is_primary INTEGER NOT NULL CHECK (is_primary IN (0, 1)),
+    note TEXT NOT NULL,
+    PRIMARY KEY (run_id, position)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX finding_by_metric ON finding (metric, statistic, variant);
