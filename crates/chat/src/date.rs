@@ -58,20 +58,14 @@ impl FixedDate {
     }
 
     fn month_name(self) -> &'static str {
-        MONTHS
-            .get(usize::from(self.month).saturating_sub(1))
-            .copied()
-            .unwrap_or_default()
+        MONTHS.get(usize::from(self.month) - 1).copied().unwrap_or_default()
     }
 
     fn weekday(self) -> &'static str {
         // Sakamoto's method: January and February count to the year before.
         const SHIFT: [u32; 12] = [0, 3, 2, 5, 0, 3, 5, 1, 4, 6, 2, 4];
-        let year = u32::from(self.year).saturating_sub(u32::from(self.month < 3));
-        let shift = SHIFT
-            .get(usize::from(self.month).saturating_sub(1))
-            .copied()
-            .unwrap_or_default();
+        let year = u32::from(self.year) - u32::from(self.month < 3);
+        let shift = SHIFT.get(usize::from(self.month) - 1).copied().unwrap_or_default();
         let day = (year + year / 4 - year / 100 + year / 400 + shift + u32::from(self.day)) % 7;
         usize::try_from(day)
             .ok()

@@ -60,7 +60,7 @@ enum Verb {
     Calibrate(verbs::calibrate::Calibrate),
     /// Serve prepared answers without an engine, to measure a load generator with.
     #[command(hide = true)]
-    Null(servelab_simengine::null::NullArgs),
+    Null(verbs::null::Null),
     /// Hold the load generator against a bare client: what `make bench-instrument` prints.
     #[command(hide = true)]
     BenchInstrument(verbs::bench_instrument::BenchInstrument),
@@ -88,7 +88,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Verb::Sim(args) => verbs::sim::execute(&args),
         Verb::Calibrate(verb) => verb.execute(&project),
         Verb::Guard(args) => Ok(args.execute()),
-        Verb::Null(args) => verbs::null::execute(&args),
+        Verb::Null(args) => args.execute(),
         Verb::BenchInstrument(verb) => verb.execute(&project),
         Verb::Formats => {
             output::answer(&servelab_schema::formats::markdown());

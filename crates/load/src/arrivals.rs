@@ -4,27 +4,15 @@
 //! variation of 0, gamma gaps of `1/√shape`, Poisson arrivals (exponential gaps, gamma with shape 1) of 1; bursts of `n`
 //! leave together, `n` mean gaps apart.
 
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
-use rand_distr::{Distribution, Exp1, Gamma};
+use servelab_random::{ChaChaStream, UnitGamma};
 use servelab_schema::{Arrivals, Nanos, Rate};
-use sha2::{Digest, Sha256};
-
-/// A generator whose stream depends on `seed` and `name` alone: one seed serves many purposes without sharing numbers.
-#[must_use]
-pub fn named_rng(seed: u64, name: &str) -> ChaCha8Rng {
-    let mut hash = Sha256::new();
-    hash.update(seed.to_le_bytes());
-    hash.update(name.as_bytes());
-    ChaCha8Rng::from_seed(hash.finalize().into())
-}
 
 /// An endless schedule of arrivals as offsets from its start, in engine time; never decreasing. The first one comes after
 /// the first gap, except for bursts, whose first one leaves at once.
 #[derive(Debug)]
-pub struct Schedule<R = ChaCha8Rng> {
+pub struct Schedule {
     process: Process,
-    rng: R,
+    stream: ChaChaStream,
     mean_gap_ns: f64,
     /// Over this the rate rises linearly from 0.
     ramp_ns: f64,
@@ -37,7 +25,7 @@ pub struct Schedule<R = ChaCha8Rng> {
 enum Process {
     Constant,
     Poisson,
-    Gamma(Gamma<f64>),
+    Gamma(UnitGamma),
     Burst { size: u64 },
 }
 
@@ -48,18 +36,16 @@ impl Schedule {
         let process = match arrivals {
             Arrivals::Constant => Process::Constant,
             Arrivals::Poisson => Process::Poisson,
-            // A gamma of shape k and scale 1/k has mean 1. Shapes that the sampler refuses are extremes beyond 1e±300, where
-            // the gaps are constant for all that a clock can show.
-            Arrivals::Gamma { shape } => {
-                Gamma::new(shape.get(), shape.get().recip()).map_or(Process::Constant, Process::Gamma)
-            }
+            // Shapes that cannot be drawn from are extremes beyond 1e±300, where the gaps are constant for all that a clock
+            // can show.
+            Arrivals::Gamma { shape } => UnitGamma::new(shape.get()).map_or(Process::Constant, Process::Gamma),
             Arrivals::Burst { size } => Process::Burst {
                 size: u64::from(size.get()),
             },
         };
         Self {
             process,
-            rng: named_rng(seed, name),
+            stream: ChaChaStream::new(seed, name),
             mean_gap_ns: 1e9 / rate.get(),
             ramp_ns: 0.0,
             at_ns: 0.0,
@@ -74,26 +60,17 @@ impl Schedule {
         self.ramp_ns = ramp.as_secs_f64() * 1e9;
         self
     }
-}
 
-/// The time at which a rate that rises linearly from 0 to 1 over `ramp` and stays there has the integral `at`: r²/2·ramp
-/// while it rises, ramp/2 behind afterwards.
-fn ramp_time(at: f64, ramp: f64) -> f64 {
-    let half = ramp / 2.0;
-    if at < half { (2.0 * at * ramp).sqrt() } else { at + half }
-}
-
-impl<R: Rng> Schedule<R> {
     /// The next arrival.
     pub fn next_offset(&mut self) -> Nanos {
         let gap = match &self.process {
             Process::Constant => 1.0,
-            Process::Poisson => Exp1.sample(&mut self.rng),
-            Process::Gamma(gamma) => gamma.sample(&mut self.rng),
+            Process::Poisson => self.stream.exponential(),
+            Process::Gamma(gamma) => self.stream.gamma(gamma),
             Process::Burst { size } if self.index > 0 && self.index.is_multiple_of(*size) => to_f64(*size),
             Process::Burst { .. } => 0.0,
         };
-        self.index = self.index.saturating_add(1);
+        self.index += 1;
         self.at_ns += gap * self.mean_gap_ns;
         to_nanos(ramp_time(self.at_ns, self.ramp_ns))
     }
@@ -102,6 +79,13 @@ impl<R: Rng> Schedule<R> {
     pub fn take_offsets(&mut self, n: usize) -> Vec<Nanos> {
         std::iter::repeat_with(|| self.next_offset()).take(n).collect()
     }
+}
+
+/// The time at which a rate that rises linearly from 0 to 1 over `ramp` and stays there has the integral `at`: r²/2·ramp
+/// while it rises, ramp/2 behind afterwards.
+fn ramp_time(at: f64, ramp: f64) -> f64 {
+    let half = ramp / 2.0;
+    if at < half { (2.0 * at * ramp).sqrt() } else { at + half }
 }
 
 #[expect(clippy::as_conversions, reason = "burst sizes are far below 2^53")]

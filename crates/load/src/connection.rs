@@ -107,7 +107,7 @@ pub(crate) async fn exchange(
     } else {
         (head, body)
     };
-    let request_bytes = head.len().saturating_add(body.len());
+    let request_bytes = head.len() + body.len();
     let mut written = 0_usize;
     let mut write_error: Option<io::Error> = None;
     let sent = clock.now();
@@ -122,7 +122,7 @@ pub(crate) async fn exchange(
                 match wire.poll_write(cx, [head, body], written) {
                     Poll::Ready(Ok(0)) => write_error = Some(io::ErrorKind::WriteZero.into()),
                     Poll::Ready(Ok(n)) => {
-                        written = written.saturating_add(n);
+                        written += n;
                         continue;
                     }
                     Poll::Ready(Err(e)) => write_error = Some(e),

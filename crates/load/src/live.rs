@@ -86,19 +86,19 @@ impl Live {
 
     pub(crate) fn began(&self) {
         self.with(|s| {
-            s.counts.sent = s.counts.sent.saturating_add(1);
-            s.counts.in_flight = s.counts.in_flight.saturating_add(1);
+            s.counts.sent += 1;
+            s.counts.in_flight += 1;
         });
     }
 
     pub(crate) fn ended(&self, trace: &Trace) {
         self.with(|s| {
             let counts = &mut s.counts;
-            counts.in_flight = counts.in_flight.saturating_sub(1);
-            counts.measured_ended = counts.measured_ended.saturating_add(u64::from(trace.measured));
+            counts.in_flight -= 1;
+            counts.measured_ended += u64::from(trace.measured);
             match &trace.outcome {
                 Outcome::Completed(completion) => {
-                    counts.completed = counts.completed.saturating_add(1);
+                    counts.completed += 1;
                     if trace.measured {
                         if let Some(h) = &mut s.ttft {
                             // Grows with the value; a record that is refused is missing from a live figure only.
@@ -111,8 +111,7 @@ impl Live {
                     }
                 }
                 Outcome::Failed(failure) => {
-                    let n = counts.failed.entry(failure.reason).or_default();
-                    *n = n.saturating_add(1);
+                    *counts.failed.entry(failure.reason).or_default() += 1;
                 }
             }
         });

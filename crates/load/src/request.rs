@@ -233,10 +233,7 @@ impl HeadTemplate {
     /// The whole head of a request for what stands at `path`.
     pub(crate) fn get(endpoint: &Endpoint, headers: &RequestHeaders, path: &str) -> Vec<u8> {
         let Self(post) = Self::new(endpoint, headers);
-        let line_end = post
-            .iter()
-            .position(|b| *b == b'\n')
-            .map_or(0, |at| at.saturating_add(1));
+        let line_end = post.iter().position(|b| *b == b'\n').map_or(0, |at| at + 1);
         let mut head = format!("GET {path} HTTP/1.1\r\n").into_bytes();
         head.extend_from_slice(post.get(line_end..).unwrap_or_default());
         head.extend_from_slice(b"connection: close\r\n\r\n");
@@ -245,7 +242,7 @@ impl HeadTemplate {
 
     /// The whole head for one request.
     pub(crate) fn head(&self, request_id: &str, body_bytes: usize) -> Vec<u8> {
-        let mut head = Vec::with_capacity(self.0.len().saturating_add(request_id.len()).saturating_add(64));
+        let mut head = Vec::with_capacity(self.0.len() + request_id.len() + 64);
         head.extend_from_slice(&self.0);
         head.extend_from_slice(b"x-request-id: ");
         head.extend_from_slice(request_id.as_bytes());

@@ -24,7 +24,7 @@ impl Labels {
     /// The name of an attempt: prefix, number of the request, number of the attempt.
     pub(crate) fn request_id(&self, seq: u32, attempt: u32) -> Result<RequestId, servelab_schema::IdError> {
         // Made twice for every request: one allocation, and no formatting machinery for the usual numbers.
-        let mut id = String::with_capacity(self.request_prefix.len().saturating_add(24));
+        let mut id = String::with_capacity(self.request_prefix.len() + 24);
         id.push_str(&self.request_prefix);
         id.push('-');
         push_number(&mut id, seq, 4);
@@ -36,10 +36,7 @@ impl Labels {
 
 /// Appends a decimal number with at least `width` digits.
 fn push_number(text: &mut String, number: u32, width: u32) {
-    let digits = number
-        .checked_ilog10()
-        .map_or(1, |log| log.saturating_add(1))
-        .max(width);
+    let digits = number.checked_ilog10().map_or(1, |log| log + 1).max(width);
     let digit = |place: u32| {
         let above = 10_u32.checked_pow(place).map_or(0, |unit| number / unit);
         char::from_digit(above % 10, 10)

@@ -4,9 +4,18 @@
 //! the matrix, the prompt sets it names and the tokenizer files they are checked against; it runs nothing, asks no
 //! engine, reads no clock, and draws no random number that does not follow from the plan's seed.
 //!
-//! The parts, in the order data takes: `document` (TOML with places) → `merge` and `layers` → `reader` and `values`
-//! (types, units, unknown keys) → `wire` (sections) → `variants` (one factor each, by `factors`; flags held against the
-//! engine's own catalogue by `flags` and `lint`), `prompts`, `order`, `predict` → `resolve` (the plan). The manual of every key is `defaults.toml`.
+//! Parts, in the order data takes: `document` (TOML with places) → `merge` and `layers` → `reader` and `values` (types,
+//! units, unknown keys) → `wire` (sections) → `variants` (one factor each, by `factors`; flags held against the engine's own
+//! catalogue by `flags` and `lint`; another checkpoint by `models`; what an attached server can serve by `attached`),
+//! `prompts`, `order`, `predict` → `resolve` (the plan). `explain` and `notes` say what came of it.
+//!
+//! Formats: a matrix is TOML; the manual of every key is `defaults.toml`, which is embedded and read like any other layer.
+//! The plan's type is in `schema`. Factors are in `factors.toml`; flag catalogues are embedded from `matrix/engines/`, and a
+//! project may have its own there.
+//!
+//! Traps: the order of trials and prompts is pinned by golden vectors (`tests/golden.rs`); whoever changes it changes every
+//! plan. Serde stops at the first error, so `reader` reads by hand: a new key goes through it, never through a derive, and
+//! into `defaults.toml`.
 
 mod attached;
 mod document;

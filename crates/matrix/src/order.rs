@@ -5,47 +5,9 @@ use crate::{
     prompts::{PromptSet, cells},
     reader::At,
 };
-use rand_chacha::{
-    ChaCha12Rng,
-    rand_core::{Rng, SeedableRng},
-};
+use servelab_random::{shuffle, split};
 use servelab_schema::{BlockOrder, LoadId, PlannedBlock, PlannedTrial, PromptId, PromptRef, Ratio, VariantId};
-use sha2::{Digest, Sha256};
 use std::{collections::BTreeSet, num::NonZeroU32};
-
-/// The seed of a purpose: the first 53 bits of SHA-256 of seed and name, so that every JSON reader keeps it exactly.
-pub(crate) fn split(seed: u64, name: &str) -> u64 {
-    let mut hash = Sha256::new();
-    hash.update(seed.to_le_bytes());
-    hash.update(name.as_bytes());
-    let digest: [u8; 32] = hash.finalize().into();
-    let first = digest
-        .iter()
-        .take(8)
-        .fold(0u64, |acc, byte| (acc << 8) | u64::from(*byte));
-    first >> 11
-}
-
-/// Fisher–Yates by a generator of our own choice: the order must never change with a library's version.
-pub(crate) fn shuffle<T>(items: &mut [T], seed: u64) {
-    let mut rng = ChaCha12Rng::seed_from_u64(seed);
-    for last in (1..items.len()).rev() {
-        let bound = u64::try_from(last).unwrap_or(u64::MAX).saturating_add(1);
-        let pick = below(&mut rng, bound);
-        items.swap(last, usize::try_from(pick).unwrap_or(last));
-    }
-}
-
-/// A number below `bound`, each equally likely: draws that would favour small numbers are thrown away.
-fn below(rng: &mut impl Rng, bound: u64) -> u64 {
-    let unfair = u64::MAX - u64::MAX % bound;
-    loop {
-        let draw = rng.next_u64();
-        if draw < unfair {
-            return draw % bound;
-        }
-    }
-}
 
 /// What the blocks are made of.
 #[derive(Debug)]
@@ -113,54 +75,4 @@ fn balanced(prompts: &[PromptRef], count: NonZeroU32) -> Vec<PromptId> {
     let longest = cells.iter().map(Vec::len).max().unwrap_or(0);
     let turns = (0..longest).flat_map(|turn| cells.iter().filter_map(move |cell| cell.get(turn)));
     turns.take(count).map(|p| p.id.clone()).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_seed_gives_one_order_and_another_gives_another() {
-        let shuffled = |seed| {
-            let mut items: Vec<u32> = (0..50).collect();
-            shuffle(&mut items, seed);
-            items
-        };
-        assert_eq!(shuffled(1), shuffled(1));
-        assert_ne!(shuffled(1), shuffled(2));
-        let mut sorted = shuffled(1);
-        sorted.sort_unstable();
-        assert_eq!(sorted, (0..50).collect::<Vec<u32>>());
-    }
-
-    #[test]
-    fn the_order_is_pinned() {
-        // A change here changes every plan: it needs a new METHOD_VERSION.
-        let mut items: Vec<u32> = (0..8).collect();
-        shuffle(&mut items, split(1, "prompts/block/1"));
-        assert_eq!(items, PINNED);
-    }
-
-    const PINNED: [u32; 8] = [3, 5, 7, 1, 4, 6, 2, 0];
-
-    #[test]
-    fn names_split_a_seed() {
-        assert_ne!(split(1, "a"), split(1, "b"));
-        assert_ne!(split(1, "a"), split(2, "a"));
-        assert!(split(1, "a") < 1 << 53);
-    }
-
-    #[test]
-    fn every_place_is_equally_likely() {
-        let mut counts = [[0u32; 4]; 4];
-        for seed in 0..4000 {
-            let mut items = [0, 1, 2, 3];
-            shuffle(&mut items, split(seed, "test"));
-            for (place, item) in items.into_iter().enumerate() {
-                counts[item][place] += 1;
-            }
-        }
-        // 1000 expected, SD 27.
-        assert!(counts.iter().flatten().all(|n| (850..1150).contains(n)), "{counts:?}");
-    }
 }

@@ -273,9 +273,9 @@ fn distance(a: &str, b: &str) -> usize {
         let mut next = Vec::with_capacity(row.len());
         next.push(i + 1);
         for ((cb, up_left), up) in b.iter().zip(&row).zip(row.iter().skip(1)) {
-            let left = next.last().copied().unwrap_or(usize::MAX);
+            let left = next.last().copied().unwrap_or(i);
             let swap = up_left + usize::from(ca != cb);
-            next.push(swap.min(up + 1).min(left.saturating_add(1)));
+            next.push(swap.min(up + 1).min(left + 1));
         }
         row = next;
     }

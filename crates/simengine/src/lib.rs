@@ -1,13 +1,27 @@
-//! The simulated engine: an OpenAI-compatible server with vLLM 0.32's wire behaviour, timed by a simulated GPU, that
+//! The simulated engine: an OpenAI-compatible server with vLLM's or SGLang's wire behaviour, timed by a simulated GPU, that
 //! misbehaves as scripted (`servelab sim`).
 //!
 //! It must not share a protocol type with the load generator, must not know variants or plans, and marks whatever it says as
 //! SIMULATED. How it models time: docs/SIMULATOR.md.
 //!
+//! Parts:
+//!
 //! ```text
 //! connection threads ── read, check, tokenize ──→ pacing thread ── step engine (engine time) ──→ sockets (wall time)
-//!      http, api, server, scripted                   pacer, stream          step, host, speculation
+//!  http, api, server, scripted, tokenizer               pacer, stream          step, host, speculation
 //! ```
+//!
+//! `args`, `flags` and `config` go from a command line to an effective configuration, `evidence` prints it as the engine
+//! does, `routes` and `metrics` are its pages, `sglang` what that dialect does otherwise. `faults` is the script of what goes
+//! wrong, `hidden` the treatments that do not take. `text`, `task` and `profile` are what is written, asked and simulated.
+//!
+//! Formats: HTTP and SSE byte for byte as recorded from the engines (`chunk` renders by hand); `faults` and its keys are in
+//! docs/SIMULATOR.md; the flags that each dialect knows are in `vllm_flags.txt` and `sglang_flags.txt`.
+//!
+//! Traps: a step's bytes are rendered when it begins and only written at its end; whatever is added to the write is
+//! lateness. Late steps do not move engine time. Draws are hashes of what they are for (`servelab_random::hash`): a draw
+//! that depended on the order of requests would make runs differ. `clock` is the only module that reads a clock, and all
+//! its seconds that are floats are engine seconds, all its nanoseconds wall time.
 
 pub mod api;
 pub mod args;
@@ -23,10 +37,8 @@ pub mod hidden;
 pub mod host;
 pub mod http;
 pub mod metrics;
-pub mod null;
 pub mod pacer;
 pub mod profile;
-pub mod rng;
 pub(crate) mod routes;
 pub mod run;
 pub mod scripted;

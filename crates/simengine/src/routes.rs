@@ -4,13 +4,13 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use serde_json::json;
+use servelab_random::hash;
 
 use crate::api::{self, Refusal};
 use crate::clock;
 use crate::config::{EngineConfig, VLLM_VERSION};
 use crate::dialect::Dialect;
 use crate::http::{self, Request};
-use crate::rng;
 use crate::server::Shared;
 use crate::sglang::evidence;
 use crate::tokenizer::TokenizeError;
@@ -33,7 +33,7 @@ pub(crate) fn models(config: &EngineConfig) -> String {
         .served_names
         .iter()
         .map(|name| {
-            let permission = format!("modelperm-{:016x}", rng::mix_all(&[created, 7]));
+            let permission = format!("modelperm-{:016x}", hash::mix_all(&[created, 7]));
             json!({"id": name, "object": "model", "created": created, "owned_by": "servelab-simulated", "root": config.model,
                 "parent": null, "max_model_len": config.max_model_len,
                 "permission": [{"id": permission, "object": "model_permission", "created": created,

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use rustix::event::{PollFd, PollFlags};
+use servelab_random::hash;
 
 use crate::api::{self, Completion, Prompt, Refusal};
 use crate::args::SimArgs;
@@ -22,7 +23,6 @@ use crate::host::TokenizerPool;
 use crate::http::{self, Connection, EVENT_STREAM, Request};
 use crate::metrics::{Lateness, Metrics};
 use crate::pacer::{self, Ending, Job, Outcome, PacerHandle, PacerSpec, Waker};
-use crate::rng;
 use crate::routes::{self, JSON};
 use crate::scripted::{self, Stage};
 use crate::step::{StepEngine, Submission, block_hashes};
@@ -407,7 +407,7 @@ fn template(shared: &Shared, request: &Request, completion: &Completion, prompt_
         // SGLang's are the engine's own request ids.
         (Dialect::Sglang, _) => "",
     };
-    let own = || format!("{:016x}", rng::mix_all(&[shared.seed, number, 0x1d]));
+    let own = || format!("{:016x}", hash::mix_all(&[shared.seed, number, 0x1d]));
     let base = request.request_id.clone().unwrap_or_else(own);
     Template::new(TemplateSpec {
         dialect: shared.config.dialect,
@@ -447,12 +447,12 @@ fn prompt_ids(shared: &Shared, prompt: &Prompt) -> Result<(Vec<u32>, Task), Refu
 fn answer_seed(shared: &Shared, completion: &Completion, ids: &[u32], number: u64) -> u64 {
     let prompt = ids
         .iter()
-        .fold(rng::mix(shared.seed), |h, id| rng::mix(h ^ u64::from(*id)));
+        .fold(hash::mix(shared.seed), |h, id| hash::mix(h ^ u64::from(*id)));
     if completion.temperature.abs() < f64::EPSILON {
         return prompt;
     }
     let extra = completion.seed.map_or(number, |s| u64::from_ne_bytes(s.to_ne_bytes()));
-    rng::mix_all(&[prompt, extra])
+    hash::mix_all(&[prompt, extra])
 }
 
 fn prepare(
@@ -488,7 +488,7 @@ fn prepare(
     let salt = completion
         .cache_salt
         .as_ref()
-        .map_or(0, |s| s.bytes().fold(1, |h, b| rng::mix(h ^ u64::from(b))));
+        .map_or(0, |s| s.bytes().fold(1, |h, b| hash::mix(h ^ u64::from(b))));
     let cached = shared.config.prefix_caching || shared.config.kv_offloading_gib.is_some();
     let hashes = if cached {
         block_hashes(&ids, shared.config.block_size, salt)

@@ -1,7 +1,8 @@
 //! N-gram speculation: how often a draft is found and how far it is accepted, by task. docs/SIMULATOR.md states the figures'
 //! standing: they are assumptions in the range of published prompt-lookup results, not measurements.
 
-use crate::rng;
+use servelab_random::hash;
+
 use crate::task::Task;
 
 /// How a task's output repeats its prompt.
@@ -41,7 +42,7 @@ impl Acceptance {
     /// The draft of one step: how long it is (0 or `gamma`) and how much of it will be accepted. A function of `seed` alone.
     #[must_use]
     pub fn draft(&self, gamma: u32, seed: u64) -> (u32, u32) {
-        if rng::unit(seed) >= self.found {
+        if hash::unit(seed) >= self.found {
             return (0, 0);
         }
         let mut accepted = 0;
@@ -49,7 +50,7 @@ impl Acceptance {
         let mut chance = 0.0;
         while accepted < gamma {
             chance = chances.next().unwrap_or(chance);
-            if rng::unit(seed.wrapping_add(u64::from(accepted) + 1)) >= chance {
+            if hash::unit(seed.wrapping_add(u64::from(accepted) + 1)) >= chance {
                 break;
             }
             accepted += 1;
@@ -82,7 +83,7 @@ mod tests {
         for task in [Task::Summarisation, Task::Qa, Task::Dialogue, Task::Other] {
             let acceptance = Acceptance::of(task);
             let n = 40_000u64;
-            let total: u64 = (0..n).map(|i| 1 + u64::from(acceptance.draft(4, rng::mix(i)).1)).sum();
+            let total: u64 = (0..n).map(|i| 1 + u64::from(acceptance.draft(4, hash::mix(i)).1)).sum();
             let mean = f64::from(u32::try_from(total).unwrap()) / 40_000.0;
             let expected = acceptance.expected_tokens(4);
             assert!((mean - expected).abs() < 0.02, "{task:?}: {mean} against {expected}");

@@ -13,12 +13,12 @@ use inference_lab::config::{
 use inference_lab::kv_cache::{KVCacheManager, MemoryGraph, SharedMemoryGraph};
 use inference_lab::request::Request;
 use inference_lab::scheduler::{Scheduler, SchedulingPolicy};
+use servelab_random::hash;
 
 use crate::config::{EngineConfig, Ngram};
 use crate::error::SimError;
 use crate::host::StepOverhead;
 use crate::profile::HOST_STORE;
-use crate::rng;
 use crate::speculation::Acceptance;
 use crate::task::Task;
 
@@ -478,7 +478,7 @@ impl StepEngine {
                 .map(|live| {
                     live.steps += 1;
                     live.acceptance
-                        .draft(ngram.tokens, rng::mix_all(&[live.seed, live.steps]))
+                        .draft(ngram.tokens, hash::mix_all(&[live.seed, live.steps]))
                 });
             let (length, accepted) = draft.unwrap_or((0, 0));
             plans.push((length, Some(accepted)));
@@ -509,12 +509,12 @@ impl StepEngine {
 #[must_use]
 pub fn block_hashes(tokens: &[u32], block_size: u32, salt: u64) -> Vec<u64> {
     let size = usize::try_from(block_size).unwrap_or(usize::MAX).max(1);
-    let mut running = rng::mix(salt);
+    let mut running = hash::mix(salt);
     tokens
         .chunks_exact(size)
         .map(|block| {
             for t in block {
-                running = rng::mix(running ^ u64::from(*t));
+                running = hash::mix(running ^ u64::from(*t));
             }
             running
         })

@@ -1,7 +1,8 @@
 //! The words the simulated model writes: plausible, seeded, each one token of the model's own vocabulary. The n-th token of a
 //! text is a function of its seed and n alone, so that a text does not depend on the variant, the load or the chunking.
 
-use crate::rng;
+use servelab_random::hash;
+
 use crate::task::Task;
 
 /// Common English words; each is kept only if the tokenizer has it as one token after a space.
@@ -94,16 +95,16 @@ impl Vocabulary {
     /// Token `index` of the text with this seed, and whether its text is shown.
     #[must_use]
     pub fn token(&self, seed: u64, index: u32) -> (&Word, bool) {
-        let h = rng::mix_all(&[seed, u64::from(index)]);
-        let shown = rng::unit(h ^ 0x11) >= self.empty_probability;
-        let roll = rng::below(h, 100);
+        let h = hash::mix_all(&[seed, u64::from(index)]);
+        let shown = hash::unit(h ^ 0x11) >= self.empty_probability;
+        let roll = hash::below(h, 100);
         let word = if index > 2 && roll < 7 {
             &self.stop
         } else if index > 2 && roll < 12 {
             &self.comma
         } else {
             self.words
-                .get(rng::below(h ^ 0x77, self.words.len()))
+                .get(hash::below(h ^ 0x77, self.words.len()))
                 .unwrap_or(&self.stop)
         };
         (word, shown)
@@ -260,7 +261,7 @@ impl Answer {
     reason = "clamped to the range first"
 )]
 fn natural_tokens(seed: u64, task: Task) -> u32 {
-    let (u, v) = (rng::unit(seed ^ 0xa11c), rng::unit(seed ^ 0xb0b));
+    let (u, v) = (hash::unit(seed ^ 0xa11c), hash::unit(seed ^ 0xb0b));
     let z = (-2.0 * (1.0 - u).ln()).sqrt() * (std::f64::consts::TAU * v).cos();
     (task.median_output_tokens() * (0.4 * z).exp())
         .clamp(1.0, 4096.0)

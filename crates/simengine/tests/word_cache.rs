@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use servelab_simengine::rng;
+use servelab_random::hash;
 use servelab_simengine::tokenizer::{Message, ModelTokenizer, PromptTokenizer};
 
 fn tokenizer() -> ModelTokenizer {
@@ -53,9 +53,9 @@ fn random_texts() {
         "x▁", "\t", "日",
     ];
     for n in 0..400u64 {
-        let length = rng::below(rng::mix(n), 40);
+        let length = hash::below(hash::mix(n), 40);
         let text: String = (0..u64::try_from(length).unwrap())
-            .map(|i| parts[rng::below(rng::mix_all(&[n, i]), parts.len())])
+            .map(|i| parts[hash::below(hash::mix_all(&[n, i]), parts.len())])
             .collect();
         same(&t, &text);
     }

@@ -18,13 +18,3 @@ pub(crate) fn len_u32(n: usize) -> u32 {
 pub(crate) const fn floor_index(x: f64) -> usize {
     x as usize
 }
-
-/// The top 53 bits of `bits` as a number in [0, 1).
-pub(crate) const fn unit_interval(bits: u64) -> f64 {
-    (bits >> 11) as f64 / 9_007_199_254_740_992.0
-}
-
-/// An index below `n` from 64 random bits (multiply and shift; the bias is below n / 2^64).
-pub(crate) const fn index_below(bits: u64, n: usize) -> usize {
-    ((bits as u128 * n as u128) >> 64) as usize
-}

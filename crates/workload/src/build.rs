@@ -11,11 +11,11 @@ use crate::{
     prefix::longest_common,
     project::Project,
     records,
-    rng::Stream,
     template::PromptTemplate,
 };
 use rayon::prelude::*;
 use servelab_chat::ChatTokenizer;
+use servelab_random::HashStream;
 use servelab_schema::{Bucket, Message, Prompt, PromptId, Role, Sha256Hex, SourceFile, Task, V};
 use std::{
     num::NonZeroU32,
@@ -309,12 +309,12 @@ fn deal_again(mut prompts: Vec<Prompt>, set: &SetConfig, seed: u64) -> Vec<Promp
             .filter(|p| p.task == task && p.bucket == bucket)
             .collect();
         let lengths: Vec<u32> = of_cell.iter().map(|p| p.prompt_tokens.get()).collect();
-        let mut stream = Stream::new(seed, &format!("deal/{}/{task}/{bucket}", set.id));
+        let mut stream = HashStream::new(seed, &format!("deal/{}/{task}/{bucket}", set.id));
         for (prompt, block) in of_cell.iter_mut().zip(into_blocks(&lengths, set.blocks, &mut stream)) {
             prompt.block = block;
         }
     }
-    Stream::new(seed, &format!("order/{}", set.id)).shuffle(&mut prompts);
+    HashStream::new(seed, &format!("order/{}", set.id)).shuffle(&mut prompts);
     prompts.sort_by_key(|p| p.block);
     prompts
 }

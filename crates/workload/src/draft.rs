@@ -6,10 +6,10 @@ use crate::{
     lengths::log_uniform,
     pool::{Piece, Pool, split},
     records::{Dataset, Question},
-    rng::Stream,
     template::{Fields, PromptTemplate},
 };
 use servelab_chat::{ChatMessage, ChatTokenizer};
+use servelab_random::HashStream;
 use std::collections::BTreeMap;
 
 /// A prompt whose text is chosen and whose distractor is still too long.
@@ -53,7 +53,12 @@ fn slots(config: &Config, task: &TaskConfig, set: &SetConfig, filler: bool) -> V
     let of_bucket = |(bucket, range): (usize, &BucketRange)| {
         let name = format!("lengths/{}/{}/{}", set.id, task.task, range.bucket);
         let n = usize::try_from(set.per_cell).unwrap_or(0);
-        let targets = log_uniform(n, range.shortest, range.longest, &mut Stream::new(config.seed, &name));
+        let targets = log_uniform(
+            n,
+            range.shortest,
+            range.longest,
+            &mut HashStream::new(config.seed, &name),
+        );
         targets.into_iter().map(move |target| Slot { filler, bucket, target })
     };
     (0..).zip(&config.buckets).flat_map(of_bucket).collect()
@@ -73,12 +78,16 @@ pub(crate) fn choose(
         .map(|d| {
             (
                 d.id.as_str(),
-                split(d, reserve, &mut Stream::new(config.seed, &format!("reserve/{}", d.id))),
+                split(
+                    d,
+                    reserve,
+                    &mut HashStream::new(config.seed, &format!("reserve/{}", d.id)),
+                ),
             )
         })
         .collect();
     let mut cases: Vec<u32> = CASES.collect();
-    Stream::new(config.seed, "cases").shuffle(&mut cases);
+    HashStream::new(config.seed, "cases").shuffle(&mut cases);
     let mut cases = cases.into_iter();
 
     let mut drafts = Vec::new();
@@ -92,7 +101,7 @@ pub(crate) fn choose(
             .collect();
         slots.sort_by_key(|s| (!s.filler, std::cmp::Reverse(s.target)));
         let first = drafts.len();
-        let mut stream = Stream::new(config.seed, &format!("primary/{}", task.task));
+        let mut stream = HashStream::new(config.seed, &format!("primary/{}", task.task));
         for slot in slots {
             let Some((fillers, measured)) = pools.get_mut(task.primary.as_str()) else {
                 continue;
@@ -124,7 +133,7 @@ pub(crate) fn choose(
             });
         }
         // Distractors come from what no primary has used, so that a text stands in one prompt only.
-        let mut stream = Stream::new(config.seed, &format!("distractor/{}", task.task));
+        let mut stream = HashStream::new(config.seed, &format!("distractor/{}", task.task));
         for draft in drafts.iter_mut().skip(first) {
             let Some((fillers, measured)) = pools.get_mut(task.distractor.as_str()) else {
                 continue;

@@ -1,12 +1,12 @@
 //! Target lengths: log-uniform inside a bucket, one from each of n equal strata.
 
-use crate::rng::Stream;
+use servelab_random::HashStream;
 
 /// `n` lengths between `shortest` and `longest` tokens, both inclusive, in random order.
 ///
 /// Only multiplication and square roots are used: IEEE 754 rounds them the same way everywhere, which it does not
 /// promise of logarithms and powers.
-pub(crate) fn log_uniform(n: usize, shortest: u32, longest: u32, stream: &mut Stream) -> Vec<u32> {
+pub(crate) fn log_uniform(n: usize, shortest: u32, longest: u32, stream: &mut HashStream) -> Vec<u32> {
     const BITS: u32 = 40;
     let count = u64::try_from(n).unwrap_or(u64::MAX).max(1);
     let mut targets: Vec<u32> = (0..count)
@@ -71,7 +71,7 @@ mod tests {
     #[test]
     fn lengths_are_log_uniform() {
         for (shortest, longest) in [(128, 512), (513, 2048), (2049, 7936)] {
-            let targets = log_uniform(200, shortest, longest, &mut Stream::new(1, "lengths"));
+            let targets = log_uniform(200, shortest, longest, &mut HashStream::new(1, "lengths"));
             assert_eq!(targets.len(), 200);
             assert!(targets.iter().all(|t| (shortest..=longest).contains(t)));
             let distance = ks_distance(&targets, shortest, longest);
@@ -88,8 +88,8 @@ mod tests {
 
     #[test]
     fn degenerate_ranges() {
-        assert_eq!(log_uniform(3, 7, 7, &mut Stream::new(1, "x")), [7, 7, 7]);
-        assert!(log_uniform(0, 1, 2, &mut Stream::new(1, "x")).is_empty());
+        assert_eq!(log_uniform(3, 7, 7, &mut HashStream::new(1, "x")), [7, 7, 7]);
+        assert!(log_uniform(0, 1, 2, &mut HashStream::new(1, "x")).is_empty());
         assert_eq!(floor(3.999, 1, 10), 3);
         assert_eq!(floor(99.0, 1, 10), 10);
     }

@@ -3,10 +3,10 @@
 use crate::{
     WorkloadError,
     records::{Dataset, Question, Record, Unit},
-    rng::Stream,
     wire::Kind,
 };
 use servelab_chat::ChatTokenizer;
+use servelab_random::HashStream;
 
 /// Units `start..end` of a record, as they go into a prompt.
 #[derive(Debug, Clone)]
@@ -50,7 +50,7 @@ fn sum(units: &[Unit]) -> usize {
 }
 
 /// Splits a dataset in two by whole records: the first part has `percent` of the tokens.
-pub(crate) fn split<'a>(dataset: &'a Dataset, percent: u32, stream: &mut Stream) -> (Pool<'a>, Pool<'a>) {
+pub(crate) fn split<'a>(dataset: &'a Dataset, percent: u32, stream: &mut HashStream) -> (Pool<'a>, Pool<'a>) {
     let mut segments: Vec<Segment> = (0..)
         .zip(&dataset.records)
         .map(|(record, r)| Segment {
@@ -88,7 +88,7 @@ impl Pool<'_> {
         &mut self,
         want: usize,
         chat: &ChatTokenizer,
-        stream: &mut Stream,
+        stream: &mut HashStream,
     ) -> Result<(Piece, Option<Question>), WorkloadError> {
         let found = match self.dataset.kind {
             Kind::Prose => self.passage(want, chat, stream)?.map(|piece| (piece, None)),
@@ -167,7 +167,7 @@ impl Pool<'_> {
     }
 
     /// One after another: any of those with enough text, or else the largest first.
-    fn next(candidates: &mut (Vec<usize>, bool), stream: &mut Stream) -> Option<usize> {
+    fn next(candidates: &mut (Vec<usize>, bool), stream: &mut HashStream) -> Option<usize> {
         let (indices, enough) = candidates;
         if *enough { stream.draw(indices) } else { indices.pop() }
     }
@@ -189,7 +189,7 @@ impl Pool<'_> {
         &mut self,
         want: usize,
         chat: &ChatTokenizer,
-        stream: &mut Stream,
+        stream: &mut HashStream,
     ) -> Result<Option<Piece>, WorkloadError> {
         let Some(index) = Self::next(&mut self.candidates(want), stream) else {
             return Ok(None);
@@ -231,7 +231,7 @@ impl Pool<'_> {
     }
 
     /// Facts of one section, and the one that is asked for.
-    fn facts(&mut self, want: usize, stream: &mut Stream) -> Option<(Piece, Question)> {
+    fn facts(&mut self, want: usize, stream: &mut HashStream) -> Option<(Piece, Question)> {
         let mut candidates = self.candidates(want);
         while let Some(index) = Self::next(&mut candidates, stream) {
             let segment = *self.segments.get(index)?;
@@ -261,7 +261,7 @@ impl Pool<'_> {
         want: usize,
         group: &str,
         answer: Option<&str>,
-        stream: &mut Stream,
+        stream: &mut HashStream,
     ) -> Result<Vec<Piece>, WorkloadError> {
         let answer = answer.map(str::to_lowercase);
         let mut pieces: Vec<Piece> = Vec::new();
@@ -282,7 +282,7 @@ impl Pool<'_> {
         missing: usize,
         group: &str,
         answer: Option<&str>,
-        stream: &mut Stream,
+        stream: &mut HashStream,
     ) -> Option<Piece> {
         const TRIES: usize = 60;
         // a handful of words is no distractor
@@ -309,7 +309,7 @@ impl Pool<'_> {
 }
 
 /// A question of these units whose answer is there exactly once.
-fn question(window: &[Unit], stream: &mut Stream) -> Option<Question> {
+fn question(window: &[Unit], stream: &mut HashStream) -> Option<Question> {
     let text = window
         .iter()
         .map(|u| u.text.as_str())
@@ -327,7 +327,7 @@ fn question(window: &[Unit], stream: &mut Stream) -> Option<Question> {
 /// The front of a text within `limit` tokens: up to the end of a sentence, or else of a word.
 fn cut_behind_sentence(text: &str, limit: usize, chat: &ChatTokenizer) -> Result<(String, usize), WorkloadError> {
     let ends = chat.token_ends(text)?;
-    let Some(&last) = ends.get(limit.min(ends.len()).wrapping_sub(1)) else {
+    let Some(&last) = ends.get(..limit.min(ends.len())).and_then(<[_]>::last) else {
         return Ok((String::new(), 0));
     };
     let room = text.get(..text.floor_char_boundary(last)).unwrap_or_default();
@@ -388,9 +388,9 @@ mod tests {
     fn every_unit_is_taken_once() {
         let units: Vec<_> = ["a", "b", "c", "d", "e", "f"].map(|t| (t, 10)).to_vec();
         let data = dataset(Kind::Facts, &["x", "y", "z"], &units);
-        let (none, mut pool) = split(&data, 0, &mut Stream::new(1, "s"));
+        let (none, mut pool) = split(&data, 0, &mut HashStream::new(1, "s"));
         assert!(none.segments.is_empty());
-        let mut stream = Stream::new(1, "t");
+        let mut stream = HashStream::new(1, "t");
         let mut seen = std::collections::BTreeSet::new();
         let mut count = 0;
         while let Some((piece, question)) = pool.facts(25, &mut stream) {
@@ -410,14 +410,14 @@ mod tests {
     #[test]
     fn a_distractor_is_of_another_group_and_without_the_answer() {
         let data = dataset(Kind::Facts, &["x", "x", "y", "z"], &[("a", 50), ("b", 50)]);
-        let (_, mut pool) = split(&data, 0, &mut Stream::new(1, "s"));
+        let (_, mut pool) = split(&data, 0, &mut HashStream::new(1, "s"));
         // "a 2" is y's
         let pieces = pool
-            .distractors(60, "x", Some("A 2"), &mut Stream::new(1, "t"))
+            .distractors(60, "x", Some("A 2"), &mut HashStream::new(1, "t"))
             .unwrap();
         assert!(pieces.iter().all(|p| p.group == "z"), "{pieces:?}");
         assert!(
-            pool.distractors(200, "x", Some("a 2"), &mut Stream::new(1, "t"))
+            pool.distractors(200, "x", Some("a 2"), &mut HashStream::new(1, "t"))
                 .is_err()
         );
     }
@@ -425,7 +425,7 @@ mod tests {
     #[test]
     fn what_is_set_aside_is_of_other_records() {
         let data = dataset(Kind::Prose, &["x", "y", "z", "u", "v"], &[("a", 10), ("b", 10)]);
-        let (reserve, rest) = split(&data, 40, &mut Stream::new(1, "s"));
+        let (reserve, rest) = split(&data, 40, &mut HashStream::new(1, "s"));
         assert_eq!((reserve.segments.len(), rest.segments.len()), (2, 3));
     }
 
@@ -441,7 +441,7 @@ mod tests {
         };
         let window = [unit("f: Vienna", "Vienna"), unit("g: vienna, Graz", "vienna, Graz")];
         for i in 0..20 {
-            let question = question(&window, &mut Stream::new(i, "q")).unwrap();
+            let question = question(&window, &mut HashStream::new(i, "q")).unwrap();
             assert_eq!(question.answer, "vienna, Graz");
         }
     }

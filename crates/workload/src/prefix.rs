@@ -52,7 +52,7 @@ mod tests {
 
     #[test]
     fn agrees_with_comparing_every_pair() {
-        let mut stream = crate::rng::Stream::new(3, "prefix");
+        let mut stream = servelab_random::HashStream::new(3, "prefix");
         let sequences: Vec<Vec<u32>> = (0..60)
             .map(|_| (0..8).map(|_| u32::try_from(stream.below(3)).unwrap()).collect())
             .collect();

@@ -7,9 +7,8 @@ use super::{
 };
 use anyhow::{Context, bail};
 use memchr::memmem::Finder;
-use servelab_load::clock::monotonic_ns;
+use servelab_load::clock::{monotonic_ns, process_cpu_ns};
 use servelab_schema::Load;
-use servelab_simengine::null::clock::process_cpu_ns;
 use std::{
     cell::{Cell, RefCell},
     io,

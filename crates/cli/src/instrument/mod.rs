@@ -1,6 +1,6 @@
 //! The load generator measured against the null server: capacity, and the error of its times.
 //!
-//! `load` and `simengine` share nothing, so the two are joined here: the null server runs as a process of its own, the load
+//! `load` and `nullserver` share nothing, so the two are joined here: the null server runs as a process of its own, the load
 //! generator (or a bare client that only drains bytes, for comparison) loads it, and the stamps of both sides are held
 //! against each other. Used by `servelab calibrate`, `servelab run` and `make bench-instrument`.
 

@@ -6,12 +6,11 @@ use serde::{Deserialize, Serialize};
 use servelab_load::{
     BodyParams, Endpoint, Labels, LoadSpec, PreparedRequest, RequestHeaders, SinkError, TraceSink,
     attempt::{Deadlines, SizeLimits},
-    clock::{TrialClock, monotonic_ns},
+    clock::{TrialClock, monotonic_ns, process_cpu_ns},
     request_body, run_load,
     stream::Expectation,
 };
 use servelab_schema::{Load, Message, Nanos, OutputPolicy, PromptId, Ratio, Role, Stop, Trace, VariantId};
-use servelab_simengine::null::clock::process_cpu_ns;
 use std::{
     fs::File,
     io::{BufWriter, Write},

@@ -3,8 +3,7 @@
 //! Each prompt begins with words that depend on the seed and its number, so that no two share a prefix which an engine's
 //! cache could answer from, however often the tasks below come round.
 
-use crate::arrivals::named_rng;
-use rand::RngExt;
+use servelab_random::ChaChaStream;
 
 /// What is asked, in turn.
 const TASKS: [&str; 12] = [
@@ -44,14 +43,20 @@ fn turn<T: Copy + Default>(items: &[T], n: usize) -> T {
     items.get(index).copied().unwrap_or_default()
 }
 
+fn word(stream: &mut ChaChaStream) -> &'static str {
+    let count = u32::try_from(WORDS.len()).unwrap_or(u32::MAX);
+    let index = usize::try_from(stream.below(count)).unwrap_or(0);
+    WORDS.get(index).copied().unwrap_or_default()
+}
+
 /// So many words that `seed` and `name` determine, a space before each.
 #[must_use]
 pub fn words(seed: u64, name: &str, n: usize) -> String {
-    let mut rng = named_rng(seed, name);
-    let mut text = String::with_capacity(n.saturating_mul(7));
+    let mut stream = ChaChaStream::new(seed, name);
+    let mut text = String::new();
     for _ in 0..n {
         text.push(' ');
-        text.push_str(turn(&WORDS, rng.random_range(0..WORDS.len())));
+        text.push_str(word(&mut stream));
     }
     text
 }
@@ -59,8 +64,8 @@ pub fn words(seed: u64, name: &str, n: usize) -> String {
 /// Words that no other prompt of this seed begins with.
 #[must_use]
 pub fn opening(seed: u64, n: usize) -> String {
-    let mut rng = named_rng(seed, &format!("opening-{n}"));
-    let words: Vec<&str> = (0..6).map(|_| turn(&WORDS, rng.random_range(0..WORDS.len()))).collect();
+    let mut stream = ChaChaStream::new(seed, &format!("opening-{n}"));
+    let words: Vec<&str> = (0..6).map(|_| word(&mut stream)).collect();
     format!("{} {n}", words.join(" "))
 }
 

@@ -81,7 +81,7 @@ async fn page(net: &Net, head: &[u8]) -> Result<Page, String> {
     let mut written = 0_usize;
     while written < head.len() {
         let n = poll_fn(|cx| wire.poll_write(cx, [head, &[]], written)).await;
-        written = written.saturating_add(n.map_err(|e| e.to_string())?.max(1));
+        written += n.map_err(|e| e.to_string())?.max(1);
     }
     answer(wire).await
 }

@@ -84,10 +84,7 @@ fn row(wire: RowWire) -> Result<(f64, Asked, Option<NonZeroU32>), String> {
 pub fn parse(text: &str) -> Result<Vec<Row>, ReplayError> {
     let mut rows = Vec::new();
     for (i, line) in text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()) {
-        let fail = |why| ReplayError {
-            line: i.saturating_add(1),
-            why,
-        };
+        let fail = |why| ReplayError { line: i + 1, why };
         let wire: RowWire = serde_json::from_str(line).map_err(|e| fail(e.to_string()))?;
         rows.push(row(wire).map_err(fail)?);
     }

@@ -83,7 +83,8 @@ impl ChunkedDecoder {
                 }
                 let (data, rest) = input.split_at_checked(take).unwrap_or((input, &[]));
                 *input = rest;
-                let left = left.saturating_sub(u64::try_from(take).unwrap_or(u64::MAX));
+                // `take` is at most `left`.
+                let left = left - u64::try_from(take).unwrap_or(left);
                 self.state = if left == 0 { State::DataCr } else { State::Data { left } };
                 return Ok(Some(data));
             }
@@ -150,7 +151,7 @@ impl ChunkedDecoder {
             (State::Extension { value }, b'\r') => State::SizeLf { value },
             (State::Extension { .. }, b'\n') => return Err(ChunkedError::LineEnd),
             (State::Extension { .. } | State::Trailer, b) if b != b'\r' => {
-                self.skipped = self.skipped.saturating_add(1);
+                self.skipped += 1;
                 if self.skipped > MAX_SKIPPED {
                     return Err(ChunkedError::TooLong);
                 }

@@ -160,7 +160,8 @@ impl ResponseReader {
                     let take = usize::try_from(*left).unwrap_or(usize::MAX).min(rest.len());
                     let (body, after) = rest.split_at_checked(take).unwrap_or((rest, &[]));
                     rest = after;
-                    *left = left.saturating_sub(u64::try_from(take).unwrap_or(u64::MAX));
+                    // `take` is at most `left`.
+                    *left -= u64::try_from(take).unwrap_or(*left);
                     if *left == 0 {
                         self.framing = Framing::Complete;
                     }
@@ -188,7 +189,7 @@ impl ResponseReader {
     ///
     /// Only whole lines are parsed, so that the outcome of a broken line does not depend on how the reads cut it.
     fn feed_head(&mut self, bytes: &[u8]) -> Result<Option<usize>, HttpError> {
-        let Some(lines) = memchr::memrchr(b'\n', bytes).map(|at| at.saturating_add(1)) else {
+        let Some(lines) = memchr::memrchr(b'\n', bytes).map(|at| at + 1) else {
             self.carry_head(bytes)?;
             return Ok(None);
         };
@@ -215,7 +216,7 @@ impl ResponseReader {
     }
 
     fn carry_head(&mut self, bytes: &[u8]) -> Result<(), HttpError> {
-        if self.head_bytes.len().saturating_add(bytes.len()) > MAX_HEAD_BYTES {
+        if self.head_bytes.len() + bytes.len() > MAX_HEAD_BYTES {
             return Err(HttpError::HeadTooLong);
         }
         self.head_bytes.extend_from_slice(bytes);

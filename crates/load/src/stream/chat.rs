@@ -257,7 +257,7 @@ impl ChatStream {
 
     /// Counts a chunk with a choice, and says whether it is the one that only names the role.
     fn begin_choice(&mut self, names_role_only: bool, has_usage: bool) -> bool {
-        self.choice_chunks = self.choice_chunks.saturating_add(1);
+        self.choice_chunks += 1;
         let role_only = self.choice_chunks == 1 && names_role_only;
         if self.counting == Counting::Unknown {
             if has_usage {

@@ -55,11 +55,7 @@ impl Scanner {
             && shape.learn(data, &chunk, holes.get())
         {
             self.last = self.oldest;
-            self.oldest = self
-                .oldest
-                .saturating_add(1)
-                .checked_rem(self.shapes.len())
-                .unwrap_or(0);
+            self.oldest = (self.oldest + 1).checked_rem(self.shapes.len()).unwrap_or(0);
         }
         Ok(Payload::Other(chunk))
     }
@@ -78,7 +74,7 @@ impl Holes {
         match self.found.get_mut(self.used) {
             Some(place) => {
                 *place = Some(Hole { kind, start, end });
-                self.used = self.used.saturating_add(1);
+                self.used += 1;
             }
             None => self.too_many = true,
         }
@@ -122,16 +118,16 @@ pub(super) fn plain_len(bytes: &[u8]) -> usize {
         let stops = quote | backslash | control;
         if stops != 0 {
             let byte = usize::try_from(stops.trailing_zeros() / 8).unwrap_or(0);
-            return len.saturating_add(byte);
+            return len + byte;
         }
-        len = len.saturating_add(8);
+        len += 8;
         rest = after;
     }
     let tail = rest
         .iter()
         .position(|b| matches!(b, b'"' | b'\\' | 0..=0x1f))
         .unwrap_or(rest.len());
-    len.saturating_add(tail)
+    len + tail
 }
 
 /// The decimal number that `bytes` begins with, and its number of digits; none where it has a leading zero, or more digits
@@ -145,7 +141,7 @@ pub(super) fn digits(bytes: &[u8]) -> Option<(u64, usize)> {
             break;
         }
         value = value.wrapping_mul(10).wrapping_add(u64::from(digit));
-        len = len.saturating_add(1);
+        len += 1;
     }
     let leading_zero = len > 1 && bytes.first() == Some(&b'0');
     (len > 0 && len < 16 && !leading_zero).then_some((value, len))
@@ -175,7 +171,7 @@ impl<'a> Cursor<'a> {
     }
 
     const fn skip(&mut self, n: usize) {
-        self.at = self.at.saturating_add(n);
+        self.at += n;
     }
 
     fn take(&mut self, byte: u8) -> bool {
@@ -223,7 +219,7 @@ impl<'a> Cursor<'a> {
         }
         let (text, start) = self.string()?;
         if let Some(kind) = hole {
-            self.holes.add(kind, start, start.saturating_add(text.len()));
+            self.holes.add(kind, start, start + text.len());
         }
         Some(Some(Text(Cow::Borrowed(text))))
     }
@@ -361,8 +357,7 @@ impl<'a> Cursor<'a> {
             return self.value(0);
         }
         let (text, start) = self.string_bytes()?;
-        self.holes
-            .add(HoleKind::String, start, start.saturating_add(text.len()));
+        self.holes.add(HoleKind::String, start, start + text.len());
         Some(())
     }
 

@@ -167,7 +167,7 @@ impl SseParser {
                     self.append(Some(value))?;
                 }
                 // Not carried, so it lies in `bytes`: find it there again to get the longer lifetime.
-                Line::Data(value) => inside = head.get(head.len().saturating_sub(value.len())..),
+                Line::Data(value) => inside = head.get(head.len() - value.len()..),
                 Line::Blank => {
                     let data = inside.take().or(self.has_data.then_some(&self.data[..]));
                     let flow = data.map(|data| on_event(Event { name: &self.name, data }));
@@ -203,7 +203,7 @@ impl SseParser {
         let Some(after) = end.strip_prefix(b"\n\n") else {
             return Ok(None);
         };
-        self.bound(data.len().saturating_add(FIELD.len()))?;
+        self.bound(data.len() + FIELD.len())?;
         Ok(Some((data, after)))
     }
 
@@ -216,14 +216,14 @@ impl SseParser {
     }
 
     fn carry(&mut self, part: &[u8]) -> Result<(), SseError> {
-        self.bound(self.line.len().saturating_add(part.len()))?;
+        self.bound(self.line.len() + part.len())?;
         self.line.extend_from_slice(part);
         Ok(())
     }
 
     fn append(&mut self, value: Option<&[u8]>) -> Result<(), SseError> {
         let Some(value) = value else { return Ok(()) };
-        self.bound(self.data.len().saturating_add(value.len()))?;
+        self.bound(self.data.len() + value.len())?;
         if self.has_data {
             self.data.push(b'\n');
         }

@@ -92,7 +92,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Choices<'a> {
                 let first: Option<ChoiceWire<'de>> = seq.next_element()?;
                 let mut count = usize::from(first.is_some());
                 while seq.next_element::<IgnoredAny>()?.is_some() {
-                    count = count.saturating_add(1);
+                    count += 1;
                 }
                 Ok(Choices { first, count })
             }

@@ -13,6 +13,7 @@ mod common;
 mod corpus;
 mod driver;
 mod faults;
+mod golden;
 mod loop_tests;
 mod profiles;
 mod replay;

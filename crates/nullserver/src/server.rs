@@ -13,11 +13,11 @@ use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::fd::OwnedFd;
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime};
 
-use super::NullArgs;
-use super::answer::Answer;
-use super::clock::{monotonic_ns, process_cpu_ns, timespec};
-use super::request::{self, Read, Request};
-use super::stamps::Stamps;
+use crate::answer::Answer;
+use crate::clock::{monotonic_ns, process_cpu_ns, timespec};
+use crate::options::Options;
+use crate::request::{self, Read, Request};
+use crate::stamps::Stamps;
 
 /// What an event belongs to, where it is no connection (those count from 0).
 const LISTENER: u64 = u64::MAX;
@@ -63,8 +63,8 @@ type Due = Reverse<(u64, usize, u32)>;
 
 /// The server.
 #[derive(Debug)]
-pub(super) struct Server {
-    args: NullArgs,
+pub(crate) struct Server {
+    options: Options,
     stop: Arc<AtomicBool>,
     listener: TcpListener,
     epoll: OwnedFd,
@@ -92,8 +92,8 @@ enum Then {
 
 impl Server {
     /// Listens on 127.0.0.1.
-    pub(super) fn bind(args: NullArgs, stop: Arc<AtomicBool>) -> io::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, args.port))?;
+    pub(crate) fn bind(options: Options, stop: Arc<AtomicBool>) -> io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port))?;
         rustix::net::listen(&listener, BACKLOG)?;
         listener.set_nonblocking(true)?;
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
@@ -103,12 +103,12 @@ impl Server {
         )?;
         epoll::add(&epoll, &listener, EventData::new_u64(LISTENER), EventFlags::IN)?;
         epoll::add(&epoll, &timer, EventData::new_u64(TIMER), EventFlags::IN)?;
-        if args.until_stdin_ends {
+        if options.until_stdin_ends {
             epoll::add(&epoll, io::stdin(), EventData::new_u64(STDIN), EventFlags::IN)?;
         }
-        let answer = Rc::new(Answer::stream(args.shape(args.chunks)));
+        let answer = Rc::new(Answer::stream(options.shape(options.chunks)));
         Ok(Self {
-            args,
+            options,
             stop,
             listener,
             epoll,
@@ -129,12 +129,12 @@ impl Server {
     }
 
     /// Where it listens.
-    pub(super) fn address(&self) -> io::Result<SocketAddr> {
+    pub(crate) fn address(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
 
     /// Serves until it is told to stop.
-    pub(super) fn serve(&mut self) -> io::Result<()> {
+    pub(crate) fn serve(&mut self) -> io::Result<()> {
         let mut events: Vec<Event> = Vec::with_capacity(EVENTS);
         while !self.stop.load(Ordering::Acquire) {
             self.arm()?;
@@ -211,7 +211,7 @@ impl Server {
     }
 
     fn open(&self) -> usize {
-        self.connections.len().saturating_sub(self.free.len())
+        self.connections.len() - self.free.len()
     }
 
     /// The connection of a slot, taken out while it is worked on.
@@ -326,7 +326,10 @@ impl Server {
             (true, "/v1/chat/completions") => {
                 self.requests = self.requests.wrapping_add(1);
                 let answer = self.stream_for(request.body);
-                row = (!self.args.no_stamps).then(|| self.stamps.begin(request.id, read_ns, answer.pieces.len()));
+                row = self
+                    .options
+                    .stamps
+                    .then(|| self.stamps.begin(request.id, read_ns, answer.pieces.len()));
                 answer
             }
             (false, "/health") => Rc::new(Answer::plain("200 OK", "text/plain", "")),
@@ -357,14 +360,14 @@ impl Server {
     }
 
     fn stream_for(&mut self, body: &[u8]) -> Rc<Answer> {
-        let asked = if self.args.chunks_from_request {
+        let asked = if self.options.chunks_from_request {
             request::max_tokens(body)
         } else {
             None
         };
         match asked {
-            Some(chunks) if chunks > 0 && chunks != self.args.chunks => {
-                let shape = self.args.shape(chunks.min(100_000));
+            Some(chunks) if chunks > 0 && chunks != self.options.chunks => {
+                let shape = self.options.shape(chunks.min(100_000));
                 Rc::clone(
                     self.by_chunks
                         .entry(chunks)

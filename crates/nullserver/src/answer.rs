@@ -1,52 +1,41 @@
 //! Answers as bytes, made before the first request: the JSON that vLLM writes with continuous usage, cut into writes.
 
-use std::fmt::Write as _;
-use std::time::Duration;
-
-use clap::ValueEnum;
-
-/// How an answer is cut into writes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Writes {
-    /// The whole answer in one write.
-    Coalesced,
-    /// The head with the role chunk, then every token chunk, then usage and the end: each in a write of its own.
-    Each,
-}
+use crate::options::Writes;
+use std::{fmt::Write as _, time::Duration};
 
 /// One write of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Piece {
+pub(crate) struct Piece {
     /// Where it starts in the bytes.
-    pub start: usize,
+    pub(crate) start: usize,
     /// Where it ends.
-    pub end: usize,
+    pub(crate) end: usize,
     /// When it is due, in ns after the request was read.
-    pub after_ns: u64,
+    pub(crate) after_ns: u64,
 }
 
 /// A whole answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
+pub(crate) struct Answer {
     /// Every byte of it.
-    pub bytes: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
     /// The writes, in order.
-    pub pieces: Vec<Piece>,
+    pub(crate) pieces: Vec<Piece>,
 }
 
 /// What an answer is like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Shape {
+pub(crate) struct Shape {
     /// Token chunks, one token each.
-    pub chunks: u32,
+    pub(crate) chunks: u32,
     /// `usage.prompt_tokens`.
-    pub prompt_tokens: u32,
+    pub(crate) prompt_tokens: u32,
     /// How it is cut.
-    pub writes: Writes,
+    pub(crate) writes: Writes,
     /// From the request to the first token.
-    pub ttft: Duration,
+    pub(crate) ttft: Duration,
     /// Between two tokens.
-    pub itl: Duration,
+    pub(crate) itl: Duration,
 }
 
 fn nanos(d: Duration) -> u64 {
@@ -63,11 +52,7 @@ struct Builder {
 impl Builder {
     fn event(&mut self, payload: &str) {
         // "data: " before and a blank line after; writing to a String cannot fail.
-        let _ = write!(
-            self.text,
-            "{:x}\r\ndata: {payload}\n\n\r\n",
-            payload.len().saturating_add(8)
-        );
+        let _ = write!(self.text, "{:x}\r\ndata: {payload}\n\n\r\n", payload.len() + 8);
     }
 
     fn cut(&mut self, after_ns: u64) {
@@ -88,7 +73,7 @@ const COMMON: &str = r#"{"id":"chatcmpl-af9aa705155f8006","object":"chat.complet
 impl Answer {
     /// The stream of that shape.
     #[must_use]
-    pub fn stream(shape: Shape) -> Self {
+    pub(crate) fn stream(shape: Shape) -> Self {
         let Shape {
             chunks,
             prompt_tokens,
@@ -102,7 +87,7 @@ impl Answer {
         };
         let (ttft, itl) = (nanos(shape.ttft), nanos(shape.itl));
         let usage = |tokens: u32| {
-            let total = u64::from(tokens).saturating_add(u64::from(prompt_tokens));
+            let total = u64::from(tokens) + u64::from(prompt_tokens);
             format!(r#""usage":{{"prompt_tokens":{prompt_tokens},"total_tokens":{total},"completion_tokens":{tokens}"#)
         };
         let cut = |out: &mut Builder, after: u64| {
@@ -146,7 +131,7 @@ impl Answer {
 
     /// A short answer, written at once.
     #[must_use]
-    pub fn plain(status: &str, content_type: &str, body: &str) -> Self {
+    pub(crate) fn plain(status: &str, content_type: &str, body: &str) -> Self {
         let length = body.len();
         let head = format!("HTTP/1.1 {status}\r\ncontent-type: {content_type}\r\ncontent-length: {length}\r\n\r\n");
         let bytes = (head + body).into_bytes();

@@ -3,26 +3,26 @@
 use memchr::memmem;
 
 /// Longest head and body that are taken, in bytes.
-pub const MAX_BYTES: usize = 64 << 20;
+pub(crate) const MAX_BYTES: usize = 64 << 20;
 
 /// A request in a connection's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Request<'a> {
+pub(crate) struct Request<'a> {
     /// True for `POST`.
-    pub post: bool,
+    pub(crate) post: bool,
     /// The path with its query.
-    pub path: &'a str,
+    pub(crate) path: &'a str,
     /// `x-request-id`; empty where there is none.
-    pub id: &'a str,
+    pub(crate) id: &'a str,
     /// The body.
-    pub body: &'a [u8],
+    pub(crate) body: &'a [u8],
     /// How many of the bytes it takes.
-    pub size: usize,
+    pub(crate) size: usize,
 }
 
 /// What bytes are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Read<'a> {
+pub(crate) enum Read<'a> {
     /// A whole request.
     Whole(Request<'a>),
     /// The beginning of one.
@@ -33,7 +33,7 @@ pub enum Read<'a> {
 
 /// Reads the request at the beginning of `bytes`.
 #[must_use]
-pub fn read(bytes: &[u8]) -> Read<'_> {
+pub(crate) fn read(bytes: &[u8]) -> Read<'_> {
     let mut headers = [httparse::EMPTY_HEADER; 32];
     let mut head = httparse::Request::new(&mut headers);
     let body_at = match head.parse(bytes) {
@@ -55,7 +55,7 @@ pub fn read(bytes: &[u8]) -> Read<'_> {
             id = value;
         }
     }
-    let size = body_at.saturating_add(length);
+    let size = body_at + length;
     let Some(body) = bytes.get(body_at..size) else {
         return Read::Partial;
     };
@@ -71,8 +71,8 @@ pub fn read(bytes: &[u8]) -> Read<'_> {
 
 /// The number after `"max_tokens":` or `"max_completion_tokens":`; none where the body has neither.
 #[must_use]
-pub fn max_tokens(body: &[u8]) -> Option<u32> {
-    let after = |key: &[u8]| memmem::rfind(body, key).and_then(|at| body.get(at.saturating_add(key.len())..));
+pub(crate) fn max_tokens(body: &[u8]) -> Option<u32> {
+    let after = |key: &[u8]| memmem::rfind(body, key).and_then(|at| body.get(at + key.len()..));
     let rest = after(b"\"max_tokens\":")
         .or_else(|| after(b"\"max_completion_tokens\":"))?
         .trim_ascii_start();

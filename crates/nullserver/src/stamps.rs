@@ -13,7 +13,7 @@ struct Row {
 
 /// Stamps of every request since the last [`Stamps::clear`], in buffers that were allocated ahead.
 #[derive(Debug)]
-pub struct Stamps {
+pub(crate) struct Stamps {
     ids: String,
     rows: Vec<Row>,
     times_ns: Vec<u64>,
@@ -31,7 +31,7 @@ impl Default for Stamps {
 
 impl Stamps {
     /// Notes a request that was read at `read_ns` and will have `pieces` writes; the number is for [`Stamps::wrote`].
-    pub fn begin(&mut self, id: &str, read_ns: u64, pieces: usize) -> usize {
+    pub(crate) fn begin(&mut self, id: &str, read_ns: u64, pieces: usize) -> usize {
         let row = Row {
             id_at: self.ids.len(),
             id_len: id.len(),
@@ -40,21 +40,21 @@ impl Stamps {
             times_len: pieces,
         };
         self.ids.push_str(id);
-        self.times_ns.resize(self.times_ns.len().saturating_add(pieces), 0);
+        self.times_ns.resize(self.times_ns.len() + pieces, 0);
         self.rows.push(row);
-        self.rows.len().saturating_sub(1)
+        self.rows.len() - 1
     }
 
     /// Notes that piece `piece` of request `row` is written now, at `at_ns`.
-    pub fn wrote(&mut self, row: usize, piece: usize, at_ns: u64) {
-        let slot = self.rows.get(row).map(|r| r.times_at.saturating_add(piece));
+    pub(crate) fn wrote(&mut self, row: usize, piece: usize, at_ns: u64) {
+        let slot = self.rows.get(row).map(|r| r.times_at + piece);
         if let Some(time) = slot.and_then(|i| self.times_ns.get_mut(i)) {
             *time = at_ns;
         }
     }
 
     /// Forgets everything but keeps the memory.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.ids.clear();
         self.rows.clear();
         self.times_ns.clear();
@@ -63,17 +63,12 @@ impl Stamps {
     /// One line a request: its name (`-` where it gave none), when it was read, when each piece was written; all in ns of
     /// `CLOCK_MONOTONIC`, 0 where a piece was not written.
     #[must_use]
-    pub fn text(&self) -> String {
-        let mut out = String::with_capacity(self.times_ns.len().saturating_mul(20));
+    pub(crate) fn text(&self) -> String {
+        let mut out = String::with_capacity(self.times_ns.len() * 20);
         for row in &self.rows {
-            let id = self
-                .ids
-                .get(row.id_at..row.id_at.saturating_add(row.id_len))
-                .unwrap_or_default();
+            let id = self.ids.get(row.id_at..row.id_at + row.id_len).unwrap_or_default();
             let id = if id.is_empty() { "-" } else { id };
-            let times = self
-                .times_ns
-                .get(row.times_at..row.times_at.saturating_add(row.times_len));
+            let times = self.times_ns.get(row.times_at..row.times_at + row.times_len);
             let _ = write!(out, "{id} {}", row.read_ns);
             for time in times.unwrap_or_default() {
                 let _ = write!(out, " {time}");

@@ -1,11 +1,12 @@
 //! The server over real sockets.
 
-use super::{NullArgs, answer::Writes, server::Server};
+use crate::{Options, Writes, server::Server};
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 struct Running {
     address: SocketAddr,
@@ -22,26 +23,26 @@ impl Drop for Running {
     }
 }
 
-fn args(chunks: u32, writes: Writes) -> NullArgs {
-    NullArgs {
+fn options(chunks: u32, writes: Writes) -> Options {
+    Options {
         port: 0,
         chunks,
         chunks_from_request: false,
         prompt_tokens: 10,
-        ttft_us: 0,
-        itl_us: 0,
+        ttft: Duration::ZERO,
+        itl: Duration::ZERO,
         writes,
-        no_stamps: false,
+        stamps: true,
         until_stdin_ends: false,
     }
 }
 
-fn start(args: NullArgs) -> Running {
+fn start(options: Options) -> Running {
     let stop = Arc::new(AtomicBool::new(false));
     let (sender, address) = mpsc::channel();
     let flag = Arc::clone(&stop);
     let thread = std::thread::spawn(move || {
-        let mut server = Server::bind(args, flag).unwrap();
+        let mut server = Server::bind(options, flag).unwrap();
         sender.send(server.address().unwrap()).unwrap();
         server.serve().unwrap();
     });
@@ -96,7 +97,7 @@ fn stream(socket: &mut TcpStream) -> String {
 #[test]
 fn a_connection_carries_many_streams() {
     for writes in [Writes::Coalesced, Writes::Each] {
-        let server = start(args(4, writes));
+        let server = start(options(4, writes));
         let mut socket = server.connect();
         for n in 0..3 {
             socket.write_all(post(&format!("r{n}"), "{}").as_bytes()).unwrap();
@@ -113,10 +114,10 @@ fn a_connection_carries_many_streams() {
 
 #[test]
 fn stamps_are_in_order_and_keep_the_schedule() {
-    let server = start(NullArgs {
-        ttft_us: 3_000,
-        itl_us: 2_000,
-        ..args(3, Writes::Each)
+    let server = start(Options {
+        ttft: Duration::from_micros(3_000),
+        itl: Duration::from_micros(2_000),
+        ..options(3, Writes::Each)
     });
     let mut socket = server.connect();
     socket.write_all(post("one", "{}").as_bytes()).unwrap();
@@ -139,9 +140,9 @@ fn stamps_are_in_order_and_keep_the_schedule() {
 
 #[test]
 fn requests_in_pieces_and_requests_at_once() {
-    let server = start(NullArgs {
+    let server = start(Options {
         chunks_from_request: true,
-        ..args(2, Writes::Each)
+        ..options(2, Writes::Each)
     });
     let mut socket = server.connect();
     socket.set_nodelay(true).unwrap();
@@ -162,7 +163,7 @@ fn requests_in_pieces_and_requests_at_once() {
 #[test]
 fn a_reader_that_lags_gets_every_byte() {
     // Far more than a socket's buffers hold, and the reader begins only when the server has nothing more to do.
-    let server = start(args(60_000, Writes::Coalesced));
+    let server = start(options(60_000, Writes::Coalesced));
     let mut socket = server.connect();
     socket.write_all(post("big", "{}").as_bytes()).unwrap();
     let mut others = server.connect();
@@ -182,7 +183,7 @@ fn a_reader_that_lags_gets_every_byte() {
 
 #[test]
 fn what_is_no_request_ends_the_connection_only() {
-    let server = start(args(1, Writes::Each));
+    let server = start(options(1, Writes::Each));
     let mut socket = server.connect();
     socket.write_all(b"\0\0\0\r\n\r\n").unwrap();
     assert_eq!(socket.read(&mut [0; 8]).unwrap(), 0);
