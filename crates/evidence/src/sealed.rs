@@ -2,7 +2,7 @@
 
 use crate::{
     EvidenceError, names,
-    walk::{files, sha256_file},
+    walk::{files, parse, read, sha256_file},
 };
 use serde::de::DeserializeOwned;
 use servelab_schema::{
@@ -12,7 +12,6 @@ use servelab_schema::{
 use sha2::{Digest, Sha256};
 use std::{
     collections::BTreeMap,
-    fs,
     path::{Path, PathBuf},
 };
 
@@ -185,15 +184,4 @@ impl SealedRun {
         }
         Ok(rows)
     }
-}
-
-fn read(path: &Path) -> Result<String, EvidenceError> {
-    fs::read_to_string(path).map_err(EvidenceError::io("read", path))
-}
-
-fn parse<T: DeserializeOwned>(text: &str, path: &Path) -> Result<T, EvidenceError> {
-    serde_json::from_str(text).map_err(|e| EvidenceError::Format {
-        path: path.display().to_string(),
-        message: e.to_string(),
-    })
 }

@@ -1,10 +1,11 @@
 //! One take of one trial, from launch to `trial.json`.
 
 use crate::{
-    Progress, RunError, RunOptions, StopFlag,
+    Progress, RunError, RunOptions, StopFlag, StopReason,
     bring_up::{BroughtUp, EngineAccess},
     gpus::Gpus,
     requests::Requests,
+    takes::Take,
     watch::{TelemetrySampling, watch},
 };
 use servelab_findings::gates::{GateFacts, Work, evaluate};
@@ -41,6 +42,7 @@ pub(crate) struct Trial<'a> {
     plan: &'a Plan,
     block: &'a PlannedBlock,
     planned: &'a PlannedTrial,
+    take: u32,
     variant: &'a PlannedVariant,
     load: Load,
     requests: &'a Requests,
@@ -67,16 +69,14 @@ impl Observed {
 impl<'a> Trial<'a> {
     pub(crate) fn new(
         plan: &'a Plan,
-        block: &'a PlannedBlock,
-        planned: &'a PlannedTrial,
+        Take { block, trial, take }: Take<'a>,
         requests: &'a Requests,
         access: &'a EngineAccess,
         gpus: Option<&'a Gpus>,
         observed: &'a Observed,
     ) -> Result<Self, RunError> {
-        let PlannedTrial { order, variant, load } = planned;
-        let id = TrialId::new(format!("b{:02}-{order:02}-{variant}-{load}-t1", block.block))
-            .map_err(|e| RunError::Plan(e.to_string()))?;
+        let PlannedTrial { variant, load, .. } = trial;
+        let id = trial.take_id(block.block, take).map_err(|e| RunError::Plan(e.to_string()))?;
         let missing = |what: &str| RunError::Plan(format!("trial {id} names a {what} that the plan does not have"));
         let found = plan.variant(variant).ok_or_else(|| missing("variant"))?;
         let load = *plan.load(load).ok_or_else(|| missing("load"))?;
@@ -84,7 +84,8 @@ impl<'a> Trial<'a> {
             id,
             plan,
             block,
-            planned,
+            planned: trial,
+            take,
             variant: found,
             load,
             requests,
@@ -244,7 +245,7 @@ pub(crate) async fn execute_trial(
     };
     stop.engine_is_gone();
     let certificate = options.instrument.as_ref();
-    let record = conclude(trial, started_utc, &engine, load, certificate, stop.is_stopped());
+    let record = conclude(trial, started_utc, &engine, load, certificate, stop.why());
     writer.engine(&access.clean_record(engine_record(trial, engine)))?;
     writer.finish(&record)?;
     Ok(record)
@@ -435,7 +436,7 @@ fn conclude(
     engine: &EngineFacts,
     load: Option<LoadFacts>,
     certificate: Option<&InstrumentCertificate>,
-    asked_to_stop: bool,
+    asked_to_stop: Option<&StopReason>,
 ) -> TrialRecord {
     let plan = trial.plan;
     let planned = u32::try_from(trial.block.prompts.len()).unwrap_or(u32::MAX);
@@ -466,13 +467,10 @@ fn conclude(
         work: result.and_then(|r| Work::over(r.span?, passed.requests, passed.chunks)),
     };
     let gates = evaluate(plan, &facts);
-    let interrupted = asked_to_stop && result.is_none_or(|r| r.stopped == Some(Stop::Cancelled));
-    let validity = if interrupted {
-        Validity::Aborted {
-            why: "interrupted".to_owned(),
-        }
-    } else {
-        Validity::from_gates(&gates)
+    let cut_off = asked_to_stop.filter(|_| result.is_none_or(|r| r.stopped == Some(Stop::Cancelled)));
+    let validity = match cut_off {
+        Some(why) => Validity::Aborted { why: why.to_string() },
+        None => Validity::from_gates(&gates),
     };
     TrialRecord {
         v: V,
@@ -481,7 +479,7 @@ fn conclude(
         order: trial.planned.order,
         variant: trial.planned.variant.clone(),
         load: trial.planned.load.clone(),
-        take: 1,
+        take: trial.take,
         engine_kind: plan.engine_kind,
         time_scale: plan.engine.time_scale(),
         started_utc,
