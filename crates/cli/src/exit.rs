@@ -72,6 +72,14 @@ impl Failure {
         }
     }
 
+    /// Somebody asked for the end before there was anything to keep.
+    pub(crate) fn aborted(error: impl Into<anyhow::Error>) -> Self {
+        Self {
+            exit: Exit::Aborted,
+            error: error.into(),
+        }
+    }
+
     /// Something on the machine is missing or refuses.
     pub(crate) fn environment(error: impl Into<anyhow::Error>) -> Self {
         Self {

@@ -13,7 +13,8 @@ mod verbs;
 use clap::{Parser, Subcommand};
 use exit::{Exit, Failure};
 use std::{path::PathBuf, process::ExitCode};
-use tracing_subscriber::EnvFilter;
+use servelab_runner::{EVENT_TARGET, EventLog};
+use tracing_subscriber::{EnvFilter, Layer, layer::SubscriberExt, util::SubscriberInitExt};
 
 /// Compare LLM serving configurations under one token-checked load, with evidence and error bars.
 ///
@@ -42,6 +43,8 @@ enum Verb {
     Ingest(verbs::ingest::Ingest),
     /// Write the HTML report, plots, summary.csv and summary.json of runs.
     Report(verbs::report::Report),
+    /// Close a run directory that `kill -9`, a power cut or a full disk left open, so that it can be ingested.
+    Seal(verbs::seal::Seal),
     /// What has been run.
     #[command(subcommand)]
     Results(verbs::results::Results),
@@ -72,12 +75,13 @@ enum Verb {
     Formats,
 }
 
-fn dispatch(cli: Cli) -> Result<Exit, Failure> {
+fn dispatch(cli: Cli, events: EventLog) -> Result<Exit, Failure> {
     let project = project::Project::new(cli.project);
     match cli.verb {
         Verb::Dataset(verb) => verb.execute(&project),
         Verb::Plan(verb) => verb.execute(&project),
-        Verb::Run(verb) => verb.execute(&project),
+        Verb::Run(verb) => verb.execute(&project, events),
+        Verb::Seal(verb) => verb.execute(&project),
         Verb::Ingest(verb) => verb.execute(&project),
         Verb::Report(verb) => verb.execute(&project),
         Verb::Results(verb) => verb.execute(&project),
@@ -98,12 +102,16 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
 }
 
 fn main() -> ExitCode {
-    let filter = EnvFilter::try_from_env("SERVELAB_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+    // What a run tells of itself is on the terminal already, in better words.
+    let quiet = || EnvFilter::new(format!("warn,{EVENT_TARGET}=off"));
+    let filter = EnvFilter::try_from_env("SERVELAB_LOG").unwrap_or_else(|_| quiet());
+    let terminal = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let events = EventLog::default();
+    tracing_subscriber::registry()
+        .with(terminal.with_filter(filter))
+        .with(events.layer())
         .init();
-    let exit = match dispatch(Cli::parse()) {
+    let exit = match dispatch(Cli::parse(), events) {
         Ok(exit) => exit,
         Err(failure) => {
             output::note(&format!("error: {}", failure.words()));

@@ -43,7 +43,9 @@ fn time(value: Option<Nanos>) -> String {
 }
 
 impl Progress for Bars {
-    fn trial_begins(&self, n: usize, _total: usize, name: &str) {
+    fn trial_begins(&self, n: usize, total: usize, name: &str) {
+        // More than were planned, where some are taken again.
+        self.trials.set_length(u64::try_from(total).unwrap_or(u64::MAX));
         self.trials
             .set_position(u64::try_from(n.saturating_sub(1)).unwrap_or(0));
         self.requests.set_prefix(name.to_owned());
@@ -78,7 +80,7 @@ impl Progress for Bars {
         ));
     }
 
-    fn trial_ends(&self, record: &TrialRecord) {
+    fn trial_ends(&self, record: &TrialRecord, again: bool) {
         self.trials.inc(1);
         let line = match &record.validity {
             Validity::Valid => return,
@@ -91,8 +93,13 @@ impl Progress for Bars {
                 } else {
                     String::new()
                 };
+                let again = if again {
+                    "; the instrument is to blame, so it is taken again at the end of its block"
+                } else {
+                    ""
+                };
                 format!(
-                    "{} is Invalid: {}: {}{log}",
+                    "{} is Invalid: {}: {}{log}{again}",
                     record.id,
                     names.join(", "),
                     seen.join("; ")

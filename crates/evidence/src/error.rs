@@ -19,8 +19,25 @@ pub enum EvidenceError {
     #[error("{0}: this run is there already; runs are never overwritten, choose another --run-id")]
     Exists(PathBuf),
     /// No manifest.
-    #[error("{0}: unfinished run (no run_manifest.json): it was cut off before it could be sealed")]
+    #[error(
+        "{0}: unfinished run (no run_manifest.json): it goes on, or was cut off before it could be sealed; `servelab seal` \
+         closes what was cut off"
+    )]
     Unfinished(PathBuf),
+    /// A manifest is there already.
+    #[error("{0}: sealed already; there is nothing to close")]
+    Sealed(PathBuf),
+    /// The run goes on.
+    #[error("{0}: this run goes on (another servelab writes to it); end that one first, Ctrl-C seals it too")]
+    Running(PathBuf),
+    /// A directory that is no run, or not one that can be closed.
+    #[error("{path}: {why}")]
+    NotARun {
+        /// The directory, or what in it is wrong.
+        path: PathBuf,
+        /// What is wrong, and the remedy.
+        why: String,
+    },
     /// A document cannot be read.
     #[error("{path}: {message}")]
     Format {

@@ -39,11 +39,16 @@ pub trait FileLayer: Send + Sync + fmt::Debug {
     /// # Errors
     /// What the operating system says.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
-    /// Waits until a directory's entries are on the disk.
+    /// Cuts a file to its first bytes, and waits until that is on the disk.
     ///
     /// # Errors
     /// What the operating system says.
-    fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    fn truncate(&self, path: &Path, bytes: u64) -> io::Result<()>;
+    /// Waits until a file's bytes, or a directory's entries, are on the disk.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn sync(&self, path: &Path) -> io::Result<()>;
 }
 
 /// The real disk.
@@ -74,7 +79,12 @@ impl FileLayer for Disk {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         fs::rename(from, to)
     }
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+    fn truncate(&self, path: &Path, bytes: u64) -> io::Result<()> {
+        let file = OpenOptions::new().write(true).open(path)?;
+        file.set_len(bytes)?;
+        file.sync_all()
+    }
+    fn sync(&self, path: &Path) -> io::Result<()> {
         File::open(path)?.sync_all()
     }
 }

@@ -1,11 +1,19 @@
 //! Run directories: written append-only, sealed by a manifest that comes last, opened only after every hash was checked.
 //!
 //! All file access of a run goes through [`FileLayer`], so that a full disk or a lost write can be injected. This room
-//! knows names and bytes; what the numbers in them mean is for others. Whoever rewrites every file *and* the manifest is
+//! knows names and bytes; what the numbers in them mean is for others.
+//!
+//! Parts: [`RunWriter`] writes and seals; `hold` locks a directory while a servelab writes to it; [`salvage`] closes what
+//! was cut off (`salvage::plan` decides, purely, and `salvage::close` obeys); [`SealedRun`] opens. Documents appear whole or
+//! not at all: they are written beside their name, forced to the disk and renamed. Rows are appended.
+//!
+//! Traps: a file that a child process writes to cannot be compared at the seal. Whoever rewrites every file *and* the manifest is
 //! found only by a fingerprint that is kept elsewhere: the report prints it for that reason.
 
 mod error;
+mod hold;
 mod layer;
+pub mod salvage;
 mod sealed;
 mod take;
 mod walk;
@@ -15,7 +23,7 @@ pub use error::EvidenceError;
 pub use layer::{Disk, FileLayer, RunFile};
 pub use sealed::SealedRun;
 pub use take::{Rows, TakeFiles};
-pub use walk::sha256_file;
+pub use walk::{sha256_file, sha256_file_while};
 pub use writer::{JsonlWriter, RunWriter, TrialWriter};
 
 /// Names of the files of a run directory.
@@ -30,6 +38,12 @@ pub mod names {
     pub const MANIFEST: &str = "run_manifest.json";
     /// SHA-256 of the manifest.
     pub const FINGERPRINT: &str = "run_manifest.sha256";
+    /// What happened while the run went on.
+    pub const EVENTS: &str = "events.jsonl";
+    /// Ending of a document until it is whole.
+    pub(crate) const UNFINISHED: &str = ".tmp";
+    /// Ending of what was cut off, set aside by [`salvage`](crate::salvage).
+    pub const TORN: &str = ".torn";
     /// Folder of the takes.
     pub const TRIALS: &str = "trials";
     /// What was started for a take.

@@ -2,8 +2,7 @@
 
 use crate::{
     EvidenceError, TakeFiles, names,
-    take::{document, parse, read},
-    walk::{files, sha256_file},
+    walk::{document, files, parse, read, sha256_file},
 };
 use servelab_schema::{
     EnvironmentRecord, Plan, RunManifest, Sha256Hex, TrialId, TrialSummary, canonical_json, findings::Findings,

@@ -1,11 +1,11 @@
 //! Reading the files of one take, whether its run is sealed or still open. Rows come one at a time: a take may hold more of
 //! them than memory.
 
-use crate::{EvidenceError, names};
+use crate::{EvidenceError, names, walk::document};
 use serde::de::DeserializeOwned;
 use servelab_schema::{EngineRecord, TelemetrySample, Trace, TrialRecord};
 use std::{
-    fs::{self, File},
+    fs::File,
     io::{BufRead, BufReader, ErrorKind},
     marker::PhantomData,
     path::{Path, PathBuf},
@@ -108,19 +108,4 @@ impl<T: DeserializeOwned> Iterator for Rows<T> {
             }
         }
     }
-}
-
-pub(crate) fn read(path: &Path) -> Result<String, EvidenceError> {
-    fs::read_to_string(path).map_err(EvidenceError::io("read", path))
-}
-
-pub(crate) fn parse<T: DeserializeOwned>(text: &str, path: &Path) -> Result<T, EvidenceError> {
-    serde_json::from_str(text).map_err(|e| EvidenceError::Format {
-        path: path.display().to_string(),
-        message: e.to_string(),
-    })
-}
-
-pub(crate) fn document<T: DeserializeOwned>(path: &Path) -> Result<T, EvidenceError> {
-    parse(&read(path)?, path)
 }

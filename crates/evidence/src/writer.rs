@@ -2,14 +2,15 @@
 
 use crate::{
     EvidenceError, FileLayer, RunFile, TakeFiles,
+    hold::Hold,
     layer::create_private,
     names,
     walk::{files, seal_entry},
 };
 use serde::Serialize;
 use servelab_schema::{
-    ClockAnchor, EngineRecord, EnvironmentRecord, Plan, RunEnd, RunId, RunManifest, Sha256Hex, TelemetrySample, Trace,
-    TrialId, TrialRecord, TrialSummary, V, canonical_json, findings::Findings,
+    ClockAnchor, EngineRecord, EnvironmentRecord, Plan, RunEnd, RunEvent, RunId, RunManifest, Sha256Hex,
+    TelemetrySample, Trace, TrialId, TrialRecord, TrialSummary, V, canonical_json, findings::Findings,
 };
 use sha2::{Digest, Sha256};
 use std::{
@@ -22,21 +23,22 @@ use std::{
 
 /// What was handed to the disk for one file, to be compared with what comes back.
 #[derive(Debug, Clone)]
-struct Written {
+pub(crate) struct Written {
     path: PathBuf,
     bytes: u64,
     sha256: Sha256Hex,
 }
 
-type Ledger = Arc<Mutex<Vec<Written>>>;
+pub(crate) type Ledger = Arc<Mutex<Vec<Written>>>;
 
 /// An unsealed run directory.
 #[derive(Debug)]
 pub struct RunWriter {
     dir: PathBuf,
-    layer: Arc<dyn FileLayer>,
-    ledger: Ledger,
+    pub(crate) layer: Arc<dyn FileLayer>,
+    pub(crate) ledger: Ledger,
     manifest: RunManifest,
+    _hold: Hold,
 }
 
 fn document<T: Serialize>(value: &T, path: &Path) -> Result<String, EvidenceError> {
@@ -46,12 +48,38 @@ fn document<T: Serialize>(value: &T, path: &Path) -> Result<String, EvidenceErro
     })
 }
 
+/// The name that a document has until it is whole.
+fn unfinished(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(names::UNFINISHED);
+    path.with_file_name(name)
+}
+
+/// Writes a document that is there whole or not at all.
 fn write_file(layer: &dyn FileLayer, ledger: &Ledger, path: &Path, text: &str) -> Result<(), EvidenceError> {
-    let mut file = layer.create_new(path).map_err(EvidenceError::io("create", path))?;
-    file.write_all(text.as_bytes())
-        .map_err(EvidenceError::io("write", path))?;
+    if path.exists() {
+        return Err(EvidenceError::io("create", path)(ErrorKind::AlreadyExists.into()));
+    }
+    replace_file(layer, ledger, path, text.as_bytes())
+}
+
+/// The same, in place of what is there.
+pub(crate) fn replace_file(
+    layer: &dyn FileLayer,
+    ledger: &Ledger,
+    path: &Path,
+    bytes: &[u8],
+) -> Result<(), EvidenceError> {
+    let temporary = unfinished(path);
+    let mut file = layer
+        .create_new(&temporary)
+        .map_err(EvidenceError::io("create", &temporary))?;
+    file.write_all(bytes).map_err(EvidenceError::io("write", path))?;
     file.sync().map_err(EvidenceError::io("sync", path))?;
-    note(ledger, path, text.len(), Sha256::digest(text).into());
+    layer
+        .rename(&temporary, path)
+        .map_err(EvidenceError::io("rename to", path))?;
+    note(ledger, path, bytes.len(), Sha256::digest(bytes).into());
     Ok(())
 }
 
@@ -63,6 +91,43 @@ fn note(ledger: &Ledger, path: &Path, bytes: usize, digest: [u8; 32]) {
         sha256: Sha256Hex::from_bytes(digest),
     };
     ledger.lock().unwrap_or_else(PoisonError::into_inner).push(written);
+}
+
+/// The manifest of a run that holds nothing yet.
+fn unsealed(run_id: &RunId, plan: &Plan, plan_text: &str, environment: &EnvironmentRecord) -> RunManifest {
+    RunManifest {
+        v: V,
+        run_id: run_id.clone(),
+        name: plan.name.clone(),
+        engine_kind: plan.engine_kind,
+        time_scale: plan.engine.time_scale(),
+        method_version: plan.method_version,
+        servelab_version: environment.servelab_version.clone(),
+        plan_sha256: Sha256Hex::from_bytes(Sha256::digest(plan_text).into()),
+        prompts_sha256: plan.prompts.sha256.clone(),
+        started: environment.started.clone(),
+        finished: environment.started.clone(),
+        end: RunEnd::Complete,
+        trials: Vec::new(),
+        files: Vec::new(),
+    }
+}
+
+fn jsonl<T: Serialize>(
+    layer: &Arc<dyn FileLayer>,
+    ledger: &Ledger,
+    path: PathBuf,
+) -> Result<JsonlWriter<T>, EvidenceError> {
+    let file = layer.create_new(&path).map_err(EvidenceError::io("create", &path))?;
+    Ok(JsonlWriter {
+        file,
+        path,
+        ledger: Arc::clone(ledger),
+        hasher: Sha256::new(),
+        bytes: 0,
+        buffer: Vec::new(),
+        row: PhantomData,
+    })
 }
 
 impl RunWriter {
@@ -85,6 +150,7 @@ impl RunWriter {
             ErrorKind::AlreadyExists => EvidenceError::Exists(dir.clone()),
             _ => EvidenceError::io("create", &dir)(e),
         })?;
+        let hold = Hold::take(&dir)?;
         let trials = dir.join(names::TRIALS);
         layer
             .create_dir(&trials)
@@ -94,34 +160,42 @@ impl RunWriter {
         let plan_text = document(plan, &plan_path)?;
         write_file(&*layer, &ledger, &plan_path, &plan_text)?;
         let environment_path = dir.join(names::ENVIRONMENT);
-        write_file(
-            &*layer,
-            &ledger,
-            &environment_path,
-            &document(environment, &environment_path)?,
-        )?;
-        let manifest = RunManifest {
-            v: V,
-            run_id: run_id.clone(),
-            name: plan.name.clone(),
-            engine_kind: plan.engine_kind,
-            time_scale: plan.engine.time_scale(),
-            method_version: plan.method_version,
-            servelab_version: environment.servelab_version.clone(),
-            plan_sha256: Sha256Hex::from_bytes(Sha256::digest(&plan_text).into()),
-            prompts_sha256: plan.prompts.sha256.clone(),
-            started: environment.started.clone(),
-            finished: environment.started.clone(),
-            end: RunEnd::Complete,
-            trials: Vec::new(),
-            files: Vec::new(),
-        };
+        let environment_text = document(environment, &environment_path)?;
+        write_file(&*layer, &ledger, &environment_path, &environment_text)?;
+        for folder in [&dir, &runs_dir.to_path_buf()] {
+            layer.sync(folder).map_err(EvidenceError::io("sync", folder))?;
+        }
         Ok(Self {
+            manifest: unsealed(run_id, plan, &plan_text, environment),
             dir,
             layer,
             ledger,
-            manifest,
+            _hold: hold,
         })
+    }
+
+    /// A run directory that was left open, to be closed.
+    pub(crate) fn reopen(
+        layer: Arc<dyn FileLayer>,
+        dir: PathBuf,
+        hold: Hold,
+        (run_id, plan, plan_text, environment): (&RunId, &Plan, &str, &EnvironmentRecord),
+    ) -> Self {
+        Self {
+            manifest: unsealed(run_id, plan, plan_text, environment),
+            dir,
+            layer,
+            ledger: Ledger::default(),
+            _hold: hold,
+        }
+    }
+
+    /// The run's `events.jsonl`.
+    ///
+    /// # Errors
+    /// [`EvidenceError::Io`], also where it is there already.
+    pub fn events(&self) -> Result<JsonlWriter<RunEvent>, EvidenceError> {
+        jsonl(&self.layer, &self.ledger, self.dir.join(names::EVENTS))
     }
 
     /// The run directory.
@@ -137,11 +211,20 @@ impl RunWriter {
     pub fn trial(&self, id: &TrialId) -> Result<TrialWriter, EvidenceError> {
         let dir = self.dir.join(names::TRIALS).join(id.as_str());
         self.layer.create_dir(&dir).map_err(EvidenceError::io("create", &dir))?;
-        Ok(TrialWriter {
-            dir,
+        let trials = self.dir.join(names::TRIALS);
+        self.layer
+            .sync(&trials)
+            .map_err(EvidenceError::io("sync", &trials))?;
+        Ok(self.begun_trial(id))
+    }
+
+    /// A take whose directory is there.
+    pub(crate) fn begun_trial(&self, id: &TrialId) -> TrialWriter {
+        TrialWriter {
+            dir: self.dir.join(names::TRIALS).join(id.as_str()),
             layer: Arc::clone(&self.layer),
             ledger: Arc::clone(&self.ledger),
-        })
+        }
     }
 
     /// The files of a take that was finished.
@@ -157,8 +240,9 @@ impl RunWriter {
     /// [`EvidenceError::LostWrite`] where the disk returns something else; [`EvidenceError::Io`] otherwise. The directory
     /// then stays unsealed and nothing in it is lost.
     pub fn seal(mut self, finished: ClockAnchor, findings: &Findings) -> Result<Sha256Hex, EvidenceError> {
+        // A seal that failed may have left findings behind: of the same takes, but perhaps of another end.
         let path = self.dir.join(names::FINDINGS);
-        write_file(&*self.layer, &self.ledger, &path, &document(findings, &path)?)?;
+        replace_file(&*self.layer, &self.ledger, &path, document(findings, &path)?.as_bytes())?;
         let mut sealed = Vec::new();
         for (relative, path) in files(&self.dir)? {
             sealed.push(seal_entry(relative, &path)?);
@@ -188,17 +272,17 @@ impl RunWriter {
         let path = self.dir.join(names::MANIFEST);
         let text = document(&self.manifest, &path)?;
         let fingerprint = Sha256Hex::from_bytes(Sha256::digest(&text).into());
-        let temporary = self.dir.join("run_manifest.json.tmp");
         let unlisted = Ledger::default();
-        write_file(&*self.layer, &unlisted, &temporary, &text)?;
         let line = format!("{fingerprint}  {}\n", names::MANIFEST);
         write_file(&*self.layer, &unlisted, &self.dir.join(names::FINGERPRINT), &line)?;
-        self.layer
-            .rename(&temporary, &path)
-            .map_err(EvidenceError::io("rename to", &path))?;
-        self.layer
-            .sync_dir(&self.dir)
-            .map_err(EvidenceError::io("sync", &self.dir))?;
+        write_file(&*self.layer, &unlisted, &path, &text)?;
+        let above = self.dir.parent().map(Path::to_path_buf);
+        for folder in [Some(self.dir.join(names::TRIALS)), Some(self.dir.clone()), above]
+            .into_iter()
+            .flatten()
+        {
+            self.layer.sync(&folder).map_err(EvidenceError::io("sync", &folder))?;
+        }
         Ok(fingerprint)
     }
 }
@@ -219,21 +303,7 @@ impl TrialWriter {
     }
 
     fn jsonl<T: Serialize>(&self, name: &str) -> Result<JsonlWriter<T>, EvidenceError> {
-        let path = self.dir.join(name);
-        let file = self
-            .layer
-            .create_new(&path)
-            .map_err(EvidenceError::io("create", &path))?;
-        let ledger = Arc::clone(&self.ledger);
-        Ok(JsonlWriter {
-            file,
-            path,
-            ledger,
-            hasher: Sha256::new(),
-            bytes: 0,
-            buffer: Vec::new(),
-            row: PhantomData,
-        })
+        jsonl(&self.layer, &self.ledger, self.dir.join(name))
     }
 
     /// The take's `traces.jsonl`.
@@ -272,15 +342,23 @@ impl TrialWriter {
         let text = String::from_utf8_lossy(&bytes);
         let edited = edit(&text);
         if edited == text {
-            return Ok(());
+            return self.layer.sync(&path).map_err(EvidenceError::io("sync", &path));
         }
-        let temporary = self.dir.join(format!("{name}.tmp"));
-        write_file(&*self.layer, &Ledger::default(), &temporary, &edited)?;
-        self.layer
-            .rename(&temporary, &path)
-            .map_err(EvidenceError::io("rename to", &path))?;
-        note(&self.ledger, &path, edited.len(), Sha256::digest(&edited).into());
-        Ok(())
+        replace_file(&*self.layer, &self.ledger, &path, edited.as_bytes())
+    }
+
+    /// The same where that process may live on and write: what it writes from now on goes nowhere.
+    pub(crate) fn detach_child_output(
+        &self,
+        name: &str,
+        edit: impl FnOnce(&str) -> String,
+    ) -> Result<(), EvidenceError> {
+        let path = self.dir.join(name);
+        let bytes = fs::read(&path).map_err(EvidenceError::io("read", &path))?;
+        let text = String::from_utf8_lossy(&bytes);
+        let edited = edit(&text);
+        let bytes = if edited == text { &bytes } else { edited.as_bytes() };
+        replace_file(&*self.layer, &self.ledger, &path, bytes)
     }
 
     /// Writes a whole text file, such as a `/metrics` snapshot.
@@ -307,9 +385,7 @@ impl TrialWriter {
     pub fn finish(self, record: &TrialRecord) -> Result<(), EvidenceError> {
         let path = self.dir.join(names::TRIAL);
         write_file(&*self.layer, &self.ledger, &path, &document(record, &path)?)?;
-        self.layer
-            .sync_dir(&self.dir)
-            .map_err(EvidenceError::io("sync", &self.dir))
+        self.layer.sync(&self.dir).map_err(EvidenceError::io("sync", &self.dir))
     }
 }
 

@@ -136,6 +136,7 @@ pub(crate) fn plan(treatments: &[(&str, &str)]) -> Plan {
         delta: Margin::new(0.03).unwrap(),
         alpha: Margin::new(0.05).unwrap(),
         telemetry_interval_ns: Nanos::from_secs(1),
+        retakes: 0,
         limits: Limits::default(),
         predicted_wall_ns: Nanos::ZERO,
         predicted_cost_micro_usd: None,

@@ -170,6 +170,7 @@ fn assemble(root: &Path, wire: Wire, chain: &[Document], found: &Findings<'_>) -
         delta: experiment.delta,
         alpha: experiment.alpha,
         telemetry_interval_ns: wire.telemetry_interval?,
+        retakes: experiment.retakes,
         limits: Limits {
             max_duration_ns: limits.max_duration.as_ref().map(|d| d.value.0),
             max_cost_micro_usd: limits.max_cost.as_ref().map(|c| c.value.0),

@@ -1,7 +1,7 @@
 //! Which files of weights an engine loads: their hashes and the checkpoint's revision, where the checkpoint is on this
 //! machine. Nothing is downloaded and no hub is asked.
 
-use servelab_evidence::sha256_file;
+use servelab_evidence::sha256_file_while;
 use servelab_schema::{Bytes, CheckpointFacts, Plan, Provider, Sha256Hex, WeightFile};
 use std::{
     collections::BTreeSet,
@@ -122,8 +122,8 @@ fn model_word(words: &[String]) -> Option<&str> {
 }
 
 /// What is known of the checkpoint of one model. Reads every byte of its weights where nothing else tells their hash: not to
-/// be called where something waits.
-pub(crate) fn read(model: &str, revision: &str, places: &Places) -> CheckpointFacts {
+/// be called where something waits. It ends early where `go_on` says no.
+pub(crate) fn read(model: &str, revision: &str, places: &Places, go_on: &dyn Fn() -> bool) -> CheckpointFacts {
     let unknown = |note: String| CheckpointFacts {
         id: model.to_owned(),
         revision: None,
@@ -145,7 +145,7 @@ pub(crate) fn read(model: &str, revision: &str, places: &Places) -> CheckpointFa
             }
         },
     };
-    match weights(&folder) {
+    match weights(&folder, go_on) {
         Ok(weights) if weights.is_empty() => CheckpointFacts {
             revision,
             ..unknown(format!("{model} has no file of weights ({})", WEIGHTS.join(", ")))
@@ -175,7 +175,7 @@ fn is_hex(text: &str, digits: usize) -> bool {
     text.len() == digits && text.chars().all(|c| c.is_ascii_digit() || ('a'..='f').contains(&c))
 }
 
-fn weights(folder: &Path) -> Result<Vec<WeightFile>, String> {
+fn weights(folder: &Path, go_on: &dyn Fn() -> bool) -> Result<Vec<WeightFile>, String> {
     let at = |error: std::io::Error, path: &Path| format!("{}: {error}", path.display());
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).map_err(|e| at(e, folder))? {
@@ -194,7 +194,8 @@ fn weights(folder: &Path) -> Result<Vec<WeightFile>, String> {
             let bytes = Bytes(bytes);
             return Ok(WeightFile { name, bytes, sha256 });
         }
-        let (bytes, sha256) = sha256_file(&path).map_err(|e| e.to_string())?;
+        let hashed = sha256_file_while(&path, go_on).map_err(|e| e.to_string())?;
+        let (bytes, sha256) = hashed.ok_or("servelab was told to stop while it hashed them")?;
         let bytes = Bytes(bytes);
         Ok(WeightFile { name, bytes, sha256 })
     };
@@ -235,14 +236,17 @@ mod tests {
         for (name, text) in [("b.safetensors", "abc"), ("a.gguf", ""), ("config.json", "{}")] {
             fs::write(model.join(name), text).unwrap();
         }
-        let facts = read("m", "main", &places(dir.path(), &[]));
+        let facts = read("m", "main", &places(dir.path(), &[]), &|| true);
         let names: Vec<_> = facts.weights.iter().map(|w| (w.name.as_str(), w.bytes.0)).collect();
         assert_eq!(names, [("a.gguf", 0), ("b.safetensors", 3)]);
         assert_eq!(facts.weights[1].sha256.as_str(), ABC);
         assert_eq!((facts.revision, facts.weights_note), (None, None));
+        let stopped = read("m", "main", &places(dir.path(), &[]), &|| false);
+        assert!(stopped.weights_note.unwrap().contains("told to stop"));
+        assert!(stopped.weights.is_empty());
         fs::remove_file(model.join("a.gguf")).unwrap();
         fs::remove_file(model.join("b.safetensors")).unwrap();
-        let none = read("m", "main", &places(dir.path(), &[]));
+        let none = read("m", "main", &places(dir.path(), &[]), &|| true);
         assert!(none.weights_note.unwrap().contains("no file of weights"));
     }
 
@@ -280,7 +284,7 @@ mod tests {
             assert_eq!(places.snapshot("org/name", "main"), None, "{commit}");
         }
         symlink("gone.safetensors", model.join("elsewhere/more.safetensors")).unwrap();
-        let found = read(model.join("elsewhere").to_str().unwrap(), "main", &places);
+        let found = read(model.join("elsewhere").to_str().unwrap(), "main", &places, &|| true);
         let note = found.weights_note.unwrap();
         assert!(note.contains("more.safetensors") && found.weights.is_empty(), "{note}");
     }
@@ -290,7 +294,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let snapshot = cache(dir.path());
         let places = places(Path::new("/nonexistent"), &[Path::new("/nowhere"), dir.path()]);
-        let facts = read("org/name", "main", &places);
+        let facts = read("org/name", "main", &places, &|| true);
         assert_eq!(facts.revision.as_deref(), Some(COMMIT));
         let files: Vec<_> = facts
             .weights
@@ -299,13 +303,13 @@ mod tests {
             .collect();
         assert_eq!(files, [("model.safetensors", 4, ABC), ("other.bin", 3, ABC)]);
         assert_eq!(
-            read("org/name", COMMIT, &places).weights.len(),
+            read("org/name", COMMIT, &places, &|| true).weights.len(),
             2,
             "a commit names itself"
         );
-        let unknown = read("org/name", "v2", &places);
+        let unknown = read("org/name", "v2", &places, &|| true);
         assert!(unknown.weights_note.unwrap().contains("revision `v2`"));
-        let direct = read(snapshot.to_str().unwrap(), "main", &places);
+        let direct = read(snapshot.to_str().unwrap(), "main", &places, &|| true);
         assert_eq!(direct.revision.as_deref(), Some(COMMIT), "a folder may be a snapshot");
     }
 
@@ -319,9 +323,9 @@ mod tests {
             hubs: hubs(|_| Some(PathBuf::from("/not/this")), Some(&mounts)),
             mounts: Some(mounts),
         };
-        assert_eq!(read("org/name", "main", &places).weights.len(), 2);
+        assert_eq!(read("org/name", "main", &places, &|| true).weights.len(), 2);
         let inside = format!("/root/.cache/huggingface/hub/models--org--name/snapshots/{COMMIT}");
-        assert_eq!(read(&inside, "main", &places).weights.len(), 2);
+        assert_eq!(read(&inside, "main", &places, &|| true).weights.len(), 2);
     }
 
     #[test]

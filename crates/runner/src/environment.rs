@@ -1,9 +1,9 @@
 //! The machine and the program that run a plan.
 
-use crate::{RunOptions, checkpoint, gpus::Gpus};
+use crate::{RunOptions, StopFlag, checkpoint, gpus::Gpus};
 use servelab_evidence::sha256_file;
 use servelab_schema::{
-    ArgValue, CheckpointFacts, ClockAnchor, EngineKind, EnvironmentRecord, ModelFacts, Nanos, Plan, Provider, V,
+    ArgValue, CheckpointFacts, ClockAnchor, EngineKind, EnvironmentRecord, MachineHold, ModelFacts, Nanos, Plan, Provider, V,
 };
 use servelab_telemetry::{cloud_facts, host_facts};
 use std::{net::IpAddr, path::Path, process::Command};
@@ -57,7 +57,7 @@ fn env_names() -> Vec<String> {
 }
 
 /// The checkpoints of a plan's models, the plan's own first.
-async fn checkpoints(plan: &Plan, options: &RunOptions) -> Vec<CheckpointFacts> {
+async fn checkpoints(plan: &Plan, options: &RunOptions, stop: &StopFlag) -> Vec<CheckpointFacts> {
     let models = checkpoint::models(plan);
     let unread = |note: &str| {
         let of = |id: String| CheckpointFacts {
@@ -80,8 +80,13 @@ async fn checkpoints(plan: &Plan, options: &RunOptions) -> Vec<CheckpointFacts> 
     };
     let places = checkpoint::Places::of(plan, &options.project);
     let names = models.clone();
-    // Gigabytes are read: on a thread of their own.
-    let read = move || names.iter().map(|m| checkpoint::read(m, &revision, &places)).collect();
+    // Gigabytes are read: on a thread of their own, that ends when the run is to end.
+    let stop = stop.clone();
+    let go_on = move || !stop.is_stopped();
+    let read = move || {
+        let read = |m: &String| checkpoint::read(m, &revision, &places, &go_on);
+        names.iter().map(read).collect()
+    };
     let read: Result<Vec<CheckpointFacts>, _> = tokio::task::spawn_blocking(read).await;
     read.unwrap_or_else(|error| unread(&format!("reading the weights failed: {error}")))
 }
@@ -91,13 +96,15 @@ pub(crate) async fn capture(
     plan: &Plan,
     options: &RunOptions,
     gpus: Result<&Gpus, &String>,
+    machine: Option<MachineHold>,
     utc: String,
+    stop: &StopFlag,
 ) -> EnvironmentRecord {
     let cloud = match plan.engine_kind {
         EngineKind::Simulated => None,
         EngineKind::Measured | EngineKind::Imported => cloud_facts(&options.cloud).await,
     };
-    let mut checkpoints = checkpoints(plan, options).await.into_iter();
+    let mut checkpoints = checkpoints(plan, options, stop).await.into_iter();
     let own = checkpoints.next();
     let (revision, weights, weights_note) =
         own.map_or_else(Default::default, |c| (c.revision, c.weights, c.weights_note));
@@ -121,6 +128,7 @@ pub(crate) async fn capture(
         }),
         variant_models: checkpoints.collect(),
         env_names: env_names(),
+        machine,
         started: ClockAnchor {
             utc,
             monotonic_ns: Nanos::ZERO,

@@ -1,17 +1,32 @@
-//! The run loop: blocks in order, trials in their block's order, one seal at the end.
+//! A whole run: what has to be there before its first take, the loop, and one seal at the end, however the loop ended.
 
 use crate::{
-    Progress, RunError, StopFlag,
+    EventLog, MachineLock, Progress, RunError, StopFlag,
     bring_up::EngineAccess,
     environment,
+    events::{Logged, TARGET},
+    gpus::Gpus,
+    limits::Budget,
+    lock::{HeldGpus, usable},
     requests::Requests,
-    trial::{Observed, Trial, execute_trial},
+    take_all::{Looped, Takes, take_all},
+    takes::Take,
+    trial::{Trial, execute_trial},
 };
 use servelab_evidence::{Disk, FileLayer, RunWriter};
 use servelab_load::clock::{WallAnchor, monotonic_ns, utc_now};
-use servelab_schema::{ClockAnchor, InstrumentCertificate, Nanos, Plan, RunEnd, RunId, Sha256Hex, Validity};
+use servelab_findings::evaluate;
+use servelab_schema::{
+    ClockAnchor, EnvironmentRecord, InstrumentCertificate, Nanos, Plan, Provider, RunEnd, RunId, Sha256Hex, TrialId,
+    findings::Findings,
+};
 use servelab_telemetry::CloudBases;
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{
+    env,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 /// Where and how a plan is executed.
 #[derive(Debug, Clone)]
@@ -30,6 +45,10 @@ pub struct RunOptions {
     pub nvml: Option<PathBuf>,
     /// Where clouds are asked about the machine.
     pub cloud: CloudBases,
+    /// The machine, held for this run alone; none where nobody asked for it.
+    pub machine: Option<Arc<MachineLock>>,
+    /// Where the run writes down what happens, if the program's subscriber has this log's layer.
+    pub events: EventLog,
     /// The disk.
     pub layer: Arc<dyn FileLayer>,
 }
@@ -46,13 +65,15 @@ impl RunOptions {
             instrument: None,
             nvml: None,
             cloud: CloudBases::default(),
+            machine: None,
+            events: EventLog::default(),
             layer: Arc::new(Disk),
         }
     }
 }
 
-/// What became of a run.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What became of a run that was sealed.
+#[derive(Debug)]
 pub struct RunOutcome {
     /// Name of the run.
     pub run_id: RunId,
@@ -62,14 +83,14 @@ pub struct RunOutcome {
     pub fingerprint: Sha256Hex,
     /// How it ended.
     pub end: RunEnd,
-    /// Trials that are Valid.
-    pub valid: usize,
-    /// Trials that are Invalid.
-    pub invalid: usize,
-    /// Trials that were executed or begun.
-    pub trials: usize,
-    /// Cells (variant and load) of which no trial is Valid: the run says nothing of them.
-    pub cells_without_valid_trial: Vec<String>,
+    /// The error that ended it early, where it was one.
+    pub error: Option<RunError>,
+    /// Everything it says.
+    pub findings: Findings,
+    /// Of those, takes of a trial that the instrument had made Invalid before.
+    pub retakes: usize,
+    /// Trials that stayed lost to the instrument.
+    pub lost: usize,
 }
 
 /// `matrix-20261122-101500` from `2026-11-22T10:15:00.123Z`.
@@ -79,84 +100,192 @@ fn default_run_id(name: &str, utc: &str) -> Result<RunId, RunError> {
     RunId::new(format!("{name}-{date}-{time}")).map_err(|e| RunError::Plan(e.to_string()))
 }
 
-/// Executes a plan and seals the run.
+/// Executes takes for real: an engine is started for each and load is put on it.
+struct Engines<'a> {
+    plan: &'a Plan,
+    options: &'a RunOptions,
+    requests: &'a Requests,
+    access: &'a EngineAccess,
+    gpus: Option<&'a Gpus>,
+    stop: &'a StopFlag,
+    progress: &'a dyn Progress,
+}
+
+impl Takes for Engines<'_> {
+    async fn execute(&self, take: Take<'_>, run: &RunWriter) -> Result<TrialId, RunError> {
+        let (plan, requests, access) = (self.plan, self.requests, self.access);
+        let trial = Trial::new(plan, take, requests, access, self.gpus)?;
+        execute_trial(&trial, run, self.options, self.stop, self.progress).await
+    }
+
+    fn redact(&self, text: &str) -> String {
+        self.access.secrets.redact(text)
+    }
+}
+
+/// Does the work, and asks it to stop when the budget is used up.
+async fn within<T>(budget: Option<&Budget>, started: u64, stop: &StopFlag, work: impl Future<Output = T>) -> T {
+    let Some(budget) = budget else {
+        return work.await;
+    };
+    let ran = monotonic_ns().saturating_sub(started);
+    let left = Duration::from_nanos(budget.after.0.saturating_sub(ran));
+    tokio::pin!(work);
+    tokio::select! {
+        biased;
+        () = tokio::time::sleep(left) => {
+            if stop.stop(budget.why.clone()) {
+                tracing::warn!(target: TARGET, why = %budget.why, "the run is to end");
+            }
+            work.await
+        }
+        done = &mut work => done,
+    }
+}
+
+/// Holds the GPUs that the engines may use.
+fn hold_gpus(plan: &Plan, options: &RunOptions, gpus: Option<&Gpus>, dir: &Path) -> Result<Option<HeldGpus>, RunError> {
+    let Some(machine) = &options.machine else {
+        return Ok(None);
+    };
+    let visible = match &plan.engine.provider {
+        Provider::Docker { gpus, .. } => gpus.strip_prefix("device=").map(str::to_owned),
+        Provider::Sim { .. } | Provider::Process { .. } | Provider::Url { .. } => env::var("CUDA_VISIBLE_DEVICES").ok(),
+    };
+    let unused = matches!(&plan.engine.provider, Provider::Docker { gpus, .. } if gpus == "none");
+    let facts = gpus.filter(|_| !unused).map(Gpus::facts).unwrap_or_default();
+    machine.says(dir);
+    Ok(Some(machine.gpus(&usable(facts, visible.as_deref()), dir)?))
+}
+
+/// Executes a plan and seals the run, however it ended: by its last trial, by a wish or a limit, or by an error, which the
+/// outcome then holds.
 ///
 /// # Errors
-/// [`RunError`] where going on is pointless; the run directory then stays unsealed, with everything written so far.
+/// [`RunError`] where nothing could be begun, and [`RunError::Unsealed`] where what was measured could not be sealed.
 pub async fn execute(
     plan: &Plan,
     options: &RunOptions,
     stop: &StopFlag,
     progress: &dyn Progress,
 ) -> Result<RunOutcome, RunError> {
-    let requests = Requests::load(&options.project, plan)?;
-    let access = EngineAccess::check(plan, options, stop).await?;
     let started = monotonic_ns();
     let utc = utc_now();
+    let stopped = |error: RunError| stop.why().map_or(error, |why| RunError::Stopped(why.clone()));
+    let requests = Requests::load(&options.project, plan)?;
+    let access = EngineAccess::check(plan, options, stop).await.map_err(stopped)?;
     let run_id = match &options.run_id {
         Some(id) => id.clone(),
         None => default_run_id(&plan.name, &utc)?,
     };
     let gpus = environment::gpus(plan, options).await;
-    let environment = environment::capture(plan, options, gpus.as_ref(), utc).await;
-    let mut run = RunWriter::create(Arc::clone(&options.layer), &options.runs, &run_id, plan, &environment)?;
-    let dir = run.dir().to_path_buf();
-    let total = plan.trial_count();
-    let (mut begun, mut valid, mut invalid) = (0_usize, 0_usize, 0_usize);
-    let mut end = RunEnd::Complete;
-    let observed = Observed::default();
-    let mut cells: BTreeMap<String, usize> = BTreeMap::new();
-    'blocks: for block in &plan.blocks {
-        for planned in &block.trials {
-            if stop.is_stopped() {
-                end = RunEnd::Aborted {
-                    why: format!("interrupted after {begun} of {total} trials"),
-                };
-                break 'blocks;
-            }
-            begun = begun.saturating_add(1);
-            let trial = Trial::new(plan, block, planned, &requests, &access, gpus.as_ref().ok(), &observed)?;
-            progress.trial_begins(begun, total, trial.id.as_str());
-            let record = execute_trial(&trial, &run, options, stop, progress).await?;
-            run.note_trial(&record);
-            let cell = cells.entry(format!("{} {}", record.variant, record.load)).or_default();
-            *cell = cell.saturating_add(usize::from(record.validity.is_valid()));
-            progress.trial_ends(&record);
-            match record.validity {
-                Validity::Valid => valid = valid.saturating_add(1),
-                Validity::Invalid { .. } => invalid = invalid.saturating_add(1),
-                Validity::Aborted { .. } => {
-                    end = RunEnd::Aborted {
-                        why: format!("interrupted in trial {begun} of {total}"),
-                    };
-                    break 'blocks;
-                }
-            }
-        }
+    let held = hold_gpus(plan, options, gpus.as_ref().ok(), &options.runs.join(run_id.as_str()))?;
+    let budget = Budget::of(plan);
+    let machine = held.as_ref().map(|held| held.hold.clone());
+    let environment = environment::capture(plan, options, gpus.as_ref(), machine, utc, stop);
+    let environment = within(budget.as_ref(), started, stop, environment).await;
+    if let Some(why) = stop.why() {
+        return Err(RunError::Stopped(why.clone()));
     }
+    let run = RunWriter::create(Arc::clone(&options.layer), &options.runs, &run_id, plan, &environment)?;
+    stop.run_is(&run_id);
+    options.events.open(run.events()?, started, access.secrets.clone());
+    tracing::info!(target: TARGET, run = run_id.as_str(), trials = plan.trial_count(), "the run begins");
+    if let Some(machine) = &environment.machine {
+        tracing::info!(target: TARGET, ?machine, "the machine is held");
+    }
+    let dir = run.dir().to_path_buf();
+    let progress = Logged(progress);
+    let engines = Engines {
+        plan,
+        options,
+        requests: &requests,
+        access: &access,
+        gpus: gpus.as_ref().ok(),
+        stop,
+        progress: &progress,
+    };
+    let looped = take_all(plan, &environment, &run, &engines, stop, &progress);
+    let looped = within(budget.as_ref(), started, stop, looped).await;
+    // None runs now, whatever ended the loop: its process group may be another's soon.
+    stop.engine_is_gone();
+    seal((plan, &environment), run, looped, options, (run_id, dir), started)
+}
+
+/// Seals what the loop left.
+fn seal(
+    (plan, environment): (&Plan, &EnvironmentRecord),
+    run: RunWriter,
+    looped: Looped,
+    options: &RunOptions,
+    (run_id, dir): (RunId, PathBuf),
+    started: u64,
+) -> Result<RunOutcome, RunError> {
+    let Looped {
+        tally,
+        trials,
+        end,
+        error,
+        sealable,
+    } = looped;
+    let how = match &end {
+        RunEnd::Complete => "complete",
+        RunEnd::Aborted { why } => why,
+    };
+    tracing::info!(target: TARGET, how, "the run ends and is sealed");
     let anchor = WallAnchor::now();
     let finished = ClockAnchor {
         utc: anchor.utc,
         monotonic_ns: Nanos(anchor.monotonic_ns.saturating_sub(started)),
     };
-    let fingerprint = run.seal(end.clone(), finished)?;
-    let empty = cells.into_iter().filter(|(_, valid)| *valid == 0);
-    let cells_without_valid_trial = empty.map(|(cell, _)| cell).collect();
+    let closed = options.events.close();
+    let findings = evaluate(plan, environment, (&run_id, &end), trials);
+    let sealed = sealable.and(closed).and_then(|()| run.seal(finished, &findings));
+    let fingerprint = match sealed {
+        Ok(fingerprint) => fingerprint,
+        Err(source) => {
+            return Err(RunError::Unsealed {
+                run: run_id,
+                dir,
+                earlier: error.map(Box::new),
+                source,
+            });
+        }
+    };
     Ok(RunOutcome {
         run_id,
         dir,
         fingerprint,
         end,
-        valid,
-        invalid,
-        trials: begun,
-        cells_without_valid_trial,
+        error,
+        findings,
+        retakes: tally.retakes,
+        lost: tally.lost,
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_budget_that_is_used_up_asks_the_work_to_end() {
+        let why = crate::StopReason::Limit {
+            key: "limits.max-duration",
+            value: "1s".into(),
+        };
+        let budget = |after| Budget {
+            after,
+            why: why.clone(),
+        };
+        let stop = StopFlag::default();
+        let used_up = budget(Nanos::ZERO);
+        within(Some(&used_up), monotonic_ns(), &stop, async {}).await;
+        assert_eq!(stop.why(), Some(&why));
+        let (stop, enough) = (StopFlag::default(), budget(Nanos::from_secs(3600)));
+        assert_eq!(within(Some(&enough), monotonic_ns(), &stop, async { 7 }).await, 7);
+        assert_eq!(stop.why(), None);
+    }
 
     #[test]
     fn run_ids_sort_by_time() {

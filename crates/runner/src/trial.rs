@@ -1,18 +1,18 @@
 //! One take of one trial, from launch to `trial.json`.
 
 use crate::{
-    Progress, RunError, RunOptions, StopFlag,
+    Progress, RunError, RunOptions, StopFlag, StopReason,
     bring_up::{BroughtUp, EngineAccess},
     gpus::Gpus,
     requests::Requests,
+    takes::Take,
     watch::{TelemetrySampling, watch},
 };
-use servelab_findings::gates::{GateFacts, Work, evaluate};
 use servelab_engine::{
     Ended, EngineError, Ready, Snapshot, counted,
     effective::{ConfigSources, effective},
     redact::Secrets,
-    treatment::{Shown, judge},
+    evidence::{Shown, checks},
     wants_prefix_cache,
 };
 use servelab_evidence::{EvidenceError, JsonlWriter, RunWriter, TrialWriter, names};
@@ -41,42 +41,24 @@ pub(crate) struct Trial<'a> {
     plan: &'a Plan,
     block: &'a PlannedBlock,
     planned: &'a PlannedTrial,
+    take: u32,
     variant: &'a PlannedVariant,
     load: Load,
     requests: &'a Requests,
     access: &'a EngineAccess,
     gpus: Option<&'a Gpus>,
-    observed: &'a Observed,
-}
-
-/// The effective configuration that each arm showed last in this run.
-#[derive(Debug, Default)]
-pub(crate) struct Observed(Mutex<BTreeMap<VariantId, BTreeMap<String, String>>>);
-
-impl Observed {
-    fn of(&self, arm: Option<&VariantId>) -> Option<BTreeMap<String, String>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(arm?).cloned()
-    }
-
-    fn note(&self, arm: &VariantId, effective: &BTreeMap<String, String>) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.insert(arm.clone(), effective.clone());
-    }
 }
 
 impl<'a> Trial<'a> {
     pub(crate) fn new(
         plan: &'a Plan,
-        block: &'a PlannedBlock,
-        planned: &'a PlannedTrial,
+        Take { block, trial, take }: Take<'a>,
         requests: &'a Requests,
         access: &'a EngineAccess,
         gpus: Option<&'a Gpus>,
-        observed: &'a Observed,
-    ) -> Result<Self, RunError> {
-        let PlannedTrial { order, variant, load } = planned;
-        let id = TrialId::new(format!("b{:02}-{order:02}-{variant}-{load}-t1", block.block))
-            .map_err(|e| RunError::Plan(e.to_string()))?;
+        ) -> Result<Self, RunError> {
+        let PlannedTrial { variant, load, .. } = trial;
+        let id = trial.take_id(block.block, take).map_err(|e| RunError::Plan(e.to_string()))?;
         let missing = |what: &str| RunError::Plan(format!("trial {id} names a {what} that the plan does not have"));
         let found = plan.variant(variant).ok_or_else(|| missing("variant"))?;
         let load = *plan.load(load).ok_or_else(|| missing("load"))?;
@@ -84,22 +66,14 @@ impl<'a> Trial<'a> {
             id,
             plan,
             block,
-            planned,
+            planned: trial,
+            take,
             variant: found,
             load,
             requests,
             access,
             gpus,
-            observed,
         })
-    }
-
-    fn control(&self) -> Option<&PlannedVariant> {
-        self.variant.control.as_ref().and_then(|id| self.plan.variant(id))
-    }
-
-    fn prefix_caching_allowed(&self) -> bool {
-        wants_prefix_cache(self.plan.engine.dialect, self.variant)
     }
 
     fn spec(&self, base: &str, clock: TrialClock) -> Result<LoadSpec, RunError> {
@@ -132,48 +106,15 @@ impl<'a> Trial<'a> {
     }
 }
 
-/// What the gates must know of the traces while they pass by on their way to the disk.
-#[derive(Debug, Default)]
-struct Passed {
-    ttfts: Vec<Nanos>,
-    prompt_token_mismatches: u32,
-    /// Requests and token chunks of every kind: what the instrument had to do.
-    requests: u64,
-    chunks: u64,
-}
-
-impl Passed {
-    fn note(&mut self, trace: &Trace) {
-        self.requests = self.requests.saturating_add(1);
-        if let Some(completion) = trace.completion() {
-            let chunks = u64::try_from(completion.chunks().len()).unwrap_or(u64::MAX);
-            self.chunks = self.chunks.saturating_add(chunks);
-        }
-        match &trace.outcome {
-            Outcome::Completed(c) if trace.measured => self.ttfts.push(c.ttft()),
-            Outcome::Failed(f) if f.reason == Reason::PromptTokenMismatch => {
-                self.prompt_token_mismatches = self.prompt_token_mismatches.saturating_add(1);
-            }
-            _ => {}
-        }
-    }
-
-    fn median_ttft(&mut self) -> Option<Nanos> {
-        self.ttfts.sort_unstable();
-        self.ttfts.get(self.ttfts.len() / 2).copied()
-    }
-}
-
 /// The traces' file, shared with the load's writer thread until the load has ended.
 struct Sink {
-    shared: Arc<Mutex<(JsonlWriter<Trace>, Passed)>>,
+    shared: Arc<Mutex<JsonlWriter<Trace>>>,
     secrets: Secrets,
 }
 
 impl TraceSink for Sink {
     fn write(&mut self, trace: &Trace) -> Result<(), SinkError> {
-        let (file, passed) = &mut *self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        passed.note(trace);
+        let mut file = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         let clean = EngineAccess::clean_trace(&self.secrets, trace);
         Ok(file.append(clean.as_ref().unwrap_or(trace))?)
     }
@@ -186,25 +127,13 @@ struct EngineFacts {
     version: Option<String>,
     served_model: Option<String>,
     cache_config: BTreeMap<String, String>,
-    effective: BTreeMap<String, String>,
+    effective: BTreeMap<String, EffectiveField>,
     metrics: Option<EngineMetrics>,
-    treatment: Treatment,
     checks: Vec<Check>,
+    refusal: Option<String>,
     ended: String,
     /// Ok where it was alive until it was told to stop.
     alive: Result<(), String>,
-}
-
-impl EngineFacts {
-    fn prefix_hit_ratio(&self) -> Option<Ratio> {
-        self.metrics.as_ref()?.prefix_cache_hit_ratio
-    }
-}
-
-/// What the load came to, with what passed by.
-struct LoadFacts {
-    result: LoadResult,
-    passed: Passed,
 }
 
 /// Runs one take to its `trial.json`.
@@ -214,7 +143,7 @@ pub(crate) async fn execute_trial(
     options: &RunOptions,
     stop: &StopFlag,
     progress: &dyn Progress,
-) -> Result<TrialRecord, RunError> {
+) -> Result<TrialId, RunError> {
     let started_utc = utc_now();
     let writer = run.trial(&trial.id)?;
     let plan = trial.plan;
@@ -243,11 +172,10 @@ pub(crate) async fn execute_trial(
         }
     };
     stop.engine_is_gone();
-    let certificate = options.instrument.as_ref();
-    let record = conclude(trial, started_utc, &engine, load, certificate, stop.is_stopped());
+    let record = conclude(trial, started_utc, load.as_ref(), stop.why());
     writer.engine(&access.clean_record(engine_record(trial, engine)))?;
     writer.finish(&record)?;
-    Ok(record)
+    Ok(record.id)
 }
 
 /// The run's name: its directory's.
@@ -297,7 +225,7 @@ async fn measure(
     startup: Option<Nanos>,
     stop: &StopFlag,
     progress: &dyn Progress,
-) -> Result<(EngineFacts, LoadFacts), RunError> {
+) -> Result<(EngineFacts, LoadResult), RunError> {
     let plan = trial.plan;
     let version = engine.client().version().await;
     let served_model = engine.client().served_model().await;
@@ -307,7 +235,7 @@ async fn measure(
     let server_info = server_info.map(|page| secrets.redact_page(&page));
     let before = keep_metrics(&engine, writer, secrets, names::METRICS_BEFORE).await?;
     let clock = TrialClock::start(plan.engine.time_scale());
-    let shared = Arc::new(Mutex::new((writer.traces()?, Passed::default())));
+    let shared = Arc::new(Mutex::new(writer.traces()?));
     let sampling = TelemetrySampling {
         rows: writer.telemetry()?,
         clock,
@@ -331,24 +259,20 @@ async fn measure(
     watched?;
     let result = result?;
     let shared = Arc::try_unwrap(shared).map_err(|_| LostSink)?;
-    let (traces, passed) = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
-    traces.finish()?;
+    shared.into_inner().unwrap_or_else(PoisonError::into_inner).finish()?;
     let sources = ConfigSources {
         log: log.as_deref(),
         metrics: before.as_ref().or(after.as_ref()),
         server_info: server_info.as_deref(),
     };
     let effective = effective(sources);
-    let theirs = trial.observed.of(trial.variant.control.as_ref());
-    trial.observed.note(&trial.variant.id, &effective);
     let shown = Shown {
         log: log.as_deref(),
         before: before.as_ref(),
         after: after.as_ref(),
         effective: &effective,
-        control: theirs.as_ref(),
     };
-    let (treatment, checks) = judge(trial.variant, trial.control(), shown);
+    let checks = checks(&trial.variant.expect, shown);
     let metrics = before.as_ref().zip(after.as_ref()).map(|(b, a)| counted(b, a));
     let alive = match exited {
         Some(status) if result.stopped != Some(Stop::Cancelled) => {
@@ -371,12 +295,12 @@ async fn measure(
         cache_config: before.as_ref().map(Snapshot::cache_config).unwrap_or_default(),
         effective,
         metrics,
-        treatment,
         checks,
+        refusal: None,
         ended: how,
         alive,
     };
-    Ok((facts, LoadFacts { result, passed }))
+    Ok((facts, result))
 }
 
 /// Our own bug: the load has ended, but its writer thread still holds the traces' file.
@@ -421,59 +345,30 @@ fn engine_record(trial: &Trial<'_>, facts: EngineFacts) -> EngineRecord {
         effective: facts.effective,
         metrics: facts.metrics,
         startup_ns: facts.startup,
-        treatment: facts.treatment,
+        prefix_cache_wanted: wants_prefix_cache(trial.plan.engine.dialect, trial.variant),
         checks: facts.checks,
+        refusal: facts.refusal,
         ended: facts.ended,
         failure: facts.alive.err(),
     }
 }
 
-/// Gates and validity of what was measured.
+/// What happened, as `trial.json` keeps it.
 fn conclude(
     trial: &Trial<'_>,
     started_utc: String,
-    engine: &EngineFacts,
-    load: Option<LoadFacts>,
-    certificate: Option<&InstrumentCertificate>,
-    asked_to_stop: bool,
+    load: Option<&LoadResult>,
+    asked_to_stop: Option<&StopReason>,
 ) -> TrialRecord {
     let plan = trial.plan;
-    let planned = u32::try_from(trial.block.prompts.len()).unwrap_or(u32::MAX);
-    let nothing_sent = TrialCounts {
-        planned,
-        ..TrialCounts::default()
-    };
-    let (result, mut passed) = load.map_or((None, Passed::default()), |l| (Some(l.result), l.passed));
-    let result = result.as_ref();
-    let counts = result.map_or(nothing_sent, |r| r.counts.clone());
-    let facts = GateFacts {
-        load: trial.load,
-        instrument: result.map(|r| &r.instrument),
-        counts: &counts,
-        span: result.and_then(|r| r.span),
-        held: result.and_then(|r| r.held),
-        median_ttft: passed.median_ttft(),
-        scheduled_rate_per_s: result.and_then(|r| r.scheduled_rate_per_s),
-        engine_alive: engine.alive.clone(),
-        prompt_token_mismatches: passed.prompt_token_mismatches,
-        prefix_cache_hit_ratio: engine.prefix_hit_ratio(),
-        prefix_caching_allowed: trial.prefix_caching_allowed(),
-        treatment: engine.treatment,
-        role: trial.variant.role,
-        clock_ok: result.is_none_or(|r| r.span.is_none_or(|w| w.start_ns <= w.end_ns)),
-        time_scale: plan.engine.time_scale(),
-        certificate,
-        work: result.and_then(|r| Work::over(r.span?, passed.requests, passed.chunks)),
-    };
-    let gates = evaluate(plan, &facts);
-    let interrupted = asked_to_stop && result.is_none_or(|r| r.stopped == Some(Stop::Cancelled));
-    let validity = if interrupted {
-        Validity::Aborted {
-            why: "interrupted".to_owned(),
-        }
-    } else {
-        Validity::from_gates(&gates)
-    };
+    let counts = load.map_or_else(
+        || TrialCounts {
+            planned: u32::try_from(trial.block.prompts.len()).unwrap_or(u32::MAX),
+            ..TrialCounts::default()
+        },
+        |load| load.counts.clone(),
+    );
+    let cut_off = asked_to_stop.filter(|_| load.is_none_or(|r| r.stopped == Some(Stop::Cancelled)));
     TrialRecord {
         v: V,
         id: trial.id.clone(),
@@ -481,17 +376,15 @@ fn conclude(
         order: trial.planned.order,
         variant: trial.planned.variant.clone(),
         load: trial.planned.load.clone(),
-        take: 1,
+        take: trial.take,
         engine_kind: plan.engine_kind,
         time_scale: plan.engine.time_scale(),
         started_utc,
-        span: result.and_then(|r| r.span),
-        held: result.and_then(|r| r.held),
+        end: cut_off.map_or(TrialEnd::Finished, |why| TrialEnd::Interrupted { why: why.to_string() }),
+        span: load.and_then(|r| r.span),
+        held: load.and_then(|r| r.held),
         counts,
-        instrument: result.map(|r| r.instrument.clone()),
-        treatment: engine.treatment,
-        prefix_cache_hit_ratio: engine.prefix_hit_ratio(),
-        gates,
-        validity,
+        instrument: load.map(|r| r.instrument.clone()),
+        scheduled_rate_per_s: load.and_then(|r| r.scheduled_rate_per_s),
     }
 }

@@ -169,6 +169,24 @@ pub struct WeightFile {
     pub sha256: Sha256Hex,
 }
 
+/// Whether another run could measure on the machine at the same time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum MachineHold {
+    /// None could, unless it was told to share the machine.
+    Alone {
+        /// What was held: `machine`, and each GPU by its UUID.
+        held: Vec<String>,
+    },
+    /// It was told to share the machine.
+    Shared {
+        /// What was held all the same: each GPU by its UUID.
+        held: Vec<String>,
+        /// The run that held the machine then, as that one says it; null where none did.
+        with: Option<String>,
+    },
+}
+
 /// The machine and the program that ran a plan.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -202,6 +220,9 @@ pub struct EnvironmentRecord {
     /// Names of the environment variables that servelab was started with, sorted. Their values are never kept.
     #[serde(default)]
     pub env_names: Vec<String>,
+    /// Whether another run could measure on the machine at the same time; null where nothing was looked at.
+    #[serde(default)]
+    pub machine: Option<MachineHold>,
     /// Clock readings at the start.
     pub started: ClockAnchor,
 }

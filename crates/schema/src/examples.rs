@@ -251,6 +251,7 @@ pub fn plan() -> Plan {
         delta: Margin::new(0.03).expect(OK),
         alpha: Margin::new(0.05).expect(OK),
         telemetry_interval_ns: Nanos::from_secs(1),
+        retakes: 1,
         limits: Limits::default(),
         predicted_wall_ns: Nanos::from_secs(90),
         predicted_cost_micro_usd: None,
@@ -298,6 +299,9 @@ pub fn environment() -> EnvironmentRecord {
         }),
         variant_models: Vec::new(),
         env_names: vec!["HOME".into(), "PATH".into()],
+        machine: Some(crate::MachineHold::Alone {
+            held: vec!["machine".into()],
+        }),
         started: anchor(0),
     }
 }
@@ -396,6 +400,20 @@ pub fn engine_record() -> EngineRecord {
         refusal: None,
         ended: "SIGTERM, exit status: 0".into(),
         failure: None,
+    }
+}
+
+/// The begin of a take.
+#[must_use]
+pub fn event() -> crate::RunEvent {
+    crate::RunEvent {
+        v: V,
+        utc: "2026-11-22T10:00:01Z".into(),
+        at_ns: Nanos::from_secs(1),
+        level: crate::EventLevel::Info,
+        part: "servelab_runner::run".into(),
+        what: "a take begins".into(),
+        fields: BTreeMap::from([("trial".to_owned(), trial_id().to_string())]),
     }
 }
 

@@ -35,6 +35,12 @@ pub fn markdown() -> String {
     );
     section(
         &mut out,
+        &examples::event(),
+        "events.jsonl",
+        "one row an event of the run, for people: nothing is learnt only from here",
+    );
+    section(
+        &mut out,
         &examples::engine_record(),
         "trials/*/engine.json",
         "one document a take",

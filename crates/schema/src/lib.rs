@@ -10,6 +10,7 @@ mod dialect;
 mod engine_metrics;
 mod engine_record;
 mod environment;
+mod event;
 pub mod examples;
 pub mod findings;
 pub mod formats;
@@ -35,8 +36,9 @@ pub use engine_metrics::{EngineMetrics, HistogramRise, SpeculationRise};
 pub use engine_record::{Check, CheckResult, EffectiveField, EngineRecord, FieldKind, Treatment};
 pub use environment::{
     CheckpointFacts, ClockAnchor, CloudFacts, CloudProvider, EnvironmentRecord, GpuFacts, HostFacts,
-    InstrumentCertificate, ModelFacts, WeightFile,
+    InstrumentCertificate, MachineHold, ModelFacts, WeightFile,
 };
+pub use event::{EventLevel, RunEvent};
 pub use ids::{IdError, LoadId, PromptId, PromptSetId, RequestId, RunId, Sha256Hex, TrialId, VariantId};
 pub use load::{Arrivals, Load, Rate, Shape};
 pub use manifest::{RunEnd, RunManifest, SealedFile, TrialSummary};
@@ -52,7 +54,7 @@ pub use prompt::{
 pub use telemetry::{GpuSample, HostSample, TelemetrySample, ThrottleReason};
 pub use trace::{Chunk, Completion, CompletionError, Failure, FinishReason, Outcome, Reason, Trace, TtftKind};
 pub use trial::{
-    GateName, GateOutcome, GateResult, Instrument, TrialCounts, TrialEnd, TrialRecord, Validity, Window,
+    Blame, GateName, GateOutcome, GateResult, Instrument, TrialCounts, TrialEnd, TrialRecord, Validity, Window,
 };
 pub use units::{Bytes, Nanos, ParseDurationError, Ratio, RatioError};
 pub use value::{normal_value, same_value};

@@ -2,8 +2,8 @@
 
 use crate::{Bucket, Bytes, Dialect};
 use crate::{
-    Gates, Load, LoadId, Margin, MetricName, Nanos, OutputPolicy, PlannedVariant, PromptId, PromptSetId, Ratio,
-    Sha256Hex, Slo, Task, Timeouts, V, VariantId, WarmUp,
+    Gates, IdError, Load, LoadId, Margin, MetricName, Nanos, OutputPolicy, PlannedVariant, PromptId, PromptSetId, Ratio,
+    Sha256Hex, Slo, Task, Timeouts, TrialId, V, VariantId, WarmUp,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -224,13 +224,24 @@ pub struct PlannedTrial {
     pub load: LoadId,
 }
 
-/// What a run may take at most.
+impl PlannedTrial {
+    /// Name of a take of it (from 1) in a block, such as `b03-01-C7-c8-t1`: that of the take's folder.
+    ///
+    /// # Errors
+    /// Where the variant's and the load's names are too long together.
+    pub fn take_id(&self, block: u32, take: u32) -> Result<TrialId, IdError> {
+        let Self { order, variant, load } = self;
+        TrialId::new(format!("b{block:02}-{order:02}-{variant}-{load}-t{take}"))
+    }
+}
+
+/// What a run may take at most: checked against the prediction by the plan, and against the clock while the run goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
-    /// Longest wall time.
+    /// Longest wall time, from the run's start.
     pub max_duration_ns: Option<Nanos>,
-    /// Most money, in micro-US-dollars.
+    /// Most money, in micro-US-dollars: wall time since the run's start × the declared price of the machine.
     pub max_cost_micro_usd: Option<u64>,
 }
 
@@ -282,6 +293,10 @@ pub struct Plan {
     pub alpha: Margin,
     /// Interval between telemetry samples, in engine time.
     pub telemetry_interval_ns: Nanos,
+    /// How often a trial that the instrument made Invalid is taken again, at the end of its block. Never one that the engine
+    /// or the setting made Invalid.
+    #[serde(default)]
+    pub retakes: u32,
     /// What the run may take at most.
     pub limits: Limits,
     /// Predicted wall time of the whole run: an upper guess from token counts, not a measurement.

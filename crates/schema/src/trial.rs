@@ -81,6 +81,39 @@ impl GateName {
     }
 }
 
+/// Who made a trial Invalid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Blame {
+    /// The client or its machine: the trial says nothing of the engine and is taken again.
+    Instrument,
+    /// The engine: an outcome, never taken again.
+    Engine,
+    /// The setting under test, which did not take effect.
+    Setting,
+    /// The plan: too little, or from a warm cache. Taking it again would change nothing.
+    Plan,
+}
+
+impl GateName {
+    /// Who is to blame where this gate fails.
+    #[must_use]
+    pub const fn blame(self) -> Blame {
+        match self {
+            Self::Certificate
+            | Self::ScheduleLag
+            | Self::EventLoopLag
+            | Self::ClientCpu
+            | Self::AchievedRate
+            | Self::HeldWindow
+            | Self::Clock => Blame::Instrument,
+            Self::Failures | Self::EngineAlive | Self::PromptTokens => Blame::Engine,
+            Self::Treatment => Blame::Setting,
+            Self::CacheContamination | Self::MinRequests | Self::MinDuration => Blame::Plan,
+        }
+    }
+}
+
 impl fmt::Display for GateName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())

@@ -22,6 +22,7 @@ fn every_document() {
     round_trip(&examples::prompt_manifest());
     round_trip(&examples::plan());
     round_trip(&examples::environment());
+    round_trip(&examples::event());
     round_trip(&examples::engine_record());
     round_trip(&examples::trace());
     round_trip(&examples::failed_trace());

@@ -14,4 +14,6 @@ pub(crate) mod plan;
 pub(crate) mod report;
 pub(crate) mod results;
 pub(crate) mod run;
+pub(crate) mod seal;
+pub(crate) mod signals;
 pub(crate) mod sim;

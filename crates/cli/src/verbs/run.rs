@@ -1,6 +1,6 @@
 //! `servelab run`: execute a matrix.
 
-use super::plan::Matrix;
+use super::{plan::Matrix, signals};
 use crate::{
     exit::{Exit, Failure},
     instrument::certify::{Under, certify},
@@ -11,11 +11,12 @@ use crate::{
 use anyhow::{Context, anyhow};
 use clap::Args;
 use serde::Serialize;
-use servelab_runner::{RunError, RunOptions, RunOutcome, StopFlag, execute};
+use servelab_runner::{EventLog, MachineLock, RunError, RunOptions, RunOutcome, StopFlag, execute, lock_folder};
 use servelab_schema::{EngineKind, InstrumentCertificate, Plan, RunEnd, RunId};
 use std::{
     io::{self, BufRead, IsTerminal},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 /// Arguments of `servelab run`.
@@ -35,6 +36,9 @@ pub(crate) struct Run {
     /// Do not ask before a run that would rent or cost something.
     #[arg(long)]
     confirm: bool,
+    /// Go on where another run measures on this machine; its evidence then says so. GPUs are never shared.
+    #[arg(long)]
+    share_machine: bool,
     /// How the answer is printed.
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
@@ -50,11 +54,13 @@ struct Answer {
     trials: usize,
     valid: usize,
     invalid: usize,
+    retakes: usize,
+    lost: usize,
     cells_without_valid_trial: Vec<String>,
 }
 
 impl Run {
-    pub(crate) fn execute(self, project: &Project) -> Result<Exit, Failure> {
+    pub(crate) fn execute(self, project: &Project, events: EventLog) -> Result<Exit, Failure> {
         let resolved = self.matrix.resolve(project)?;
         super::plan::notes(&resolved);
         let plan = resolved.plan;
@@ -72,6 +78,8 @@ impl Run {
             .context("--project")
             .map_err(Failure::environment)?;
         let program = Project::servelab()?;
+        // Before the instrument is measured: what it is certified for is true of a machine without other runs.
+        let machine = MachineLock::take(&lock_folder(), self.share_machine).map_err(Failure::environment)?;
         let instrument = if self.no_calibrate {
             None
         } else {
@@ -80,6 +88,8 @@ impl Run {
         let options = RunOptions {
             run_id: self.run_id,
             instrument,
+            machine: Some(Arc::new(machine)),
+            events,
             ..RunOptions::new(root, runs, program)
         };
         let bars = Bars::new(plan.trial_count(), plan.engine_kind);
@@ -88,23 +98,32 @@ impl Run {
         let runtime = runtime
             .context("cannot start an event loop")
             .map_err(Failure::environment)?;
-        let outcome = runtime.block_on(async {
-            tokio::spawn(interrupts(stop.clone()));
-            execute(&plan, &options, &stop, &bars).await
-        });
+        signals::obey(&stop).map_err(Failure::environment)?;
+        let outcome = runtime.block_on(execute(&plan, &options, &stop, &bars));
         bars.finish();
-        let outcome = outcome.map_err(|error| match error {
-            RunError::Prompts { .. } | RunError::Plan(_) => Failure::configuration(error),
-            RunError::Evidence(_) | RunError::Engine(_) | RunError::Load(_) => Failure::environment(error),
-        })?;
+        let outcome = outcome.map_err(failure)?;
         self.format
             .print(plan.engine_kind, &outcome)
             .map_err(Failure::environment)?;
-        Ok(match outcome.end {
-            RunEnd::Aborted { .. } => Exit::Aborted,
-            RunEnd::Complete if !outcome.cells_without_valid_trial.is_empty() => Exit::Invalid,
-            RunEnd::Complete => Exit::Ok,
-        })
+        match (outcome.error, outcome.end) {
+            (Some(error), _) => Err(failure(error)),
+            (None, RunEnd::Aborted { .. }) => Ok(Exit::Aborted),
+            (None, RunEnd::Complete) if !outcome.cells_without_valid_trial.is_empty() => Ok(Exit::Invalid),
+            (None, RunEnd::Complete) => Ok(Exit::Ok),
+        }
+    }
+}
+
+/// The exit code that an error causes.
+fn failure(error: RunError) -> Failure {
+    match error {
+        RunError::Prompts { .. } | RunError::Plan(_) => Failure::configuration(error),
+        RunError::Stopped(_) => Failure::aborted(error),
+        RunError::Evidence(_)
+        | RunError::Engine(_)
+        | RunError::Load(_)
+        | RunError::Lock(_)
+        | RunError::Unsealed { .. } => Failure::environment(error),
     }
 }
 
@@ -114,19 +133,6 @@ fn calibrated(program: &Path, plan: &Plan) -> Result<InstrumentCertificate, Fail
     certify(program, &Under::plan(plan))
         .context("the instrument could not be measured; --no-calibrate runs without its certificate")
         .map_err(Failure::environment)
-}
-
-/// Ctrl-C once asks the run to end, twice kills the engine and ends at once.
-async fn interrupts(stop: StopFlag) {
-    while tokio::signal::ctrl_c().await.is_ok() {
-        if stop.is_stopped() {
-            stop.kill_engine();
-            output::note("interrupted twice: the run is left unsealed");
-            std::process::exit(5);
-        }
-        stop.stop();
-        output::note("interrupted: ending the trial and sealing the run; Ctrl-C again ends at once");
-    }
 }
 
 /// Asks on the terminal; without one nobody can say yes.
@@ -150,6 +156,8 @@ impl Format {
             trials: outcome.trials,
             valid: outcome.valid,
             invalid: outcome.invalid,
+            retakes: outcome.retakes,
+            lost: outcome.lost,
             cells_without_valid_trial: outcome.cells_without_valid_trial.clone(),
         };
         if self == Self::Json {
@@ -169,6 +177,13 @@ impl Format {
             ),
             ("end", end),
         ];
+        if answer.retakes > 0 || answer.lost > 0 {
+            let lost = match answer.lost {
+                0 => "none stays lost to the instrument".to_owned(),
+                lost => format!("{lost} stay lost to the instrument: a calmer machine would give them"),
+            };
+            rows.push(("taken again", format!("{} of them; {lost}", answer.retakes)));
+        }
         if !answer.cells_without_valid_trial.is_empty() {
             rows.push(("no valid trial", answer.cells_without_valid_trial.join(", ")));
         }

@@ -1,6 +1,6 @@
 //! From a matrix to a report on the simulated engine, with effects that are known beforehand.
 
-use crate::support::{Project, plan, trials, until};
+use crate::support::{Project, plan, trials};
 use serde_json::Value;
 use servelab_schema::{GateName, Outcome, Reason, RunEnd, Treatment, Validity};
 use std::{collections::BTreeSet, fs};
@@ -264,33 +264,6 @@ fn an_open_loop_never_waits_for_answers() {
         .any(|pair| pair[1].sent_ns.unwrap() < pair[0].finished_ns);
     assert!(overlapping, "the next request left before the one before had ended");
     assert!(record.instrument.unwrap().achieved_rate_per_s.unwrap() > 0.0);
-}
-
-#[test]
-fn ctrl_c_ends_cleanly_as_aborted() {
-    let project = Project::new(1, 60);
-    project.matrix("long", &[], "blocks = 1", &format!("{LOAD}{BASELINE}"));
-    let child = project
-        .command(&["run", "matrix/long.toml", "--run-id", "r1"])
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    // The first trace on the disk says that the load is under way.
-    let traces = project.path("runs/r1/trials/b01-01-C1-c4-t1/traces.jsonl");
-    until("the first trace", || fs::metadata(&traces).ok().filter(|m| m.len() > 0));
-    let pid = rustix::process::Pid::from_child(&child);
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
-    crate::support::said(&child.wait_with_output().unwrap()).exits(5);
-    let run = project.run("r1");
-    assert!(matches!(run.manifest().end, RunEnd::Aborted { .. }));
-    let (record, traces) = trials(&run).remove(0);
-    assert!(matches!(record.validity, Validity::Aborted { .. }));
-    assert!(
-        traces
-            .iter()
-            .any(|t| matches!(&t.outcome, Outcome::Failed(f) if f.reason == Reason::Cancelled))
-    );
 }
 
 #[test]

@@ -50,11 +50,13 @@ fn a_full_disk_ends_the_run_and_keeps_what_was_written() {
     // Plan, environment and metrics take about 40 kB; then there is room for some traces only.
     let (project, result) = run_with(60_000);
     let error = result.unwrap_err();
-    assert!(error.to_string().contains("free some space"), "{error}");
-    let RunError::Evidence(evidence) = error else {
-        panic!("{error}")
+    let words = error.to_string();
+    assert!(words.contains("free some space") && words.contains("`servelab seal r1`"), "{words}");
+    let RunError::Unsealed { source, earlier, .. } = error else {
+        panic!("{words}")
     };
-    assert!(evidence.is_disk_full());
+    assert!(source.is_disk_full());
+    assert!(matches!(*earlier.unwrap(), RunError::Evidence(e) if e.is_disk_full()));
     let dir = project.path("runs/r1");
     assert!(SealedRun::open(&dir).is_err(), "nothing is sealed");
     for trial in fs::read_dir(dir.join("trials")).unwrap() {
@@ -65,4 +67,7 @@ fn a_full_disk_ends_the_run_and_keeps_what_was_written() {
         }
     }
     assert_eq!(engines(&project), 0, "the engine must not outlive its run");
+    // Now there is space again.
+    project.servelab(&["seal", "r1"]).exits(0);
+    project.servelab(&["ingest", "r1"]).exits(0);
 }

@@ -8,6 +8,7 @@ use crate::{
     support::{Project, Said, said, until},
 };
 use rustix::process::{Pid, Signal, kill_process};
+use servelab_schema::RunEnd;
 use std::{
     env, fs,
     io::{BufRead, BufReader},
@@ -263,6 +264,11 @@ fn an_engine_that_leaves_its_group_and_serves_on_is_named() {
         said.err.contains("is still served after the engine") && said.err.contains("ss -ltnp"),
         "{}",
         said.err
+    );
+    let end = watched.project.run("leak").manifest().end.clone();
+    assert!(
+        matches!(&end, RunEnd::Aborted { why } if why.contains("error in trial 1 of 1") && why.contains("ss -ltnp")),
+        "what was measured is sealed: {end:?}"
     );
 }
 

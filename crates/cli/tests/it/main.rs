@@ -15,6 +15,7 @@ mod docker;
 mod doctor;
 mod edges;
 mod end_to_end;
+mod endings;
 mod engines;
 mod full_disk;
 mod gpu;

@@ -195,6 +195,8 @@ requests = 2
     pub(crate) fn bare_command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_servelab"));
         command.arg("--project").arg(self.dir.path()).args(words);
+        // Tests run beside each other: a project of theirs is a machine of its own.
+        command.env(servelab_runner::FOLDER_VARIABLE, self.path("locks"));
         command
     }
 

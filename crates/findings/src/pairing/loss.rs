@@ -5,28 +5,10 @@
 
 use crate::compare::CellMetrics;
 use servelab_schema::findings::{LossCause, LossReason};
-use servelab_schema::{GateName, MetricName, Treatment, Validity};
+use servelab_schema::{Blame, MetricName, Treatment, Validity};
 
 /// A loss before it has its block.
 pub(crate) type Loss = (LossCause, LossReason);
-
-/// Whom a failed gate blames.
-const fn blame(gate: GateName) -> LossCause {
-    match gate {
-        GateName::Failures | GateName::EngineAlive | GateName::PromptTokens => LossCause::Engine,
-        GateName::Treatment => LossCause::Setting,
-        GateName::Certificate
-        | GateName::ScheduleLag
-        | GateName::EventLoopLag
-        | GateName::ClientCpu
-        | GateName::AchievedRate
-        | GateName::HeldWindow
-        | GateName::MinRequests
-        | GateName::MinDuration
-        | GateName::CacheContamination
-        | GateName::Clock => LossCause::Instrument,
-    }
-}
 
 /// Why no metric of a trial counts; none where the trial counts. `voidable` is true for treatments, `took_effect_elsewhere`
 /// where another start of the arm showed the setting.
@@ -42,10 +24,10 @@ pub(crate) fn of_trial(cell: &CellMetrics, voidable: bool, took_effect_elsewhere
         Validity::Valid => None,
         Validity::Aborted { why } => Some((LossCause::Aborted, LossReason::Aborted { why: why.clone() })),
         Validity::Invalid { gates } => {
-            let blames = |cause: LossCause| gates.iter().any(|g| blame(*g) == cause);
-            let cause = if blames(LossCause::Engine) {
+            let blames = |whom: Blame| gates.iter().any(|g| g.blame() == whom);
+            let cause = if blames(Blame::Engine) {
                 LossCause::Engine
-            } else if blames(LossCause::Setting) {
+            } else if blames(Blame::Setting) {
                 LossCause::Setting
             } else {
                 LossCause::Instrument

@@ -15,6 +15,7 @@ use std::num::NonZeroU32;
 pub(crate) struct Experiment {
     pub(crate) seed: u64,
     pub(crate) blocks: NonZeroU32,
+    pub(crate) retakes: u32,
     pub(crate) requests_per_block: Option<At<NonZeroU32>>,
     pub(crate) order: BlockOrder,
     pub(crate) primary_metric: MetricName,
@@ -52,6 +53,7 @@ pub(super) fn name(root: &mut Table<'_>) -> Option<At<String>> {
 pub(super) fn experiment(mut t: Table<'_>) -> Option<Experiment> {
     let seed = t.value("seed");
     let blocks = t.value("blocks");
+    let retakes = t.value("retakes");
     let requests_per_block = t.opt("requests-per-block");
     let order = t.value("order");
     let primary_metric = t.value("primary-metric");
@@ -68,6 +70,7 @@ pub(super) fn experiment(mut t: Table<'_>) -> Option<Experiment> {
     Some(Experiment {
         seed: seed?,
         blocks: blocks?,
+        retakes: retakes?,
         requests_per_block,
         order: order?,
         primary_metric: primary_metric?,

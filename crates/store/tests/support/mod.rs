@@ -201,6 +201,7 @@ fn environment(f: &Fixture) -> EnvironmentRecord {
             .and_then(|e| e.model),
         variant_models: f.words.iter().map(|words| checkpoint(words)).collect(),
         env_names: Vec::new(),
+        machine: None,
         started: anchor("2026-11-21T10:00:00Z", 0),
     }
 }

@@ -110,6 +110,7 @@ pub(crate) fn plan(f: &Fixture) -> Plan {
         delta: Margin::new(0.03).unwrap(),
         alpha: Margin::new(0.05).unwrap(),
         telemetry_interval_ns: Nanos::from_secs(1),
+        retakes: 0,
         limits: Limits::default(),
         predicted_wall_ns: Nanos::from_secs(600),
         predicted_cost_micro_usd: None,

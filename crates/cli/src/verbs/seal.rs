@@ -1,0 +1,78 @@
+//! `servelab seal`: close a run directory that was left open.
+
+use crate::{
+    exit::{Exit, Failure},
+    output::{self, Format},
+    project::Project,
+};
+use clap::Args;
+use serde::Serialize;
+use servelab_engine::redact::Secrets;
+use servelab_evidence::{Disk, salvage::close};
+use servelab_schema::{Plan, RunEnd, RunId};
+use std::{env, path::PathBuf, sync::Arc};
+
+/// As what such a run is sealed.
+const WHY: &str = "the runner was killed; sealed by `servelab seal`";
+
+/// Arguments of `servelab seal`.
+#[derive(Debug, Args)]
+pub(crate) struct Seal {
+    /// Name of the run.
+    #[arg(value_name = "RUN")]
+    run: RunId,
+    /// Folder of the run directories; by default runs/ of the project.
+    #[arg(long, value_name = "DIR")]
+    runs: Option<PathBuf>,
+    /// How the answer is printed.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+}
+
+#[derive(Debug, Serialize)]
+struct Answer {
+    run_id: String,
+    dir: String,
+    fingerprint: String,
+    end: RunEnd,
+    finished: usize,
+    cut_off: Vec<String>,
+    torn: Vec<String>,
+}
+
+impl Seal {
+    pub(crate) fn execute(self, project: &Project) -> Result<Exit, Failure> {
+        let runs = self.runs.unwrap_or_else(|| project.runs());
+        let secrets = Secrets::of_environment();
+        // The key's variable may have any name.
+        let redact = |plan: &Plan, text: &str| {
+            let key = plan.engine.api_key_env.as_deref().and_then(|name| env::var(name).ok());
+            secrets.clone().and(&key.unwrap_or_default()).redact(text)
+        };
+        let closed = close(Arc::new(Disk), &runs, &self.run, WHY, &redact).map_err(Failure::environment)?;
+        let answer = Answer {
+            run_id: self.run.to_string(),
+            dir: closed.dir.display().to_string(),
+            fingerprint: closed.fingerprint.to_string(),
+            end: closed.end,
+            finished: closed.finished,
+            cut_off: closed.cut_off.iter().map(ToString::to_string).collect(),
+            torn: closed.torn,
+        };
+        if self.format == Format::Json {
+            output::json(&answer).map_err(Failure::environment)?;
+            return Ok(Exit::Ok);
+        }
+        let list = |names: &[String]| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+        output::answer(&output::facts([
+            ("run", answer.run_id),
+            ("directory", answer.dir),
+            ("fingerprint", answer.fingerprint),
+            ("takes", format!("{} had ended", answer.finished)),
+            ("cut off", list(&answer.cut_off)),
+            ("set aside", list(&answer.torn)),
+            ("end", format!("aborted: {WHY}")),
+        ]));
+        Ok(Exit::Ok)
+    }
+}

@@ -1,0 +1,132 @@
+//! The run loop: asks which take comes next, has it executed, notes what became of it, until none is left or going on is
+//! pointless. It starts nothing itself: whoever executes a take stands behind [`Takes`], so that known answers can enter.
+
+use crate::{
+    Progress, RunError, StopFlag,
+    evaluation::reduce,
+    events::TARGET,
+    takes::{Take, Taken, lost_for_good, lost_to_the_instrument, next_take, takes_in_all},
+};
+use servelab_evidence::{EvidenceError, RunWriter, salvage::CutOff};
+use servelab_findings::{Prompts, Trial, judge};
+use servelab_schema::{EnvironmentRecord, Plan, RunEnd, TrialId, Validity};
+
+/// Executes takes.
+pub(crate) trait Takes {
+    /// Runs one take to its `trial.json`.
+    ///
+    /// # Errors
+    /// What makes going on with the run pointless.
+    async fn execute(&self, take: Take<'_>, run: &RunWriter) -> Result<TrialId, RunError>;
+
+    /// The text without secrets.
+    fn redact(&self, text: &str) -> String;
+}
+
+/// What became of the takes of a run.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    /// Takes that ended, in order.
+    pub(crate) taken: Vec<Taken>,
+    /// Takes that were begun.
+    pub(crate) begun: usize,
+    /// Of those, takes of a trial that had been taken before.
+    pub(crate) retakes: usize,
+    /// Trials that stay lost to the instrument.
+    pub(crate) lost: usize,
+}
+
+/// How the loop ended.
+#[derive(Debug)]
+pub(crate) struct Looped {
+    pub(crate) tally: Tally,
+    /// The takes, reduced: what findings are made of.
+    pub(crate) trials: Vec<Trial>,
+    /// As what the run is to be sealed.
+    pub(crate) end: RunEnd,
+    /// What ended it early, where it was no wish.
+    pub(crate) error: Option<RunError>,
+    /// False where what there is cannot be sealed now.
+    pub(crate) sealable: Result<(), EvidenceError>,
+}
+
+/// Executes the takes of a plan in order.
+pub(crate) async fn take_all(
+    plan: &Plan,
+    environment: &EnvironmentRecord,
+    run: &RunWriter,
+    takes: &impl Takes,
+    stop: &StopFlag,
+    progress: &dyn Progress,
+) -> Looped {
+    let prompts = Prompts::of(plan);
+    let mut tally = Tally::default();
+    let mut trials: Vec<Trial> = Vec::new();
+    let (mut error, mut sealable) = (None, Ok(()));
+    let aborted = |why: String| RunEnd::Aborted { why };
+    let end = loop {
+        let Some(take) = next_take(plan, &tally.taken) else {
+            break RunEnd::Complete;
+        };
+        let total = takes_in_all(plan, &tally.taken);
+        if let Some(why) = stop.why() {
+            break aborted(format!("{why} after {} of {total} trials", tally.begun));
+        }
+        tally.begun += 1;
+        tally.retakes += usize::from(take.take > 1);
+        let name = take.trial.take_id(take.block.block, take.take);
+        progress.trial_begins(tally.begun, total, name.as_ref().map_or("", |id| id.as_str()));
+        let taken = match takes.execute(take, run).await {
+            Ok(id) => reduce(plan, &prompts, environment, &run.take(&id)).map_err(RunError::from),
+            Err(error) => Err(error),
+        };
+        let trial = match taken {
+            Ok(trial) => trial,
+            Err(ended_by) => {
+                let why = takes.redact(&ended_by.to_string());
+                tracing::error!(target: TARGET, why, "going on is pointless");
+                let cut = CutOff {
+                    block: take.block,
+                    trial: take.trial,
+                    take: take.take,
+                    why: &why,
+                };
+                let files = run.cut_short(plan, cut, &|text| takes.redact(text));
+                let cut_off = files.and_then(|files| {
+                    let files = files.iter();
+                    files.map(|f| reduce(plan, &prompts, environment, f)).collect::<Result<Vec<_>, _>>()
+                });
+                sealable = cut_off.map(|cut_off| trials.extend(cut_off));
+                error = Some(ended_by);
+                break aborted(format!("error in trial {} of {total}: {why}", tally.begun));
+            }
+        };
+        trials.push(trial);
+        // What is known so far: the findings at the end know every start of both arms.
+        let judged = judge(plan, environment, &trials);
+        let (Some(trial), Some(judged)) = (trials.last(), judged.last()) else {
+            continue;
+        };
+        tally.taken.push(Taken {
+            block: trial.record.block,
+            order: trial.record.order,
+            lost: lost_to_the_instrument(&judged.validity),
+        });
+        let again = takes_in_all(plan, &tally.taken) > total;
+        progress.trial_ends(&trial.record, judged, again);
+        if let Validity::Aborted { why } = &judged.validity {
+            break aborted(format!("{why} in trial {} of {total}", tally.begun));
+        }
+    };
+    tally.lost = lost_for_good(plan, &tally.taken);
+    Looped {
+        tally,
+        trials,
+        end,
+        error,
+        sealable,
+    }
+}
+
+#[cfg(test)]
+mod tests;
