@@ -40,19 +40,32 @@ pub(crate) const fn pages(dialect: Dialect) -> Pages {
 /// Where any engine may say that it is the simulated one.
 pub(crate) const IDENTITY: [&str; 3] = ["/version", "/server_info", "/get_server_info"];
 
+/// The variable that vLLM takes its API key from.
+pub const KEY_VARIABLE: &str = "VLLM_API_KEY";
+
 /// The variable that an engine takes its API key from; none where it takes it as a flag only, which would show it in the
 /// list of processes.
 #[must_use]
 pub const fn key_variable(dialect: Dialect) -> Option<&'static str> {
     match dialect {
-        Dialect::Vllm => Some(crate::KEY_VARIABLE),
+        Dialect::Vllm => Some(KEY_VARIABLE),
         Dialect::Sglang => None,
     }
 }
 
+/// What stands for the model in a command of a matrix.
+const MODEL: &str = "{model}";
+
+/// Words of a matrix with the model in its place.
+#[must_use]
+pub fn with_model(words: &[String], model: &str) -> Vec<String> {
+    words.iter().map(|word| word.replace(MODEL, model)).collect()
+}
+
 /// The command-line words of a variant's flags. SGLang's switches have no opposite: off is what they are where they are not
 /// given.
-pub(crate) fn flag_words(dialect: Dialect, variant: &PlannedVariant) -> Vec<String> {
+#[must_use]
+pub fn flag_words(dialect: Dialect, variant: &PlannedVariant) -> Vec<String> {
     match dialect {
         Dialect::Vllm => variant.argv(),
         Dialect::Sglang => {
@@ -63,7 +76,8 @@ pub(crate) fn flag_words(dialect: Dialect, variant: &PlannedVariant) -> Vec<Stri
 }
 
 /// The command-line words that name the model.
-pub(crate) fn model_words(dialect: Dialect, model: &str) -> Vec<String> {
+#[must_use]
+pub fn model_words(dialect: Dialect, model: &str) -> Vec<String> {
     match dialect {
         Dialect::Vllm => vec![model.to_owned()],
         Dialect::Sglang => vec!["--model-path".to_owned(), model.to_owned()],
