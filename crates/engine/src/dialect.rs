@@ -3,6 +3,7 @@
 //! whose it is. From captures of vLLM 0.8.5.post2 and 0.32.0, and from SGLang's own source (no capture of it was at hand).
 
 use servelab_schema::{ArgValue, Dialect, PlannedVariant};
+use std::collections::BTreeMap;
 
 /// Pages of an engine about itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,6 +97,18 @@ pub fn wants_prefix_cache(dialect: Dialect, variant: &PlannedVariant) -> bool {
         .flags
         .get(flag)
         .is_some_and(|f| f.value == ArgValue::Switch(value))
+}
+
+/// True where an engine's effective configuration says that it has no cache of prompt beginnings.
+#[must_use]
+pub fn has_no_prefix_cache(effective: &BTreeMap<String, String>) -> bool {
+    const SHOWN: [(&str, &str); 3] = [
+        ("enable_prefix_caching", "false"),
+        ("cache_config.enable_prefix_caching", "false"),
+        ("disable_radix_cache", "true"),
+    ];
+    let says = |(field, value): &(&str, &str)| effective.get(*field).is_some_and(|v| v.eq_ignore_ascii_case(value));
+    SHOWN.iter().any(says)
 }
 
 type Names = &'static [&'static str];
@@ -193,6 +206,16 @@ mod tests {
             flags: flags.collect(),
             ..examples::plan().variants[0].clone()
         }
+    }
+
+    #[test]
+    fn a_cache_that_is_off_is_said_in_either_way() {
+        let says =
+            |field: &str, value: &str| has_no_prefix_cache(&BTreeMap::from([(field.to_owned(), value.to_owned())]));
+        assert!(says("cache_config.enable_prefix_caching", "False") && says("enable_prefix_caching", "False"));
+        assert!(says("disable_radix_cache", "True"));
+        assert!(!says("enable_prefix_caching", "True") && !says("disable_radix_cache", "False"));
+        assert!(!has_no_prefix_cache(&BTreeMap::new()), "not said");
     }
 
     #[test]

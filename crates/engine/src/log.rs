@@ -191,10 +191,7 @@ mod tests {
     #[test]
     fn a_very_long_line_is_cut() {
         let log = format!("ValueError: {}\n", "\u{e4}".repeat(100_000));
-        for said in [
-            root_cause(&log).unwrap(),
-            why_it_ended(false, &log.replace(": ", "_")),
-        ] {
+        for said in [root_cause(&log).unwrap(), why_it_ended(false, &log.replace(": ", "_"))] {
             assert_eq!(said.chars().count(), LONGEST + 2, "{said}");
             assert!(said.starts_with("ValueError") && said.ends_with(" …"));
         }

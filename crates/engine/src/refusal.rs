@@ -51,11 +51,73 @@ const SURROUNDINGS: &[&str] = &[
 
 /// Words of flags, values and errors alike, which name no setting.
 const COMMON: &[&str] = &[
-    "api", "auto", "backend", "batch", "batched", "block", "blocks", "cache", "config", "context", "core", "count", "cpu",
-    "data", "default", "device", "dir", "disable", "dtype", "enable", "engine", "false", "file", "format", "gpu", "host",
-    "input", "kv", "len", "length", "level", "limit", "list", "load", "local", "log", "max", "memory", "method", "min",
-    "mode", "model", "name", "native", "none", "num", "number", "output", "path", "pool", "port", "process", "prompt", "request",
-    "requests", "seqs", "server", "size", "space", "tensor", "token", "tokenizer", "tokens", "true", "type", "use", "worker",
+    "api",
+    "auto",
+    "backend",
+    "batch",
+    "batched",
+    "block",
+    "blocks",
+    "cache",
+    "config",
+    "context",
+    "core",
+    "count",
+    "cpu",
+    "data",
+    "default",
+    "device",
+    "dir",
+    "disable",
+    "dtype",
+    "enable",
+    "engine",
+    "false",
+    "file",
+    "format",
+    "gpu",
+    "host",
+    "input",
+    "kv",
+    "len",
+    "length",
+    "level",
+    "limit",
+    "list",
+    "load",
+    "local",
+    "log",
+    "max",
+    "memory",
+    "method",
+    "min",
+    "mode",
+    "model",
+    "name",
+    "native",
+    "none",
+    "num",
+    "number",
+    "output",
+    "path",
+    "pool",
+    "port",
+    "process",
+    "prompt",
+    "request",
+    "requests",
+    "seqs",
+    "server",
+    "size",
+    "space",
+    "tensor",
+    "token",
+    "tokenizer",
+    "tokens",
+    "true",
+    "type",
+    "use",
+    "worker",
 ];
 
 /// Flags whose refusal names another flag: with the first at a certain value the engine wants something of the second.
@@ -67,7 +129,15 @@ const COUPLED: &[(&str, &[&str])] = &[
 
 /// Names of weight formats, which stand in a checkpoint's name.
 const WEIGHT_FORMATS: &[&str] = &[
-    "awq", "gptq", "gguf", "bnb", "bitsandbytes", "marlin", "quantized", "quantization", "compressed",
+    "awq",
+    "gptq",
+    "gguf",
+    "bnb",
+    "bitsandbytes",
+    "marlin",
+    "quantized",
+    "quantization",
+    "compressed",
 ];
 
 /// The engine's `words` where they refuse what `variant` changes of its `control`; none where they are about something else.
@@ -115,7 +185,9 @@ impl Said {
     /// A checkpoint is named by the format of its weights.
     fn names_format(&self, model: Option<&str>) -> bool {
         let name = parts(model.unwrap_or_default());
-        name.iter().filter(|part| is_weight_format(part)).any(|part| self.has(part))
+        name.iter()
+            .filter(|part| is_weight_format(part))
+            .any(|part| self.has(part))
             || self.words.iter().any(|word| WEIGHT_FORMATS.contains(&word.as_str()))
     }
 
@@ -224,7 +296,10 @@ mod tests {
         let kv = flag("kv-cache-dtype", text("fp8"));
         refuses(&kv, &log("vllm-0.32.0-C5-kv-fp8-dies.log"));
         refuses(&flag("quantization", text("fp8")), &log("vllm-0.32.0-C8-fp8-dies.log"));
-        refuses(&flag("quantization", text("fp8_per_tensor")), &log("vllm-0.32.0-C8-fp8-dies.log"));
+        refuses(
+            &flag("quantization", text("fp8_per_tensor")),
+            &log("vllm-0.32.0-C8-fp8-dies.log"),
+        );
         let offload = "RuntimeError: Worker failed with error 'CPU Offloading is currently only supported on CUDA-alike and XPU \
                        GPUs', please check the stack trace above for the root cause";
         refuses(&flag("kv-offloading-size", ArgValue::Number(8.0)), offload);
@@ -241,7 +316,10 @@ mod tests {
         refuses(&flag("swap-space", ArgValue::Integer(4)), swap);
         let ngram = text("{\"method\":\"ngram\",\"num_speculative_tokens\":4}");
         let speculation = flag("speculative-config", ngram);
-        refuses(&speculation, "NotImplementedError: Speculative decoding is not supported on this platform");
+        refuses(
+            &speculation,
+            "NotImplementedError: Speculative decoding is not supported on this platform",
+        );
         refuses(&speculation, "ValueError: ngram drafts need prompt_lookup_max");
     }
 
@@ -275,7 +353,10 @@ mod tests {
     fn words_about_something_else_refuse_nothing() {
         let kv = flag("kv-cache-dtype", text("fp8"));
         says_nothing_of(&kv, "ValueError: The model's cache config has no such size");
-        says_nothing_of(&kv, "RuntimeError: Engine core initialization failed. See root cause above.");
+        says_nothing_of(
+            &kv,
+            "RuntimeError: Engine core initialization failed. See root cause above.",
+        );
         says_nothing_of(&kv, "error: unrecognized arguments: --swap-space 4");
         let seqs = flag("max-num-seqs", ArgValue::Integer(98));
         says_nothing_of(&seqs, "RuntimeError: worker 98 did not answer");

@@ -42,6 +42,8 @@ pub struct GateFacts<'a> {
     pub prompt_token_mismatches: u32,
     /// Share of prompt tokens from the engine's prefix cache; none where it does not say.
     pub prefix_cache_hit_ratio: Option<Ratio>,
+    /// What the prefix cache held of others when the trial began.
+    pub cache: CacheState,
     /// Whether the plan allows a prefix cache.
     pub prefix_caching_allowed: bool,
     /// Whether the setting took effect.
@@ -54,6 +56,19 @@ pub struct GateFacts<'a> {
     pub certificate: Option<&'a InstrumentCertificate>,
     /// What the instrument had to do; none where nothing was sent.
     pub work: Option<Work>,
+}
+
+/// What an engine's prefix cache can have given a trial that it did not put there itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CacheState {
+    /// Nothing: the engine was started for the trial, or shows that it has no such cache or found nothing in it.
+    Empty,
+    /// Nothing: every request carried a salt of this trial.
+    Salted,
+    /// Nobody knows, and the plan accepts that.
+    Accepted,
+    /// Nobody knows.
+    Unknown,
 }
 
 /// What the instrument had to do in a trial, fillers included: mean rates of engine time.
@@ -346,7 +361,16 @@ fn cache(facts: &GateFacts<'_>) -> Check {
             observed.unwrap_or_else(|| NOT_MEASURED.into()),
             "the plan allows a prefix cache",
         ),
-        (false, None) => Check::not_applicable("the engine does not say", limit),
+        (false, None) => match facts.cache {
+            CacheState::Empty => Check::not_applicable("the engine does not say; it held nothing before", limit),
+            CacheState::Salted => Check::not_applicable("the engine does not say; requests carried a salt", limit),
+            CacheState::Accepted => Check::not_applicable("the engine does not say, which the plan accepts", limit),
+            CacheState::Unknown => Check::new(
+                false,
+                "the server was up before, does not say what it takes from a cache, and takes no salt",
+                format!("{limit}, or engine.provider.url.accept-unknown-cache"),
+            ),
+        },
         (false, Some(hits)) => Check::new(hits.get() <= CACHE_HIT_LIMIT_RATIO, observed.unwrap_or_default(), limit),
     }
 }

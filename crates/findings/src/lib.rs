@@ -23,7 +23,7 @@ pub mod verdict;
 pub use compare::{AaOutcome, AaResult, CellMetrics, Comparison, Estimate, Study, compare, study};
 pub use confounded::{ChangedField, Confounded, confounded, unchanged};
 pub use engine_counts::{Acceptance, BucketQuantile, EngineCounts, EngineTimes, EngineTrial, KvUse, engine_counts};
-pub use gates::{GateFacts, Work, evaluate, evaluate_limits};
+pub use gates::{CacheState, GateFacts, Work, evaluate, evaluate_limits};
 pub use gpu::{GpuUse, Throttled, TrialGpus, trial_gpus};
 pub use groups::{GroupMetrics, groups};
 pub use metrics::{Descriptive, KindSeen, MetricValue, TrialMetrics, trial_metrics};

@@ -1,12 +1,8 @@
 //! An engine as a child process in a process group of its own.
 
 use crate::{
-    Ended, Exit, Guarded, Identity, KillHandle, Log, ProviderError, Running, Task,
-    command::Command,
-    docker::Container,
-    group::Group,
-    guard::Guard,
-    proc,
+    Ended, Exit, Guarded, Identity, KillHandle, Log, ProviderError, Running, Task, command::Command, docker::Container,
+    group::Group, guard::Guard, proc,
 };
 use rustix::process::Signal;
 use servelab_engine::{ApiKey, KEY_VARIABLE, redact::Secrets};
@@ -197,7 +193,7 @@ impl Running for ChildEngine {
     }
 
     fn facts(&self) -> Task<'_, Identity> {
-        Box::pin(async {
+        Box::pin(async move {
             Identity {
                 serving: proc::serving(self.port),
                 container: match &self.container {
@@ -270,12 +266,61 @@ pub(crate) mod tests {
         let port = orphan.local_addr().unwrap().port();
         let engine = Box::new(shell("sleep 60", port, None));
         let error = engine.stop(Duration::from_secs(10)).await.unwrap_err();
-        assert!(matches!(error, ProviderError::Orphan { port: p } if p == port), "{error}");
+        assert!(
+            matches!(error, ProviderError::Orphan { port: p } if p == port),
+            "{error}"
+        );
         assert!(error.to_string().contains("ss -ltnp"), "{error}");
         drop(orphan);
         let engine = Box::new(shell("sleep 60", port, None));
         let ended = engine.stop(Duration::from_secs(10)).await.unwrap();
         assert!(ended.was_alive && ended.how.starts_with("SIGTERM, "), "{ended:?}");
+    }
+
+    /// Makes this program listen on the port that is its value.
+    const LISTEN: &str = "SERVELAB_TEST_LISTEN";
+
+    /// No test but the server of the next one: listens until it is killed.
+    #[test]
+    fn listens_when_asked() {
+        let Ok(port) = std::env::var(LISTEN) else { return };
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port.parse().unwrap())).unwrap();
+        listener.incoming().for_each(drop);
+    }
+
+    async fn identity(engine: &ChildEngine, other_than: &Identity) -> Identity {
+        let served = async {
+            loop {
+                let now = engine.facts().await;
+                if !now.serving.is_empty() && now.serving != other_than.serving {
+                    return now;
+                }
+                tokio::time::sleep(POLL).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), served).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_server_that_its_shell_starts_again_is_another_one() {
+        let port = free_port().unwrap();
+        let program = format!("/proc/{}/exe", std::process::id());
+        let server = format!("{LISTEN}={port} {program} --exact child::tests::listens_when_asked --nocapture");
+        let engine = shell(&format!("while :; do {server} & wait $!; done"), port, None);
+        let first = identity(&engine, &Identity::default()).await;
+        let again = engine.facts().await;
+        assert_eq!((first.restarted(&again), first.serving.len()), (None, 1));
+        let server = rustix::process::Pid::from_raw(first.serving.first().unwrap().pid).unwrap();
+        rustix::process::kill_process(server, Signal::KILL).unwrap();
+        let second = identity(&engine, &first).await;
+        let said = first.restarted(&second).unwrap();
+        assert!(said.contains("serves its port in place of"), "{said}");
+        assert_eq!(
+            engine.group.exited(),
+            None,
+            "the shell, which is what servelab started, went on"
+        );
+        Box::new(engine).stop(Duration::ZERO).await.unwrap();
     }
 
     #[tokio::test]

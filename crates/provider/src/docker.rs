@@ -133,7 +133,12 @@ impl Container {
     /// When it was started and how often restarted, as Docker says it; none where it does not.
     pub(crate) async fn started(&self) -> Option<String> {
         let asked = tokio::process::Command::new(&self.docker)
-            .args(["inspect", "--format", "{{.State.StartedAt}} {{.RestartCount}}", &self.name])
+            .args([
+                "inspect",
+                "--format",
+                "{{.State.StartedAt}} {{.RestartCount}}",
+                &self.name,
+            ])
             .stdin(Stdio::null())
             .kill_on_drop(true)
             .output()

@@ -60,7 +60,10 @@ mod tests {
 
     fn of(serving: &[(i32, u64)], container: Option<&str>, page_start_s: Option<f64>) -> Identity {
         Identity {
-            serving: serving.iter().map(|&(pid, started)| ProcessId { pid, started }).collect(),
+            serving: serving
+                .iter()
+                .map(|&(pid, started)| ProcessId { pid, started })
+                .collect(),
             container: container.map(str::to_owned),
             page_start_s,
         }
@@ -81,11 +84,19 @@ mod tests {
         let one = of(&[(7, 1)], None, Some(1.0));
         check(&one, &one, None);
         check(&one, &of(&[(7, 2)], None, None), Some("in place of 7"));
-        check(&one, &of(&[(8, 2)], None, None), Some("process 8 serves its port in place of 7"));
+        check(
+            &one,
+            &of(&[(8, 2)], None, None),
+            Some("process 8 serves its port in place of 7"),
+        );
         check(&one, &of(&[], None, None), None);
         check(&one, &of(&[(7, 1), (9, 5)], None, Some(1.0)), None);
         check(&one, &of(&[(7, 1)], None, Some(2.0)), Some("began at 2, before at 1"));
-        check(&of(&[], None, Some(1.0)), &of(&[], None, Some(2.0)), Some("page of metrics"));
+        check(
+            &of(&[], None, Some(1.0)),
+            &of(&[], None, Some(2.0)),
+            Some("page of metrics"),
+        );
         let two = [(7, 1), (8, 1)];
         check(&of(&two, None, Some(1.0)), &of(&two, None, Some(2.0)), None);
         let boxed = |at: &str| of(&[], Some(at), None);

@@ -4,13 +4,7 @@ use crate::{Identity, KillHandle, ProviderError};
 use servelab_engine::ApiKey;
 use servelab_schema::{Nanos, PlannedVariant};
 use std::{
-    fmt,
-    fs::File,
-    os::unix::process::ExitStatusExt,
-    path::PathBuf,
-    pin::Pin,
-    process::ExitStatus,
-    time::Duration,
+    fmt, fs::File, os::unix::process::ExitStatusExt, path::PathBuf, pin::Pin, process::ExitStatus, time::Duration,
 };
 
 /// What a place takes its time for: a machine may have to be rented first.

@@ -37,7 +37,9 @@ pub struct Wait<'a> {
 
 impl fmt::Debug for Wait<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Wait").field("model", &self.model).finish_non_exhaustive()
+        f.debug_struct("Wait")
+            .field("model", &self.model)
+            .finish_non_exhaustive()
     }
 }
 
@@ -63,7 +65,11 @@ impl fmt::Display for Failed {
 impl Failed {
     /// One that servelab ended, or left where it did not start it.
     fn given_up(engine: &dyn Running, words: String) -> Self {
-        let status = if engine.is_ours() { "killed" } else { "not started by servelab" };
+        let status = if engine.is_ours() {
+            "killed"
+        } else {
+            "not started by servelab"
+        };
         Self {
             status: status.to_owned(),
             words,
@@ -306,7 +312,7 @@ impl Ready {
 mod tests {
     use super::*;
     use crate::{Log, child::tests::shell, url::Url};
-    use servelab_schema::{VariantRole, examples};
+    use servelab_schema::{ArgValue, examples};
     use std::{
         fs::File,
         io::{BufRead, BufReader, Read, Write},
@@ -351,14 +357,16 @@ mod tests {
 
     /// An arm that changes the KV cache's type.
     fn arm() -> PlannedVariant {
-        let plan = examples::plan();
-        let fp8 = plan.variants.into_iter().find(|v| v.role == VariantRole::Treatment).unwrap();
-        assert_eq!(fp8.differs_in, ["kv-cache-dtype"]);
-        fp8
+        let mut variant = examples::plan().variants.remove(0);
+        let mut field = variant.flags.first_entry().unwrap().remove();
+        field.value = ArgValue::Text("fp8".to_owned());
+        variant.flags.insert("kv-cache-dtype".to_owned(), field);
+        variant.differs_in = vec!["kv-cache-dtype".to_owned()];
+        variant
     }
 
-    /// Waits for one engine. Time flies: a second a look.
-    async fn waited(engine: Box<dyn Running>, place: &dyn Place) -> Result<Ready, Failed> {
+    /// Waits for one engine, for so many looks at the time: a second flies by between two.
+    async fn waited(engine: Box<dyn Running>, place: &dyn Place, looks: u64) -> Result<Ready, Failed> {
         let seconds = AtomicU64::new(0);
         let now = || Nanos::from_secs(seconds.fetch_add(1, Ordering::Relaxed));
         let variant = arm();
@@ -366,7 +374,7 @@ mod tests {
             model: "m",
             dialect: Dialect::Vllm,
             key: None,
-            startup: Nanos::from_secs(20),
+            startup: Nanos::from_secs(looks),
             may_be_simulated: true,
             variant: &variant,
             control: None,
@@ -382,7 +390,7 @@ mod tests {
         crate::of(&plan.engine, &plan.profile, &crate::Host::new("s".into(), ".".into()))
     }
 
-    async fn failed(script: &str, port: u16, log: &str) -> Failed {
+    async fn failed(script: &str, port: u16, log: &str, looks: u64) -> Failed {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), log).unwrap();
         let log = Log {
@@ -391,7 +399,7 @@ mod tests {
         };
         // The port is served by this test, which outlives the engine: an orphan, were it looked for.
         let engine = Box::new(NoPort(shell(script, port, Some(log))));
-        waited(engine, local().as_ref()).await.unwrap_err()
+        waited(engine, local().as_ref(), looks).await.unwrap_err()
     }
 
     /// A child whose port is somebody else's.
@@ -431,7 +439,7 @@ mod tests {
     }
 
     async fn never_answers(status: &'static str, body: &'static str, log: &str) -> Failed {
-        failed("sleep 60", serve(status, body), log).await
+        failed("sleep 60", serve(status, body), log, 20).await
     }
 
     #[tokio::test]
@@ -446,30 +454,55 @@ mod tests {
             (FAULT, "oops", fp8, "NotImplementedError: FP8", true, false),
             (FAULT, "oops", memory, "out of GPU memory", false, true),
             (FAULT, "oops", "", "HTTP 500", false, false),
-            ("400 Bad Request", "no chat template", fp8, "no chat template", false, false),
-            ("503 Service Unavailable", "", fp8, "NotImplementedError: FP8", true, false),
+            (
+                "400 Bad Request",
+                "no chat template",
+                fp8,
+                "no chat template",
+                false,
+                false,
+            ),
+            (
+                "503 Service Unavailable",
+                "",
+                fp8,
+                "NotImplementedError: FP8",
+                true,
+                false,
+            ),
         ] {
             let failed = never_answers(status, body, log).await;
-            assert!(failed.words.starts_with(READY) && failed.words.contains(words), "{failed}");
+            assert!(
+                failed.words.starts_with(READY) && failed.words.contains(words),
+                "{failed}"
+            );
             assert_eq!((failed.refusal.is_some(), failed.memory), (refused, memory), "{failed}");
             assert_eq!(failed.status, "killed");
         }
         let failed = never_answers("503 Service Unavailable", "", "INFO warming up\n").await;
-        assert!(failed.words.contains("INFO warming up; raise timeouts.startup"), "{failed}");
+        assert!(
+            failed.words.contains("INFO warming up; raise timeouts.startup"),
+            "{failed}"
+        );
     }
 
     #[tokio::test]
     async fn a_death_is_a_refusal_only_by_its_words() {
+        /// However late the shell is.
+        const FOR_EVER: u64 = 1_000_000;
         let port = serve("503 Service Unavailable", "");
-        let died = |words: &'static str| failed("exit 2", port, words);
+        let died = |words: &'static str| failed("exit 2", port, words, FOR_EVER);
         let refused = died("vllm serve: error: argument --kv-cache-dtype: invalid choice: 'fp9'\n").await;
         let words = "error: argument --kv-cache-dtype: invalid choice: 'fp9'";
         assert_eq!(refused.refusal.as_deref(), Some(words));
         assert_eq!(refused.status, "exit status: 2");
-        assert!(refused.words.contains("ended before it was ready (exit status: 2)"), "{refused}");
+        assert!(
+            refused.words.contains("ended before it was ready (exit status: 2)"),
+            "{refused}"
+        );
         let port_taken = died("OSError: [Errno 98] Address already in use\n").await;
         assert_eq!((port_taken.refusal, port_taken.memory), (None, false));
-        let killed = failed("kill -9 $$", port, "ValueError: fp8\n").await;
+        let killed = failed("kill -9 $$", port, "ValueError: fp8\n", FOR_EVER).await;
         assert_eq!((killed.refusal, killed.memory), (None, true));
     }
 
@@ -477,13 +510,16 @@ mod tests {
     async fn one_that_should_be_up_is_not_waited_for_long() {
         let base = format!("http://127.0.0.1:{}", serve("503 Service Unavailable", "warming"));
         let url = Url::new(&base);
-        let failed = waited(Box::new(url.clone()), &url).await.unwrap_err();
+        let failed = waited(Box::new(url.clone()), &url, 20).await.unwrap_err();
         assert_eq!(failed.status, "not started by servelab");
-        assert!(failed.words.contains(&base) && failed.words.contains("start it first"), "{failed}");
+        assert!(
+            failed.words.contains(&base) && failed.words.contains("start it first"),
+            "{failed}"
+        );
         assert!(failed.words.contains("503"), "what it said last: {failed}");
         let answer = "{\"usage\": {\"completion_tokens\": 1}}";
         let url = Url::new(&format!("http://127.0.0.1:{}", serve("200 OK", answer)));
-        let mut ready = waited(Box::new(url.clone()), &url).await.unwrap();
+        let mut ready = waited(Box::new(url.clone()), &url, 20).await.unwrap();
         assert!(!ready.is_ours());
         let salvage = ready.salvage();
         assert_eq!((salvage.exit, salvage.log), (None, None));

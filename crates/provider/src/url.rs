@@ -1,8 +1,6 @@
 //! A server that is up already: nothing is started, set or stopped.
 
-use crate::{
-    Ended, Exit, Identity, KillHandle, Place, PlaceFacts, ProviderError, Running, Start, Started, Task, proc,
-};
+use crate::{Ended, Exit, Identity, KillHandle, Place, PlaceFacts, ProviderError, Running, Start, Started, Task, proc};
 use servelab_schema::{Nanos, PlannedVariant};
 use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
@@ -61,7 +59,7 @@ impl Place for Url {
     }
 
     fn start<'a>(&'a self, _: Start<'a>) -> Task<'a, Result<Started, ProviderError>> {
-        Box::pin(async {
+        Box::pin(async move {
             Ok(Started {
                 engine: Box::new(self.clone()),
                 argv: Vec::new(),

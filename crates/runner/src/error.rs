@@ -3,6 +3,7 @@
 use servelab_engine::EngineError;
 use servelab_evidence::EvidenceError;
 use servelab_load::LoadError;
+use servelab_provider::ProviderError;
 use std::path::PathBuf;
 
 /// A run cannot go on. Whatever was written before stays on the disk.
@@ -11,9 +12,12 @@ pub enum RunError {
     /// The run directory cannot be written.
     #[error(transparent)]
     Evidence(#[from] EvidenceError),
-    /// The engine's program cannot be used.
+    /// The engine cannot be asked.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// The place that the engine runs in cannot be used.
+    #[error(transparent)]
+    Provider(#[from] ProviderError),
     /// The load generator cannot be used.
     #[error(transparent)]
     Load(#[from] LoadError),

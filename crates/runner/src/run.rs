@@ -97,8 +97,9 @@ pub async fn execute(
         Some(id) => id.clone(),
         None => default_run_id(&plan.name, &utc)?,
     };
-    let gpus = environment::gpus(plan, options).await;
-    let environment = environment::capture(plan, options, gpus.as_ref(), utc).await;
+    let place = access.place();
+    let gpus = environment::gpus(plan, &place, options).await;
+    let environment = environment::capture(plan, &place, options, gpus.as_ref(), utc).await;
     let mut run = RunWriter::create(Arc::clone(&options.layer), &options.runs, &run_id, plan, &environment)?;
     let dir = run.dir().to_path_buf();
     let total = plan.trial_count();

@@ -73,6 +73,10 @@ pub struct EngineRecord {
     pub argv: Vec<String>,
     /// Environment variables set for it, secrets redacted.
     pub env: BTreeMap<String, String>,
+    /// The `cache_salt` that every request of the trial carried, which keeps its prefix cache apart from others'; absent where
+    /// none was sent, as to an engine that was started for the trial.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_salt: Option<String>,
     /// Flags of the variant.
     pub flags: BTreeMap<String, ArgValue>,
     /// What `/version` said; null where it did not answer.

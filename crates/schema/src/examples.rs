@@ -376,6 +376,7 @@ pub fn engine_record() -> EngineRecord {
         trial: trial_id(),
         variant: VariantId::new("C3").expect(OK),
         engine_kind: EngineKind::Simulated,
+        cache_salt: None,
         argv: vec!["servelab".into(), "sim".into(), "--".into(), "--enforce-eager".into()],
         env: BTreeMap::new(),
         flags: BTreeMap::from([("enforce-eager".to_owned(), ArgValue::Switch(true))]),

@@ -95,7 +95,9 @@ impl Run {
         bars.finish();
         let outcome = outcome.map_err(|error| match error {
             RunError::Prompts { .. } | RunError::Plan(_) => Failure::configuration(error),
-            RunError::Evidence(_) | RunError::Engine(_) | RunError::Load(_) => Failure::environment(error),
+            RunError::Evidence(_) | RunError::Engine(_) | RunError::Provider(_) | RunError::Load(_) => {
+                Failure::environment(error)
+            }
         })?;
         self.format
             .print(plan.engine_kind, &outcome)

@@ -15,13 +15,22 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("matrix", &["schema"]),
     ("load", &["schema"]),
     ("engine", &["schema"]),
+    ("provider", &["schema", "engine"]),
     ("telemetry", &["schema"]),
     ("nvml-stub", &[]),
     ("evidence", &["schema"]),
     ("findings", &["schema", "stats"]),
     (
         "runner",
-        &["schema", "load", "engine", "telemetry", "evidence", "findings"],
+        &[
+            "schema",
+            "load",
+            "engine",
+            "provider",
+            "telemetry",
+            "evidence",
+            "findings",
+        ],
     ),
     ("simengine", &["chat"]),
     ("store", &["schema", "evidence", "findings"]),
@@ -35,6 +44,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "matrix",
             "load",
             "engine",
+            "provider",
             "telemetry",
             "evidence",
             "findings",
@@ -59,7 +69,7 @@ const HEAVY: &[(&str, &[&str])] = &[
     ("reqwest", &["engine", "telemetry"]),
     ("rusqlite", &["store"]),
     ("tokenizers", &["chat"]),
-    ("tokio", &["load", "engine", "runner", "simengine", "cli"]),
+    ("tokio", &["load", "engine", "provider", "runner", "simengine", "cli"]),
 ];
 
 /// Rooms that are pure: no runtime, no files, no randomness from outside.

@@ -72,7 +72,10 @@ fn words(
 ) -> Result<Vec<String>, PreflightError> {
     let ours = variant.model.as_deref().or(model).unwrap_or(&plan.profile.model);
     // What stands before `serve` is how the program is run.
-    let before = given.iter().position(|word| word == "serve").map_or(0, |serve| serve + 1);
+    let before = given
+        .iter()
+        .position(|word| word == "serve")
+        .map_or(0, |serve| serve + 1);
     let given = given.get(before..).unwrap_or_default();
     let mut words = with_model(given, ours);
     if given.is_empty() {
