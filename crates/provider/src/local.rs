@@ -104,3 +104,53 @@ impl<P: Program> Place for Local<P> {
         (startup, FIRST_STEP)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use servelab_schema::{Provider, examples};
+    use std::num::NonZeroU32;
+
+    /// Words for an arm without flags, with the profile's model or its own.
+    fn words(provider: Provider, own_model: Option<&str>) -> Vec<String> {
+        let mut plan = examples::plan();
+        plan.engine.provider = provider;
+        plan.profile.model = "org/model".into();
+        let mut variant = plan.variants.remove(0);
+        variant.model = own_model.map(str::to_owned);
+        variant.flags.clear();
+        let host = Host::new("servelab".into(), ".".into());
+        crate::of(&plan.engine, &plan.profile, &host).words(&variant)
+    }
+
+    #[test]
+    fn the_model_goes_where_the_command_says() {
+        let process = |words: &[&str]| Provider::Process {
+            command: words.iter().map(|w| (*w).to_owned()).collect(),
+        };
+        let said = words(process(&["vllm", "serve", "{model}", "--x={model}"]), None);
+        assert_eq!(said[..3], ["serve", "org/model", "--x=org/model"]);
+        let said = words(process(&["vllm", "serve", "{model}"]), Some("org/model-FP8"));
+        assert_eq!(said[..2], ["serve", "org/model-FP8"]);
+        let docker = Provider::Docker {
+            image: "i".into(),
+            gpus: "all".into(),
+            volumes: Vec::new(),
+            env: Vec::new(),
+            args: vec!["--model".into(), "{model}".into()],
+        };
+        assert!(words(docker, Some("f")).windows(2).any(|w| w == ["--model", "f"]));
+    }
+
+    #[test]
+    fn the_simulator_is_told_another_model_only() {
+        let sim = || Provider::Sim {
+            time_scale: NonZeroU32::MIN,
+            seed: 1,
+            tokenizer: "t".into(),
+            extra_args: Vec::new(),
+        };
+        assert_eq!(words(sim(), None).last().unwrap(), "--");
+        assert_eq!(words(sim(), Some("org/model-FP8")).last().unwrap(), "org/model-FP8");
+    }
+}
