@@ -24,13 +24,21 @@ async fn text(mut answer: reqwest::Response, longest: usize) -> Result<String, S
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
+/// Path of chat completions.
+const COMPLETIONS: &str = "/v1/chat/completions";
+
+/// The shortest conversation.
+fn hello() -> Value {
+    json!([{"role": "user", "content": "Hello!"}])
+}
+
 /// No completion: whether the engine answered at all decides what it means.
 #[derive(Debug)]
-pub(crate) struct ProbeError {
+pub struct ProbeError {
     /// The HTTP status of its answer; none where none came.
-    pub(crate) status: Option<u16>,
+    pub status: Option<u16>,
     /// What went wrong.
-    pub(crate) error: EngineError,
+    pub error: EngineError,
 }
 
 /// Asks one engine about itself. Never goes through a proxy and follows no redirect.
@@ -146,24 +154,9 @@ impl EngineClient {
     ///
     /// # Errors
     /// [`ProbeError`] where it does not answer 200 with a completion token.
-    pub(crate) async fn probe(&self, model: &str, limit: Duration) -> Result<(), ProbeError> {
-        let url = format!("{}/v1/chat/completions", self.base);
-        let fail = |status: Option<u16>, message: String| ProbeError {
-            status,
-            error: EngineError::Http {
-                url: url.clone(),
-                message,
-            },
-        };
-        let body = json!({"model": model, "max_tokens": 1, "messages": [{"role": "user", "content": "Hello!"}]});
-        let answer = self
-            .with_key(self.http.post(&url).json(&body))
-            .timeout(limit)
-            .send()
-            .await
-            .map_err(|e| fail(None, e.to_string()))?;
-        let status = answer.status();
-        let text = text(answer, LONGEST_PAGE).await.map_err(|e| fail(None, e))?;
+    pub async fn probe(&self, model: &str, limit: Duration) -> Result<(), ProbeError> {
+        let body = json!({"model": model, "max_tokens": 1, "messages": hello()});
+        let (status, text) = self.complete(&body, limit).await?;
         let tokens = serde_json::from_str::<Value>(&text)
             .ok()
             .and_then(|v| v.pointer("/usage/completion_tokens")?.as_u64());
@@ -171,9 +164,41 @@ impl EngineClient {
             Some(1..) if status.is_success() => Ok(()),
             _ => {
                 let begin: String = self.secrets.redact(&text).chars().take(300).collect();
-                Err(fail(Some(status.as_u16()), format!("HTTP {status}: {begin}")))
+                Err(ProbeError {
+                    status: Some(status.as_u16()),
+                    error: self.completion_error(format!("HTTP {status}: {begin}")),
+                })
             }
         }
+    }
+
+    /// True where the engine keeps the prefix caches of different `cache_salt`s apart: it refuses an empty one by that name,
+    /// where one that does not know the field answers as if it were not there. vLLM does since 0.9 (its V1 engine only).
+    pub async fn takes_cache_salt(&self, model: &str, limit: Duration) -> bool {
+        let body = json!({"model": model, "max_tokens": 1, "messages": hello(), "cache_salt": ""});
+        let answer = self.complete(&body, limit).await;
+        answer.is_ok_and(|(status, text)| status.is_client_error() && text.contains("cache_salt"))
+    }
+
+    fn completion_error(&self, message: String) -> EngineError {
+        EngineError::Http {
+            url: format!("{}{COMPLETIONS}", self.base),
+            message,
+        }
+    }
+
+    /// The answer to a chat request that is not streamed.
+    async fn complete(&self, body: &Value, limit: Duration) -> Result<(reqwest::StatusCode, String), ProbeError> {
+        let fail = |status, message| ProbeError {
+            status,
+            error: self.completion_error(message),
+        };
+        let url = format!("{}{COMPLETIONS}", self.base);
+        let request = self.with_key(self.http.post(&url).json(body)).timeout(limit);
+        let answer = request.send().await.map_err(|e| fail(None, e.to_string()))?;
+        let status = answer.status();
+        let text = text(answer, LONGEST_PAGE).await.map_err(|e| fail(None, e))?;
+        Ok((status, text))
     }
 
     /// How many tokens the engine itself counts in a conversation that its chat template renders, by vLLM's `/tokenize`.

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 /// other.
 #[must_use]
 pub fn counted(before: &Snapshot, after: &Snapshot) -> EngineMetrics {
-    let start = |page: &Snapshot| page.sum(names::PROCESS_START).map(f64::to_bits);
+    let start = |page: &Snapshot| page.process_start().map(f64::to_bits);
     if start(before).zip(start(after)).is_some_and(|(a, b)| a != b) {
         return EngineMetrics::default();
     }

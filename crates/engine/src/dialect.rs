@@ -3,6 +3,7 @@
 //! whose it is. From captures of vLLM 0.8.5.post2 and 0.32.0, and from SGLang's own source (no capture of it was at hand).
 
 use servelab_schema::{ArgValue, Dialect, EffectiveField, FieldKind, PlannedVariant, normal_value};
+use std::collections::BTreeMap;
 
 /// Pages of an engine about itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,19 +41,32 @@ pub(crate) const fn pages(dialect: Dialect) -> Pages {
 /// Where any engine may say that it is the simulated one.
 pub(crate) const IDENTITY: [&str; 3] = ["/version", "/server_info", "/get_server_info"];
 
+/// The variable that vLLM takes its API key from.
+pub const KEY_VARIABLE: &str = "VLLM_API_KEY";
+
 /// The variable that an engine takes its API key from; none where it takes it as a flag only, which would show it in the
 /// list of processes.
 #[must_use]
 pub const fn key_variable(dialect: Dialect) -> Option<&'static str> {
     match dialect {
-        Dialect::Vllm => Some(crate::KEY_VARIABLE),
+        Dialect::Vllm => Some(KEY_VARIABLE),
         Dialect::Sglang => None,
     }
 }
 
+/// What stands for the model in a command of a matrix.
+const MODEL: &str = "{model}";
+
+/// Words of a matrix with the model in its place.
+#[must_use]
+pub fn with_model(words: &[String], model: &str) -> Vec<String> {
+    words.iter().map(|word| word.replace(MODEL, model)).collect()
+}
+
 /// The command-line words of a variant's flags. SGLang's switches have no opposite: off is what they are where they are not
 /// given.
-pub(crate) fn flag_words(dialect: Dialect, variant: &PlannedVariant) -> Vec<String> {
+#[must_use]
+pub fn flag_words(dialect: Dialect, variant: &PlannedVariant) -> Vec<String> {
     match dialect {
         Dialect::Vllm => variant.argv(),
         Dialect::Sglang => {
@@ -63,7 +77,8 @@ pub(crate) fn flag_words(dialect: Dialect, variant: &PlannedVariant) -> Vec<Stri
 }
 
 /// The command-line words that name the model.
-pub(crate) fn model_words(dialect: Dialect, model: &str) -> Vec<String> {
+#[must_use]
+pub fn model_words(dialect: Dialect, model: &str) -> Vec<String> {
     match dialect {
         Dialect::Vllm => vec![model.to_owned()],
         Dialect::Sglang => vec!["--model-path".to_owned(), model.to_owned()],
@@ -125,6 +140,18 @@ pub(crate) fn field(name: &str, value: &str) -> EffectiveField {
         kind,
         set_by: others.map(str::to_owned).collect(),
     }
+}
+
+/// True where an engine's effective configuration says that it has no cache of prompt beginnings.
+#[must_use]
+pub fn has_no_prefix_cache(effective: &BTreeMap<String, EffectiveField>) -> bool {
+    const SHOWN: [(&str, &str); 3] = [
+        ("enable_prefix_caching", "false"),
+        ("cache_config.enable_prefix_caching", "false"),
+        ("disable_radix_cache", "true"),
+    ];
+    let says = |(field, value): &(&str, &str)| effective.get(*field).is_some_and(|f| f.value == *value);
+    SHOWN.iter().any(says)
 }
 
 type Names = &'static [&'static str];
@@ -222,6 +249,16 @@ mod tests {
             flags: flags.collect(),
             ..examples::plan().variants[0].clone()
         }
+    }
+
+    #[test]
+    fn a_cache_that_is_off_is_said_in_either_way() {
+        let says =
+            |field: &str, value: &str| has_no_prefix_cache(&BTreeMap::from([(field.to_owned(), value.to_owned())]));
+        assert!(says("cache_config.enable_prefix_caching", "False") && says("enable_prefix_caching", "False"));
+        assert!(says("disable_radix_cache", "True"));
+        assert!(!says("enable_prefix_caching", "True") && !says("disable_radix_cache", "False"));
+        assert!(!has_no_prefix_cache(&BTreeMap::new()), "not said");
     }
 
     #[test]

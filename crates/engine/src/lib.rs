@@ -1,34 +1,33 @@
-//! Engines under test: how they are started, when they are ready, what they say of themselves, and how they are stopped
-//! so that nothing of them is left.
+//! What an engine under test *says*: its flags by version, its effective configuration, its counters, why it died, and
+//! whether it refused a setting; with secrets taken out. Where an engine *runs* is the room `provider`.
 //!
-//! A setting counts as applied only where the engine's own evidence shows it ([`evidence`]); whether it does is settled elsewhere. This room has no clock (the
-//! caller passes one) and sends no load.
+//! Parts: [`EngineClient`] asks an engine's pages, of which [`Snapshot`] and [`counted()`] read the metrics; [`effective`] and
+//! [`log`] read its log, [`refusal`] its last words; [`evidence`] holds what it showed beside what was expected;
+//! [`catalogue`] and [`preflight`] know its flags beforehand; [`redact`] knows secrets. `dialect` has what differs between
+//! engines.
+//!
+//! Traps: whether a setting took effect is settled elsewhere, over the whole run. Absent is unknown, never 0. Text is
+//! redacted before it is cut. This room has no clock (the caller passes times), starts no engine and sends no load.
 
-mod argv;
 pub mod catalogue;
 mod client;
 mod counted;
 mod dialect;
-pub mod docker;
 pub mod effective;
 mod error;
 pub mod evidence;
-mod guard;
 pub mod log;
 pub mod preflight;
-mod process;
 pub mod prometheus;
 mod python;
-mod ready;
 pub mod redact;
+pub mod refusal;
 mod snapshot;
 
-pub use argv::{Command, Place, command};
-pub use client::{ApiKey, EngineClient};
+pub use client::{ApiKey, EngineClient, ProbeError};
 pub use counted::counted;
-pub use dialect::{key_variable, wants_prefix_cache};
+pub use dialect::{
+    KEY_VARIABLE, flag_words, has_no_prefix_cache, key_variable, model_words, wants_prefix_cache, with_model,
+};
 pub use error::EngineError;
-pub use guard::stand_guard;
-pub use process::{Ended, KEY_VARIABLE, Launched};
-pub use ready::Ready;
 pub use snapshot::Snapshot;

@@ -74,6 +74,12 @@ impl Snapshot {
         self.first(dialect::WAITING)
     }
 
+    /// When the process that gave the page began, Unix seconds; none where it does not say.
+    #[must_use]
+    pub fn process_start(&self) -> Option<f64> {
+        self.sum(dialect::PROCESS_START)
+    }
+
     /// Labels of `cache_config_info`.
     #[must_use]
     pub fn cache_config(&self) -> BTreeMap<String, String> {

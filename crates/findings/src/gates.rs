@@ -5,6 +5,7 @@
 //! was not measured never passes a gate that needs it.
 
 use servelab_schema::{
+    CacheState,
     GateName, GateOutcome, GateResult, Gates, Instrument, InstrumentCertificate, Load, Nanos, Plan, Ratio, Treatment,
     TrialCounts, VariantRole, Window,
 };
@@ -42,6 +43,8 @@ pub struct GateFacts<'a> {
     pub prompt_token_mismatches: u32,
     /// Share of prompt tokens from the engine's prefix cache; none where it does not say.
     pub prefix_cache_hit_ratio: Option<Ratio>,
+    /// What the prefix cache held of others when the trial began.
+    pub cache: CacheState,
     /// Whether the plan allows a prefix cache.
     pub prefix_caching_allowed: bool,
     /// Whether the setting took effect.
@@ -346,7 +349,16 @@ fn cache(facts: &GateFacts<'_>) -> Check {
             observed.unwrap_or_else(|| NOT_MEASURED.into()),
             "the plan allows a prefix cache",
         ),
-        (false, None) => Check::not_applicable("the engine does not say", limit),
+        (false, None) => match facts.cache {
+            CacheState::Empty => Check::not_applicable("the engine does not say; it held nothing before", limit),
+            CacheState::Salted => Check::not_applicable("the engine does not say; requests carried a salt", limit),
+            CacheState::Accepted => Check::not_applicable("the engine does not say, which the plan accepts", limit),
+            CacheState::Unknown => Check::new(
+                false,
+                "the server was up before, does not say what it takes from a cache, and takes no salt",
+                format!("{limit}, or engine.provider.url.accept-unknown-cache"),
+            ),
+        },
         (false, Some(hits)) => Check::new(hits.get() <= CACHE_HIT_LIMIT_RATIO, observed.unwrap_or_default(), limit),
     }
 }

@@ -285,6 +285,7 @@ pub(crate) fn engine(variant: &str, block: u32) -> EngineRecord {
         trial: record(variant, block).id,
         variant: vid(variant),
         engine_kind: EngineKind::Simulated,
+        cache_salt: None,
         argv: Vec::new(),
         env: BTreeMap::new(),
         flags: BTreeMap::new(),

@@ -52,6 +52,7 @@ fn of_trial(plan: &Plan, environment: &EnvironmentRecord, trial: &Trial, settled
             engine_alive: engine.failure.clone().map_or(Ok(()), Err),
             prompt_token_mismatches: trial.prompt_token_mismatches,
             prefix_cache_hit_ratio: engine.metrics.as_ref().and_then(|m| m.prefix_cache_hit_ratio),
+            cache: engine.cache_at_start,
             prefix_caching_allowed: engine.prefix_cache_wanted,
             treatment: settled.treatment,
             clock_ok: record.span.is_none_or(|w| w.start_ns <= w.end_ns),

@@ -276,7 +276,6 @@ impl PreparedRequest {
             max_tokens: prompt.max_new_tokens,
             output,
             continuous_usage: true,
-            cache_salt: None,
         };
         let fixed = output.stop == Stop::Fixed;
         Ok(Self {
@@ -287,6 +286,21 @@ impl PreparedRequest {
                 completion_tokens: fixed.then_some(prompt.max_new_tokens),
             },
         })
+    }
+}
+
+impl PreparedRequest {
+    /// The same with a `cache_salt`, which keeps what different salts leave in an engine's prefix cache apart.
+    #[must_use]
+    pub fn with_cache_salt(&self, salt: &str) -> Self {
+        let object = self.body.strip_suffix(b"}").unwrap_or(&self.body);
+        let field = serde_json::Value::from(salt);
+        Self {
+            body: [object, format!(",\"cache_salt\":{field}}}").as_bytes()]
+                .concat()
+                .into(),
+            ..self.clone()
+        }
     }
 }
 
@@ -303,8 +317,6 @@ pub struct BodyParams<'a> {
     pub output: OutputPolicy,
     /// Ask for cumulative usage in every chunk; false for engines that refuse the option.
     pub continuous_usage: bool,
-    /// Keeps prefix caches of different salts apart, where the engine knows it.
-    pub cache_salt: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -318,8 +330,6 @@ struct BodyWire<'a> {
     ignore_eos: bool,
     stream: bool,
     stream_options: StreamOptions,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cache_salt: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -346,7 +356,6 @@ pub fn request_body(params: &BodyParams<'_>) -> Result<Bytes, serde_json::Error>
             include_usage: true,
             continuous_usage_stats: params.continuous_usage,
         },
-        cache_salt: params.cache_salt,
     };
     serde_json::to_vec(&wire).map(Bytes::from)
 }
@@ -355,6 +364,19 @@ pub fn request_body(params: &BodyParams<'_>) -> Result<Bytes, serde_json::Error>
 mod tests {
     use super::*;
     use servelab_schema::{Ratio, Role};
+
+    #[test]
+    fn a_salt_is_the_only_thing_that_is_added() {
+        let prompt = servelab_schema::examples::prompt();
+        let bare = PreparedRequest::chat(&prompt, "m", servelab_schema::examples::plan().output).unwrap();
+        let salted = bare.with_cache_salt("a\"b");
+        let [mut with, without] = [&salted, &bare].map(|r| {
+            let body: serde_json::Value = serde_json::from_slice(&r.body).unwrap();
+            body
+        });
+        assert_eq!(with.as_object_mut().unwrap().remove("cache_salt").unwrap(), "a\"b");
+        assert_eq!(with, without);
+    }
 
     #[test]
     fn urls() {
@@ -436,7 +458,6 @@ mod tests {
                 keep_text: false,
             },
             continuous_usage: true,
-            cache_salt: None,
         };
         let text = String::from_utf8(request_body(&params).unwrap().to_vec()).unwrap();
         assert_eq!(

@@ -9,7 +9,7 @@ use servelab_schema::{PlannedVariant, Provider, VariantRole};
 /// False, with errors, where a variant that is run needs what only the start of an engine can give: flags. Only a baseline
 /// without flags and its copies can be measured on a server that somebody else started.
 pub(crate) fn accepts(engine: &EngineSection, wires: &[VariantWire], kept: &[PlannedVariant], errors: &Errors) -> bool {
-    let Provider::Url { base } = &engine.provider else {
+    let Provider::Url { base, .. } = &engine.provider else {
         return true;
     };
     let mut good = true;

@@ -19,7 +19,7 @@ pub(crate) fn accepts(model: &At<String>, cx: &Context<'_>) -> bool {
         Provider::Sim { .. } => &[],
         Provider::Process { command } => command,
         Provider::Docker { args, .. } => args,
-        Provider::Url { base } => {
+        Provider::Url { base, .. } => {
             return refuse(format!(
                 "servelab does not start the engine at {base} and cannot give it another model; remove this key, or use \
                  [engine.provider.process]"

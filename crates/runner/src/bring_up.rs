@@ -1,149 +1,137 @@
 //! How the engine of a trial comes to be there, and what of it must never become evidence.
 
 use crate::{Progress, RunError, RunOptions, StopFlag};
-use servelab_engine::{
-    ApiKey, EngineError, KEY_VARIABLE, Launched, Place, Ready, command, key_variable, log::newest_line, redact::Secrets,
-};
+use servelab_engine::{ApiKey, KEY_VARIABLE, key_variable, log::newest_line, redact::Secrets};
 use servelab_evidence::{EvidenceError, TrialWriter, names};
 use servelab_load::{RequestHeaders, clock::monotonic_ns};
-use servelab_schema::{EngineKind, EngineRecord, Failure, Nanos, Outcome, Plan, PlannedVariant, Provider, Trace};
-use std::{collections::BTreeMap, path::Path, time::Duration};
-
-/// How long a server that should be up already may take to answer, wall time.
-const PATIENCE: Nanos = Nanos::from_secs(3);
+use servelab_provider::{BroughtUp, Host, Log, Place, PlaceFacts, ProviderError, Start, Wait, bring_up, of};
+use servelab_schema::{EffectiveField, EngineKind, EngineRecord, Failure, Nanos, Outcome, Plan, PlannedVariant, Trace};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 /// Between two looks at the log of an engine that is starting, wall time.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// What every trial of a run needs to bring its engine up: the API key, and the secrets that its evidence must not hold.
+/// What every trial of a run needs to bring its engine up: the place it runs in, the API key, and the secrets that its
+/// evidence must not hold.
 #[derive(Debug)]
 pub(crate) struct EngineAccess {
+    place: Box<dyn Place>,
     key: Option<ApiKey>,
     pub(crate) secrets: Secrets,
 }
 
-/// What was started for a trial, and the engine that came of it.
-pub(crate) struct BroughtUp {
-    /// The command line; empty where nothing was started.
-    pub(crate) argv: Vec<String>,
-    /// The engine, or why there is none.
-    pub(crate) ready: Result<Ready, EngineError>,
-}
-
-fn place<'a>(options: &'a RunOptions, run: &'a str) -> Place<'a> {
-    Place {
-        servelab: &options.servelab,
-        project: &options.project,
-        run,
-    }
+/// What an engine is started for: an arm of a plan, in the run of that name, at that wall time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Occasion<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) variant: &'a PlannedVariant,
+    pub(crate) run: &'a str,
+    /// Monotonic clock.
+    pub(crate) begin_ns: u64,
 }
 
 impl EngineAccess {
     /// Reads the key and refuses what no trial could go well with, before anything is written.
     pub(crate) async fn check(plan: &Plan, options: &RunOptions, stop: &StopFlag) -> Result<Self, RunError> {
-        let place = place(options, "");
+        let host = Host::new(options.servelab.clone(), options.project.clone());
+        let place = of(&plan.engine, &plan.profile, &host);
         let name = plan.engine.api_key_env.as_deref();
         let key = name.map(ApiKey::from_env).transpose()?;
-        let started = !matches!(plan.engine.provider, Provider::Url { .. });
-        if key.is_some() && started && key_variable(plan.engine.dialect).is_none() {
+        let starts = place.facts().starts;
+        if key.is_some() && starts && key_variable(plan.engine.dialect).is_none() {
             let dialect = plan.engine.dialect;
-            return Err(EngineError::KeyIsAFlag { dialect }.into());
+            return Err(ProviderError::KeyIsAFlag { dialect }.into());
         }
         let secrets = Secrets::of_environment().and(key.as_ref().map_or("", ApiKey::secret));
-        for variant in &plan.variants {
-            let command = command(&plan.engine, &plan.profile, variant, 0, place);
-            // Programs and folders are no secrets; what stands behind them is checked word by word.
-            if command.is_some_and(|c| secrets.is_in(&c.args)) {
-                let variant = variant.id.to_string();
-                return Err(EngineError::SecretInCommand { variant }.into());
-            }
+        if let Some(telling) = plan.variants.iter().find(|v| secrets.is_in(&place.words(v))) {
+            let variant = telling.id.to_string();
+            return Err(ProviderError::SecretInCommand { variant }.into());
         }
-        let access = Self { key, secrets };
-        if let Provider::Url { base } = &plan.engine.provider {
-            access.attach(plan, base, stop).await?;
+        let access = Self { place, key, secrets };
+        if let (false, Some(variant)) = (starts, plan.variants.first()) {
+            let occasion = Occasion {
+                plan,
+                variant,
+                run: "",
+                begin_ns: monotonic_ns(),
+            };
+            let found = access.start(occasion, None, stop).await?;
+            found.ready.map_err(ProviderError::NotUp)?;
         }
         Ok(access)
     }
 
-    async fn attach(&self, plan: &Plan, base: &str, stop: &StopFlag) -> Result<Ready, EngineError> {
-        let now = || Nanos(monotonic_ns());
-        let (place, model) = ((base, plan.engine.dialect), &plan.engine.served_model);
-        Ready::attach(place, self.key.clone(), model, PATIENCE, now, || stop.is_stopped()).await
+    /// What is known of the place that engines run in.
+    pub(crate) fn place(&self) -> PlaceFacts {
+        self.place.facts()
     }
 
-    /// Waits for an engine and shows its log's progress meanwhile.
-    async fn shown<T>(&self, start: impl Future<Output = T>, log: &Path, progress: &dyn Progress) -> T {
-        tokio::pin!(start);
-        loop {
-            tokio::select! {
-                started = &mut start => return started,
-                () = tokio::time::sleep(LOOK) => progress.engine_says(&self.secrets.redact(&newest_line(log))),
-            }
-        }
+    async fn start(
+        &self,
+        occasion: Occasion<'_>,
+        log: Option<Log>,
+        stop: &StopFlag,
+    ) -> Result<BroughtUp, ProviderError> {
+        let Occasion { plan, variant, .. } = occasion;
+        let start = Start {
+            run: occasion.run,
+            variant,
+            key: self.key.clone(),
+            log,
+        };
+        let wait = Wait {
+            model: &plan.engine.served_model,
+            dialect: plan.engine.dialect,
+            key: self.key.clone(),
+            startup: plan.timeouts.startup_ns,
+            may_be_simulated: plan.engine_kind == EngineKind::Simulated,
+            variant,
+            control: variant.control.as_ref().and_then(|id| plan.variant(id)),
+            now: &|| Nanos(monotonic_ns().saturating_sub(occasion.begin_ns)),
+            stop: &|| stop.is_stopped(),
+        };
+        let show = |engine: &dyn servelab_provider::Running| stop.engine_is(engine.kill_handle());
+        bring_up(self.place.as_ref(), start, &wait, show).await
     }
 
-    /// Starts or finds the engine of one trial of the run of that name. `begin` is when that began.
+    /// Starts or finds the engine of one trial, and shows its log's progress meanwhile.
     ///
     /// # Errors
     /// What makes going on with the run pointless: a program that is not there, something left of an engine, or the
     /// simulated engine where a real one is declared.
     pub(crate) async fn bring_up(
         &self,
-        plan: &Plan,
-        variant: &PlannedVariant,
+        occasion: Occasion<'_>,
         writer: &TrialWriter,
-        (options, run): (&RunOptions, &str),
         (stop, progress): (&StopFlag, &dyn Progress),
-        begin: u64,
     ) -> Result<BroughtUp, RunError> {
-        let (argv, ready) = match &plan.engine.provider {
-            Provider::Url { base } => (Vec::new(), self.attach(plan, base, stop).await),
-            Provider::Sim { .. } | Provider::Process { .. } | Provider::Docker { .. } => {
-                let port = Launched::free_port()?;
-                let place = place(options, run);
-                let command = command(&plan.engine, &plan.profile, variant, port, place);
-                let command = command.ok_or_else(|| RunError::Plan("it has no command for its engine".to_owned()))?;
-                let (output, log_path) = writer.child_output(names::SERVER_LOG)?;
-                let launched = Launched::launch(&command, port, self.key.clone(), output, &log_path)?
-                    .guarded(&options.servelab)?
-                    .speaking(plan.engine.dialect);
-                stop.engine_is(launched.group(), launched.container());
-                let wall = || Nanos(monotonic_ns().saturating_sub(begin));
-                let asked = || stop.is_stopped();
-                let ready = launched.wait_ready(&plan.engine.served_model, plan.timeouts.startup_ns, wall, asked);
-                (command.argv(), self.shown(ready, &log_path, progress).await)
-            }
-        };
-        let ready = match ready {
-            Ok(engine) if plan.engine_kind == EngineKind::Measured && engine.client().is_simulated().await => {
-                let base = engine.client().base().to_owned();
-                engine.stop(Duration::ZERO).await?;
-                Err(EngineError::Simulated { base })
-            }
-            ready => ready,
-        };
-        match ready {
-            Err(
-                error @ (EngineError::Leak { .. }
-                | EngineError::Container { .. }
-                | EngineError::Orphan { .. }
-                | EngineError::Simulated { .. }),
-            ) => {
-                self.clean_log(plan, writer)?;
-                Err(error.into())
-            }
-            ready => Ok(BroughtUp { argv, ready }),
+        let mut log = None;
+        let mut shown = PathBuf::new();
+        if self.place.facts().starts {
+            let (file, path) = writer.child_output(names::SERVER_LOG)?;
+            shown.clone_from(&path);
+            log = Some(Log { file, path });
         }
+        let start = self.start(occasion, log, stop);
+        tokio::pin!(start);
+        let started = loop {
+            tokio::select! {
+                started = &mut start => break started,
+                () = tokio::time::sleep(LOOK) => progress.engine_says(&self.secrets.redact(&newest_line(&shown))),
+            }
+        };
+        if started.is_err() {
+            self.clean_log(writer)?;
+        }
+        Ok(started?)
     }
 
     /// Takes the secrets out of the engine's log. It must have ended.
-    pub(crate) fn clean_log(&self, plan: &Plan, writer: &TrialWriter) -> Result<(), EvidenceError> {
-        match plan.engine.provider {
-            Provider::Url { .. } => Ok(()),
-            Provider::Sim { .. } | Provider::Process { .. } | Provider::Docker { .. } => {
-                writer.edit_child_output(names::SERVER_LOG, |text| self.secrets.redact(text))
-            }
+    pub(crate) fn clean_log(&self, writer: &TrialWriter) -> Result<(), EvidenceError> {
+        if self.place.facts().starts {
+            writer.edit_child_output(names::SERVER_LOG, |text| self.secrets.redact(text))?;
         }
+        Ok(())
     }
 
     /// What every request carries.
@@ -168,14 +156,23 @@ impl EngineAccess {
     /// `engine.json` without secrets: whatever the engine said of itself may hold one.
     pub(crate) fn clean_record(&self, mut record: EngineRecord) -> EngineRecord {
         record.argv = self.secrets.redact_argv(&record.argv);
-        let said = [&mut record.version, &mut record.served_model, &mut record.failure];
+        let said = [
+            &mut record.version,
+            &mut record.served_model,
+            &mut record.failure,
+            &mut record.refusal,
+        ];
         let found = record.checks.iter_mut().filter_map(|c| c.found.as_mut());
         for text in said.into_iter().flatten().chain([&mut record.ended]).chain(found) {
             *text = self.secrets.redact(text);
         }
-        for map in [&mut record.cache_config, &mut record.effective] {
-            *map = self.clean_fields(std::mem::take(map));
-        }
+        record.cache_config = self.clean_fields(std::mem::take(&mut record.cache_config));
+        let effective = std::mem::take(&mut record.effective).into_iter();
+        let clean = effective.map(|(name, field)| {
+            let value = self.secrets.redact(&field.value);
+            (self.secrets.redact(&name), EffectiveField { value, ..field })
+        });
+        record.effective = clean.collect();
         let finished = record.metrics.as_mut().and_then(|m| m.finished.as_mut());
         if let Some(finished) = finished {
             let mut clean = BTreeMap::new();
@@ -232,13 +229,19 @@ mod tests {
     #[test]
     fn a_secret_anywhere_in_the_record_is_taken_out() {
         let secrets = Secrets::of([("MY_TOKEN".to_owned(), "s3cret-value".to_owned())]);
-        let access = EngineAccess { key: None, secrets };
+        let plan = servelab_schema::examples::plan();
+        let host = Host::new("servelab".into(), ".".into());
+        let access = EngineAccess {
+            place: of(&plan.engine, &plan.profile, &host),
+            key: None,
+            secrets,
+        };
         let mut record = servelab_schema::examples::engine_record();
         let said = "x s3cret-value".to_owned();
         let fields = BTreeMap::from([(said.clone(), said.clone())]);
         record.ended.clone_from(&said);
         record.cache_config.clone_from(&fields);
-        record.effective.clone_from(&fields);
+        record.effective = BTreeMap::from([(said.clone(), EffectiveField::setting(&said))]);
         record.metrics = Some(servelab_schema::EngineMetrics {
             finished: Some(BTreeMap::from([(said.clone(), 2), ("x [redacted]".to_owned(), 1)])),
             ..servelab_schema::EngineMetrics::default()

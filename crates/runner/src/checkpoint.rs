@@ -2,7 +2,7 @@
 //! machine. Nothing is downloaded and no hub is asked.
 
 use servelab_evidence::sha256_file_while;
-use servelab_schema::{Bytes, CheckpointFacts, Plan, Provider, Sha256Hex, WeightFile};
+use servelab_schema::{Bytes, CheckpointFacts, Plan, Sha256Hex, WeightFile};
 use std::{
     collections::BTreeSet,
     env, fs,
@@ -30,17 +30,9 @@ pub(crate) struct Places {
 }
 
 impl Places {
-    /// The places of this process's environment, which engines that it starts inherit.
-    pub(crate) fn of(plan: &Plan, project: &Path) -> Self {
-        let mount = |volume: &String| {
-            let (here, there) = volume.split_once(':')?;
-            let there = there.split(':').next()?;
-            Some((PathBuf::from(there), project.join(here)))
-        };
-        let mounts: Option<Vec<_>> = match &plan.engine.provider {
-            Provider::Docker { volumes, .. } => Some(volumes.iter().filter_map(mount).collect()),
-            Provider::Sim { .. } | Provider::Process { .. } | Provider::Url { .. } => None,
-        };
+    /// The places of this process's environment, which engines that it starts inherit. `mounts` are folders of the engine's
+    /// container and what of this machine they are; none where it runs in none.
+    pub(crate) fn of(mounts: Option<Vec<(PathBuf, PathBuf)>>, project: &Path) -> Self {
         let variable = |name: &str| env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
         let hubs = hubs(variable, mounts.as_deref());
         Self {
@@ -94,13 +86,9 @@ fn hubs(variable: impl Fn(&str) -> Option<PathBuf>, mounts: Option<&[(PathBuf, P
     candidates.into_iter().flatten().collect()
 }
 
-/// The models that a plan's engines are started with: the first is the profile's, or what the command says in its place.
-pub(crate) fn models(plan: &Plan) -> Vec<String> {
-    let words: &[String] = match &plan.engine.provider {
-        Provider::Process { command } => command,
-        Provider::Docker { args, .. } => args,
-        Provider::Sim { .. } | Provider::Url { .. } => &[],
-    };
+/// The models that a plan's engines are started with: the first is the profile's, or what the `words` of its command say in
+/// its place.
+pub(crate) fn models(plan: &Plan, words: &[String]) -> Vec<String> {
     let named = model_word(words).filter(|word| !word.contains(PLACEHOLDER));
     let mut models = vec![named.unwrap_or(&plan.profile.model).to_owned()];
     let others: BTreeSet<&String> = plan.variants.iter().filter_map(|v| v.model.as_ref()).collect();

@@ -2,11 +2,12 @@
 
 use crate::{RunOptions, StopFlag, checkpoint, gpus::Gpus};
 use servelab_evidence::sha256_file;
+use servelab_provider::PlaceFacts;
 use servelab_schema::{
-    ArgValue, CheckpointFacts, ClockAnchor, EngineKind, EnvironmentRecord, MachineHold, ModelFacts, Nanos, Plan, Provider, V,
+    ArgValue, CheckpointFacts, ClockAnchor, EngineKind, EnvironmentRecord, MachineHold, ModelFacts, Nanos, Plan, V,
 };
 use servelab_telemetry::{cloud_facts, host_facts};
-use std::{net::IpAddr, path::Path, process::Command};
+use std::{path::Path, process::Command};
 
 /// The commit of the checkout at `project`, with `-dirty` where files differ; none outside a checkout.
 fn git(project: &Path) -> Option<String> {
@@ -27,25 +28,12 @@ fn git(project: &Path) -> Option<String> {
 }
 
 /// The GPUs of this machine, or why none is read. A simulated engine uses none, so none is asked.
-pub(crate) async fn gpus(plan: &Plan, options: &RunOptions) -> Result<Gpus, String> {
-    match (&plan.engine_kind, &plan.engine.provider) {
-        (EngineKind::Simulated, _) => Err("no GPU is used: the engine is simulated".to_owned()),
-        (_, Provider::Url { base }) if !is_here(base) => {
-            Err("no GPU is read: the engine runs on another machine".to_owned())
-        }
+pub(crate) async fn gpus(plan: &Plan, place: &PlaceFacts, options: &RunOptions) -> Result<Gpus, String> {
+    match plan.engine_kind {
+        EngineKind::Simulated => Err("no GPU is used: the engine is simulated".to_owned()),
+        _ if !place.here => Err("no GPU is read: the engine runs on another machine".to_owned()),
         _ => Gpus::open(options.nvml.clone()).await,
     }
-}
-
-/// True where an address is one of this machine's own loopback.
-fn is_here(base: &str) -> bool {
-    let authority = base.split_once("://").map_or(base, |(_, rest)| rest);
-    let authority = authority.split('/').next().unwrap_or(authority);
-    let port = authority.rsplit_once(':').map(|(host, _)| host);
-    std::iter::once(authority).chain(port).any(|host| {
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
-    })
 }
 
 /// Names of the environment variables: a value may be a secret, a name tells what was set.
@@ -57,8 +45,8 @@ fn env_names() -> Vec<String> {
 }
 
 /// The checkpoints of a plan's models, the plan's own first.
-async fn checkpoints(plan: &Plan, options: &RunOptions, stop: &StopFlag) -> Vec<CheckpointFacts> {
-    let models = checkpoint::models(plan);
+async fn checkpoints(plan: &Plan, place: &PlaceFacts, options: &RunOptions, stop: &StopFlag) -> Vec<CheckpointFacts> {
+    let models = checkpoint::models(plan, &place.words);
     let unread = |note: &str| {
         let of = |id: String| CheckpointFacts {
             id,
@@ -68,17 +56,15 @@ async fn checkpoints(plan: &Plan, options: &RunOptions, stop: &StopFlag) -> Vec<
         };
         models.clone().into_iter().map(of).collect()
     };
-    match &plan.engine.provider {
-        Provider::Sim { .. } => return unread("the engine is simulated: it loads no weights"),
-        Provider::Url { .. } => return unread("servelab did not start the engine and does not know what it loaded"),
-        Provider::Process { .. } | Provider::Docker { .. } => {}
+    if let Some(note) = place.weights_note {
+        return unread(note);
     }
     let flag = plan.variants.first().and_then(|v| v.flags.get("revision"));
     let revision = match flag.map(|field| &field.value) {
         Some(ArgValue::Text(revision)) => revision.clone(),
         _ => "main".to_owned(),
     };
-    let places = checkpoint::Places::of(plan, &options.project);
+    let places = checkpoint::Places::of(place.mounts.clone(), &options.project);
     let names = models.clone();
     // Gigabytes are read: on a thread of their own, that ends when the run is to end.
     let stop = stop.clone();
@@ -94,6 +80,7 @@ async fn checkpoints(plan: &Plan, options: &RunOptions, stop: &StopFlag) -> Vec<
 /// What `environment.json` says. To be called before the first engine is started: the GPUs are idle then.
 pub(crate) async fn capture(
     plan: &Plan,
+    place: &PlaceFacts,
     options: &RunOptions,
     gpus: Result<&Gpus, &String>,
     machine: Option<MachineHold>,
@@ -104,7 +91,7 @@ pub(crate) async fn capture(
         EngineKind::Simulated => None,
         EngineKind::Measured | EngineKind::Imported => cloud_facts(&options.cloud).await,
     };
-    let mut checkpoints = checkpoints(plan, options, stop).await.into_iter();
+    let mut checkpoints = checkpoints(plan, place, options, stop).await.into_iter();
     let own = checkpoints.next();
     let (revision, weights, weights_note) =
         own.map_or_else(Default::default, |c| (c.revision, c.weights, c.weights_note));
@@ -133,29 +120,5 @@ pub(crate) async fn capture(
             utc,
             monotonic_ns: Nanos::ZERO,
         },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_gpus_of_another_machine_are_not_here() {
-        for here in [
-            "http://127.0.0.1:8000",
-            "http://localhost:1",
-            "http://[::1]:8000/v1",
-            "http://127.0.0.2",
-        ] {
-            assert!(is_here(here), "{here}");
-        }
-        for elsewhere in [
-            "http://10.0.0.7:8000",
-            "https://api.example.com",
-            "http://localhost.example.com:80",
-        ] {
-            assert!(!is_here(elsewhere), "{elsewhere}");
-        }
     }
 }

@@ -5,6 +5,7 @@ use servelab_engine::EngineError;
 use servelab_evidence::EvidenceError;
 use servelab_load::LoadError;
 use servelab_schema::RunId;
+use servelab_provider::ProviderError;
 use std::path::PathBuf;
 
 /// A run cannot go on. What was measured before is sealed as Aborted, but for [`RunError::Unsealed`].
@@ -13,9 +14,12 @@ pub enum RunError {
     /// The run directory cannot be written.
     #[error(transparent)]
     Evidence(#[from] EvidenceError),
-    /// The engine's program cannot be used.
+    /// The engine cannot be asked.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// The place that the engine runs in cannot be used.
+    #[error(transparent)]
+    Provider(#[from] ProviderError),
     /// The load generator cannot be used.
     #[error(transparent)]
     Load(#[from] LoadError),

@@ -7,6 +7,7 @@
 use crate::Progress;
 use servelab_engine::redact::Secrets;
 use servelab_evidence::{EvidenceError, JsonlWriter};
+use servelab_findings::Judged;
 use servelab_load::{
     LiveSnapshot,
     clock::{monotonic_ns, utc_now},
@@ -153,9 +154,9 @@ impl Progress for Logged<'_> {
     fn live(&self, live: &LiveSnapshot) {
         self.0.live(live);
     }
-    fn trial_ends(&self, record: &TrialRecord, again: bool) {
+    fn trial_ends(&self, record: &TrialRecord, judged: &Judged, again: bool) {
         let trial = record.id.as_str();
-        match &record.validity {
+        match &judged.validity {
             Validity::Valid => tracing::info!(target: TARGET, trial, "a take ended: Valid"),
             Validity::Invalid { gates } => {
                 let gates: Vec<&str> = gates.iter().map(|g| g.as_str()).collect();
@@ -164,6 +165,6 @@ impl Progress for Logged<'_> {
             }
             Validity::Aborted { why } => tracing::warn!(target: TARGET, trial, why, "a take ended: Aborted"),
         }
-        self.0.trial_ends(record, again);
+        self.0.trial_ends(record, judged, again);
     }
 }

@@ -14,10 +14,11 @@ use crate::{
     trial::{Trial, execute_trial},
 };
 use servelab_evidence::{Disk, FileLayer, RunWriter};
-use servelab_load::clock::{WallAnchor, monotonic_ns, utc_now};
 use servelab_findings::evaluate;
+use servelab_load::clock::{WallAnchor, monotonic_ns, utc_now};
+use servelab_provider::{PlaceFacts, VisibleGpus};
 use servelab_schema::{
-    ClockAnchor, EnvironmentRecord, InstrumentCertificate, Nanos, Plan, Provider, RunEnd, RunId, Sha256Hex, TrialId,
+    ClockAnchor, EnvironmentRecord, GpuFacts, InstrumentCertificate, Nanos, Plan, RunEnd, RunId, Sha256Hex, TrialId,
     findings::Findings,
 };
 use servelab_telemetry::CloudBases;
@@ -103,7 +104,6 @@ fn default_run_id(name: &str, utc: &str) -> Result<RunId, RunError> {
 /// Executes takes for real: an engine is started for each and load is put on it.
 struct Engines<'a> {
     plan: &'a Plan,
-    options: &'a RunOptions,
     requests: &'a Requests,
     access: &'a EngineAccess,
     gpus: Option<&'a Gpus>,
@@ -115,7 +115,7 @@ impl Takes for Engines<'_> {
     async fn execute(&self, take: Take<'_>, run: &RunWriter) -> Result<TrialId, RunError> {
         let (plan, requests, access) = (self.plan, self.requests, self.access);
         let trial = Trial::new(plan, take, requests, access, self.gpus)?;
-        execute_trial(&trial, run, self.options, self.stop, self.progress).await
+        execute_trial(&trial, run, self.stop, self.progress).await
     }
 
     fn redact(&self, text: &str) -> String {
@@ -144,16 +144,17 @@ async fn within<T>(budget: Option<&Budget>, started: u64, stop: &StopFlag, work:
 }
 
 /// Holds the GPUs that the engines may use.
-fn hold_gpus(plan: &Plan, options: &RunOptions, gpus: Option<&Gpus>, dir: &Path) -> Result<Option<HeldGpus>, RunError> {
+fn hold_gpus(place: &PlaceFacts, options: &RunOptions, gpus: Option<&Gpus>, dir: &Path) -> Result<Option<HeldGpus>, RunError> {
     let Some(machine) = &options.machine else {
         return Ok(None);
     };
-    let visible = match &plan.engine.provider {
-        Provider::Docker { gpus, .. } => gpus.strip_prefix("device=").map(str::to_owned),
-        Provider::Sim { .. } | Provider::Process { .. } | Provider::Url { .. } => env::var("CUDA_VISIBLE_DEVICES").ok(),
+    let facts = gpus.map(Gpus::facts).unwrap_or_default();
+    let (facts, visible) = match &place.gpus {
+        VisibleGpus::None => (&[] as &[GpuFacts], None),
+        VisibleGpus::All => (facts, None),
+        VisibleGpus::Only(ids) => (facts, Some(ids.clone())),
+        VisibleGpus::Inherited => (facts, env::var("CUDA_VISIBLE_DEVICES").ok()),
     };
-    let unused = matches!(&plan.engine.provider, Provider::Docker { gpus, .. } if gpus == "none");
-    let facts = gpus.filter(|_| !unused).map(Gpus::facts).unwrap_or_default();
     machine.says(dir);
     Ok(Some(machine.gpus(&usable(facts, visible.as_deref()), dir)?))
 }
@@ -178,11 +179,12 @@ pub async fn execute(
         Some(id) => id.clone(),
         None => default_run_id(&plan.name, &utc)?,
     };
-    let gpus = environment::gpus(plan, options).await;
-    let held = hold_gpus(plan, options, gpus.as_ref().ok(), &options.runs.join(run_id.as_str()))?;
+    let place = access.place();
+    let gpus = environment::gpus(plan, &place, options).await;
+    let held = hold_gpus(&place, options, gpus.as_ref().ok(), &options.runs.join(run_id.as_str()))?;
     let budget = Budget::of(plan);
     let machine = held.as_ref().map(|held| held.hold.clone());
-    let environment = environment::capture(plan, options, gpus.as_ref(), machine, utc, stop);
+    let environment = environment::capture(plan, &place, options, gpus.as_ref(), machine, utc, stop);
     let environment = within(budget.as_ref(), started, stop, environment).await;
     if let Some(why) = stop.why() {
         return Err(RunError::Stopped(why.clone()));
@@ -198,7 +200,6 @@ pub async fn execute(
     let progress = Logged(progress);
     let engines = Engines {
         plan,
-        options,
         requests: &requests,
         access: &access,
         gpus: gpus.as_ref().ok(),
@@ -208,7 +209,7 @@ pub async fn execute(
     let looped = take_all(plan, &environment, &run, &engines, stop, &progress);
     let looped = within(budget.as_ref(), started, stop, looped).await;
     // None runs now, whatever ended the loop: its process group may be another's soon.
-    stop.engine_is_gone();
+    stop.engine_is(None);
     seal((plan, &environment), run, looped, options, (run_id, dir), started)
 }
 

@@ -1,13 +1,10 @@
 //! What ends a run before its last trial: a signal or a limit, once cleanly, twice at once.
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use servelab_provider::KillHandle;
 use servelab_schema::RunId;
 use std::{
     fmt,
-    sync::{
-        Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicI32, Ordering},
-    },
+    sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
 /// A signal that ends a run.
@@ -51,8 +48,7 @@ impl fmt::Display for StopReason {
 pub struct StopFlag {
     why: Arc<OnceLock<StopReason>>,
     run: Arc<OnceLock<RunId>>,
-    engine_group: Arc<AtomicI32>,
-    container: Arc<Mutex<Option<String>>>,
+    engine: Arc<Mutex<Option<KillHandle>>>,
 }
 
 impl StopFlag {
@@ -85,26 +81,16 @@ impl StopFlag {
         let _ = self.run.set(run.clone());
     }
 
-    pub(crate) fn engine_is(&self, group: i32, container: Option<&str>) {
-        *self.container.lock().unwrap_or_else(PoisonError::into_inner) = container.map(str::to_owned);
-        self.engine_group.store(group, Ordering::SeqCst);
-    }
-
-    pub(crate) fn engine_is_gone(&self) {
-        self.engine_group.store(0, Ordering::SeqCst);
-        *self.container.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    /// The engine that runs now; none where servelab did not start it, or it is gone.
+    pub(crate) fn engine_is(&self, engine: Option<KillHandle>) {
+        *self.engine.lock().unwrap_or_else(PoisonError::into_inner) = engine;
     }
 
     /// Kills the engine that runs now, for a program that is about to exit at once.
     pub fn kill_engine(&self) {
-        if let Some(group) = Pid::from_raw(self.engine_group.load(Ordering::SeqCst)) {
-            // It may have ended by itself.
-            let _ = kill_process_group(group, Signal::KILL);
-        }
-        let container = self.container.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(container) = container {
-            // The label tells whose it is, should this fail.
-            let _ = servelab_engine::docker::remove(&container);
+        let engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(engine) = engine {
+            engine.kill_now();
         }
     }
 }

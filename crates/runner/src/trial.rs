@@ -1,39 +1,45 @@
 //! One take of one trial, from launch to `trial.json`.
 
 use crate::{
-    Progress, RunError, RunOptions, StopFlag, StopReason,
-    bring_up::{BroughtUp, EngineAccess},
+    Progress, RunError, StopFlag, StopReason,
+    bring_up::{EngineAccess, Occasion},
     gpus::Gpus,
     requests::Requests,
     takes::Take,
     watch::{TelemetrySampling, watch},
 };
 use servelab_engine::{
-    Ended, EngineError, Ready, Snapshot, counted,
+    Snapshot, counted,
     effective::{ConfigSources, effective},
-    redact::Secrets,
     evidence::{Shown, checks},
+    has_no_prefix_cache,
+    redact::Secrets,
     wants_prefix_cache,
 };
 use servelab_evidence::{EvidenceError, JsonlWriter, RunWriter, TrialWriter, names};
 use servelab_load::{
-    Endpoint, Labels, LoadResult, LoadSpec, SinkError, Stop, TraceSink,
+    Endpoint, Labels, LoadResult, LoadSpec, PreparedRequest, SinkError, Stop, TraceSink,
     attempt::{Deadlines, SizeLimits},
     clock::{TrialClock, monotonic_ns, utc_now},
     start,
 };
+use servelab_provider::{BroughtUp, Ended, Failed, Ready, Salvage};
 use servelab_schema::{
-    Check, EngineMetrics, EngineRecord, InstrumentCertificate, Load, Nanos, Outcome, Plan, PlannedBlock, PlannedTrial,
-    PlannedVariant, Ratio, Reason, Trace, Treatment, TrialCounts, TrialId, TrialRecord, V, Validity, VariantId,
+    CacheAtStart, CacheState, Check, EffectiveField, EngineMetrics, EngineRecord, Load, Nanos, Plan, PlannedBlock,
+    PlannedTrial, PlannedVariant, Trace, TrialCounts, TrialEnd, TrialId, TrialRecord, V,
 };
 use std::{
     collections::BTreeMap,
+    hash::{DefaultHasher, Hash, Hasher},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 /// How long a broken connection waits for the news that the engine's process has ended, wall time.
 const ENGINE_EXIT_GRACE: Duration = Duration::from_millis(200);
+
+/// How long an engine may take to say whether it takes a salt, wall time.
+const SALT_ANSWER: Duration = Duration::from_secs(10);
 
 /// What one take needs of the plan.
 pub(crate) struct Trial<'a> {
@@ -76,16 +82,34 @@ impl<'a> Trial<'a> {
         })
     }
 
-    fn spec(&self, base: &str, clock: TrialClock) -> Result<LoadSpec, RunError> {
+    /// The salt that keeps this trial's prompts apart in the prefix cache of a server that was up before; none where the
+    /// engine is started for the trial, the plan does not want one, or the server takes none.
+    async fn cache_salt(&self, engine: &Ready, run: &str) -> Option<String> {
+        let CacheAtStart::Unknown { may_salt: true, .. } = self.plan.engine.cache_at_start() else {
+            return None;
+        };
+        let model = &self.plan.engine.served_model;
+        let taken = engine.client().takes_cache_salt(model, SALT_ANSWER).await;
+        // Two runs of one plan must differ too, and engines take short salts only.
+        let mut hasher = DefaultHasher::new();
+        (self.plan.seed, run, self.id.as_str()).hash(&mut hasher);
+        taken.then(|| format!("servelab-{:016x}", hasher.finish()))
+    }
+
+    fn spec(&self, base: &str, clock: TrialClock, salt: Option<&str>) -> Result<LoadSpec, RunError> {
         let timeouts = self.plan.timeouts;
+        let salted = |requests: Vec<PreparedRequest>| match salt {
+            Some(salt) => requests.iter().map(|r| r.with_cache_salt(salt)).collect(),
+            None => requests,
+        };
         Ok(LoadSpec {
             endpoint: Endpoint::parse(&format!("{base}/v1/chat/completions"))
                 .map_err(servelab_load::LoadError::from)?,
             headers: self.access.headers()?,
             load: self.load,
             warm_up: self.plan.warm_up.requests,
-            measured: self.requests.of_block(self.block)?,
-            fillers: self.requests.fillers(self.block),
+            measured: salted(self.requests.of_block(self.block)?),
+            fillers: salted(self.requests.fillers(self.block)),
             seed: self.block.seed,
             deadlines: Deadlines {
                 connect: timeouts.connect_ns,
@@ -123,6 +147,8 @@ impl TraceSink for Sink {
 /// What the engine showed and how it ended.
 struct EngineFacts {
     argv: Vec<String>,
+    cache_salt: Option<String>,
+    cache: CacheState,
     startup: Option<Nanos>,
     version: Option<String>,
     served_model: Option<String>,
@@ -140,7 +166,6 @@ struct EngineFacts {
 pub(crate) async fn execute_trial(
     trial: &Trial<'_>,
     run: &RunWriter,
-    options: &RunOptions,
     stop: &StopFlag,
     progress: &dyn Progress,
 ) -> Result<TrialId, RunError> {
@@ -149,29 +174,28 @@ pub(crate) async fn execute_trial(
     let plan = trial.plan;
     let begin = monotonic_ns();
     let access = trial.access;
-    let brought_up = access.bring_up(
+    let occasion = Occasion {
         plan,
-        trial.variant,
-        &writer,
-        (options, run_name(run)),
-        (stop, progress),
-        begin,
-    );
-    let BroughtUp { argv, ready } = brought_up.await?;
+        variant: trial.variant,
+        run: run_name(run),
+        begin_ns: begin,
+    };
+    let BroughtUp { argv, ready } = access.bring_up(occasion, &writer, (stop, progress)).await?;
     let (engine, load) = match ready {
         Ok(engine) => {
             let startup = TrialClock::from_epoch(begin, plan.engine.time_scale()).now();
             progress.engine_ready(startup);
             let startup = engine.is_ours().then_some(startup);
-            let (facts, load) = measure(trial, &writer, engine, argv, startup, stop, progress).await?;
+            let salt = trial.cache_salt(&engine, run_name(run)).await;
+            let (facts, load) = measure(trial, &writer, engine, (argv, salt, startup), stop, progress).await?;
             (facts, Some(load))
         }
-        Err(error) => {
-            access.clean_log(plan, &writer)?;
-            (EngineFacts::never_ready(argv, &error, &access.secrets), None)
+        Err(failed) => {
+            access.clean_log(&writer)?;
+            (EngineFacts::never_ready(argv, failed, &access.secrets), None)
         }
     };
-    stop.engine_is_gone();
+    stop.engine_is(None);
     let record = conclude(trial, started_utc, load.as_ref(), stop.why());
     writer.engine(&access.clean_record(engine_record(trial, engine)))?;
     writer.finish(&record)?;
@@ -184,34 +208,21 @@ fn run_name(run: &RunWriter) -> &str {
 }
 
 impl EngineFacts {
-    fn never_ready(argv: Vec<String>, error: &EngineError, secrets: &Secrets) -> Self {
-        let (treatment, ended) = match error {
-            // Memory that ran out is no refusal of the setting.
-            EngineError::Died {
-                status, memory: true, ..
-            } => (Treatment::Unobservable, status.clone()),
-            EngineError::Died { status, .. } => (Treatment::Rejected, status.clone()),
-            // Nor is a request that it refuses, such as for want of a chat template.
-            EngineError::Broken {
-                memory: false,
-                request: false,
-                ..
-            } => (Treatment::Rejected, "killed".to_owned()),
-            EngineError::NotUp { .. } => (Treatment::Unobservable, "not started by servelab".to_owned()),
-            _ => (Treatment::Unobservable, "killed".to_owned()),
-        };
+    fn never_ready(argv: Vec<String>, failed: Failed, secrets: &Secrets) -> Self {
         Self {
             argv,
+            cache_salt: None,
+            cache: CacheState::Empty,
             startup: None,
             version: None,
             served_model: None,
             cache_config: BTreeMap::new(),
             effective: BTreeMap::new(),
             metrics: None,
-            treatment,
             checks: Vec::new(),
-            ended,
-            alive: Err(secrets.redact(&error.to_string())),
+            refusal: failed.refusal.map(|words| secrets.redact(&words)),
+            ended: failed.status,
+            alive: Err(secrets.redact(&failed.words)),
         }
     }
 }
@@ -221,8 +232,7 @@ async fn measure(
     trial: &Trial<'_>,
     writer: &TrialWriter,
     mut engine: Ready,
-    argv: Vec<String>,
-    startup: Option<Nanos>,
+    (argv, cache_salt, startup): (Vec<String>, Option<String>, Option<Nanos>),
     stop: &StopFlag,
     progress: &dyn Progress,
 ) -> Result<(EngineFacts, LoadResult), RunError> {
@@ -234,6 +244,7 @@ async fn measure(
     let server_info = engine.client().server_info().await;
     let server_info = server_info.map(|page| secrets.redact_page(&page));
     let before = keep_metrics(&engine, writer, secrets, names::METRICS_BEFORE).await?;
+    let born = engine.identity(before.as_ref()).await;
     let clock = TrialClock::start(plan.engine.time_scale());
     let shared = Arc::new(Mutex::new(writer.traces()?));
     let sampling = TelemetrySampling {
@@ -246,15 +257,15 @@ async fn measure(
         shared: Arc::clone(&shared),
         secrets: secrets.clone(),
     };
-    let load = start(trial.spec(engine.client().base(), clock)?, sink)?;
+    let load = start(trial.spec(engine.client().base(), clock, cache_salt.as_deref())?, sink)?;
     let watched = watch(&load, &mut engine, sampling, stop, progress).await;
     let result = load.join();
-    let exited = engine.exited();
     let healthy = engine.client().healthy().await;
     let after = keep_metrics(&engine, writer, secrets, names::METRICS_AFTER).await?;
-    let log = engine.log();
+    let restarted = born.restarted(&engine.identity(after.as_ref()).await);
+    let Salvage { exit, log } = engine.salvage();
     let ended = engine.stop(Duration::from_nanos(plan.timeouts.stop_grace_ns.0)).await;
-    trial.access.clean_log(plan, writer)?;
+    trial.access.clean_log(writer)?;
     let Ended { how, .. } = ended?;
     watched?;
     let result = result?;
@@ -274,10 +285,10 @@ async fn measure(
     };
     let checks = checks(&trial.variant.expect, shown);
     let metrics = before.as_ref().zip(after.as_ref()).map(|(b, a)| counted(b, a));
-    let alive = match exited {
-        Some(status) if result.stopped != Some(Stop::Cancelled) => {
-            let cause = servelab_engine::log::why_it_ended(status, log.as_deref().unwrap_or_default());
-            Err(secrets.redact(&format!("it ended during the trial ({status}): {cause}")))
+    let alive = match exit {
+        Some(exit) if result.stopped != Some(Stop::Cancelled) => {
+            let cause = servelab_engine::log::why_it_ended(exit.killed, log.as_deref().unwrap_or_default());
+            Err(secrets.redact(&format!("it ended during the trial ({}): {cause}", exit.words)))
         }
         // A front end may live on when the process that computes has died.
         None if !healthy => {
@@ -285,10 +296,19 @@ async fn measure(
             let cause = servelab_engine::log::root_cause(log).unwrap_or_else(|| "its log names no error".to_owned());
             Err(secrets.redact(&format!("it is no longer healthy after the trial: {cause}")))
         }
-        _ => Ok(()),
+        _ => restarted.map_or(Ok(()), |how| Err(format!("it was restarted during the trial: {how}"))),
     };
+    let hits = metrics.as_ref().and_then(|m| m.prefix_cache_hits);
     let facts = EngineFacts {
         argv,
+        cache: match plan.engine.cache_at_start() {
+            CacheAtStart::Empty => CacheState::Empty,
+            CacheAtStart::Unknown { .. } if hits == Some(0) || has_no_prefix_cache(&effective) => CacheState::Empty,
+            CacheAtStart::Unknown { .. } if cache_salt.is_some() => CacheState::Salted,
+            CacheAtStart::Unknown { accepted: true, .. } => CacheState::Accepted,
+            CacheAtStart::Unknown { accepted: false, .. } => CacheState::Unknown,
+        },
+        cache_salt,
         startup,
         version,
         served_model,
@@ -333,6 +353,7 @@ fn engine_record(trial: &Trial<'_>, facts: EngineFacts) -> EngineRecord {
         engine_kind: trial.plan.engine_kind,
         env: trial.access.env(&facts.argv),
         argv: facts.argv,
+        cache_salt: facts.cache_salt,
         flags: trial
             .variant
             .flags
@@ -346,6 +367,7 @@ fn engine_record(trial: &Trial<'_>, facts: EngineFacts) -> EngineRecord {
         metrics: facts.metrics,
         startup_ns: facts.startup,
         prefix_cache_wanted: wants_prefix_cache(trial.plan.engine.dialect, trial.variant),
+        cache_at_start: facts.cache,
         checks: facts.checks,
         refusal: facts.refusal,
         ended: facts.ended,

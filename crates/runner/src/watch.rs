@@ -4,9 +4,10 @@ use crate::{
     Progress, RunError, StopFlag,
     gpus::{Gpus, Reading},
 };
-use servelab_engine::{EngineClient, Ready};
+use servelab_engine::EngineClient;
 use servelab_evidence::{EvidenceError, JsonlWriter};
 use servelab_load::{LoadHandle, Stop, clock::TrialClock};
+use servelab_provider::Ready;
 use servelab_schema::{Nanos, Ratio, TelemetrySample, V};
 use servelab_telemetry::HostProbe;
 use std::time::Duration;

@@ -122,6 +122,20 @@ impl EffectiveField {
     }
 }
 
+/// What an engine's prefix cache can have given a trial that it did not put there itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum CacheState {
+    /// Nothing: the engine was started for the trial, or shows that it has no such cache or found nothing in it.
+    Empty,
+    /// Nothing: every request carried a salt of this trial.
+    Salted,
+    /// Nobody knows, and the plan accepts that.
+    Accepted,
+    /// Nobody knows.
+    Unknown,
+}
+
 /// What was started for a trial and what it said of itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -138,6 +152,10 @@ pub struct EngineRecord {
     pub argv: Vec<String>,
     /// Environment variables set for it, secrets redacted.
     pub env: BTreeMap<String, String>,
+    /// The `cache_salt` that every request of the trial carried, which keeps its prefix cache apart from others'; absent where
+    /// none was sent, as to an engine that was started for the trial.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_salt: Option<String>,
     /// Flags of the variant.
     pub flags: BTreeMap<String, ArgValue>,
     /// What `/version` said; null where it did not answer.
@@ -157,6 +175,8 @@ pub struct EngineRecord {
     pub startup_ns: Option<Nanos>,
     /// True where the variant asks for a cache of prompt beginnings by name: shared tokens are then no contamination.
     pub prefix_cache_wanted: bool,
+    /// What its prefix cache can have held of others when the trial began.
+    pub cache_at_start: CacheState,
     /// The manipulation checks of this start. Whether the setting took effect is settled over the whole run, in findings.json.
     pub checks: Vec<Check>,
     /// The engine's own words about the setting under test, where it refused to start because of it; null otherwise.

@@ -380,6 +380,7 @@ pub fn engine_record() -> EngineRecord {
         trial: trial_id(),
         variant: VariantId::new("C3").expect(OK),
         engine_kind: EngineKind::Simulated,
+        cache_salt: None,
         argv: vec!["servelab".into(), "sim".into(), "--".into(), "--enforce-eager".into()],
         env: BTreeMap::new(),
         flags: BTreeMap::from([("enforce-eager".to_owned(), ArgValue::Switch(true))]),
@@ -388,6 +389,7 @@ pub fn engine_record() -> EngineRecord {
         cache_config: BTreeMap::from([("cache_dtype".to_owned(), "auto".to_owned())]),
         effective: BTreeMap::from([("enforce_eager".to_owned(), crate::EffectiveField::setting("True"))]),
         prefix_cache_wanted: false,
+        cache_at_start: crate::CacheState::Empty,
         metrics: Some(engine_metrics()),
         startup_ns: Some(Nanos::from_secs(12)),
         checks: vec![crate::Check {

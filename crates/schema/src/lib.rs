@@ -33,7 +33,7 @@ pub use canonical::{CanonicalError, canonical_json};
 pub use catalogue::{FlagCatalogue, FlagKind, FlagSpec};
 pub use dialect::Dialect;
 pub use engine_metrics::{EngineMetrics, HistogramRise, SpeculationRise};
-pub use engine_record::{Check, CheckResult, EffectiveField, EngineRecord, FieldKind, Treatment};
+pub use engine_record::{CacheState, Check, CheckResult, EffectiveField, EngineRecord, FieldKind, Treatment};
 pub use environment::{
     CheckpointFacts, ClockAnchor, CloudFacts, CloudProvider, EnvironmentRecord, GpuFacts, HostFacts,
     InstrumentCertificate, MachineHold, ModelFacts, WeightFile,
@@ -43,8 +43,8 @@ pub use ids::{IdError, LoadId, PromptId, PromptSetId, RequestId, RunId, Sha256He
 pub use load::{Arrivals, Load, Rate, Shape};
 pub use manifest::{RunEnd, RunManifest, SealedFile, TrialSummary};
 pub use plan::{
-    BlockOrder, EngineKind, EngineSpec, Limits, NamedLoad, Plan, PlannedBlock, PlannedTrial, Profile, PromptRef,
-    PromptSetRef, Provider, SourceFile,
+    BlockOrder, CacheAtStart, EngineKind, EngineSpec, Limits, NamedLoad, Plan, PlannedBlock, PlannedTrial, Profile,
+    PromptRef, PromptSetRef, Provider, SourceFile,
 };
 pub use policy::{Gates, Margin, MetricName, OutputPolicy, Slo, Stop, Timeouts, WarmUp};
 pub use preflight::{FieldDifference, Preflight, PreflightOutcome, PreflightVariant};

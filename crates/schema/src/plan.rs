@@ -101,6 +101,35 @@ pub enum Provider {
     Url {
         /// Its address, such as `http://127.0.0.1:8000`.
         base: String,
+        /// False where requests must not carry a `cache_salt`. Else they carry one where the server takes it: trials then share
+        /// no prefix cache.
+        #[serde(default = "yes", skip_serializing_if = "is_yes")]
+        cache_salt: bool,
+        /// True where a trial counts though nobody can tell what the server's prefix cache held.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        accept_unknown_cache: bool,
+    },
+}
+
+const fn yes() -> bool {
+    true
+}
+
+const fn is_yes(on: &bool) -> bool {
+    *on
+}
+
+/// What the prefix cache of an engine holds when a trial begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CacheAtStart {
+    /// Nothing: the engine is started for the trial.
+    Empty,
+    /// What others left in it: the engine was up before.
+    Unknown {
+        /// True where requests may carry a salt of their trial.
+        may_salt: bool,
+        /// True where the plan accepts not to know it.
+        accepted: bool,
     },
 }
 
@@ -128,6 +157,22 @@ impl EngineSpec {
         match self.provider {
             Provider::Sim { .. } => EngineKind::Simulated,
             Provider::Process { .. } | Provider::Docker { .. } | Provider::Url { .. } => EngineKind::Measured,
+        }
+    }
+
+    /// What its prefix cache holds when a trial begins.
+    #[must_use]
+    pub const fn cache_at_start(&self) -> CacheAtStart {
+        match self.provider {
+            Provider::Sim { .. } | Provider::Process { .. } | Provider::Docker { .. } => CacheAtStart::Empty,
+            Provider::Url {
+                cache_salt,
+                accept_unknown_cache,
+                ..
+            } => CacheAtStart::Unknown {
+                may_salt: cache_salt,
+                accepted: accept_unknown_cache,
+            },
         }
     }
 

@@ -377,6 +377,13 @@ pub fn completion(api: Api, body: &[u8], config: &EngineConfig) -> Result<Comple
             ));
         }
     }
+    let cache_salt = fields.get("cache_salt").and_then(Value::as_str);
+    if config.dialect == Dialect::Vllm && cache_salt == Some("") {
+        return Err(Refusal::bad_request(
+            "Parameter 'cache_salt' must be a non-empty string if provided.",
+            None,
+        ));
+    }
     Ok(Completion {
         api,
         model: model.to_owned(),
@@ -391,7 +398,7 @@ pub fn completion(api: Api, body: &[u8], config: &EngineConfig) -> Result<Comple
         temperature: temperature.unwrap_or(1.0),
         seed,
         stop: stop(&map),
-        cache_salt: fields.get("cache_salt").and_then(Value::as_str).map(str::to_owned),
+        cache_salt: cache_salt.map(str::to_owned),
     })
 }
 

@@ -74,7 +74,6 @@ pub(crate) fn body(chunks: NonZeroU32) -> anyhow::Result<Vec<u8>> {
         max_tokens: chunks,
         output,
         continuous_usage: true,
-        cache_salt: None,
     };
     Ok(request_body(&params)?.to_vec())
 }

@@ -2,9 +2,10 @@
 //! simulated engine in place of a container.
 
 use crate::support::Project;
-use servelab_engine::{ApiKey, EngineError, Launched, Place, command};
+use servelab_engine::ApiKey;
+use servelab_provider::{Host, Log, Place, Start, Wait, bring_up, of};
 use servelab_schema::{Nanos, Plan, Provider, examples};
-use std::{env, fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
+use std::{env, fs, os::unix::fs::PermissionsExt, path::PathBuf, time::Duration};
 
 pub(crate) const IMAGE: &str =
     "vllm/vllm-openai@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
@@ -29,6 +30,7 @@ run)
     ;;
 rm) [ -e {folder}/sticky ] || rm -f {folder}/containers/"$3" ;;
 ps) ls {folder}/containers ;;
+inspect) echo 2026-01-01T00:00:00Z 0 ;;
 esac
 "#,
         folder = project.path("").display(),
@@ -59,60 +61,80 @@ fn plan() -> Plan {
     plan
 }
 
+fn place(plan: &Plan, docker: PathBuf) -> Box<dyn Place> {
+    let servelab = PathBuf::from(env!("CARGO_BIN_EXE_servelab"));
+    let host = Host {
+        docker,
+        ..Host::new(servelab, ".".into())
+    };
+    of(&plan.engine, &plan.profile, &host)
+}
+
 #[test]
 fn the_words_of_docker_run() {
     let plan = plan();
-    let place = Place {
-        servelab: Path::new("servelab"),
-        project: Path::new("."),
-        run: "r1",
-    };
-    let command = command(&plan.engine, &plan.profile, &plan.variants[0], 4321, place).unwrap();
-    let name = command.container.clone().unwrap();
-    let words = command.argv().join(" ");
+    let words = place(&plan, "docker".into()).words(&plan.variants[0]);
+    let name = &words[3];
+    assert!(name.starts_with("servelab-"), "{name}");
     let expected = format!(
-        "docker run --rm --name {name} --label servelab.run=r1 --gpus all --ipc=host -p 127.0.0.1:4321:8000 \
+        "run --rm --name {name} --label servelab.run= --gpus all --ipc=host -p 127.0.0.1:0:8000 \
          -v /data/hf:/root/.cache/huggingface -e HF_TOKEN -e VLLM_API_KEY {IMAGE} --model m --host 0.0.0.0 --port 8000 \
          --served-model-name mistral"
     );
-    assert!(words.starts_with(&expected), "{words}");
+    assert!(words.join(" ").starts_with(&expected), "{words:?}");
 }
 
 /// Starts and stops an engine through the shim, in this process: `docker` is named by its path.
-fn serve(project: &Project) -> Result<String, EngineError> {
+fn serve(project: &Project) -> String {
     install(project);
     let plan = plan();
-    let place = Place {
-        servelab: Path::new("servelab"),
-        project: Path::new("."),
-        run: "r1",
-    };
-    let port = Launched::free_port().unwrap();
-    let mut command = command(&plan.engine, &plan.profile, &plan.variants[0], port, place).unwrap();
-    let container = command.container.take().unwrap();
-    command.program = project.path("bin/docker");
-    let log = project.path("server.log");
-    let output = fs::File::create(&log).unwrap();
+    let place = place(&plan, project.path("bin/docker"));
+    let path = project.path("server.log");
+    let file = fs::File::create(&path).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
+    let key = Some(ApiKey::from_env("PATH").unwrap());
+    let start = Start {
+        run: "r1",
+        variant: &plan.variants[0],
+        key: key.clone(),
+        log: Some(Log { file, path }),
+    };
+    let wait = Wait {
+        model: "mistral",
+        dialect: plan.engine.dialect,
+        key,
+        startup: Nanos::from_secs(60),
+        may_be_simulated: true,
+        variant: &plan.variants[0],
+        control: None,
+        now: &|| Nanos::ZERO,
+        stop: &|| false,
+    };
     runtime.block_on(async {
-        let key = Some(ApiKey::from_env("PATH").unwrap());
-        let launched = Launched::launch(&command, port, key, output, &log)?;
-        let ready = launched
-            .wait_ready("mistral", Nanos::from_secs(60), || Nanos::ZERO, || false)
-            .await?;
+        let up = bring_up(place.as_ref(), start, &wait, |engine| {
+            assert!(
+                engine.is_ours() && engine.group().is_none(),
+                "its processes are the daemon's"
+            );
+        });
+        let up = up.await.unwrap();
+        let ready = up.ready.unwrap();
         assert!(ready.client().is_simulated().await, "the shim serves the simulator");
-        ready.stop(Duration::from_secs(10)).await
-    })?;
-    Ok(container)
+        let born = ready.identity(None).await;
+        assert_eq!(born.container.as_deref(), Some("2026-01-01T00:00:00Z 0"));
+        ready.stop(Duration::from_secs(10)).await.unwrap();
+        assert_eq!(up.argv[1..4], ["run", "--rm", "--name"]);
+        up.argv[4].clone()
+    })
 }
 
 #[test]
 fn a_container_serves_and_stops() {
     let project = Project::new(1, 3);
-    let name = serve(&project).unwrap();
+    let name = serve(&project);
     let asked = asked(&project);
     assert!(asked[0].contains(&format!("--name {name} ")), "{asked:?}");
     assert!(!asked[0].contains(&env::var("PATH").unwrap()), "the key is in no word");

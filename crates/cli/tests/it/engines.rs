@@ -3,7 +3,7 @@
 use crate::support::{Project, trials};
 use serde_json::Value;
 use servelab_evidence::names;
-use servelab_schema::{EngineKind, Treatment};
+use servelab_schema::{EngineKind, GateName, GateOutcome, Treatment, TrialRecord};
 use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
@@ -46,12 +46,17 @@ pub(crate) struct Sim {
 
 impl Sim {
     pub(crate) fn start(project: &Project) -> Self {
+        Self::with(project, "--no-enable-prefix-caching")
+    }
+
+    /// With this flag of the engine.
+    fn with(project: &Project, flag: &str) -> Self {
         let tokenizer = project.path("datasets/tokenizers/mistral-7b-instruct-v0.3");
         let mut child = project
             .command(&["sim", "--port", "0", "--served-model-name", "mistral"])
             .args(["--time-scale", "20", "--startup-seconds", "0.1", "--tokenizer-dir"])
             .arg(tokenizer)
-            .args(["--exit-with-parent", "--", "--no-enable-prefix-caching"])
+            .args(["--exit-with-parent", "--", flag])
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -88,14 +93,26 @@ pub(crate) fn disguised(to: u16) -> u16 {
     port
 }
 
+/// The same without a page of metrics.
+fn silent(to: u16) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            thread::spawn(move || pass_on(&client, to, &["GET /metrics"]));
+        }
+    });
+    port
+}
+
 /// The same on a port that is there already, for as long as this process lives.
 pub(crate) fn disguise(listener: &TcpListener, to: u16) {
     for client in listener.incoming().flatten() {
-        thread::spawn(move || pass_on(&client, to));
+        thread::spawn(move || pass_on(&client, to, &[]));
     }
 }
 
-fn pass_on(mut client: &TcpStream, to: u16) {
+fn pass_on(mut client: &TcpStream, to: u16, hidden: &[&str]) {
     let mut server = TcpStream::connect(("127.0.0.1", to)).unwrap();
     let (mut back, mut answers) = (client.try_clone().unwrap(), server.try_clone().unwrap());
     thread::spawn(move || {
@@ -109,7 +126,9 @@ fn pass_on(mut client: &TcpStream, to: u16) {
         if piece.is_empty() {
             break;
         }
-        let sent = if piece.starts_with(b"GET /version") {
+        let sent = if hidden.iter().any(|page| piece.starts_with(page.as_bytes())) {
+            write!(client, "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")
+        } else if piece.starts_with(b"GET /version") {
             let body = "{\"version\":\"0.32.0\"}";
             let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length";
             write!(client, "{head}: {}\r\n\r\n{body}", body.len())
@@ -155,6 +174,52 @@ fn a_server_that_is_up_is_measured_and_left_running() {
     assert!(sim.child.try_wait().unwrap().is_none(), "the server is left running");
     project.servelab(&["ingest"]).exits(0);
     project.servelab(&["report", "up"]).exits(0);
+}
+
+/// Measures the server at `port` twice with these keys of the provider; gives for each trial whether its cache made it Invalid,
+/// and whether its requests carried a salt.
+fn caches(project: &Project, name: &str, port: u16, keys: &str) -> Vec<(bool, bool)> {
+    let provider = format!("[engine.provider.url]\nbase = \"http://127.0.0.1:{port}\"\n{keys}");
+    matrix_with(project, name, &provider, BARE);
+    let matrix = format!("matrix/{name}.toml");
+    let output = project.command(&["run", &matrix, "--run-id", name]).output().unwrap();
+    assert!(matches!(output.status.code(), Some(0 | 6)), "{output:?}");
+    let run = project.run(name);
+    let of = |record: &TrialRecord| {
+        let gate = record.gates.iter().find(|g| g.gate == GateName::CacheContamination);
+        let salt = run.engine_record(&record.id).unwrap().cache_salt;
+        (gate.unwrap().outcome == GateOutcome::Failed, salt.is_some())
+    };
+    trials(&run).iter().map(|(record, _)| of(record)).collect()
+}
+
+#[test]
+fn a_warm_cache_is_kept_apart_or_found_or_the_trial_is_invalid() {
+    let project = Project::new(1, 6);
+    let warm = || Sim::with(&project, "--enable-prefix-caching");
+    let (clean, contaminated) = ((false, true), (true, false));
+    // Its page of metrics tells what came from the cache.
+    let sim = warm();
+    let port = disguised(sim.port);
+    assert_eq!(caches(&project, "salted", port, ""), [clean, clean]);
+    let bare = caches(&project, "bare", port, "cache-salt = false");
+    assert_eq!(
+        bare,
+        [(false, false), contaminated],
+        "the second arm finds the first one's prompts"
+    );
+    // It tells nothing.
+    let port = silent(sim.port);
+    assert_eq!(caches(&project, "silent-salted", port, ""), [clean, clean]);
+    let unknown = caches(&project, "silent", port, "cache-salt = false");
+    assert_eq!(unknown, [contaminated, contaminated]);
+    let accepted = caches(
+        &project,
+        "accepted",
+        port,
+        "cache-salt = false\naccept-unknown-cache = true",
+    );
+    assert_eq!(accepted, [(false, false), (false, false)]);
 }
 
 #[test]
@@ -284,18 +349,42 @@ fn a_secret_in_a_command_is_refused_before_it_is_written() {
     assert!(said.err.contains("`NO_SUCH_VARIABLE`"), "{}", said.err);
 }
 
-/// Runs one trial on a shell script that does not serve; gives its treatment and failure.
+const EAGER: &str = r#"
+[[variant]]
+id = "C1"
+role = "baseline"
+hypothesis = "The reference"
+args = { enforce-eager = false }
+
+[[variant]]
+id = "C3"
+factor = "eager"
+hypothesis = "No graphs"
+args = { enforce-eager = true }
+expect = { effective = { enforce_eager = true } }
+"#;
+
+/// Runs both arms once on a shell script that does not serve; gives the treatment and failure of the second, of which the
+/// baseline's differ in nothing but the refusal.
 fn dies(script: &str) -> (Treatment, String) {
     let project = Project::new(1, 3);
     let provider = format!("[engine.provider.process]\ncommand = [\"sh\", \"-c\", {script:?}]");
-    let (baseline, _) = BARE.split_once("[[variant]]\nid = \"C1b\"").unwrap();
-    matrix_with(&project, "dies", &provider, baseline);
+    matrix_with(&project, "dies", &provider, EAGER);
     let words = ["run", "matrix/dies.toml", "--run-id", "dies"];
     project.servelab(&words).exits(6);
     let run = project.run("dies");
-    let id = &run.trials().next().unwrap().id;
-    let engine = run.engine_record(id).unwrap();
-    (engine.treatment, engine.failure.unwrap())
+    let of = |name: &str| {
+        let trial = run
+            .trials()
+            .find(|t| t.id.as_str().contains(&format!("-{name}-")))
+            .unwrap();
+        let engine = run.engine_record(&trial.id).unwrap();
+        (engine.treatment, engine.failure.unwrap())
+    };
+    let (baseline, failure) = of("C1");
+    assert_eq!(baseline, Treatment::Unobservable, "a baseline has no setting to refuse");
+    assert_eq!(of("C3").1, failure);
+    of("C3")
 }
 
 #[test]
@@ -315,7 +404,20 @@ fn memory_that_ran_out_is_named() {
         "{failure}"
     );
     assert_eq!(treatment, Treatment::Unobservable);
-    let (treatment, failure) = dies("echo 'vllm serve: error: unrecognized arguments: --swap-space 4'; exit 2");
+}
+
+#[test]
+fn only_words_about_the_setting_reject_it() {
+    let (treatment, failure) = dies("echo 'vllm serve: error: unrecognized arguments: --enforce-eager'; exit 2");
     assert!(failure.contains("unrecognized arguments"), "{failure}");
     assert_eq!(treatment, Treatment::Rejected);
+    for words in [
+        "OSError: [Errno 98] Address already in use",
+        "OSError: [Errno 28] No space left on device",
+        "vllm serve: error: unrecognized arguments: --swap-space 4",
+    ] {
+        let (treatment, failure) = dies(&format!("echo '{words}'; exit 1"));
+        assert!(failure.contains(words.trim_start_matches("vllm serve: ")), "{failure}");
+        assert_eq!(treatment, Treatment::Unobservable, "{words}");
+    }
 }

@@ -30,6 +30,8 @@ fn plan(project: &Project, sim: &Sim) -> Plan {
     let overrides = servelab_matrix::Overrides::default();
     let mut plan = servelab_matrix::resolve(&project.path(""), Path::new("matrix/gpu.toml"), &overrides).unwrap();
     plan.engine.provider = Provider::Url {
+        cache_salt: true,
+        accept_unknown_cache: true,
         base: format!("http://127.0.0.1:{}", disguised(sim.port)),
     };
     plan.engine_kind = EngineKind::Measured;

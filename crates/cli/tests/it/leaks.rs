@@ -4,7 +4,7 @@
 
 use crate::{
     docker,
-    engines::disguise,
+    engines::{Sim, disguise},
     support::{Project, Said, said, until},
 };
 use rustix::process::{Pid, Signal, kill_process};
@@ -22,6 +22,9 @@ use std::{
 const MARK: &str = "SERVELAB_LEAK_TEST";
 /// Makes this program serve as an engine: the words that an engine is started with.
 const SERVE: &str = "SERVELAB_TEST_ENGINE";
+
+/// Makes this program pass requests on: its port and that of the server behind it.
+const FRONT: &str = "SERVELAB_TEST_FRONT";
 
 const ARM: &str =
     "[load]\nconcurrency = 2\n[[variant]]\nid = \"C1\"\nrole = \"baseline\"\nhypothesis = \"The server as it is\"\n";
@@ -65,13 +68,19 @@ impl Watched {
 
     /// Starts the run and waits for its first answer from the engine.
     fn under_load(&self) -> Child {
+        self.under_load_of("c2")
+    }
+
+    /// The same with the load of that name.
+    fn under_load_of(&self, load: &str) -> Child {
         let mut child = self
             .command()
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let traces = self.project.path("runs/leak/trials/b01-01-C1-c2-t1/traces.jsonl");
+        let traces = format!("runs/leak/trials/b01-01-C1-{load}-t1/traces.jsonl");
+        let traces = self.project.path(&traces);
         let ended = until("the first answer", || {
             let answered = fs::metadata(&traces).is_ok_and(|m| m.len() > 0);
             answered.then_some(false).or(child.try_wait().unwrap().map(|_| true))
@@ -204,6 +213,52 @@ fn after_a_failed_start() {
     watched.run().exits(6);
     let record = fs::read_to_string(watched.project.path("runs/leak/trials/b01-01-C1-c2-t1/engine.json")).unwrap();
     assert!(record.contains("ValueError: no such model"), "{record}");
+    watched.nothing_is_left();
+}
+
+/// The front end of a server that goes on behind it: [`starts_itself_again`]'s engine.
+#[test]
+fn fronts_when_asked() {
+    let Ok(words) = env::var(FRONT) else { return };
+    let (port, behind) = words.split_once(' ').unwrap();
+    let listener = TcpListener::bind(("127.0.0.1", port.parse::<u16>().unwrap())).unwrap();
+    disguise(&listener, behind.parse().unwrap());
+}
+
+#[test]
+fn an_engine_that_starts_itself_again_is_not_alive_throughout() {
+    let watched = Watched::new(60);
+    let sim = Sim::start(&watched.project);
+    let program = format!("/proc/{}/exe", std::process::id());
+    let front = format!(
+        "{FRONT}=\"$4 {}\" {program} --exact leaks::fronts_when_asked --nocapture",
+        sim.port
+    );
+    let script = format!("while :; do {front} & wait $!; done");
+    watched.matrix(
+        &format!("[engine.provider.process]\ncommand = [\"sh\", \"-c\", {script:?}, \"engine\"]"),
+        &[],
+    );
+    // An open loop goes on while nobody answers.
+    let file = watched.project.path("matrix/leak.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace("concurrency = 2", "rate-per-s = 10")).unwrap();
+    let child = watched.under_load_of("r10");
+    let is_front = |pid: &i32| {
+        let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        words.split(|b| *b == 0).nth(2) == Some(b"leaks::fronts_when_asked")
+    };
+    let fronts: Vec<i32> = watched.alive().into_iter().filter(is_front).collect();
+    assert_eq!(fronts.len(), 1);
+    kill_process(Pid::from_raw(fronts[0]).unwrap(), Signal::KILL).unwrap();
+    said(&child.wait_with_output().unwrap()).exits(6);
+    let trial = fs::read_dir(watched.project.path("runs/leak/trials"))
+        .unwrap()
+        .next()
+        .unwrap();
+    let record = fs::read_to_string(trial.unwrap().path().join("engine.json")).unwrap();
+    let expected = "it was restarted during the trial: process ";
+    assert!(record.contains(expected) && record.contains("in place of"), "{record}");
     watched.nothing_is_left();
 }
 

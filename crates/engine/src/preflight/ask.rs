@@ -1,10 +1,10 @@
 //! Has the engine's own Python build each variant's configuration.
 
 use super::{Answer, Answers, PreflightError, judge};
-use crate::{argv, redact::Secrets};
+use crate::{dialect::with_model, redact::Secrets};
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde::Deserialize;
-use servelab_schema::{Dialect, Plan, PlannedVariant, Preflight, Provider};
+use servelab_schema::{Dialect, Plan, PlannedVariant, Preflight};
 use std::{collections::BTreeMap, path::Path, process::Stdio, time::Duration};
 use tokio::{io::AsyncWriteExt, process::Command};
 
@@ -39,13 +39,14 @@ impl Drop for Group {
     }
 }
 
-/// Builds the configuration of every variant of `plan` with the engine that `python` has. `model` takes the place of the
-/// profile's model. The whole may take `deadline`.
+/// Builds the configuration of every variant of `plan` with the engine that `python` has. `given` are the words that
+/// the plan's provider gives its program before the flags. `model` takes the place of the profile's model. The whole may take `deadline`.
 ///
 /// # Errors
 /// [`PreflightError`] where the engine cannot be asked. What it says to a variant is no error.
 pub async fn check(
     plan: &Plan,
+    given: &[String],
     python: &Path,
     model: Option<&str>,
     deadline: Duration,
@@ -56,25 +57,27 @@ pub async fn check(
     let words: Vec<Vec<String>> = plan
         .variants
         .iter()
-        .map(|variant| words(plan, variant, model))
+        .map(|variant| words(plan, given, variant, model))
         .collect::<Result<_, _>>()?;
     let answers = ask(python, &words, deadline).await?;
     Ok(judge(plan, answers))
 }
 
 /// What `vllm serve` would be given for a variant, without address and name.
-fn words(plan: &Plan, variant: &PlannedVariant, model: Option<&str>) -> Result<Vec<String>, PreflightError> {
+fn words(
+    plan: &Plan,
+    given: &[String],
+    variant: &PlannedVariant,
+    model: Option<&str>,
+) -> Result<Vec<String>, PreflightError> {
     let ours = variant.model.as_deref().or(model).unwrap_or(&plan.profile.model);
-    let given: &[String] = match &plan.engine.provider {
-        Provider::Process { command } => {
-            // What stands before `serve` is how the program is run.
-            let serve = command.iter().position(|word| word == "serve").unwrap_or(0);
-            command.get(serve + 1..).unwrap_or_default()
-        }
-        Provider::Docker { args, .. } => args,
-        Provider::Sim { .. } | Provider::Url { .. } => &[],
-    };
-    let mut words = argv::with_model(given, ours);
+    // What stands before `serve` is how the program is run.
+    let before = given
+        .iter()
+        .position(|word| word == "serve")
+        .map_or(0, |serve| serve + 1);
+    let given = given.get(before..).unwrap_or_default();
+    let mut words = with_model(given, ours);
     if given.is_empty() {
         words = vec!["--model".to_owned(), ours.to_owned()];
     } else if model.is_some() && words == given {
@@ -202,34 +205,31 @@ mod tests {
     use super::*;
     use servelab_schema::examples;
 
-    fn said(provider: Provider, own: Option<&str>, given: Option<&str>) -> Result<String, PreflightError> {
+    fn said(given: &str, own: Option<&str>, instead: Option<&str>) -> Result<String, PreflightError> {
         let mut plan = examples::plan();
-        plan.engine.provider = provider;
+        let given: Vec<String> = given.split_whitespace().map(str::to_owned).collect();
         plan.profile.model = "org/model".into();
         let mut variant = plan.variants.remove(0);
         variant.model = own.map(str::to_owned);
         variant.flags.clear();
-        words(&plan, &variant, given).map(|words| words.join(" "))
-    }
-
-    fn process(command: &str) -> Provider {
-        Provider::Process {
-            command: command.split(' ').map(str::to_owned).collect(),
-        }
+        words(&plan, &given, &variant, instead).map(|words| words.join(" "))
     }
 
     #[test]
     fn the_words_are_those_after_serve() {
         let check = |command: &str, own, given, expected: &str| {
-            assert_eq!(said(process(command), own, given).unwrap(), expected, "{command}");
+            assert_eq!(said(command, own, given).unwrap(), expected, "{command}");
         };
-        check("vllm serve {model} --seed 3", None, None, "org/model --seed 3");
-        check("vllm serve {model}", Some("org/fp8"), Some("here"), "org/fp8");
-        check("vllm serve {model}", None, Some("here"), "here");
-        check("run.sh {model} --seed 3", None, None, "org/model --seed 3");
-        check("vllm serve other/model", None, None, "other/model");
-        check("vllm", None, None, "--model org/model");
-        let error = said(process("vllm serve other/model"), None, Some("here")).unwrap_err();
+        check("serve {model} --seed 3", None, None, "org/model --seed 3");
+        check("serve {model}", Some("org/fp8"), Some("here"), "org/fp8");
+        check("serve {model}", None, Some("here"), "here");
+        check("{model} --seed 3", None, None, "org/model --seed 3");
+        check("serve other/model", None, None, "other/model");
+        check("-m vllm serve {model}", None, None, "org/model");
+        check("", None, None, "--model org/model");
+        check("", None, Some("here"), "--model here");
+        check("--model {model} --seed 3", None, None, "--model org/model --seed 3");
+        let error = said("serve other/model", None, Some("here")).unwrap_err();
         assert!(
             error.is_configuration() && error.to_string().contains("{model}"),
             "{error}"

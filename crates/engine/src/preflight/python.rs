@@ -1,27 +1,23 @@
 //! Which Python has the engine: the one that its command is run by.
 
 use super::PreflightError;
-use servelab_schema::Provider;
 use std::{
     env, fs,
     path::{Path, PathBuf},
 };
 
-/// The Python that has the engine: `given`, or the one that the provider's command names, by its first line where it is a
-/// script. A provider without a command stands for the `vllm` on PATH.
+/// The Python that has the engine: `given`, or the one that `program`, which starts the engine, is run by. None stands for the
+/// `vllm` on PATH.
 ///
 /// # Errors
 /// [`PreflightError::NoPython`] with what was looked for.
-pub fn find_python(provider: &Provider, given: Option<&Path>) -> Result<PathBuf, PreflightError> {
+pub fn find_python(program: Option<&str>, given: Option<&Path>) -> Result<PathBuf, PreflightError> {
     if let Some(given) = given {
         return on_path(given).ok_or_else(|| PreflightError::NoPython {
             why: format!("there is no {}", given.display()),
         });
     }
-    let program = match provider {
-        Provider::Process { command } => command.first().map_or("vllm", String::as_str),
-        _ => "vllm",
-    };
+    let program = program.unwrap_or("vllm");
     let found = on_path(Path::new(program)).ok_or_else(|| PreflightError::NoPython {
         why: format!("there is no program `{program}`"),
     })?;
@@ -99,14 +95,13 @@ mod tests {
 
     #[test]
     fn what_is_not_there_is_named() {
-        let command = |program: &str| Provider::Process {
-            command: vec![program.to_owned()],
+        let said = |program: &str, given: Option<&str>| {
+            let found = find_python(Some(program), given.map(Path::new));
+            found.unwrap_err().to_string()
         };
-        let said =
-            |provider, given: Option<&str>| find_python(&provider, given.map(Path::new)).unwrap_err().to_string();
-        assert!(said(command("no-such-vllm"), None).contains("no program `no-such-vllm`"));
-        assert!(said(command("sh"), None).contains("does not begin with the name of one"));
-        let found = said(command("sh"), Some("/nowhere/python"));
+        assert!(said("no-such-vllm", None).contains("no program `no-such-vllm`"));
+        assert!(said("sh", None).contains("does not begin with the name of one"));
+        let found = said("sh", Some("/nowhere/python"));
         assert!(
             found.contains("there is no /nowhere/python") && found.contains("--python"),
             "{found}"

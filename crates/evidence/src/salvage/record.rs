@@ -1,7 +1,7 @@
 //! What is written of a take that was cut off: what its folder shows, and nothing else.
 
 use super::plan::FoundTake;
-use servelab_schema::{EngineRecord, Outcome, Plan, Trace, TrialCounts, TrialEnd, TrialRecord, V};
+use servelab_schema::{CacheState, EngineRecord, Outcome, Plan, Trace, TrialCounts, TrialEnd, TrialRecord, V};
 use std::collections::BTreeMap;
 
 /// Adds one row to the counts.
@@ -58,6 +58,7 @@ pub(super) fn engine(plan: &Plan, take: &FoundTake<'_>, why: &str) -> EngineReco
         engine_kind: plan.engine_kind,
         argv: Vec::new(),
         env: BTreeMap::new(),
+        cache_salt: None,
         flags: flags.into_iter().flatten().collect(),
         version: None,
         served_model: None,
@@ -66,6 +67,7 @@ pub(super) fn engine(plan: &Plan, take: &FoundTake<'_>, why: &str) -> EngineReco
         metrics: None,
         startup_ns: None,
         prefix_cache_wanted: false,
+        cache_at_start: CacheState::Empty,
         checks: Vec::new(),
         refusal: None,
         ended: "not recorded".to_owned(),

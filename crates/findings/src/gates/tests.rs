@@ -39,6 +39,7 @@ fn facts<'a>(instrument: &'a Instrument, counts: &'a TrialCounts) -> GateFacts<'
         engine_alive: Ok(()),
         prompt_token_mismatches: 0,
         prefix_cache_hit_ratio: Some(ratio(0.0)),
+        cache: CacheState::Empty,
         prefix_caching_allowed: false,
         treatment: Treatment::Confirmed,
         clock_ok: true,
@@ -193,7 +194,17 @@ fn engine_cache_treatment_and_clock() {
     check(&[GateName::CacheContamination], |f| {
         f.prefix_cache_hit_ratio = Some(ratio(0.02))
     });
-    check(&[], |f| f.prefix_cache_hit_ratio = None);
+    let silent = |cache| {
+        move |f: &mut GateFacts<'_>| {
+            f.prefix_cache_hit_ratio = None;
+            f.cache = cache;
+        }
+    };
+    for known in [CacheState::Empty, CacheState::Salted, CacheState::Accepted] {
+        check(&[], silent(known));
+    }
+    check(&[GateName::CacheContamination], silent(CacheState::Unknown));
+    check(&[], |f| f.cache = CacheState::Unknown);
     check(&[], |f| {
         f.prefix_cache_hit_ratio = Some(ratio(0.9));
         f.prefix_caching_allowed = true;

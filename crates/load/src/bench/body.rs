@@ -98,7 +98,6 @@ impl Asking {
             max_tokens,
             output: self.output,
             continuous_usage: true,
-            cache_salt: None,
         })
     }
 

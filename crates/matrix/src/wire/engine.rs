@@ -254,9 +254,15 @@ fn url(mut t: Table<'_>) -> Option<(Provider, Option<At<ProjectPath>>)> {
     if let (Some(base), Some(text)) = (&base, problem) {
         t.refuse(&base.place, "base", Problem::Value(text.into()));
     }
+    let cache_salt: Option<bool> = t.opt("cache-salt").map(|on: At<bool>| on.value);
+    let accept_unknown_cache: Option<bool> = t.opt("accept-unknown-cache").map(|on: At<bool>| on.value);
     t.finish();
-    let base = base?.value.trim_end_matches('/').to_owned();
-    problem.is_none().then_some((Provider::Url { base }, None))
+    let provider = Provider::Url {
+        base: base?.value.trim_end_matches('/').to_owned(),
+        cache_salt: cache_salt.unwrap_or(true),
+        accept_unknown_cache: accept_unknown_cache.unwrap_or_default(),
+    };
+    problem.is_none().then_some((provider, None))
 }
 
 /// What is wrong with the address of a server, with the remedy.

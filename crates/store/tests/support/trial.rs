@@ -427,6 +427,7 @@ fn engine(id: &TrialId, plan: &Plan, arm: &Arm) -> EngineRecord {
         trial: id.clone(),
         variant: VariantId::new(arm.id).unwrap(),
         engine_kind: plan.engine_kind,
+        cache_salt: None,
         argv: vec![
             "servelab".into(),
             "sim".into(),

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use servelab_findings::{
-    GateFacts, OrInfinite, Summary, evaluate_limits,
+    CacheState, GateFacts, OrInfinite, Summary, evaluate_limits,
     metrics::{KindSeen, trial_metrics},
 };
 use servelab_load::{LoadResult, Stop, bench::conversation::turn_of};
@@ -449,6 +449,7 @@ fn gates(
         engine_alive: Ok(()),
         prompt_token_mismatches: counts.failed.get(&Reason::PromptTokenMismatch).copied().unwrap_or(0),
         prefix_cache_hit_ratio: None,
+        cache: CacheState::Accepted,
         prefix_caching_allowed: true,
         treatment: Treatment::Unobservable,
         clock_ok: result.span.is_none_or(|w| w.start_ns <= w.end_ns),

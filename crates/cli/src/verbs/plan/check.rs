@@ -7,6 +7,7 @@ use crate::{
 use clap::Args;
 use servelab_engine::preflight::{PreflightError, check, find_python};
 use servelab_matrix::Resolved;
+use servelab_provider::Host;
 use servelab_schema::{Preflight, PreflightOutcome, PreflightVariant, Treatment};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -61,8 +62,11 @@ impl CheckEngine {
             if dialect != servelab_schema::Dialect::Vllm {
                 return Err(PreflightError::Dialect(dialect));
             }
-            let python = find_python(&plan.engine.provider, self.python.as_deref())?;
-            check(plan, &python, self.model.as_deref(), Duration::from_secs(self.deadline)).await
+            let host = Host::new(PathBuf::new(), PathBuf::new());
+            let place = servelab_provider::of(&plan.engine, &plan.profile, &host).facts();
+            let python = find_python(place.program.as_deref(), self.python.as_deref())?;
+            let deadline = Duration::from_secs(self.deadline);
+            check(plan, &place.words, &python, self.model.as_deref(), deadline).await
         };
         let preflight = runtime.block_on(asked).map_err(failure)?;
         super::notes(resolved);
