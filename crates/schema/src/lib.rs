@@ -20,6 +20,7 @@ mod policy;
 mod preflight;
 mod prompt;
 mod telemetry;
+mod time_scale;
 mod trace;
 mod trial;
 mod units;
@@ -48,6 +49,7 @@ pub use prompt::{
     Bucket, BudgetError, Message, Prompt, PromptManifest, PromptSource, Role, SourceRecord, Task, TokenBudget,
 };
 pub use telemetry::{GpuSample, HostSample, TelemetrySample, ThrottleReason};
+pub use time_scale::{EngineInstant, TimeScale, WallInstant, WallNanos};
 pub use trace::{Chunk, Completion, CompletionError, Failure, FinishReason, Outcome, Reason, Trace, TtftKind};
 pub use trial::{GateName, GateOutcome, GateResult, Instrument, TrialCounts, TrialRecord, Validity, Window};
 pub use units::{Bytes, Nanos, ParseDurationError, Ratio, RatioError};
