@@ -1,7 +1,7 @@
 //! The order of a plan's trials and prompts, pinned. Where this changes, a plan that was made before is made otherwise: that
 //! needs a new METHOD_VERSION and is never a library's update.
 
-#![expect(clippy::unwrap_used, unreachable_pub, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::as_conversions, unreachable_pub, reason = "tests")]
 
 mod common;
 

@@ -1,5 +1,4 @@
 //! The first outputs of every stream. Files were made with them: see the head of the crate before changing one.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use servelab_random::{ChaChaStream, HashStream, SplitMix64, UnitGamma, hash, shuffle, split};
 

@@ -22,6 +22,7 @@ mod policy;
 mod preflight;
 mod prompt;
 mod telemetry;
+mod time_scale;
 mod trace;
 mod trial;
 mod units;
@@ -52,6 +53,7 @@ pub use prompt::{
     Bucket, BudgetError, Message, Prompt, PromptManifest, PromptSource, Role, SourceRecord, Task, TokenBudget,
 };
 pub use telemetry::{GpuSample, HostSample, TelemetrySample, ThrottleReason};
+pub use time_scale::{EngineInstant, TimeScale, WallInstant, WallNanos};
 pub use trace::{Chunk, Completion, CompletionError, Failure, FinishReason, Outcome, Reason, Trace, TtftKind};
 pub use trial::{
     Blame, GateName, GateOutcome, GateResult, Instrument, TrialCounts, TrialEnd, TrialRecord, Validity, Window,

@@ -52,11 +52,17 @@ fn names(list: &str) -> Names {
     names.filter(|name| !["", "–"].contains(&name.as_str())).collect()
 }
 
+/// What stands before and after `mark`.
+fn cut<'t>(text: &'t str, mark: &str) -> (&'t str, &'t str) {
+    text.split_once(mark)
+        .unwrap_or_else(|| panic!("ARCHITECTURE.md has no {mark:?} where it is looked for"))
+}
+
 impl Plan {
     /// The table under `## Rooms`, and the names before "are pure".
     fn read(architecture: &str) -> Self {
-        let (_, rooms) = architecture.split_once("\n## Rooms\n").expect("a section Rooms");
-        let (rooms, rest) = rooms.split_once("\n## ").expect("a section after it");
+        let (_, rooms) = cut(architecture, "\n## Rooms\n");
+        let (rooms, rest) = cut(rooms, "\n## ");
         let rows = rooms.lines().filter_map(|line| {
             let cells: Vec<&str> = line.split('|').map(str::trim).collect();
             let ["", name, _, rooms, heavy, ""] = cells.as_slice() else {
@@ -68,8 +74,8 @@ impl Plan {
             let heavy = names(heavy);
             Some((name.to_owned(), Room { rooms, heavy }))
         });
-        let (before, _) = rest.split_once(" are pure").expect("the invariant of the pure rooms");
-        let (_, pure) = before.rsplit_once("\n2. ").expect("its number");
+        let (before, _) = cut(rest, " are pure");
+        let (_, pure) = cut(before, "\n2. ");
         Self {
             rooms: rows.collect(),
             pure: pure.split('`').skip(1).step_by(2).map(str::to_owned).collect(),

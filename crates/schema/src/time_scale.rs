@@ -1,0 +1,131 @@
+//! Wall time and engine time as different types, spans and instants too, so that a forgotten × time scale does not compile.
+//!
+//! | | span | instant |
+//! | --- | --- | --- |
+//! | engine time | [`Nanos`] | [`EngineInstant`], from its trial's start |
+//! | wall time | [`WallNanos`] | [`WallInstant`], on `CLOCK_MONOTONIC` |
+//!
+//! Only a [`TimeScale`] leads from one row to the other. Nothing of wall time is written to a file as engine time: on disk
+//! both are whole nanoseconds, and the field's name says which.
+
+use crate::Nanos;
+use std::num::NonZeroU32;
+
+/// A span of wall time in whole nanoseconds: what a stopwatch beside the machine would show, whatever the engine's clock does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct WallNanos(pub u64);
+
+/// A moment of wall time: nanoseconds of `CLOCK_MONOTONIC`, which all programs of a machine share until its reboot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WallInstant(pub u64);
+
+/// A moment of engine time: the span since its trial's start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EngineInstant(pub Nanos);
+
+/// Engine seconds per wall second: 1 for a real engine, more for a simulated one that runs faster than life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TimeScale(NonZeroU32);
+
+impl WallInstant {
+    /// The span since `earlier`; 0 where that is the later one.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> WallNanos {
+        WallNanos(self.0.saturating_sub(earlier.0))
+    }
+
+    /// The moment a span later; the end of the clock where it would lie behind that.
+    #[must_use]
+    pub const fn after(self, span: WallNanos) -> Self {
+        Self(self.0.saturating_add(span.0))
+    }
+}
+
+impl EngineInstant {
+    /// The trial's start.
+    pub const START: Self = Self(Nanos::ZERO);
+
+    /// The span since `earlier`; 0 where that is the later one.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Nanos {
+        self.0.saturating_sub(earlier.0)
+    }
+
+    /// The moment a span later; the end of the clock where it would lie behind that, as with a deadline of "never".
+    #[must_use]
+    pub const fn after(self, span: Nanos) -> Self {
+        Self(self.0.saturating_add(span))
+    }
+}
+
+impl TimeScale {
+    /// That of a real engine.
+    pub const REAL: Self = Self(NonZeroU32::MIN);
+
+    /// So many engine seconds per wall second.
+    #[must_use]
+    pub const fn new(scale: NonZeroU32) -> Self {
+        Self(scale)
+    }
+
+    /// Engine seconds per wall second.
+    #[must_use]
+    pub const fn get(self) -> NonZeroU32 {
+        self.0
+    }
+
+    /// What `wall` lasts on the engine's clock; `u64::MAX` where it does not fit.
+    #[must_use]
+    pub fn engine(self, wall: WallNanos) -> Nanos {
+        Nanos(wall.0.saturating_mul(u64::from(self.0.get())))
+    }
+
+    /// What `engine` lasts on the wall, rounded up: whoever waits that long has waited enough.
+    #[must_use]
+    pub fn wall(self, engine: Nanos) -> WallNanos {
+        WallNanos(engine.0.div_ceil(u64::from(self.0.get())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scale(scale: u32) -> TimeScale {
+        TimeScale::new(NonZeroU32::new(scale).unwrap())
+    }
+
+    #[test]
+    fn a_span_there_and_back_is_itself_or_just_above() {
+        for n in [1, 3, 20, 1000] {
+            for engine in [0, 1, 7, 999, 1_000_000_007, 123_456_789_012] {
+                let back = scale(n).engine(scale(n).wall(Nanos(engine)));
+                assert!(
+                    (engine..engine + u64::from(n)).contains(&back.0),
+                    "{n} {engine} {back:?}"
+                );
+            }
+        }
+        assert_eq!(scale(20).engine(WallNanos(100)), Nanos(2000));
+        assert_eq!(scale(20).wall(Nanos(2001)), WallNanos(101));
+        assert_eq!(TimeScale::REAL.engine(WallNanos(7)), Nanos(7));
+        assert_eq!(
+            scale(20).engine(WallNanos(u64::MAX)),
+            Nanos(u64::MAX),
+            "never stays never"
+        );
+    }
+
+    #[test]
+    fn instants_differ_by_spans() {
+        let (early, late) = (WallInstant(50), WallInstant(150));
+        assert_eq!((late.since(early), early.since(late)), (WallNanos(100), WallNanos(0)));
+        assert_eq!(early.after(late.since(early)), late);
+        let (start, later) = (EngineInstant::START, EngineInstant(Nanos(30)));
+        assert_eq!((later.since(start), start.since(later)), (Nanos(30), Nanos::ZERO));
+        assert_eq!(
+            start.after(Nanos(u64::MAX)).after(Nanos(1)),
+            EngineInstant(Nanos(u64::MAX))
+        );
+    }
+}
