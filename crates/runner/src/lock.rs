@@ -17,7 +17,7 @@ use std::{
     env,
     fs::{self, File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
-    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -255,6 +255,7 @@ fn words(file: File) -> String {
 mod tests {
     use super::*;
     use servelab_schema::{Bytes, examples};
+    use std::os::unix::fs::PermissionsExt;
 
     fn machine(folder: &Path, share: bool) -> Result<MachineLock, LockError> {
         MachineLock::take(folder, share)
