@@ -3,7 +3,8 @@
 use crate::{RunOptions, StopFlag, checkpoint, gpus::Gpus};
 use servelab_evidence::sha256_file;
 use servelab_schema::{
-    ArgValue, CheckpointFacts, ClockAnchor, EngineKind, EnvironmentRecord, MachineHold, ModelFacts, Nanos, Plan, Provider, V,
+    ArgValue, CheckpointFacts, ClockAnchor, EngineKind, EnvironmentRecord, MachineHold, ModelFacts, Nanos, Plan,
+    Provider, V,
 };
 use servelab_telemetry::{cloud_facts, host_facts};
 use std::{net::IpAddr, path::Path, process::Command};

@@ -44,7 +44,9 @@ struct Open {
 
 impl fmt::Debug for Open {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Open").field("failed", &self.failed).finish_non_exhaustive()
+        f.debug_struct("Open")
+            .field("failed", &self.failed)
+            .finish_non_exhaustive()
     }
 }
 
@@ -101,7 +103,9 @@ impl<S: Subscriber> Layer<S> for Rows {
             },
             part: event.metadata().module_path().unwrap_or_default().to_owned(),
             what: open.secrets.redact(&said.what),
-            fields: fields.map(|(name, value)| (name, open.secrets.redact(&value))).collect(),
+            fields: fields
+                .map(|(name, value)| (name, open.secrets.redact(&value)))
+                .collect(),
         };
         if open.failed.is_none() {
             open.failed = open.rows.append(&row).err();
@@ -195,7 +199,10 @@ mod tests {
         let text = std::fs::read_to_string(run.dir().join(names::EVENTS)).unwrap();
         let rows: Vec<RunEvent> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(rows.len(), 1, "{text}");
-        assert_eq!((rows[0].level, rows[0].what.as_str()), (EventLevel::Warn, "it said [redacted]"));
+        assert_eq!(
+            (rows[0].level, rows[0].what.as_str()),
+            (EventLevel::Warn, "it said [redacted]")
+        );
         let fields = [("n", "3"), ("trial", "t1")].map(|(k, v)| (k.to_owned(), v.to_owned()));
         assert_eq!(rows[0].fields, BTreeMap::from(fields));
     }

@@ -8,7 +8,6 @@ use crate::{
     takes::Take,
     watch::{TelemetrySampling, watch},
 };
-use servelab_findings::gates::{GateFacts, Work, evaluate};
 use servelab_engine::{
     Ended, EngineError, Ready, Snapshot, counted,
     effective::{ConfigSources, effective},
@@ -17,6 +16,7 @@ use servelab_engine::{
     wants_prefix_cache,
 };
 use servelab_evidence::{EvidenceError, JsonlWriter, RunWriter, TrialWriter, names};
+use servelab_findings::gates::{GateFacts, Work, evaluate};
 use servelab_load::{
     Endpoint, Labels, LoadResult, LoadSpec, SinkError, Stop, TraceSink,
     attempt::{Deadlines, SizeLimits},
@@ -76,7 +76,9 @@ impl<'a> Trial<'a> {
         observed: &'a Observed,
     ) -> Result<Self, RunError> {
         let PlannedTrial { variant, load, .. } = trial;
-        let id = trial.take_id(block.block, take).map_err(|e| RunError::Plan(e.to_string()))?;
+        let id = trial
+            .take_id(block.block, take)
+            .map_err(|e| RunError::Plan(e.to_string()))?;
         let missing = |what: &str| RunError::Plan(format!("trial {id} names a {what} that the plan does not have"));
         let found = plan.variant(variant).ok_or_else(|| missing("variant"))?;
         let load = *plan.load(load).ok_or_else(|| missing("load"))?;

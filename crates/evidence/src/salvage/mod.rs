@@ -79,7 +79,10 @@ pub fn close(
     // A link could lead out of the folder.
     let is_dir = fs::symlink_metadata(&dir).is_ok_and(|m| m.is_dir());
     if !is_dir {
-        return Err(no_run(&dir, "there is no run directory of that name; --runs names another folder of runs"));
+        return Err(no_run(
+            &dir,
+            "there is no run directory of that name; --runs names another folder of runs",
+        ));
     }
     if dir.join(names::MANIFEST).exists() {
         return Err(EvidenceError::Sealed(dir));
@@ -135,7 +138,12 @@ impl RunWriter {
         cut: CutOff<'_>,
         redact: &dyn Fn(&str) -> String,
     ) -> Result<(), EvidenceError> {
-        let CutOff { block, trial, take, why } = cut;
+        let CutOff {
+            block,
+            trial,
+            take,
+            why,
+        } = cut;
         let Ok(id) = trial.take_id(block.block, take) else {
             return Ok(());
         };

@@ -1,9 +1,7 @@
 //! What is written of a take that was cut off: what its folder shows, and nothing else.
 
 use super::plan::FoundTake;
-use servelab_schema::{
-    EngineRecord, Outcome, Plan, Trace, Treatment, TrialCounts, TrialRecord, V, Validity,
-};
+use servelab_schema::{EngineRecord, Outcome, Plan, Trace, Treatment, TrialCounts, TrialRecord, V, Validity};
 use std::collections::BTreeMap;
 
 /// Adds one row to the counts.
