@@ -12,8 +12,8 @@ mod verbs;
 
 use clap::{Parser, Subcommand};
 use exit::{Exit, Failure};
-use std::{path::PathBuf, process::ExitCode};
 use servelab_runner::{EVENT_TARGET, EventLog};
+use std::{path::PathBuf, process::ExitCode};
 use tracing_subscriber::{EnvFilter, Layer, layer::SubscriberExt, util::SubscriberInitExt};
 
 /// Compare LLM serving configurations under one token-checked load, with evidence and error bars.

@@ -212,9 +212,7 @@ impl RunWriter {
         let dir = self.dir.join(names::TRIALS).join(id.as_str());
         self.layer.create_dir(&dir).map_err(EvidenceError::io("create", &dir))?;
         let trials = self.dir.join(names::TRIALS);
-        self.layer
-            .sync(&trials)
-            .map_err(EvidenceError::io("sync", &trials))?;
+        self.layer.sync(&trials).map_err(EvidenceError::io("sync", &trials))?;
         Ok(self.begun_trial(id))
     }
 

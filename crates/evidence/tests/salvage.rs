@@ -43,7 +43,12 @@ fn cut_off(runs: &Path) -> PathBuf {
     let second = run.trial(&id(&plan, 2, 1)).unwrap();
     second.traces().unwrap().append(&examples::trace()).unwrap();
     let path = second.dir().join(names::TRACES);
-    OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"v\":1,\"req").unwrap();
+    OpenOptions::new()
+        .append(true)
+        .open(&path)
+        .unwrap()
+        .write_all(b"{\"v\":1,\"req")
+        .unwrap();
     let (mut log, _) = second.child_output(names::SERVER_LOG).unwrap();
     log.write_all(b"key=abc\n").unwrap();
     fs::write(second.dir().join("engine.json.tmp"), "{\"v\":1").unwrap();
@@ -51,7 +56,9 @@ fn cut_off(runs: &Path) -> PathBuf {
 }
 
 fn close_it(runs: &Path) -> Result<Closed, EvidenceError> {
-    close(Arc::new(Disk), runs, &run_id(), WHY, &|_, text| text.replace("abc", "[redacted]"))
+    close(Arc::new(Disk), runs, &run_id(), WHY, &|_, text| {
+        text.replace("abc", "[redacted]")
+    })
 }
 
 #[test]
@@ -78,7 +85,10 @@ fn a_killed_run_is_closed_with_all_its_bytes() {
     assert_eq!(text("server.log"), "key=[redacted]\n");
     assert_eq!(closed.torn.len(), 2, "{:?}", closed.torn);
     assert!(run.manifest().finished.utc > "2026".to_owned());
-    assert!(matches!(close_it(runs.path()), Err(EvidenceError::Sealed(_))), "once is enough");
+    assert!(
+        matches!(close_it(runs.path()), Err(EvidenceError::Sealed(_))),
+        "once is enough"
+    );
 }
 
 #[test]
@@ -90,7 +100,10 @@ fn what_was_killed_while_closing_is_closed_again() {
     fs::write(dir.join(names::FINGERPRINT), "0123").unwrap();
     let closed = close_it(runs.path()).unwrap();
     assert_eq!(SealedRun::open(&dir).unwrap().fingerprint(), &closed.fingerprint);
-    assert_eq!(fs::read_to_string(dir.join("run_manifest.sha256.torn")).unwrap(), "0123");
+    assert_eq!(
+        fs::read_to_string(dir.join("run_manifest.sha256.torn")).unwrap(),
+        "0123"
+    );
 }
 
 #[test]
@@ -115,7 +128,10 @@ fn only_what_was_cut_off_is_closed() {
     drop(running);
     fs::create_dir(&stranger).unwrap();
     refused("no take of this run's plan");
-    assert!(SealedRun::open(&runs.path().join("r1")).is_err(), "a refusal seals nothing");
+    assert!(
+        SealedRun::open(&runs.path().join("r1")).is_err(),
+        "a refusal seals nothing"
+    );
 }
 
 #[test]

@@ -45,7 +45,9 @@ struct Open {
 
 impl fmt::Debug for Open {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Open").field("failed", &self.failed).finish_non_exhaustive()
+        f.debug_struct("Open")
+            .field("failed", &self.failed)
+            .finish_non_exhaustive()
     }
 }
 
@@ -102,7 +104,9 @@ impl<S: Subscriber> Layer<S> for Rows {
             },
             part: event.metadata().module_path().unwrap_or_default().to_owned(),
             what: open.secrets.redact(&said.what),
-            fields: fields.map(|(name, value)| (name, open.secrets.redact(&value))).collect(),
+            fields: fields
+                .map(|(name, value)| (name, open.secrets.redact(&value)))
+                .collect(),
         };
         if open.failed.is_none() {
             open.failed = open.rows.append(&row).err();
@@ -166,5 +170,41 @@ impl Progress for Logged<'_> {
             Validity::Aborted { why } => tracing::warn!(target: TARGET, trial, why, "a take ended: Aborted"),
         }
         self.0.trial_ends(record, judged, again);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use servelab_evidence::{Disk, RunWriter, names};
+    use servelab_schema::{RunId, examples};
+    use tracing_subscriber::layer::SubscriberExt;
+
+    #[test]
+    fn servelab_s_own_words_are_written_without_secrets_while_a_run_goes_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let (id, plan) = (RunId::new("r1").unwrap(), examples::plan());
+        let run = RunWriter::create(Arc::new(Disk), dir.path(), &id, &plan, &examples::environment()).unwrap();
+        let log = EventLog::default();
+        let subscriber = tracing_subscriber::registry().with(log.layer());
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!(target: TARGET, "before the run");
+            let secrets = Secrets::of([("MY_TOKEN".to_owned(), "s3cret-value".to_owned())]);
+            log.open(run.events().unwrap(), 0, secrets);
+            tracing::warn!(target: TARGET, trial = "t1", n = 3, "it said s3cret-value");
+            tracing::info!(target: "hyper::client", "not ours");
+            tracing::debug!(target: TARGET, "too much");
+            log.close().unwrap();
+            tracing::info!(target: TARGET, "after the run");
+        });
+        let text = std::fs::read_to_string(run.dir().join(names::EVENTS)).unwrap();
+        let rows: Vec<RunEvent> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(rows.len(), 1, "{text}");
+        assert_eq!(
+            (rows[0].level, rows[0].what.as_str()),
+            (EventLevel::Warn, "it said [redacted]")
+        );
+        let fields = [("n", "3"), ("trial", "t1")].map(|(k, v)| (k.to_owned(), v.to_owned()));
+        assert_eq!(rows[0].fields, BTreeMap::from(fields));
     }
 }

@@ -74,9 +74,18 @@ mod tests {
         assert_eq!(check(measured, Some(90), None, None), said(90, time));
         // 12.50 dollars at 25 an hour are half an hour.
         let money = "limits.max-cost-usd of $12.5 was reached";
-        assert_eq!(check(measured, None, Some(12_500_000), Some(25_000_000)), said(1800, money));
-        assert_eq!(check(measured, Some(90), Some(12_500_000), Some(25_000_000)), said(90, time));
-        assert_eq!(check(measured, Some(9000), Some(12_500_000), Some(25_000_000)), said(1800, money));
+        assert_eq!(
+            check(measured, None, Some(12_500_000), Some(25_000_000)),
+            said(1800, money)
+        );
+        assert_eq!(
+            check(measured, Some(90), Some(12_500_000), Some(25_000_000)),
+            said(90, time)
+        );
+        assert_eq!(
+            check(measured, Some(9000), Some(12_500_000), Some(25_000_000)),
+            said(1800, money)
+        );
         assert_eq!(check(measured, None, Some(1), None), None, "no price, no cost");
         assert_eq!(check(simulated, None, Some(1), Some(25_000_000)), None);
     }

@@ -17,7 +17,7 @@ use std::{
     env,
     fs::{self, File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
-    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -42,7 +42,9 @@ pub enum LockError {
         with: String,
     },
     /// Another run holds a GPU.
-    #[error("another run measures on GPU {uuid} ({with}): wait for it to end, or give this run other GPUs by CUDA_VISIBLE_DEVICES")]
+    #[error(
+        "another run measures on GPU {uuid} ({with}): wait for it to end, or give this run other GPUs by CUDA_VISIBLE_DEVICES"
+    )]
     Gpu {
         /// The GPU.
         uuid: String,
@@ -154,7 +156,11 @@ impl MachineLock {
                 }
             }
         }
-        let machine = self.machine.iter().filter(|_| !self.shared).map(|_| "machine".to_owned());
+        let machine = self
+            .machine
+            .iter()
+            .filter(|_| !self.shared)
+            .map(|_| "machine".to_owned());
         let held = machine.chain(uuids.iter().cloned()).collect();
         let hold = if self.shared {
             let with = self.with.clone();
@@ -176,10 +182,15 @@ pub(crate) struct HeldGpus {
 /// UUIDs of the GPUs that an engine started here may use. `visible` is what `CUDA_VISIBLE_DEVICES` says.
 pub(crate) fn usable(gpus: &[GpuFacts], visible: Option<&str>) -> Vec<String> {
     let is_meant = |gpu: &GpuFacts, word: &str| {
-        let by_uuid = gpu.uuid.as_deref().is_some_and(|uuid| !word.is_empty() && uuid.starts_with(word));
+        let by_uuid = gpu
+            .uuid
+            .as_deref()
+            .is_some_and(|uuid| !word.is_empty() && uuid.starts_with(word));
         by_uuid || word.parse() == Ok(gpu.index)
     };
-    let words: Vec<&str> = visible.map(|v| v.split(',').map(str::trim).collect()).unwrap_or_default();
+    let words: Vec<&str> = visible
+        .map(|v| v.split(',').map(str::trim).collect())
+        .unwrap_or_default();
     let understood = words.iter().all(|word| gpus.iter().any(|gpu| is_meant(gpu, word)));
     gpus.iter()
         // What is not understood may mean any of them.
@@ -213,9 +224,20 @@ fn hold(folder: &Path, what: &str) -> Result<Held, LockError> {
 /// Opens a lock's file, or makes it. Never through a link, and never anything but a plain file with one name.
 fn open(path: &Path) -> io::Result<File> {
     let flags = i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits()).unwrap_or_default();
-    let existing = |write: bool| OpenOptions::new().read(true).write(write).custom_flags(flags).open(path);
+    let existing = |write: bool| {
+        OpenOptions::new()
+            .read(true)
+            .write(write)
+            .custom_flags(flags)
+            .open(path)
+    };
     let make = || {
-        let file = OpenOptions::new().read(true).write(true).create_new(true).custom_flags(flags).open(path)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .custom_flags(flags)
+            .open(path)?;
         // For every user, whatever the mask of the first says.
         fchmod(&file, Mode::from_raw_mode(0o666))?;
         Ok(file)
@@ -235,7 +257,10 @@ fn open(path: &Path) -> io::Result<File> {
     if metadata.is_file() && metadata.nlink() == 1 {
         Ok(file)
     } else {
-        Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no lock of servelab's"))
+        Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "it is no lock of servelab's",
+        ))
     }
 }
 
@@ -255,6 +280,7 @@ fn words(file: File) -> String {
 mod tests {
     use super::*;
     use servelab_schema::{Bytes, examples};
+    use std::os::unix::fs::PermissionsExt;
 
     fn machine(folder: &Path, share: bool) -> Result<MachineLock, LockError> {
         MachineLock::take(folder, share)
@@ -267,14 +293,27 @@ mod tests {
         first.says(Path::new("/p/runs/r1"));
         let error = machine(dir.path(), false).unwrap_err().to_string();
         let pid = std::process::id().to_string();
-        assert!(error.contains("/p/runs/r1") && error.contains(&pid) && error.contains("--share-machine"), "{error}");
+        assert!(
+            error.contains("/p/runs/r1") && error.contains(&pid) && error.contains("--share-machine"),
+            "{error}"
+        );
         let shared = machine(dir.path(), true).unwrap();
         let held = shared.gpus(&[], Path::new("r2")).unwrap().hold;
-        let MachineHold::Shared { held, with } = held else { panic!("{held:?}") };
+        let MachineHold::Shared { held, with } = held else {
+            panic!("{held:?}")
+        };
         assert!(held.is_empty() && with.unwrap().contains("/p/runs/r1"));
-        assert!(error.contains("/p/runs/r1"), "a run that shares does not write over who holds");
+        assert!(
+            error.contains("/p/runs/r1"),
+            "a run that shares does not write over who holds"
+        );
         let alone = first.gpus(&[], Path::new("r1")).unwrap().hold;
-        assert_eq!(alone, MachineHold::Alone { held: vec!["machine".into()] });
+        assert_eq!(
+            alone,
+            MachineHold::Alone {
+                held: vec!["machine".into()]
+            }
+        );
         drop((first, shared));
         machine(dir.path(), false).unwrap();
     }
@@ -285,10 +324,21 @@ mod tests {
         let (first, second) = (machine(dir.path(), false).unwrap(), machine(dir.path(), true).unwrap());
         let ids = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>();
         let held = first.gpus(&ids(&["GPU-1"]), Path::new("r1")).unwrap();
-        let error = second.gpus(&ids(&["GPU-2", "GPU-1"]), Path::new("r2")).unwrap_err().to_string();
-        assert!(error.contains("GPU-1") && error.contains("CUDA_VISIBLE_DEVICES"), "{error}");
+        let error = second
+            .gpus(&ids(&["GPU-2", "GPU-1"]), Path::new("r2"))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("GPU-1") && error.contains("CUDA_VISIBLE_DEVICES"),
+            "{error}"
+        );
         second.gpus(&ids(&["GPU-2"]), Path::new("r2")).unwrap();
-        assert_eq!(held.hold, MachineHold::Alone { held: ids(&["machine", "GPU-1"]) });
+        assert_eq!(
+            held.hold,
+            MachineHold::Alone {
+                held: ids(&["machine", "GPU-1"])
+            }
+        );
     }
 
     #[test]
@@ -302,7 +352,10 @@ mod tests {
         fs::remove_file(&lock).unwrap();
         fs::hard_link(&victim, &lock).unwrap();
         let error = machine(dir.path(), false).unwrap_err().to_string();
-        assert!(error.contains("no lock of servelab's") && error.contains(FOLDER_VARIABLE), "{error}");
+        assert!(
+            error.contains("no lock of servelab's") && error.contains(FOLDER_VARIABLE),
+            "{error}"
+        );
         fs::remove_file(&lock).unwrap();
         fs::create_dir(&lock).unwrap();
         machine(dir.path(), false).unwrap_err();
@@ -347,6 +400,9 @@ mod tests {
         check(Some("0, 1"), &["GPU-aa", "GPU-bb"]);
         check(Some("MIG-cc"), &["GPU-aa", "GPU-bb"]);
         check(Some("7"), &["GPU-aa", "GPU-bb"]);
-        assert!(usable(&[gpu(0, "../x")], None).is_empty(), "a name that leaves the folder is none");
+        assert!(
+            usable(&[gpu(0, "../x")], None).is_empty(),
+            "a name that leaves the folder is none"
+        );
     }
 }

@@ -131,16 +131,16 @@ async fn within<T>(budget: Option<&Budget>, started: u64, stop: &StopFlag, work:
     let ran = monotonic_ns().saturating_sub(started);
     let left = Duration::from_nanos(budget.after.0.saturating_sub(ran));
     tokio::pin!(work);
-    tokio::select! {
-        biased;
-        () = tokio::time::sleep(left) => {
-            if stop.stop(budget.why.clone()) {
-                tracing::warn!(target: TARGET, why = %budget.why, "the run is to end");
-            }
-            work.await
+    if !left.is_zero() {
+        tokio::select! {
+            done = &mut work => return done,
+            () = tokio::time::sleep(left) => {}
         }
-        done = &mut work => done,
     }
+    if stop.stop(budget.why.clone()) {
+        tracing::warn!(target: TARGET, why = %budget.why, "the run is to end");
+    }
+    work.await
 }
 
 /// Holds the GPUs that the engines may use.

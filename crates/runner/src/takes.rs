@@ -122,10 +122,18 @@ mod tests {
     fn a_lost_trial_is_taken_again_at_the_end_of_its_block() {
         let calm = [(1, 1, 1), (1, 2, 1), (1, 3, 1), (2, 1, 1), (2, 2, 1), (2, 3, 1)];
         assert_eq!(order(1, &[]), calm);
-        assert_eq!(order(0, &[(1, 1, 1), (2, 3, 1)]), calm, "no retakes where none are planned");
+        assert_eq!(
+            order(0, &[(1, 1, 1), (2, 3, 1)]),
+            calm,
+            "no retakes where none are planned"
+        );
         let with = |again: &[(u32, u32, u32)]| [&calm[..3], again, &calm[3..]].concat();
         assert_eq!(order(1, &[(1, 1, 1)]), with(&[(1, 1, 2)]));
-        assert_eq!(order(1, &[(1, 1, 1), (1, 1, 2)]), with(&[(1, 1, 2)]), "once, then it stays lost");
+        assert_eq!(
+            order(1, &[(1, 1, 1), (1, 1, 2)]),
+            with(&[(1, 1, 2)]),
+            "once, then it stays lost"
+        );
         assert_eq!(
             order(2, &[(1, 3, 1), (1, 1, 1), (1, 1, 2)]),
             with(&[(1, 1, 2), (1, 3, 2), (1, 1, 3)]),

@@ -17,6 +17,7 @@ use servelab_engine::{
     wants_prefix_cache,
 };
 use servelab_evidence::{EvidenceError, JsonlWriter, RunWriter, TrialWriter, names};
+use servelab_findings::gates::{GateFacts, Work, evaluate};
 use servelab_load::{
     Endpoint, Labels, LoadResult, LoadSpec, PreparedRequest, SinkError, Stop, TraceSink,
     attempt::{Deadlines, SizeLimits},
@@ -64,7 +65,9 @@ impl<'a> Trial<'a> {
         gpus: Option<&'a Gpus>,
         ) -> Result<Self, RunError> {
         let PlannedTrial { variant, load, .. } = trial;
-        let id = trial.take_id(block.block, take).map_err(|e| RunError::Plan(e.to_string()))?;
+        let id = trial
+            .take_id(block.block, take)
+            .map_err(|e| RunError::Plan(e.to_string()))?;
         let missing = |what: &str| RunError::Plan(format!("trial {id} names a {what} that the plan does not have"));
         let found = plan.variant(variant).ok_or_else(|| missing("variant"))?;
         let load = *plan.load(load).ok_or_else(|| missing("load"))?;

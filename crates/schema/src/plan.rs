@@ -2,8 +2,8 @@
 
 use crate::{Bucket, Bytes, Dialect};
 use crate::{
-    Gates, IdError, Load, LoadId, Margin, MetricName, Nanos, OutputPolicy, PlannedVariant, PromptId, PromptSetId, Ratio,
-    Sha256Hex, Slo, Task, Timeouts, TrialId, V, VariantId, WarmUp,
+    Gates, IdError, Load, LoadId, Margin, MetricName, Nanos, OutputPolicy, PlannedVariant, PromptId, PromptSetId,
+    Ratio, Sha256Hex, Slo, Task, Timeouts, TrialId, V, VariantId, WarmUp,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -63,7 +63,13 @@ impl Seal {
             output::json(&answer).map_err(Failure::environment)?;
             return Ok(Exit::Ok);
         }
-        let list = |names: &[String]| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+        let list = |names: &[String]| {
+            if names.is_empty() {
+                "none".to_owned()
+            } else {
+                names.join(", ")
+            }
+        };
         output::answer(&output::facts([
             ("run", answer.run_id),
             ("directory", answer.dir),

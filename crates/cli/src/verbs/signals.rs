@@ -24,7 +24,10 @@ pub(crate) fn obey(stop: &StopFlag) -> io::Result<()> {
             before = true;
         }
     };
-    thread::Builder::new().name("signals".to_owned()).spawn(listen).map(drop)
+    thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(listen)
+        .map(drop)
 }
 
 fn heard(signal: i32, before: bool, stop: &StopFlag) {
@@ -45,13 +48,17 @@ fn heard(signal: i32, before: bool, stop: &StopFlag) {
     // A limit may have been reached before: that stays the reason.
     stop.stop(why.clone());
     tracing::warn!(target: EVENT_TARGET, why = %why, "the run is to end");
-    output::note(&format!("{why}: ending the trial and sealing the run; once more ends at once"));
+    output::note(&format!(
+        "{why}: ending the trial and sealing the run; once more ends at once"
+    ));
 }
 
 /// True where whoever started this program made it ignore the signal.
 fn is_ignored(signal: i32) -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    let mask = mask
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or(0);
     u32::try_from(signal).is_ok_and(|n| n > 0 && mask & (1 << (n - 1)) != 0)
 }

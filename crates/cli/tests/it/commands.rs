@@ -20,6 +20,7 @@ fn every_verb_has_help() {
         "dataset",
         "plan",
         "run",
+        "seal",
         "ingest",
         "report",
         "results",

@@ -23,9 +23,12 @@ fn start(mut command: Command) -> Child {
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
-/// Starts run `r1` and waits for its first trace.
+/// A run that takes half a minute where nobody ends it.
+const SLOW: [&str; 6] = ["run", "matrix/long.toml", "--run-id", "r1", "--time-scale", "1"];
+
+/// Starts that run and waits for its first trace.
 fn under_load(project: &Project) -> Child {
-    let mut child = start(project.command(&["run", "matrix/long.toml", "--run-id", "r1"]));
+    let mut child = start(project.command(&SLOW));
     let traces = project.path(&format!("runs/r1/trials/{FIRST}/traces.jsonl"));
     let ended = until("the first trace", || {
         let answered = fs::metadata(&traces).is_ok_and(|m| m.len() > 0);
@@ -57,7 +60,11 @@ fn events(project: &Project) -> Vec<RunEvent> {
 
 #[test]
 fn a_signal_ends_the_trial_and_seals_the_run() {
-    for (one, name) in [(Signal::INT, "SIGINT"), (Signal::TERM, "SIGTERM"), (Signal::HUP, "SIGHUP")] {
+    for (one, name) in [
+        (Signal::INT, "SIGINT"),
+        (Signal::TERM, "SIGTERM"),
+        (Signal::HUP, "SIGHUP"),
+    ] {
         let project = project("");
         let child = under_load(&project);
         signal(&child, one);
@@ -69,7 +76,11 @@ fn a_signal_ends_the_trial_and_seals_the_run() {
         let cut = |o: &Outcome| matches!(o, Outcome::Failed(f) if f.reason == Reason::Cancelled);
         assert!(traces.iter().any(|t| cut(&t.outcome)), "requests in flight were cut");
         let events = events(&project);
-        assert!(events.iter().any(|e| e.what == "the run is to end" && e.fields["why"].starts_with(name)));
+        assert!(
+            events
+                .iter()
+                .any(|e| e.what == "the run is to end" && e.fields["why"].starts_with(name))
+        );
         project.servelab(&["ingest", "r1"]).exits(0);
     }
 }
@@ -131,10 +142,13 @@ fn a_killed_run_is_sealed_by_hand() {
 #[test]
 fn a_limit_holds_while_the_run_goes_on() {
     let hopeful = "[predict]\nstartup = \"0s\"\nprefill-tokens-per-s = 4000000\ntime-per-output-token = \"1us\"\n\
-                   wall-overhead-per-trial = \"0s\"\n[limits]\nmax-duration = \"1s\"\n";
+                   wall-overhead-per-trial = \"0s\"\n[limits]\nmax-duration = \"8s\"\n";
     let project = project(hopeful);
-    project.servelab(&["run", "matrix/long.toml", "--run-id", "r1"]).exits(5);
-    assert_eq!(why(&project), "limits.max-duration of 1.00s was reached in trial 1 of 1");
+    project.servelab(&SLOW).exits(5);
+    assert_eq!(
+        why(&project),
+        "limits.max-duration of 8.00s was reached in trial 1 of 1"
+    );
     let (record, _) = trials(&project.run("r1")).remove(0);
     assert!(matches!(record.validity, Validity::Aborted { .. }));
 }
@@ -146,17 +160,31 @@ fn two_runs_do_not_measure_beside_each_other_unless_told() {
     let words = ["run", "matrix/long.toml", "--run-id", "r2", "--requests", "6"];
     let refused = project.servelab(&words).exits(4);
     let pid = child.id().to_string();
-    assert!(refused.err.contains(&pid) && refused.err.contains("runs/r1"), "{}", refused.err);
+    assert!(
+        refused.err.contains(&pid) && refused.err.contains("runs/r1"),
+        "{}",
+        refused.err
+    );
     assert!(!project.path("runs/r2").exists());
     let told = [&words[..], &["--share-machine"]].concat();
     project.servelab(&told).exits(0);
     let held = project.run("r2").environment().unwrap().machine.unwrap();
-    assert!(matches!(&held, MachineHold::Shared { with: Some(with), .. } if with.contains("runs/r1")), "{held:?}");
+    assert!(
+        matches!(&held, MachineHold::Shared { with: Some(with), .. } if with.contains("runs/r1")),
+        "{held:?}"
+    );
     signal(&child, Signal::INT);
     end(child).exits(5);
     let held = project.run("r1").environment().unwrap().machine.unwrap();
-    assert_eq!(held, MachineHold::Alone { held: vec!["machine".into()] });
-    project.servelab(&["run", "matrix/long.toml", "--run-id", "r3", "--requests", "6"]).exits(0);
+    assert_eq!(
+        held,
+        MachineHold::Alone {
+            held: vec!["machine".into()]
+        }
+    );
+    project
+        .servelab(&["run", "matrix/long.toml", "--run-id", "r3", "--requests", "6"])
+        .exits(0);
 }
 
 #[test]
@@ -167,8 +195,14 @@ fn a_trial_that_the_instrument_lost_is_taken_again_and_both_are_kept() {
     let file = project.path("matrix/long.toml");
     let text = fs::read_to_string(&file).unwrap();
     fs::write(&file, text.replace("held-window-ratio = 0.01", "held-window-ratio = 1")).unwrap();
-    let said = project.servelab(&["run", "matrix/long.toml", "--run-id", "r1"]).exits(6);
-    assert!(said.err.contains("it is taken again at the end of its block"), "{}", said.err);
+    let said = project
+        .servelab(&["run", "matrix/long.toml", "--run-id", "r1"])
+        .exits(6);
+    assert!(
+        said.err.contains("it is taken again at the end of its block"),
+        "{}",
+        said.err
+    );
     assert!(said.out.contains("1 stay lost to the instrument"), "{}", said.out);
     let run = project.run("r1");
     let takes: Vec<_> = trials(&run).into_iter().map(|(record, _)| record).collect();
@@ -179,9 +213,16 @@ fn a_trial_that_the_instrument_lost_is_taken_again_and_both_are_kept() {
         assert_eq!(take.validity, Validity::Invalid { gates });
         assert_eq!(take.counts.completed, 6, "each is measured in full");
     }
-    let begun: Vec<_> = events(&project).into_iter().filter(|e| e.what == "a take begins").collect();
-    assert_eq!(begun.len(), 2);
-    assert_eq!(begun[1].fields["trial"], "b01-01-C1-c2-t2");
+    let events = events(&project);
+    let said: Vec<_> = events.iter().map(|e| e.what.as_str()).collect();
+    let take = ["a take begins", "its engine is ready", "a take ended: Invalid"];
+    let (begin, end) = (
+        ["the run begins", "the machine is held"],
+        ["the run ends and is sealed"],
+    );
+    // While requests are in flight nothing is said.
+    assert_eq!(said, [&begin[..], &take, &take, &end].concat());
+    assert_eq!(events[5].fields["trial"], "b01-01-C1-c2-t2");
     project.servelab(&["ingest", "r1"]).exits(0);
     project.servelab(&["report", "r1"]).exits(0);
 }

@@ -51,7 +51,10 @@ fn a_full_disk_ends_the_run_and_keeps_what_was_written() {
     let (project, result) = run_with(60_000);
     let error = result.unwrap_err();
     let words = error.to_string();
-    assert!(words.contains("free some space") && words.contains("`servelab seal r1`"), "{words}");
+    assert!(
+        words.contains("free some space") && words.contains("`servelab seal r1`"),
+        "{words}"
+    );
     let RunError::Unsealed { source, earlier, .. } = error else {
         panic!("{words}")
     };

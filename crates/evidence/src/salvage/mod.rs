@@ -97,7 +97,10 @@ pub fn close(
     // A link could lead out of the folder.
     let is_dir = fs::symlink_metadata(&dir).is_ok_and(|m| m.is_dir());
     if !is_dir {
-        return Err(no_run(&dir, "there is no run directory of that name; --runs names another folder of runs"));
+        return Err(no_run(
+            &dir,
+            "there is no run directory of that name; --runs names another folder of runs",
+        ));
     }
     if dir.join(names::MANIFEST).exists() {
         return Err(EvidenceError::Sealed(dir));

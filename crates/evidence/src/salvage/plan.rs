@@ -118,7 +118,15 @@ mod tests {
     fn steps_of(files: &[(&str, u64, u64)]) -> Vec<(String, Option<u64>)> {
         let files = files
             .iter()
-            .map(|(name, bytes, whole)| ((*name).to_owned(), Extent { bytes: *bytes, whole: *whole }))
+            .map(|(name, bytes, whole)| {
+                (
+                    (*name).to_owned(),
+                    Extent {
+                        bytes: *bytes,
+                        whole: *whole,
+                    },
+                )
+            })
             .collect();
         let say = |step: &Step| match step {
             Step::SetAside { from, to } => (format!("{from} > {to}"), None),
@@ -154,14 +162,32 @@ mod tests {
         let check = |folders: &[&str], expected: Result<&[&str], &str>| {
             let folders: Vec<String> = folders.iter().map(|f| (*f).to_owned()).collect();
             let found = takes(&plan, &folders);
-            let names = found.as_ref().map(|all| all.iter().map(|t| t.id.as_str()).collect::<Vec<_>>());
+            let names = found
+                .as_ref()
+                .map(|all| all.iter().map(|t| t.id.as_str()).collect::<Vec<_>>());
             assert_eq!(names.map_err(String::as_str), expected.map(<[&str]>::to_vec));
         };
         check(
-            &["b01-01-C1-c8-t1", "b01-01-C1-c8-t2", "b01-02-C1b-c8-t1", "b02-01-C1-c8-t1"],
-            Ok(&["b01-01-C1-c8-t1", "b01-02-C1b-c8-t1", "b01-01-C1-c8-t2", "b02-01-C1-c8-t1"]),
+            &[
+                "b01-01-C1-c8-t1",
+                "b01-01-C1-c8-t2",
+                "b01-02-C1b-c8-t1",
+                "b02-01-C1-c8-t1",
+            ],
+            Ok(&[
+                "b01-01-C1-c8-t1",
+                "b01-02-C1b-c8-t1",
+                "b01-01-C1-c8-t2",
+                "b02-01-C1-c8-t1",
+            ]),
         );
-        for stranger in ["b01-01-C1-c8-t0", "b01-01-C1-c8-t01", "b01-01-C1-c8", "b09-01-C1-c8-t1", "notes"] {
+        for stranger in [
+            "b01-01-C1-c8-t0",
+            "b01-01-C1-c8-t01",
+            "b01-01-C1-c8",
+            "b09-01-C1-c8-t1",
+            "notes",
+        ] {
             check(&[stranger], Err(stranger));
         }
     }

@@ -82,7 +82,9 @@ impl Takes for Script<'_> {
             Some(Act::Fails(gate)) => Validity::Invalid { gates: vec![gate] },
             Some(Act::Stopped) => {
                 self.stop.stop(StopReason::Signal(StopSignal::Terminate));
-                Validity::Aborted { why: self.stop.why().unwrap().to_string() }
+                Validity::Aborted {
+                    why: self.stop.why().unwrap().to_string(),
+                }
             }
             Some(Act::Leaks) | None => Validity::Valid,
         };
@@ -185,10 +187,23 @@ async fn the_figures_are_those_of_the_script() {
         let traces = played.run.traces(&trial.id).unwrap();
         let metrics = trial_metrics(record.held.unwrap(), &plan.slo, &traces);
         let value = |name: MetricName| (metrics.values[&name].value * 1e6).round() / 1e6;
-        let (ttft, tpot) = if record.variant.as_str() == "C3" { (0.1, 0.01) } else { (0.2, 0.02) };
+        let (ttft, tpot) = if record.variant.as_str() == "C3" {
+            (0.1, 0.01)
+        } else {
+            (0.2, 0.02)
+        };
         let found = [value(MetricName::TtftP50), value(MetricName::TpotMean)];
-        assert!(found.iter().zip([ttft, tpot]).all(|(a, b): (&f64, f64)| (a - b).abs() < 1e-9), "{found:?}");
-        assert!((value(MetricName::OutputThroughput) - 2.0).abs() < 1e-9, "4 tokens in 2 s");
+        assert!(
+            found
+                .iter()
+                .zip([ttft, tpot])
+                .all(|(a, b): (&f64, f64)| (a - b).abs() < 1e-9),
+            "{found:?}"
+        );
+        assert!(
+            (value(MetricName::OutputThroughput) - 2.0).abs() < 1e-9,
+            "4 tokens in 2 s"
+        );
     }
 }
 
@@ -201,7 +216,12 @@ async fn a_trial_that_the_instrument_lost_is_taken_again_and_both_are_kept() {
     let tally = &played.looped.tally;
     assert_eq!((tally.begun, tally.retakes, tally.invalid, tally.lost), (4, 1, 1, 0));
     assert!(tally.cells_without_valid_trial().is_empty());
-    let take = |id: &str| played.run.trial_record(&servelab_schema::TrialId::new(id).unwrap()).unwrap();
+    let take = |id: &str| {
+        played
+            .run
+            .trial_record(&servelab_schema::TrialId::new(id).unwrap())
+            .unwrap()
+    };
     assert_eq!((take(CALM[0]).take, take(again).take), (1, 2));
     assert!(!take(CALM[0]).validity.is_valid() && take(again).validity.is_valid());
 
@@ -224,9 +244,18 @@ async fn what_the_engine_or_the_setting_lost_is_an_outcome() {
 async fn an_error_in_the_last_trial_seals_what_is_there() {
     let played = play(1, &[(CALM[2], Act::Leaks)]).await;
     assert_eq!(played.sealed(), CALM);
-    assert!(matches!(played.looped.error, Some(RunError::Engine(EngineError::Leak { group: 7 }))));
+    assert!(matches!(
+        played.looped.error,
+        Some(RunError::Engine(EngineError::Leak { group: 7 }))
+    ));
     assert!(played.looped.sealable.is_ok());
-    assert!(played.why().starts_with("error in trial 3 of 3: process group [redacted]"), "{}", played.why());
+    assert!(
+        played
+            .why()
+            .starts_with("error in trial 3 of 3: process group [redacted]"),
+        "{}",
+        played.why()
+    );
     let last = &played.run.manifest().trials[2];
     assert!(matches!(&last.validity, Validity::Aborted { why } if why.contains("process group")));
     let record = played.run.trial_record(&last.id).unwrap();
