@@ -2,7 +2,10 @@
 # Every target works from a clean checkout; files that are there already are not built again.
 
 CARGO ?= cargo
-BIN := target/release/servelab
+# Where cargo builds to, by its own account: CARGO_TARGET_DIR and build.target-dir of its configuration move it.
+TARGET := $(shell $(if $(CARGO_TARGET_DIR),CARGO_TARGET_DIR='$(CARGO_TARGET_DIR)') $(CARGO) metadata --format-version 1 --no-deps \
+	| sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
+BIN := $(or $(TARGET),target)/release/servelab
 PROMPTS := prompts/l4-1800.jsonl
 VLLM_CPU := deploy/vllm-cpu
 VLLM_CPU_PROMPTS := prompts/vllm-cpu-24.jsonl

@@ -20,6 +20,7 @@ mod full_disk;
 mod gpu;
 mod instrument;
 mod leaks;
+mod makefile;
 mod preflight;
 mod quality;
 mod secrets;
