@@ -1,6 +1,6 @@
 """Holds a run's GPU telemetry against nvidia-smi's own reading, and its treatments against what the engine is known to do.
 
-usage: check.py RUN_DIR [SMI_CSV]     without SMI_CSV (a machine without a GPU) only the pipeline is checked
+usage: check.py RUN_DIR SUMMARY_JSON [SMI_CSV]     without SMI_CSV (a machine without a GPU) only the pipeline is checked
 
 SMI_CSV is `nvidia-smi --query-gpu=… --format=csv,nounits` of QUERY, sampled during the run. Both clocks are this machine's; telemetry is
 matched to nvidia-smi by wall time: `started_utc` of the trial plus `t_ns`. Prints one line a fact and one a check; exit code 1 where a
@@ -105,30 +105,31 @@ def pipeline(trials: list[Trial]) -> None:
         fact(f"{t.folder.name} tokens", f"client {t.tokens()}, engine {counted.get('generation_tokens')}")
 
 
-def treatments(run: Path, has_graphs: bool) -> None:
-    """What each setting is known to do here; without a GPU there are no CUDA graphs to switch off."""
+def treatments(summary: Path, has_graphs: bool) -> None:
+    """What each setting is known to do here; without a GPU there are no CUDA graphs to switch off.
+
+    The report's summary holds what was settled over the whole run.
+    """
     expected = {"C2": "CONFIRMED", "C3": "CONFIRMED" if has_graphs else "NO-OP", "C4": "NO-OP"}
     seen = dict.fromkeys(expected, frozenset())
-    for variant, treatment in found_treatments(run):
+    for variant, treatment in found_treatments(summary):
         if variant in seen:
             seen[variant] |= {treatment}
     for variant, treatment in expected.items():
         check(f"{variant} treatment", seen[variant] == {treatment}, f"{sorted(seen[variant])}, known to be {treatment}")
 
 
-def found_treatments(run: Path):
-    """Every pair of variant and treatment in the files that settle them: findings.json, else each trial.json."""
-    findings = run / "findings.json"
-    for path in [findings] if findings.exists() else sorted(run.glob("trials/*/trial.json")):
-        todo = [json.loads(path.read_text())]
-        while todo:
-            at = todo.pop()
-            if isinstance(at, dict):
-                if isinstance(at.get("variant"), str) and isinstance(at.get("treatment"), str):
-                    yield at["variant"], at["treatment"].upper().replace("NOOP", "NO-OP")
-                todo += at.values()
-            elif isinstance(at, list):
-                todo += at
+def found_treatments(summary: Path):
+    """Every pair of variant and treatment that stands side by side in the file, at any depth."""
+    todo = [json.loads(summary.read_text())]
+    while todo:
+        at = todo.pop()
+        if isinstance(at, dict):
+            if isinstance(at.get("variant"), str) and isinstance(at.get("treatment"), str):
+                yield at["variant"], at["treatment"].upper()
+            todo += at.values()
+        elif isinstance(at, list):
+            todo += at
 
 
 def machine(run: Path) -> None:
@@ -208,13 +209,13 @@ def telemetry(t: Trial, smi: list[dict]) -> None:
 def main() -> int:
     run = Path(sys.argv[1])
     trials = [Trial(p.parent) for p in sorted(run.glob("trials/*/trial.json"))]
-    has_gpu = len(sys.argv) > 2
+    has_gpu = len(sys.argv) > 3
     check("trials", bool(trials), f"{len(trials)} in {run}")
     pipeline(trials)
-    treatments(run, has_gpu)
+    treatments(Path(sys.argv[2]), has_gpu)
     if has_gpu:
         machine(run)
-        smi = smi_rows(Path(sys.argv[2]))
+        smi = smi_rows(Path(sys.argv[3]))
         for t in trials:
             telemetry(t, smi)
     print(f"{len(failed)} checks failed" + (": " + ", ".join(failed) if failed else ""))

@@ -60,7 +60,7 @@ rm -rf "$OUT/report"
 echo "== check ($((SECONDS - began)) s)"
 [ -z "${sampler:-}" ] || kill "$sampler"
 checked=0
-"$GPU_CHECK_PYTHON" deploy/gpu-check/check.py "$dir" "${smi[@]}" | tee "$OUT/check.txt" || checked=1
+"$GPU_CHECK_PYTHON" deploy/gpu-check/check.py "$dir" "$OUT/summary.json" "${smi[@]}" | tee "$OUT/check.txt" || checked=1
 rm -rf "$OUT/unpacked"
 echo "evidence in $OUT after $((SECONDS - began)) s"
 [ "$checked" -eq 0 ] || fail "a check failed"
