@@ -25,6 +25,7 @@ mod predict;
 mod prompts;
 mod reader;
 mod resolve;
+mod simulated;
 mod values;
 mod variants;
 mod version;
