@@ -16,6 +16,7 @@ mod doctor;
 mod edges;
 mod end_to_end;
 mod engines;
+mod exit_codes;
 mod full_disk;
 mod gpu;
 mod instrument;
