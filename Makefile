@@ -2,7 +2,10 @@
 # Every target works from a clean checkout; files that are there already are not built again.
 
 CARGO ?= cargo
-BIN := target/release/servelab
+# Where cargo builds to, by its own account: CARGO_TARGET_DIR and build.target-dir of its configuration move it.
+TARGET := $(shell $(if $(CARGO_TARGET_DIR),CARGO_TARGET_DIR='$(CARGO_TARGET_DIR)') $(CARGO) metadata --format-version 1 --no-deps \
+	| sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
+BIN := $(or $(TARGET),target)/release/servelab
 PROMPTS := prompts/l4-1800.jsonl
 VLLM_CPU := deploy/vllm-cpu
 VLLM_CPU_PROMPTS := prompts/vllm-cpu-24.jsonl
@@ -11,7 +14,7 @@ SOURCES := $(shell find crates -name '*.rs' -o -name '*.toml' -o -name '*.html' 
 DATASETS := $(wildcard datasets/*.toml datasets/*/*) $(wildcard prompts/*.j2)
 
 .PHONY: help bench-instrument build demo dataset matrix report test lint deny formats clean torture \
-	engine-vllm-cpu model-smollm2 test-vllm torture-vllm
+	engine-vllm-cpu model-smollm2 test-vllm torture-vllm check-gpu
 
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -62,6 +65,9 @@ test-vllm: $(VLLM_CPU_PROMPTS) ## real requests to real vLLM on the CPU (minutes
 
 torture-vllm: $(VLLM_CPU_PROMPTS) ## what takes longer: speculation, LoRA, engines that die, settings that do nothing
 	$(CARGO) test --locked --package servelab-cli --features real-engine --test vllm torture:: -- --nocapture --test-threads=1
+
+check-gpu: $(BIN) ## telemetry and pipeline on this machine's NVIDIA GPU (minutes; deploy/gpu-check/README.md)
+	SERVELAB=$(BIN) deploy/gpu-check/run.sh
 
 report: $(BIN) ## HTML, SVG, CSV and JSON of the latest run
 	$(BIN) report

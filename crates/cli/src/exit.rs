@@ -17,7 +17,7 @@ pub(crate) enum Exit {
     Aborted,
     /// It ran, but some cell has no valid trial.
     Invalid,
-    /// The simulated engine ended with the code that vLLM would end with.
+    /// The simulated engine ended with this code: 1 where the imitated engine would fail, else one of the above.
     Engine(u8),
 }
 

@@ -21,7 +21,10 @@ use tracing_subscriber::{EnvFilter, Layer, layer::SubscriberExt, util::Subscribe
 /// First steps: `servelab dataset build`, `servelab run matrix/demo.toml`, `servelab report`.
 #[derive(Debug, Parser)]
 #[command(name = "servelab", version, propagate_version = true, max_term_width = 110)]
-#[command(after_help = "Exit codes: 0 ok, 2 usage, 3 configuration, 4 environment, 5 aborted, 6 measured but invalid.")]
+#[command(
+    after_help = "Exit codes: 0 ok, 2 usage, 3 configuration, 4 environment, 5 aborted, 6 measured but invalid; \
+                        of `sim` also 1: the simulated engine refused its configuration or died as scripted."
+)]
 struct Cli {
     /// The project: paths in matrix and dataset files are relative to it.
     #[arg(long, global = true, default_value = ".", value_name = "DIR")]

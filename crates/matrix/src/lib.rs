@@ -34,6 +34,7 @@ mod predict;
 mod prompts;
 mod reader;
 mod resolve;
+mod simulated;
 mod values;
 mod variants;
 mod version;

@@ -12,6 +12,7 @@ use crate::{
     predict,
     prompts::{self, Fit, PromptSet},
     reader::{At, Reading, Seen, suggestion},
+    simulated,
     variants::{self, Context, origin},
     wire::{self, Experiment, Wire},
 };
@@ -108,6 +109,9 @@ struct Findings<'a> {
 
 fn assemble(root: &Path, wire: Wire, chain: &[Document], found: &Findings<'_>) -> Option<Plan> {
     let errors = found.errors;
+    if let (Some(profile), Some(engine)) = (&wire.profile, &wire.engine) {
+        simulated::has_profile(&profile.name, &engine.provider, errors);
+    }
     let variants = plan_variants(root, &wire, found);
     let prompts = load_prompts(root, &wire, variants.as_deref(), errors);
     let Wire {
@@ -154,7 +158,7 @@ fn assemble(root: &Path, wire: Wire, chain: &[Document], found: &Findings<'_>) -
         method_version: METHOD_VERSION,
         seed: experiment.seed,
         sources: chain.iter().map(|d| d.source.clone()).collect(),
-        profile: profile?,
+        profile: profile?.profile,
         engine,
         prompts: measured.reference,
         fillers: fillers.reference,
@@ -206,7 +210,7 @@ fn plan_variants(root: &Path, wire: &Wire, found: &Findings<'_>) -> Option<Vec<P
         dialect: engine.dialect,
         version: &engine.version.value,
         provider: &engine.provider,
-        model: &wire.profile.as_ref()?.model,
+        model: &wire.profile.as_ref()?.profile.model,
         catalogue: &catalogue,
         flags: &flags,
         errors,
@@ -263,7 +267,7 @@ fn load_prompts(
     errors: &Errors,
 ) -> Option<(PromptSet, PromptSet)> {
     let files = wire.prompts.as_ref()?;
-    let context = wire.profile.as_ref()?.context_tokens;
+    let context = wire.profile.as_ref()?.profile.context_tokens;
     // The engine may accept less than the model: the smallest of all variants counts.
     let accepted = variants
         .unwrap_or_default()

@@ -1,4 +1,6 @@
-//! The page in a real browser: no error, the numbers of `summary.json`, sorting by keyboard, the dark theme.
+//! The page in a real browser: no error, the numbers of `summary.json`, sorting by keyboard, the dark theme, and what a screen
+//! reader and a keyboard need: everything in a landmark, landmarks told apart by name, what scrolls sideways in reach of Tab
+//! (axe's rules `region`, `landmark-unique` and `scrollable-region-focusable`).
 //!
 //! Drives Debian's Chromium without a display and without a network. A machine that lacks it fails this test; the message
 //! says how to install it.
@@ -42,9 +44,11 @@ const cell = (td) => ({ text: td.innerText.trim(), sort: td.dataset.sort ?? null
 seen.rows = {};
 for (const row of document.querySelectorAll("tr[data-key]")) { seen.rows[row.dataset.key] = [...row.cells].map(cell); }
 
-const table = document.querySelector("table.sortable");
+// The first table of effects: a page of several runs begins with a list of them.
+const isEffect = (th) => th.innerText.startsWith("Effect");
+const table = [...document.querySelectorAll("table.sortable")].find((t) => [...t.tHead.rows[0].cells].some(isEffect));
 const heads = [...table.tHead.rows[0].cells];
-const effect = heads.findIndex((th) => th.innerText.startsWith("Effect"));
+const effect = heads.findIndex(isEffect);
 const button = heads[effect].querySelector("button");
 // Enter on a focused button is a click: the page must rely on nothing else.
 const press = () => { button.focus(); seen.focused = document.activeElement === button; button.click(); };
@@ -68,6 +72,31 @@ seen.back = colours();
 
 dispatchEvent(new Event("beforeprint"));
 seen.folded = document.querySelectorAll("details:not([open])").length;
+
+// While all is unfolded. An element is a landmark by its role; header and footer are one outside main alone.
+const named = (e) => e.getAttribute("aria-label")
+  ?? (e.getAttribute("aria-labelledby") ?? "").split(" ").map((id) => document.getElementById(id)?.innerText ?? "").join(" ").trim();
+const kinds = { MAIN: "main", NAV: "navigation", ASIDE: "complementary" };
+const landmark = (e) => {
+  if (e.hasAttribute("role")) {
+    return ["region", "banner", "main", "navigation", "complementary", "contentinfo"].find((r) => r === e.getAttribute("role"));
+  }
+  if (e.tagName === "SECTION") { return named(e) ? "region" : undefined; }
+  if (["HEADER", "FOOTER"].includes(e.tagName)) { return e.closest("main, section") ? undefined : e.tagName; }
+  return kinds[e.tagName];
+};
+const all = [...document.body.querySelectorAll("*")];
+const inside = (e) => e && e !== document.body && (landmark(e) || inside(e.parentElement));
+const speaks = (e) => [...e.childNodes].some((n) => n.nodeType === Node.TEXT_NODE && n.data.trim());
+const where = (e) => `${e.tagName}.${e.className}: ${e.textContent.trim().slice(0, 40)}`;
+seen.outside = all.filter((e) => speaks(e) && !inside(e) && !e.closest("script, style, .skip")).map(where);
+const marks = all.filter(landmark).map((e) => `${landmark(e)} ${named(e)}`);
+seen.landmarks = marks.length;
+seen.twins = marks.filter((m, i) => marks.indexOf(m) !== i);
+const sideways = all.filter((e) => ["auto", "scroll"].includes(getComputedStyle(e).overflowX) && e.scrollWidth > e.clientWidth);
+seen.sideways = sideways.length;
+seen.stuck = sideways.filter((e) => !e.querySelector("a, button") && (e.tabIndex !== 0 || !named(e))).map(where);
+
 dispatchEvent(new Event("afterprint"));
 seen.refolded = document.querySelectorAll("details:not([open])").length;
 
@@ -149,14 +178,16 @@ fn decoded(text: &str) -> String {
 }
 
 /// A page and what `summary.json` beside it says. It stays in the build folder, to be looked at.
-fn made(name: &str, fixture: &Fixture) -> (PathBuf, Value) {
+fn made(name: &str, fixtures: &[Fixture]) -> (PathBuf, Value) {
     let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let dir = TempDir::new().unwrap();
     let mut store = Store::open(&dir.path().join("servelab.db")).unwrap();
-    store
-        .ingest(&SealedRun::open(&fixture.seal_into(dir.path())).unwrap())
-        .unwrap();
-    let files = build(&store, &[RunId::new(&*fixture.run_id).unwrap()], &out).unwrap();
+    for fixture in fixtures {
+        let sealed = SealedRun::open(&fixture.seal_into(dir.path())).unwrap();
+        store.ingest(&sealed).unwrap();
+    }
+    let ids: Vec<RunId> = fixtures.iter().map(|f| RunId::new(&*f.run_id).unwrap()).collect();
+    let files = build(&store, &ids, &out).unwrap();
     (
         files.html,
         serde_json::from_str(&fs::read_to_string(files.json).unwrap()).unwrap(),
@@ -244,6 +275,14 @@ fn check_verdicts(seen: &Value, json: &Value) {
     }
 }
 
+/// Everything stands in a landmark, no two landmarks have one name, and what scrolls sideways is in the keyboard's reach.
+fn check_reachable(seen: &Value) {
+    for rule in ["outside", "twins", "stuck"] {
+        assert_eq!(seen[rule], serde_json::json!([]), "{rule}");
+    }
+    assert!(seen["landmarks"].as_u64().unwrap() >= 5, "{}", seen["landmarks"]);
+}
+
 fn check_order(order: &Value, sign: f64) {
     let order: Vec<&str> = order.as_array().unwrap().iter().map(|v| v.as_str().unwrap()).collect();
     let numbers: Vec<f64> = order
@@ -272,7 +311,7 @@ fn everything(run_id: &str) -> Fixture {
 
 #[test]
 fn the_study_in_a_browser() {
-    let (page, json) = made("report-study", &everything("c1-c8-study"));
+    let (page, json) = made("report-study", &[everything("c1-c8-study")]);
     let dir = TempDir::new().unwrap();
     let seen = visit(&page, dir.path(), "1400,1000");
     assert_eq!(seen["watched"], serde_json::json!([]));
@@ -298,6 +337,20 @@ fn the_study_in_a_browser() {
     // On paper nothing is folded; afterwards everything is as it was.
     assert_eq!(seen["folded"], 0);
     assert!(seen["refolded"].as_u64().unwrap() > 0);
+    check_reachable(&seen);
+}
+
+#[test]
+fn three_runs_on_one_page() {
+    let runs = ["study-a", "study-b", "study-c"].map(everything);
+    let (page, _) = made("report-three", &runs);
+    let dir = TempDir::new().unwrap();
+    let seen = visit(&page, dir.path(), "500,900");
+    assert_eq!(seen["watched"], serde_json::json!([]));
+    assert_eq!(seen["wider"], false, "the page scrolls sideways in a narrow window");
+    check_reachable(&seen);
+    // Plots and tables of three runs: a window this narrow cannot hold them.
+    assert!(seen["sideways"].as_u64().unwrap() > 10, "{}", seen["sideways"]);
 }
 
 #[test]
@@ -322,11 +375,12 @@ fn a_narrow_window_and_hostile_words() {
         words: Some(format!("{}{}", words.concat(), "x".repeat(2_000))),
         ..Fixture::small("hostile")
     };
-    let (page, json) = made("report-hostile", &fixture);
+    let (page, json) = made("report-hostile", &[fixture]);
     let dir = TempDir::new().unwrap();
     let seen = visit(&page, dir.path(), "500,900");
     assert_eq!(seen["watched"], serde_json::json!([]));
     assert_eq!(seen["injected"], 0);
     assert_eq!(seen["wider"], false, "the page scrolls sideways in a narrow window");
+    check_reachable(&seen);
     check_verdicts(&seen, &json);
 }

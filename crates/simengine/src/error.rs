@@ -103,22 +103,19 @@ impl SimError {
         }
     }
 
-    /// The exit code that vLLM would end with: 2 for refused arguments, 1 for a refused configuration or a failed start.
+    /// The exit code. Where the imitated engine refuses, its own: 2 for refused arguments, 1 for a refused configuration. Where the
+    /// simulator itself cannot go on, servelab's: 2 usage, 3 a script that is wrong, 4 what this machine lacks.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
+            Self::Config(_) | Self::Model(_) => 1,
             Self::Flags(_)
             | Self::SglangFlags(_)
             | Self::Option { .. }
             | Self::Profile { .. }
             | Self::Hidden { .. } => 2,
-            Self::Config(_)
-            | Self::Faults { .. }
-            | Self::Tokenizer { .. }
-            | Self::Listen { .. }
-            | Self::Model(_)
-            | Self::System { .. }
-            | Self::Write { .. } => 1,
+            Self::Faults { .. } => 3,
+            Self::Tokenizer { .. } | Self::Listen { .. } | Self::System { .. } | Self::Write { .. } => 4,
         }
     }
 }

@@ -313,7 +313,7 @@ impl Script {
     pub fn load(path: &Path) -> Result<Self, SimError> {
         let text = std::fs::read_to_string(path).map_err(|e| SimError::Faults {
             path: path.to_owned(),
-            detail: format!("cannot be read: {e}"),
+            detail: format!("cannot be read: {e}; give --faults the path of a script (docs/SIMULATOR.md)"),
         })?;
         Self::parse(&text, path)
     }

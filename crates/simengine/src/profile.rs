@@ -70,7 +70,7 @@ pub const L4_MISTRAL_7B: Profile = Profile {
     max_position: 32_768,
 };
 
-/// Every profile.
+/// Every profile. Their names stand in `matrix/engines/sim/profiles.toml` too, where the planner reads them.
 pub const PROFILES: [Profile; 1] = [L4_MISTRAL_7B];
 
 /// Precision of the linear layers' weights.
@@ -217,6 +217,18 @@ mod tests {
         assert_eq!(p.weight_bytes(Weights::Fp8), 7_516_192_768);
         assert_eq!(p.kv_bytes_per_token(false), 131_072);
         assert_eq!(p.kv_bytes_per_token(true), 65_536);
+    }
+
+    #[test]
+    fn the_planner_knows_the_same_profiles() {
+        let list: toml::Table = toml::from_str(include_str!("../../../matrix/engines/sim/profiles.toml")).unwrap();
+        let listed: Vec<&str> = list["names"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|n| n.as_str().unwrap())
+            .collect();
+        assert_eq!(listed, PROFILES.map(|p| p.name));
     }
 
     #[test]

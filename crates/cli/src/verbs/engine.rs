@@ -110,7 +110,12 @@ impl Catalogue {
     fn asked(&self, dialect: Dialect) -> Result<(Asked, String), Failure> {
         if let Some(file) = &self.help_file {
             let help = fs::read(file)
-                .with_context(|| format!("{}: the help cannot be read", file.display()))
+                .with_context(|| {
+                    format!(
+                        "{}: the help cannot be read; write it with `vllm serve --help=all`",
+                        file.display()
+                    )
+                })
                 .map_err(Failure::environment)?;
             let asked = Asked {
                 version: String::new(),

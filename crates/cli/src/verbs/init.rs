@@ -24,16 +24,22 @@ impl Init {
             if path.exists() {
                 return Err(anyhow!("{}: is there already; give another name", path.display()));
             }
+            let refused = || {
+                format!(
+                    "{}: cannot be written; give a path that you may write to",
+                    path.display()
+                )
+            };
             if let Some(dir) = path.parent() {
-                std::fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
+                std::fs::create_dir_all(dir).with_context(refused)?;
             }
             let mut file = OpenOptions::new()
                 .write(true)
                 .create_new(true)
                 .open(&path)
-                .with_context(|| path.display().to_string())?;
+                .with_context(refused)?;
             file.write_all(servelab_matrix::starter().as_bytes())
-                .with_context(|| path.display().to_string())
+                .with_context(refused)
         };
         write().map_err(Failure::environment)?;
         output::answer(&format!("{}\n", path.display()));

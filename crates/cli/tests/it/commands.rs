@@ -130,7 +130,7 @@ fn a_port_that_is_taken_is_named() {
         "--startup-seconds",
         "0",
     ];
-    let said = project.servelab(&words).exits(1);
+    let said = project.servelab(&words).exits(4);
     assert!(said.err.contains(&port) && said.err.contains("use"), "{}", said.err);
 }
 

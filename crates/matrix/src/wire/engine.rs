@@ -21,8 +21,16 @@ pub(crate) struct EngineSection {
     pub(crate) tokenizer: Option<At<ProjectPath>>,
 }
 
-pub(super) fn profile(mut t: Table<'_>) -> Option<Profile> {
-    let name: Option<String> = t.value("name");
+/// `[profile]`.
+#[derive(Debug)]
+pub(crate) struct ProfileSection {
+    /// Its name as written.
+    pub(crate) name: At<String>,
+    pub(crate) profile: Profile,
+}
+
+pub(super) fn profile(mut t: Table<'_>) -> Option<ProfileSection> {
+    let name: Option<At<String>> = t.req("name");
     let gpu = t.value("gpu");
     let memory: Option<NonZeroU32> = t.value("gpu-memory-gb");
     let machine_type = t.value("machine-type");
@@ -31,8 +39,9 @@ pub(super) fn profile(mut t: Table<'_>) -> Option<Profile> {
     let context_tokens = t.value("context-tokens");
     let price: Option<At<MicroUsd>> = t.opt("price-usd-per-hour");
     t.finish();
-    Some(Profile {
-        name: name?,
+    let name = name?;
+    let profile = Profile {
+        name: name.value.clone(),
         gpu: gpu?,
         gpu_memory_bytes: Bytes(u64::from(memory?.get()) * 1_000_000_000),
         machine_type: machine_type?,
@@ -40,7 +49,8 @@ pub(super) fn profile(mut t: Table<'_>) -> Option<Profile> {
         dtype: dtype?,
         context_tokens: context_tokens?,
         price_micro_usd_per_hour: price.map(|p| p.value.0),
-    })
+    };
+    Some(ProfileSection { name, profile })
 }
 
 pub(super) fn engine(mut t: Table<'_>) -> Option<EngineSection> {

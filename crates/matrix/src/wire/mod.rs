@@ -7,7 +7,7 @@ mod load;
 mod policy;
 mod variant;
 
-pub(crate) use engine::EngineSection;
+pub(crate) use engine::{EngineSection, ProfileSection};
 pub(crate) use load::loads;
 pub(crate) use policy::{Experiment, Predict};
 pub(crate) use variant::{Arg, VariantWire, WhenWire};
@@ -18,7 +18,7 @@ use crate::{
     reader::{At, Reading, Table},
     values::{MicroUsd, Positive, ProjectPath},
 };
-use servelab_schema::{Gates, Nanos, OutputPolicy, Profile, Slo, Timeouts, WarmUp};
+use servelab_schema::{Gates, Nanos, OutputPolicy, Slo, Timeouts, WarmUp};
 
 /// The whole document. A section is absent where it, or something in it, is wrong.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub(crate) struct Wire {
     /// Where the document begins, for problems of the whole.
     pub(crate) place: Place,
     pub(crate) name: Option<At<String>>,
-    pub(crate) profile: Option<Profile>,
+    pub(crate) profile: Option<ProfileSection>,
     pub(crate) engine: Option<EngineSection>,
     pub(crate) prompts: Option<PromptFiles>,
     pub(crate) experiment: Option<Experiment>,
