@@ -7,7 +7,6 @@ use crate::{
     requests::Requests,
     watch::{TelemetrySampling, watch},
 };
-use servelab_findings::gates::{GateFacts, Work, evaluate};
 use servelab_engine::{
     Ended, EngineError, Ready, Snapshot, counted,
     effective::{ConfigSources, effective},
@@ -16,6 +15,7 @@ use servelab_engine::{
     wants_prefix_cache,
 };
 use servelab_evidence::{EvidenceError, JsonlWriter, RunWriter, TrialWriter, names};
+use servelab_findings::gates::{GateFacts, Work, evaluate};
 use servelab_load::{
     Endpoint, Labels, LoadResult, LoadSpec, SinkError, Stop, TraceSink,
     attempt::{Deadlines, SizeLimits},
@@ -136,6 +136,8 @@ impl<'a> Trial<'a> {
 #[derive(Debug, Default)]
 struct Passed {
     ttfts: Vec<Nanos>,
+    /// From the first to the last token, where that took any time.
+    generations: Vec<Nanos>,
     prompt_token_mismatches: u32,
     /// Requests and token chunks of every kind: what the instrument had to do.
     requests: u64,
@@ -150,7 +152,12 @@ impl Passed {
             self.chunks = self.chunks.saturating_add(chunks);
         }
         match &trace.outcome {
-            Outcome::Completed(c) if trace.measured => self.ttfts.push(c.ttft()),
+            Outcome::Completed(c) if trace.measured => {
+                self.ttfts.push(c.ttft());
+                let generation = c.e2e().saturating_sub(c.ttft());
+                self.generations
+                    .extend((generation > Nanos::ZERO).then_some(generation));
+            }
             Outcome::Failed(f) if f.reason == Reason::PromptTokenMismatch => {
                 self.prompt_token_mismatches = self.prompt_token_mismatches.saturating_add(1);
             }
@@ -159,9 +166,17 @@ impl Passed {
     }
 
     fn median_ttft(&mut self) -> Option<Nanos> {
-        self.ttfts.sort_unstable();
-        self.ttfts.get(self.ttfts.len() / 2).copied()
+        median(&mut self.ttfts)
     }
+
+    fn median_generation(&mut self) -> Option<Nanos> {
+        median(&mut self.generations)
+    }
+}
+
+fn median(times: &mut [Nanos]) -> Option<Nanos> {
+    times.sort_unstable();
+    times.get(times.len() / 2).copied()
 }
 
 /// The traces' file, shared with the load's writer thread until the load has ended.
@@ -453,6 +468,8 @@ fn conclude(
         span: result.and_then(|r| r.span),
         held: result.and_then(|r| r.held),
         median_ttft: passed.median_ttft(),
+        median_generation: passed.median_generation(),
+        delta: plan.delta,
         scheduled_rate_per_s: result.and_then(|r| r.scheduled_rate_per_s),
         engine_alive: engine.alive.clone(),
         prompt_token_mismatches: passed.prompt_token_mismatches,
@@ -460,7 +477,6 @@ fn conclude(
         prefix_caching_allowed: trial.prefix_caching_allowed(),
         treatment: engine.treatment,
         role: trial.variant.role,
-        clock_ok: result.is_none_or(|r| r.span.is_none_or(|w| w.start_ns <= w.end_ns)),
         time_scale: plan.engine.time_scale(),
         certificate,
         work: result.and_then(|r| Work::over(r.span?, passed.requests, passed.chunks)),

@@ -49,7 +49,10 @@ pub use prompt::{
 };
 pub use telemetry::{GpuSample, HostSample, TelemetrySample, ThrottleReason};
 pub use trace::{Chunk, Completion, CompletionError, Failure, FinishReason, Outcome, Reason, Trace, TtftKind};
-pub use trial::{GateName, GateOutcome, GateResult, Instrument, TrialCounts, TrialRecord, Validity, Window};
+pub use trial::{
+    Blame, ClockReading, GateName, GateOutcome, GateResult, Instrument, Starvation, TrialCounts, TrialRecord, Validity,
+    Window,
+};
 pub use units::{Bytes, Nanos, ParseDurationError, Ratio, RatioError};
 pub use variant::{ArgValue, Expectation, FieldValue, Origin, PlannedVariant, VariantRole};
 pub use version::V;
