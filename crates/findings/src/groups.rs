@@ -47,12 +47,13 @@ pub fn groups(plan: &Plan, held: Window, traces: &[Trace]) -> Vec<GroupMetrics> 
 
 fn group(task: Task, bucket: Bucket, held: Window, traces: &[&Trace]) -> GroupMetrics {
     let done: Vec<&Completion> = traces.iter().filter_map(|t| t.completion()).collect();
+    let failed = len_u32(traces.len().saturating_sub(done.len()));
     let mixed = KindSeen::of(done.iter().copied()) == KindSeen::Mixed;
     let median = |of: fn(&Completion) -> Option<f64>| {
         let sample = Sample::new(done.iter().filter_map(|c| of(c)).collect::<Vec<_>>())
             .ok()
             .filter(|_| !mixed)?;
-        let certified = Some(certify(&sample, Probability::P50));
+        let certified = Some(certify(&sample, failed, Probability::P50));
         Some(MetricValue {
             value: sample.quantile(Probability::P50),
             n: sample.n(),
@@ -65,7 +66,7 @@ fn group(task: Task, bucket: Bucket, held: Window, traces: &[&Trace]) -> GroupMe
         task,
         bucket,
         completed: len_u32(done.len()),
-        failed: len_u32(traces.len().saturating_sub(done.len())),
+        failed,
         ttft_p50_s: median(ttft_s),
         tpot_p50_s: median(tpot_s),
         e2e_p50_s: median(e2e_s),

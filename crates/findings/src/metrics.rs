@@ -16,7 +16,7 @@ pub struct MetricValue {
     pub value: f64,
     /// Number of requests behind it.
     pub n: u32,
-    /// What n certifies; none for metrics that are no percentile.
+    /// What n certifies, failures as +∞; none for metrics that are no percentile.
     pub certified: Option<Certification>,
 }
 
@@ -120,7 +120,7 @@ pub fn trial_metrics(held: Window, slo: &Slo, traces: &[Trace]) -> TrialMetrics 
         for family in FAMILIES {
             let latencies: Vec<f64> = done.iter().filter_map(|(_, c)| (family.of)(c)).collect();
             if let Ok(sample) = Sample::new(latencies) {
-                values.extend(family.values(&sample));
+                values.extend(family.values(&sample, failed));
                 with_failures.extend(family.with_failures(&sample, failed));
             }
         }
@@ -186,14 +186,14 @@ const FAMILIES: [Family; 3] = [
 ];
 
 impl Family {
-    fn values(&self, sample: &Sample) -> impl Iterator<Item = (MetricName, MetricValue)> {
+    fn values(&self, sample: &Sample, failed: u32) -> impl Iterator<Item = (MetricName, MetricValue)> {
         let mean = MetricValue {
             value: sample.mean(),
             n: sample.n(),
             certified: None,
         };
         let percentile = |(name, p)| {
-            let certified = Some(certify(sample, p));
+            let certified = Some(certify(sample, failed, p));
             (
                 name,
                 MetricValue {

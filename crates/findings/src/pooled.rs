@@ -69,7 +69,7 @@ impl Default for PooledOptions {
 /// One percentile of pooled requests, in seconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PooledQuantile {
-    /// Of the completed requests, with what n certifies.
+    /// Of the completed requests, with what n certifies, failures as +∞.
     pub success_only: Quantile,
     /// With every failed request as +∞.
     pub with_failures: OrInfinite,
@@ -264,7 +264,7 @@ fn distribution(
     let intervals =
         block_bootstrap_quantiles(&by_block, &QUANTILES, Probability::P95, options.resamples, seed).unwrap_or_default();
     let quantile = |(i, p): (usize, &Probability)| PooledQuantile {
-        success_only: Quantile::of(&sample, *p),
+        success_only: Quantile::of(&sample, failed, *p),
         with_failures: sample.quantile_with_failures(*p, failed),
         block_interval: intervals.get(i).copied(),
     };

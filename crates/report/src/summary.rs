@@ -438,7 +438,11 @@ fn quantiles<'a>(
 ) -> impl Iterator<Item = MetricDoc> + 'a {
     STATISTICS.into_iter().zip(&d.quantiles).map(move |(statistic, q)| {
         let (bound, note) = match q.success_only.certified {
-            Certification::Certified { bound, .. } => (Some(bound), String::new()),
+            Certification::Certified {
+                bound: OrInfinite::Finite(bound),
+                ..
+            } => (Some(bound), String::new()),
+            Certification::Certified { .. } => (None, format!("certified only as +∞: {} failed", d.failed)),
             Certification::NotCertifiable { needs } => (None, not_certifiable(q.success_only.n, needs)),
         };
         let (load, variant) = (arm.load.as_str(), arm.variant.as_str());

@@ -3,18 +3,18 @@
 //! With n independent values of which t are allowed above the bound, the t-th largest is at or above the true p-quantile
 //! with 99 % confidence when P(at most t of n lie above the quantile) = I_p(n − t, t + 1) ≤ 0.01. The bound is the t-th largest
 //! for the largest such t ≥ 1; where not even t = 1 holds, the quantile is not certifiable. Source: MLCommons inference,
-//! loadgen `early_stopping.cc`. It assumes independent values; values of one engine start are not, so an interval
+//! loadgen `early_stopping.cc`. A request that failed is one of the n and counts as +∞, above every value. It assumes independent values; values of one engine start are not, so an interval
 //! from [resampling blocks](crate::bootstrap) stands beside it.
 
-use crate::{Probability, Sample};
+use crate::{OrInfinite, Probability, Sample};
 
 /// What the number of values says about a quantile.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Certification {
     /// The quantile is at most `bound` with 99 % confidence.
     Certified {
-        /// The certified upper bound, in the sample's unit: the `rank_from_top`-th largest value.
-        bound: f64,
+        /// The certified upper bound, in the sample's unit: the `rank_from_top`-th largest value, failures on top.
+        bound: OrInfinite,
         /// t: 1 for the maximum.
         rank_from_top: u32,
     },
@@ -40,21 +40,21 @@ pub struct Quantile {
     pub p: Probability,
     /// Number of values.
     pub n: u32,
-    /// Point estimate: type 7, in the sample's unit.
+    /// Point estimate of the values: type 7, in the sample's unit.
     pub point: f64,
-    /// What n certifies.
+    /// What n and the failures certify.
     pub certified: Certification,
 }
 
 impl Quantile {
-    /// The p-quantile of a sample.
+    /// The p-quantile of a sample beside which `failures` requests have no value.
     #[must_use]
-    pub fn of(sample: &Sample, p: Probability) -> Self {
+    pub fn of(sample: &Sample, failures: u32, p: Probability) -> Self {
         Self {
             p,
             n: sample.n(),
             point: sample.quantile(p),
-            certified: certify(sample, p),
+            certified: certify(sample, failures, p),
         }
     }
 }
@@ -118,11 +118,16 @@ pub fn smallest_certifying_n(p: Probability) -> u32 {
     high
 }
 
-/// Certified upper bound of the p-quantile at 99 % confidence, or how many values it would take.
+/// Certified upper bound of the p-quantile at 99 % confidence with `failures` requests as +∞, or how many requests it would
+/// take.
 #[must_use]
-pub fn certify(sample: &Sample, p: Probability) -> Certification {
-    let bound = largest_rank(sample.n(), p).and_then(|t| {
-        let bound = sample.nth_largest(usize::try_from(t).ok()?)?;
+pub fn certify(sample: &Sample, failures: u32, p: Probability) -> Certification {
+    let n = sample.n().saturating_add(failures);
+    let bound = largest_rank(n, p).and_then(|t| {
+        let bound = match t.checked_sub(failures).filter(|&among_values| among_values >= 1) {
+            Some(among_values) => OrInfinite::Finite(sample.nth_largest(usize::try_from(among_values).ok()?)?),
+            None => OrInfinite::Infinite,
+        };
         Some(Certification::Certified {
             bound,
             rank_from_top: t,
@@ -160,13 +165,13 @@ mod tests {
 
     #[test]
     fn two_hundred_certify_p95_but_not_p99() {
-        assert!(certify(&ranks(200), Probability::P95).is_certified());
+        assert!(certify(&ranks(200), 0, Probability::P95).is_certified());
         assert_eq!(
-            certify(&ranks(200), Probability::P99),
+            certify(&ranks(200), 0, Probability::P99),
             Certification::NotCertifiable { needs: 662 }
         );
         assert_eq!(
-            certify(&ranks(600), Probability::P99),
+            certify(&ranks(600), 0, Probability::P99),
             Certification::NotCertifiable { needs: 662 }
         );
     }
@@ -174,19 +179,40 @@ mod tests {
     #[test]
     fn eighteen_hundred_give_p99_as_the_eighth_largest() {
         assert_eq!(
-            certify(&ranks(1800), Probability::P99),
+            certify(&ranks(1800), 0, Probability::P99),
             Certification::Certified {
-                bound: 1793.0,
+                bound: OrInfinite::Finite(1793.0),
                 rank_from_top: 8
             }
         );
         assert_eq!(
-            certify(&ranks(662), Probability::P99),
+            certify(&ranks(662), 0, Probability::P99),
             Certification::Certified {
-                bound: 662.0,
+                bound: OrInfinite::Finite(662.0),
                 rank_from_top: 1
             }
         );
+    }
+
+    #[test]
+    fn failures_lie_above_every_value() {
+        let of = |values, failures| match certify(&ranks(values), failures, Probability::P99) {
+            Certification::Certified { bound, rank_from_top } => Some((bound, rank_from_top)),
+            Certification::NotCertifiable { .. } => None,
+        };
+        // 1800 requests of which k failed: the 8th largest is the (8 − k)-th of the values.
+        for (failed, bound) in [
+            (0, OrInfinite::Finite(1793.0)),
+            (1, OrInfinite::Finite(1793.0)),
+            (7, OrInfinite::Finite(1793.0)),
+            (8, OrInfinite::Infinite),
+            (1000, OrInfinite::Infinite),
+        ] {
+            assert_eq!(of(1800 - failed, failed), Some((bound, 8)), "{failed}");
+        }
+        // Failures are requests: they add to n, and certify nothing finite by that.
+        assert_eq!(of(600, 0), None);
+        assert_eq!(of(600, 62), Some((OrInfinite::Infinite, 1)));
     }
 
     #[test]

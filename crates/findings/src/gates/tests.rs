@@ -358,7 +358,7 @@ fn short(lag_ms: u64, missed: u64) -> &'static Instrument {
 
 #[test]
 fn in_a_short_run_one_late_tick_weighs_as_much_as_it_can_do_harm() {
-    let judged = |lag_ms, missed, ttft_ms, generation_ms, failing: &[GateName]| {
+    let judged = |lag_ms, missed, ttft_ms, generation_ms: Option<u64>, failing: &[GateName]| {
         check(failing, |f| {
             f.instrument = Some(short(lag_ms, missed));
             f.median_ttft = Some(Nanos::from_millis(ttft_ms));

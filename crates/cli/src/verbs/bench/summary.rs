@@ -61,7 +61,7 @@ pub(super) struct Percentile {
     pub(super) value_s: f64,
     /// With every failed request as +∞; null = infinite.
     pub(super) with_failures_s: Option<f64>,
-    /// Upper bound at 99 % confidence; null where n is too small.
+    /// Upper bound at 99 % confidence, failures as +∞; null where n is too small or the bound is +∞.
     pub(super) certified_bound_s: Option<f64>,
     /// Smallest n that certifies this percentile.
     pub(super) needs_n: u32,
@@ -89,8 +89,8 @@ impl Latency {
                 OrInfinite::Finite(s) => Some(s),
                 OrInfinite::Infinite => None,
             },
-            certified_bound_s: match Quantile::of(&sample, p).certified {
-                Certification::Certified { bound, .. } => Some(bound),
+            certified_bound_s: match Quantile::of(&sample, failed, p).certified {
+                Certification::Certified { bound, .. } => bound.finite(),
                 Certification::NotCertifiable { .. } => None,
             },
             needs_n: smallest_certifying_n(p),
