@@ -37,8 +37,12 @@ enum Loop {
 
 impl Loop {
     const LIGHT: [Self; 2] = [Self::Closed { concurrency: 4 }, Self::Open { rate: 40 }];
-    /// Enough work that a fifth of a core does not do.
-    const HEAVY: [Self; 2] = [Self::Closed { concurrency: 48 }, Self::Open { rate: 350 }];
+    /// Work for which a fifth of a core is too little and a whole one enough; an optimised client does more.
+    const HEAVY: [Self; 2] = if cfg!(debug_assertions) {
+        [Self::Closed { concurrency: 32 }, Self::Open { rate: 250 }]
+    } else {
+        [Self::Closed { concurrency: 200 }, Self::Open { rate: 1500 }]
+    };
 
     fn words(self) -> [String; 2] {
         match self {
