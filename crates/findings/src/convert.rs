@@ -39,9 +39,11 @@ pub(crate) const fn proportion(p: stats::Proportion) -> Proportion {
 
 /// What the values and `failed` failures, each +∞, certify of their p-quantile.
 pub(crate) fn certified(sample: &Sample, p: Probability, failed: u32) -> Certification {
-    match stats::certify_with_failures(sample, p, failed) {
-        stats::Certification::Certified { bound, rank_from_top } => Certification::Certified { bound, rank_from_top },
-        stats::Certification::Failures { failed, rank_from_top } => Certification::Failures { failed, rank_from_top },
+    match stats::certify(sample, failed, p) {
+        stats::Certification::Certified { bound, rank_from_top } => Certification::Certified {
+            bound: or_infinite(bound),
+            rank_from_top,
+        },
         stats::Certification::NotCertifiable { needs } => Certification::NotCertifiable { needs },
     }
 }

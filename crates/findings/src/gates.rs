@@ -2,12 +2,13 @@
 //!
 //! Errors of the client arrive already multiplied by the time scale (as `Instrument` documents) and are compared with the
 //! limits as they are: the same wall-clock error weighs 20 times as much in a simulation that runs 20 times faster. What
-//! was not measured never passes a gate that needs it.
+//! was not measured never passes a gate that needs it. What the gates ask of the client itself is in `client`.
+
+mod client;
 
 use servelab_schema::{
-    CacheState,
-    GateName, GateOutcome, GateResult, Gates, Instrument, InstrumentCertificate, Load, Nanos, Plan, Ratio, Treatment,
-    TrialCounts, VariantRole, Window,
+    CacheState, GateName, GateOutcome, GateResult, Gates, Instrument, InstrumentCertificate, Load, Margin, Nanos, Plan,
+    Ratio, Treatment, TrialCounts, VariantRole, Window,
 };
 use std::num::NonZeroU32;
 
@@ -34,6 +35,10 @@ pub struct GateFacts<'a> {
     pub held: Option<Window>,
     /// Median time to first token of the measured requests, engine time.
     pub median_ttft: Option<Nanos>,
+    /// Median time from the first to the last token of the measured requests that took any, engine time.
+    pub median_generation: Option<Nanos>,
+    /// Smallest effect that matters.
+    pub delta: Margin,
     /// Mean rate of the schedule's measured arrivals: what the achieved rate is held against, since a random schedule
     /// differs from its nominal rate by chance. None in a closed loop.
     pub scheduled_rate_per_s: Option<f64>,
@@ -49,8 +54,6 @@ pub struct GateFacts<'a> {
     pub prefix_caching_allowed: bool,
     /// Whether the setting took effect.
     pub treatment: Treatment,
-    /// False where a clock went backwards.
-    pub clock_ok: bool,
     /// Engine seconds per wall second: for the texts, and to hold rates of engine time against a certificate of wall time.
     pub time_scale: NonZeroU32,
     /// What the instrument was certified for on this machine; none where it was not calibrated.
@@ -147,33 +150,14 @@ const NOT_MEASURED: &str = "not measured";
 
 fn check(gate: GateName, limits: &Gates, facts: &GateFacts<'_>) -> Check {
     match gate {
-        GateName::Certificate => certificate(facts),
-        GateName::ScheduleLag => schedule_lag(limits, facts),
-        GateName::EventLoopLag => {
-            let most = limits.event_loop_lag_p99_ns;
-            at_most_time(
-                facts.instrument.map(|i| i.event_loop_lag_p99_ns),
-                most,
-                "",
-                facts.time_scale,
-            )
-        }
-        GateName::ClientCpu => {
-            let most = limits.client_thread_cpu_ratio;
-            let limit = format!("busiest thread ≤ {}", percent(most.get()));
-            facts.instrument.map_or_else(
-                || Check::new(false, NOT_MEASURED, limit.as_str()),
-                |i| {
-                    let seen = i.client_thread_cpu_ratio;
-                    Check::new(
-                        seen <= most,
-                        format!("{} of a core", percent(seen.get())),
-                        limit.as_str(),
-                    )
-                },
-            )
-        }
-        GateName::AchievedRate => achieved_rate(limits, facts),
+        GateName::Certificate => client::certificate(facts),
+        GateName::CertifiedError => client::certified_error(limits, facts),
+        GateName::ScheduleLag => client::schedule_lag(limits, facts),
+        GateName::EventLoopLag => client::event_loop_lag(limits, facts),
+        GateName::Starvation => client::starvation(limits, facts),
+        GateName::ClientCpu => client::cpu(limits, facts),
+        GateName::AchievedRate => client::achieved_rate(limits, facts),
+        GateName::Clock => client::clock(facts),
         GateName::HeldWindow => held_window(limits, facts),
         GateName::MinRequests => {
             let least = limits.min_requests;
@@ -201,10 +185,6 @@ fn check(gate: GateName, limits: &Gates, facts: &GateFacts<'_>) -> Check {
         }
         GateName::CacheContamination => cache(facts),
         GateName::Treatment => treatment(facts),
-        GateName::Clock => {
-            let observed = if facts.clock_ok { "monotonic" } else { "went backwards" };
-            Check::new(facts.clock_ok, observed, "never backwards")
-        }
     }
 }
 
@@ -214,95 +194,9 @@ const fn count(n: u64) -> f64 {
     n as f64
 }
 
-/// The client works in wall time, whatever the engine's time is.
-fn certificate(facts: &GateFacts<'_>) -> Check {
-    let Some(certificate) = facts.certificate else {
-        return Check::not_applicable(
-            "the instrument was not calibrated",
-            "what the instrument is certified for",
-        );
-    };
-    let (requests, chunks) = (certificate.highest_requests_per_s, certificate.highest_chunks_per_s);
-    let limit = format!("≤ {requests} requests/s and {chunks} chunks/s of wall time");
-    let Some(work) = facts.work else {
-        return Check::new(false, NOT_MEASURED, limit);
-    };
-    let scale = f64::from(facts.time_scale.get());
-    let (asked, received) = (work.requests_per_s * scale, work.chunks_per_s * scale);
-    Check::new(
-        asked <= count(requests) && received <= count(chunks),
-        format!("{asked:.1} requests/s, {received:.0} chunks/s of wall time"),
-        limit,
-    )
-}
-
-fn schedule_lag(limits: &Gates, facts: &GateFacts<'_>) -> Check {
-    let floor = limits.schedule_lag_p99_ns;
-    let share = limits.schedule_lag_ttft_ratio;
-    let relative = facts.median_ttft.map(|ttft| share.get() * ttft.as_secs_f64());
-    let seen = facts.instrument.map(|i| i.schedule_lag_p99_ns);
-    match (seen, relative) {
-        (Some(seen), Some(relative)) if relative > floor.as_secs_f64() => {
-            let limit = format!(
-                "p99 ≤ {:.2}ms ({} of median TTFT)",
-                relative * 1e3,
-                percent(share.get())
-            );
-            Check::new(seen.as_secs_f64() <= relative, lag(seen, facts.time_scale), limit)
-        }
-        _ => {
-            let of = format!(" (or {} of median TTFT if that is more)", percent(share.get()));
-            at_most_time(seen, floor, &of, facts.time_scale)
-        }
-    }
-}
-
-fn at_most_time(seen: Option<Nanos>, most: Nanos, also: &str, scale: NonZeroU32) -> Check {
-    let limit = format!("p99 ≤ {most}{also}");
-    match seen {
-        Some(seen) => Check::new(seen <= most, lag(seen, scale), limit),
-        None => Check::new(false, NOT_MEASURED, limit),
-    }
-}
-
-/// A lag for people; in a scaled run with the wall-clock error that it comes from.
-fn lag(seen: Nanos, scale: NonZeroU32) -> String {
-    if scale == NonZeroU32::MIN {
-        format!("p99 {seen}")
-    } else {
-        let wall = Nanos(seen.0.checked_div(u64::from(scale.get())).unwrap_or(seen.0));
-        format!("p99 {seen} ({wall} wall × {scale})")
-    }
-}
-
 fn percent(ratio: f64) -> String {
     let text = format!("{:.2}", ratio * 100.0);
     format!("{} %", text.trim_end_matches('0').trim_end_matches('.'))
-}
-
-fn achieved_rate(limits: &Gates, facts: &GateFacts<'_>) -> Check {
-    let share = limits.achieved_rate_ratio;
-    if matches!(facts.load, Load::Closed { .. }) {
-        return Check::not_applicable("closed loop", format!("within {}", percent(share.get())));
-    }
-    let asked = facts.scheduled_rate_per_s.filter(|r| r.is_finite() && *r > 0.0);
-    let achieved = facts
-        .instrument
-        .and_then(|i| i.achieved_rate_per_s)
-        .filter(|r| r.is_finite());
-    let Some((asked, achieved)) = asked.zip(achieved) else {
-        return Check::new(
-            false,
-            NOT_MEASURED,
-            format!("within {} of the schedule", percent(share.get())),
-        );
-    };
-    let off = (achieved / asked - 1.0).abs();
-    Check::new(
-        off <= share.get(),
-        format!("{achieved:.3}/s, off by {}", percent(off)),
-        format!("within {} of the scheduled {asked:.3}/s", percent(share.get())),
-    )
 }
 
 fn held_window(limits: &Gates, facts: &GateFacts<'_>) -> Check {

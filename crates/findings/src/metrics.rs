@@ -126,11 +126,11 @@ impl Measuring {
         (self.kind != KindSeen::Mixed).then(|| Nanos(crate::num::nanos(median)))
     }
 
-    /// Median time per output token of the completed measured requests; none where none has one.
-    pub(crate) fn median_tpot(&self) -> Option<Nanos> {
-        let sample = Sample::new(self.done().filter_map(Done::tpot_s).collect::<Vec<_>>()).ok()?;
-        let median = sample.quantile(Probability::P50);
-        (self.kind != KindSeen::Mixed).then(|| Nanos(crate::num::nanos(median)))
+    /// Median time from the first to the last token of the completed measured requests that took any.
+    pub(crate) fn median_generation(&self) -> Option<Nanos> {
+        let generation = |d: &Done| Some(d.e2e_s() - d.ttft_s()).filter(|s| *s > 0.0);
+        let sample = Sample::new(self.done().filter_map(generation).collect::<Vec<_>>()).ok()?;
+        Some(Nanos(crate::num::nanos(sample.quantile(Probability::P50))))
     }
 
     /// The metrics; none where no load was held.

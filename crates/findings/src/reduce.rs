@@ -74,7 +74,7 @@ pub struct Trial {
     pub(crate) timeline: Timeline,
     pub(crate) kv_used: Vec<f64>,
     pub(crate) median_ttft: Option<Nanos>,
-    pub(crate) median_tpot: Option<Nanos>,
+    pub(crate) median_generation: Option<Nanos>,
     pub(crate) prompt_token_mismatches: u32,
     pub(crate) work: Option<Work>,
 }
@@ -172,7 +172,7 @@ impl<'p> Reducer<'p> {
             kv_used: inside.filter_map(|s| s.kv_cache_used_ratio.map(|r| r.get())).collect(),
             timeline: self.moments.timeline(&self.telemetry),
             median_ttft: self.measuring.median_ttft(),
-            median_tpot: self.measuring.median_tpot(),
+            median_generation: self.measuring.median_generation(),
             prompt_token_mismatches: self.prompt_token_mismatches,
             work: self.record.span.and_then(|span| Work::over(span, self.attempts, self.chunks)),
             requests: self.measuring.requests,

@@ -4,7 +4,7 @@
 //! (a null server's writes) can be compared with ours. The wall clock is read only to say when a run took place.
 
 use rustix::time::{ClockId, clock_gettime};
-use servelab_schema::Nanos;
+use servelab_schema::{ClockReading, Nanos};
 use std::{num::NonZeroU32, time::Duration};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
@@ -61,6 +61,29 @@ impl WallAnchor {
             utc: utc_now(),
         }
     }
+}
+
+/// Both clocks at one moment, for a load to say whether the wall clock was set meanwhile.
+///
+/// Whoever loses its core between the two readings would call that a moved clock, so the narrowest of a few pairs counts.
+#[must_use]
+pub fn both_clocks() -> ClockReading {
+    let pair = || {
+        let (before, unix_ns, after) = (monotonic_ns(), read(ClockId::Realtime), monotonic_ns());
+        let reading = ClockReading {
+            unix_ns,
+            monotonic_ns: before.midpoint(after),
+        };
+        (after.saturating_sub(before), reading)
+    };
+    let mut best = pair();
+    for _ in 0..4 {
+        let next = pair();
+        if next.0 < best.0 {
+            best = next;
+        }
+    }
+    best.1
 }
 
 /// The clock of one trial. Engine time is (monotonic − the trial's start) × the time scale: for a real engine the scale is
@@ -158,6 +181,8 @@ mod tests {
         assert!(a <= b);
         assert!(c.until(Nanos(0)).is_zero());
         assert!(c.until(Nanos::from_secs(2000)) <= Duration::from_secs(100));
+        let (first, second) = (both_clocks(), both_clocks());
+        assert!(first.monotonic_ns <= second.monotonic_ns && first.unix_ns > 1_700_000_000_000_000_000);
         assert!(utc_now().starts_with("20") && utc_now().ends_with('Z'));
     }
 }

@@ -1,7 +1,11 @@
 //! What a load measured of itself, and what it says at its end.
 
-use crate::{clock, control::Stop};
-use servelab_schema::{Instrument, Nanos, Ratio, TrialCounts, Window};
+use crate::{
+    clock::{self, TrialClock},
+    control::Stop,
+    probe::Grid,
+};
+use servelab_schema::{ClockReading, Instrument, Nanos, Ratio, Starvation, TrialCounts, Window};
 
 /// What a load came to. The traces have gone to the sink.
 #[derive(Debug, Clone)]
@@ -70,24 +74,49 @@ pub(crate) fn at_least(ratio: Ratio, other: f64) -> Ratio {
     Ratio::new(ratio.get().max(other)).unwrap_or(ratio)
 }
 
-/// The instrument's own errors as they go into `trial.json`.
-pub(crate) fn instrument(
-    mut schedule_lags_ns: Vec<u64>,
-    mut loop_lags_ns: Vec<u64>,
-    threads: &[ThreadCpu],
-    achieved_rate_per_s: Option<f64>,
-) -> Instrument {
-    schedule_lags_ns.sort_unstable();
-    loop_lags_ns.sort_unstable();
-    let busiest = threads.iter().map(|t| t.ratio).fold(0.0, f64::max);
-    Instrument {
-        schedule_lag_p50_ns: Nanos(nearest_rank(&schedule_lags_ns, 0.5)),
-        schedule_lag_p99_ns: Nanos(nearest_rank(&schedule_lags_ns, 0.99)),
-        schedule_lag_max_ns: Nanos(schedule_lags_ns.last().copied().unwrap_or(0)),
-        event_loop_lag_p50_ns: Nanos(nearest_rank(&loop_lags_ns, 0.5)),
-        event_loop_lag_p99_ns: Nanos(nearest_rank(&loop_lags_ns, 0.99)),
-        client_thread_cpu_ratio: Ratio::new(busiest).unwrap_or_default(),
-        achieved_rate_per_s,
+/// What the load's driver knows of itself at its end.
+#[derive(Debug)]
+pub(crate) struct SelfFacts {
+    /// Ticks of the event loop's grid.
+    pub(crate) grid: Grid,
+    /// What kept the client off its core.
+    pub(crate) starvation: Starvation,
+    /// Both clocks when the load began, and when it had ended.
+    pub(crate) clocks: (ClockReading, ClockReading),
+}
+
+impl SelfFacts {
+    /// The instrument's own errors as they go into `trial.json`. Ticks count while the load was held; where no measured
+    /// request was sent, all of them.
+    pub(crate) fn instrument(
+        self,
+        clock: &TrialClock,
+        held: Option<Window>,
+        mut schedule_lags_ns: Vec<u64>,
+        threads: &[ThreadCpu],
+        achieved_rate_per_s: Option<f64>,
+    ) -> Instrument {
+        schedule_lags_ns.sort_unstable();
+        let (from, to) = held.map_or((0, u64::MAX), |held| {
+            (clock.monotonic_of(held.start_ns), clock.monotonic_of(held.end_ns))
+        });
+        let late = self.grid.between(from, to);
+        let busiest = threads.iter().map(|t| t.ratio).fold(0.0, f64::max);
+        Instrument {
+            schedule_lag_p50_ns: Nanos(nearest_rank(&schedule_lags_ns, 0.5)),
+            schedule_lag_p99_ns: Nanos(nearest_rank(&schedule_lags_ns, 0.99)),
+            schedule_lag_max_ns: Nanos(schedule_lags_ns.last().copied().unwrap_or(0)),
+            event_loop_ticks: late.ticks,
+            event_loop_missed_ticks: late.missed,
+            event_loop_lag_p50_ns: clock.engine_span(late.p50_ns),
+            event_loop_lag_p99_ns: clock.engine_span(late.p99_ns),
+            event_loop_lag_max_ns: clock.engine_span(late.max_ns),
+            starvation: self.starvation,
+            client_thread_cpu_ratio: Ratio::new(busiest).unwrap_or_default(),
+            achieved_rate_per_s,
+            clocks_start: self.clocks.0,
+            clocks_end: self.clocks.1,
+        }
     }
 }
 

@@ -33,6 +33,7 @@ mod probe;
 mod request;
 mod sink;
 mod spec;
+mod starvation;
 pub mod stream;
 mod timer;
 mod tls;

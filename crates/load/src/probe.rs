@@ -1,61 +1,173 @@
-//! How late the event loop is: a plain thread posts a stamp every 10 ms, and the loop says how old it is when it gets it.
+//! How late the event loop is, against a grid that was fixed before the load began.
+//!
+//! Tick i is due at start + i × [`PERIOD_NS`], whatever woke when. The kernel's timer fires on that grid whether or not this
+//! process may run, and the loop learns of it as of any other descriptor: so a tick's lag is what a token chunk would have
+//! waited for its stamp at that moment. When the loop comes late, every tick that has become due meanwhile counts with the
+//! lag that it has then; ticks that were never served count with the lag at the end. A client that stands still therefore
+//! shows as many late ticks as it stood still, in a closed loop as in an open one.
 
-use crate::{clock::monotonic_ns, facts::ThreadCpu};
+use crate::{clock::monotonic_ns, facts::nearest_rank, timer::Beat};
 use std::{
     io,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread::JoinHandle,
-    time::Duration,
+    sync::{Arc, Mutex, PoisonError},
 };
-use tokio::sync::mpsc;
 
-const EVERY: Duration = Duration::from_millis(10);
+/// Distance of two ticks. Short enough that a load of half a second has a hundred, long enough to cost nothing.
+pub(crate) const PERIOD_NS: u64 = 5_000_000;
+
+/// The ticks of one load and when they were served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Grid {
+    start_ns: u64,
+    /// Lag of tick i + 1.
+    lags_ns: Vec<u64>,
+}
+
+/// How late the ticks of a span were, in wall ns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Lateness {
+    /// Ticks that were due.
+    pub(crate) ticks: u64,
+    /// Ticks that were served only after the next one was due.
+    pub(crate) missed: u64,
+    pub(crate) p50_ns: u64,
+    pub(crate) p99_ns: u64,
+    pub(crate) max_ns: u64,
+}
+
+impl Grid {
+    const fn new(start_ns: u64) -> Self {
+        Self {
+            start_ns,
+            lags_ns: Vec::new(),
+        }
+    }
+
+    /// When tick `i` is due, from 1.
+    fn due_ns(&self, i: usize) -> u64 {
+        let i = u64::try_from(i).unwrap_or(u64::MAX);
+        self.start_ns.saturating_add(i.saturating_mul(PERIOD_NS))
+    }
+
+    /// Serves every tick that is due by now.
+    fn serve(&mut self, now_ns: u64) {
+        loop {
+            let due = self.due_ns(self.lags_ns.len().saturating_add(1));
+            let Some(lag) = now_ns.checked_sub(due) else {
+                return;
+            };
+            self.lags_ns.push(lag);
+        }
+    }
+
+    /// Lateness of the ticks that were due from one monotonic stamp to another.
+    pub(crate) fn between(&self, from_ns: u64, to_ns: u64) -> Lateness {
+        let inside = |(i, lag): (usize, &u64)| {
+            let due = self.due_ns(i.saturating_add(1));
+            (due >= from_ns && due <= to_ns).then_some(*lag)
+        };
+        let mut lags: Vec<u64> = self.lags_ns.iter().enumerate().filter_map(inside).collect();
+        lags.sort_unstable();
+        let missed = lags.iter().filter(|lag| **lag > PERIOD_NS).count();
+        Lateness {
+            ticks: u64::try_from(lags.len()).unwrap_or(u64::MAX),
+            missed: u64::try_from(missed).unwrap_or(u64::MAX),
+            p50_ns: nearest_rank(&lags, 0.5),
+            p99_ns: nearest_rank(&lags, 0.99),
+            max_ns: lags.last().copied().unwrap_or(0),
+        }
+    }
+}
 
 /// The probe of one event loop.
 #[derive(Debug)]
 pub(crate) struct Probe {
-    ended: Arc<AtomicBool>,
-    thread: JoinHandle<ThreadCpu>,
-    lags_ns: Arc<Mutex<Vec<u64>>>,
+    grid: Arc<Mutex<Grid>>,
+    task: tokio::task::JoinHandle<()>,
 }
 
 impl Probe {
     /// Starts it; must be called inside the runtime that is to be probed.
     pub(crate) fn start() -> io::Result<Self> {
-        let ended = Arc::new(AtomicBool::new(false));
-        let lags_ns = Arc::new(Mutex::new(Vec::new()));
-        let (sender, mut receiver) = mpsc::unbounded_channel();
-        let flag = Arc::clone(&ended);
-        let thread = std::thread::Builder::new()
-            .name("servelab-probe".to_owned())
-            .spawn(move || {
-                let start = monotonic_ns();
-                while !flag.load(Ordering::Acquire) && sender.send(monotonic_ns()).is_ok() {
-                    std::thread::park_timeout(EVERY);
-                }
-                ThreadCpu::since("probe", 0, start)
-            })?;
-        let lags = Arc::clone(&lags_ns);
-        tokio::spawn(async move {
-            while let Some(posted) = receiver.recv().await {
-                let lag = monotonic_ns().saturating_sub(posted);
-                lags.lock().unwrap_or_else(PoisonError::into_inner).push(lag);
+        let start_ns = monotonic_ns();
+        let beat = Beat::new(start_ns, PERIOD_NS)?;
+        let grid = Arc::new(Mutex::new(Grid::new(start_ns)));
+        let served = Arc::clone(&grid);
+        let task = tokio::spawn(async move {
+            while beat.next().await.is_ok() {
+                served
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .serve(monotonic_ns());
             }
         });
-        Ok(Self { ended, thread, lags_ns })
+        Ok(Self { grid, task })
     }
 
-    /// Ends the probe and returns the lags in wall ns.
-    pub(crate) fn stop(self) -> (Vec<u64>, ThreadCpu) {
-        self.ended.store(true, Ordering::Release);
-        self.thread.thread().unpark();
-        let cpu = self.thread.join().unwrap_or_else(|_| ThreadCpu::unknown("probe"));
-        (
-            std::mem::take(&mut *self.lags_ns.lock().unwrap_or_else(PoisonError::into_inner)),
-            cpu,
-        )
+    /// Ends the probe. Ticks that are due and were not served are late by now.
+    pub(crate) fn stop(self) -> Grid {
+        self.task.abort();
+        let mut grid = self.grid.lock().unwrap_or_else(PoisonError::into_inner);
+        grid.serve(monotonic_ns());
+        grid.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    /// A grid from 1 s, served at these times after it.
+    fn served(at: impl IntoIterator<Item = u64>) -> Grid {
+        let mut grid = Grid::new(1000 * MS);
+        for at in at {
+            grid.serve(1000 * MS + at);
+        }
+        grid
+    }
+
+    #[test]
+    fn lag_runs_from_the_grid_whatever_woke_when() {
+        let calm = served((1..=200).map(|i| i * PERIOD_NS + 50_000));
+        let expected = Lateness {
+            ticks: 200,
+            missed: 0,
+            p50_ns: 50_000,
+            p99_ns: 50_000,
+            max_ns: 50_000,
+        };
+        assert_eq!(calm.between(0, u64::MAX), expected);
+        // An early wake-up serves nothing, and a second one nothing twice.
+        assert_eq!(served([4 * MS, 6 * MS, 6 * MS]).lags_ns, [MS]);
+    }
+
+    #[test]
+    fn a_stop_counts_every_tick_that_it_swallowed() {
+        // On time to 100 ms, then nothing until 350 ms, then on time to 1 s.
+        let stopped = served((1..=20).chain(70..=200).map(|i| i * PERIOD_NS));
+        let all = stopped.between(0, u64::MAX);
+        assert_eq!((all.ticks, all.missed), (200, 48), "{all:?}");
+        assert_eq!(all.max_ns, 245 * MS);
+        assert_eq!(all.p50_ns, 0);
+        assert!(all.p99_ns >= 235 * MS, "{all:?}");
+    }
+
+    #[test]
+    fn ticks_that_were_never_served_are_late_at_the_end() {
+        let grid = served([PERIOD_NS, 500 * MS]);
+        let all = grid.between(0, u64::MAX);
+        assert_eq!((all.ticks, all.missed, all.max_ns), (100, 98, 490 * MS));
+    }
+
+    #[test]
+    fn only_ticks_of_the_span_count() {
+        let grid = served((1..=10).chain(30..=40).map(|i| i * PERIOD_NS));
+        let after = grid.between(1150 * MS, 1200 * MS);
+        assert_eq!((after.ticks, after.missed), (11, 0));
+        let within = grid.between(1051 * MS, 1149 * MS);
+        assert_eq!((within.ticks, within.missed, within.max_ns), (19, 18, 95 * MS));
+        assert_eq!(grid.between(5, 10), Lateness::default());
     }
 }

@@ -1,8 +1,9 @@
 //! Waiting, in engine time.
 //!
 //! Arrivals wait on a `timerfd` with an absolute `CLOCK_MONOTONIC` deadline, which the event loop sees as any other
-//! descriptor: tens of microseconds late at most on an idle machine, where tokio's own timer is a millisecond wheel. Timeouts use that wheel: they
-//! are long, and being a millisecond late costs nothing because the attempt compares exact stamps.
+//! descriptor: tens of microseconds late at most on an idle machine, where tokio's own timer is a millisecond wheel. The probe's
+//! grid is such a descriptor too. Timeouts use that wheel: they are long, and being a millisecond late costs nothing because
+//! the attempt compares exact stamps.
 
 use crate::clock::{TrialClock, monotonic_ns};
 use rustix::{
@@ -20,16 +21,13 @@ use tokio::{
     time::Sleep,
 };
 
-/// An alarm clock for arrivals.
+/// A `timerfd` of the event loop.
 #[derive(Debug)]
-pub(crate) struct Pacer {
-    fd: AsyncFd<OwnedFd>,
-    clock: TrialClock,
-}
+struct Timer(AsyncFd<OwnedFd>);
 
-impl Pacer {
+impl Timer {
     /// Must be called inside the runtime that will wait.
-    pub(crate) fn new(clock: TrialClock) -> io::Result<Self> {
+    fn new() -> io::Result<Self> {
         let fd = timerfd_create(
             TimerfdClockId::Monotonic,
             TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC,
@@ -39,30 +37,78 @@ impl Pacer {
             reason = "its successor is `unsafe`, which this workspace forbids; an OwnedFd keeps that successor's contract"
         )]
         let fd = AsyncFd::with_interest(fd, Interest::READABLE)?;
-        Ok(Self { fd, clock })
+        Ok(Self(fd))
+    }
+
+    /// Fires at a monotonic stamp and then again every `interval_ns`; 0 = never again.
+    fn set(&self, at_ns: u64, interval_ns: u64) -> io::Result<()> {
+        let spec = Itimerspec {
+            it_interval: timespec(interval_ns),
+            it_value: timespec(at_ns),
+        };
+        timerfd_settime(self.0.get_ref(), TimerfdTimerFlags::ABSTIME, &spec)?;
+        Ok(())
+    }
+
+    /// Waits until it has fired.
+    async fn fired(&self) -> io::Result<()> {
+        let mut ready = self.0.readable().await?;
+        // Reading the number of expirations is what makes the descriptor wait again.
+        let mut count = [0_u8; 8];
+        match rustix::io::read(self.0.get_ref(), &mut count) {
+            Ok(_) | Err(rustix::io::Errno::AGAIN) => ready.clear_ready(),
+            Err(e) => return Err(e.into()),
+        }
+        Ok(())
+    }
+}
+
+fn timespec(ns: u64) -> Timespec {
+    Timespec {
+        tv_sec: i64::try_from(ns / 1_000_000_000).unwrap_or(i64::MAX),
+        tv_nsec: i64::try_from(ns % 1_000_000_000).unwrap_or(0),
+    }
+}
+
+/// Wakes the loop on a fixed grid. The kernel keeps the grid: a late wake-up moves none of those that follow.
+#[derive(Debug)]
+pub(crate) struct Beat(Timer);
+
+impl Beat {
+    /// A grid whose first tick is one period after `start_ns`, a monotonic stamp. Must be called inside the runtime that will
+    /// wait.
+    pub(crate) fn new(start_ns: u64, period_ns: u64) -> io::Result<Self> {
+        let timer = Timer::new()?;
+        timer.set(start_ns.saturating_add(period_ns), period_ns)?;
+        Ok(Self(timer))
+    }
+
+    /// Waits for the next tick; several that have passed meanwhile are one.
+    pub(crate) async fn next(&self) -> io::Result<()> {
+        self.0.fired().await
+    }
+}
+
+/// An alarm clock for arrivals.
+#[derive(Debug)]
+pub(crate) struct Pacer {
+    timer: Timer,
+    clock: TrialClock,
+}
+
+impl Pacer {
+    /// Must be called inside the runtime that will wait.
+    pub(crate) fn new(clock: TrialClock) -> io::Result<Self> {
+        let timer = Timer::new()?;
+        Ok(Self { timer, clock })
     }
 
     /// Waits until engine time `at`. May be dropped while it waits; one caller at a time.
     pub(crate) async fn wait_until(&self, at: Nanos) -> io::Result<()> {
         let due = self.clock.monotonic_of(at);
         while monotonic_ns() < due {
-            let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
-            let value = Timespec {
-                tv_sec: i64::try_from(due / 1_000_000_000).unwrap_or(i64::MAX),
-                tv_nsec: i64::try_from(due % 1_000_000_000).unwrap_or(0),
-            };
-            let spec = Itimerspec {
-                it_interval: zero,
-                it_value: value,
-            };
-            timerfd_settime(self.fd.get_ref(), TimerfdTimerFlags::ABSTIME, &spec)?;
-            let mut ready = self.fd.readable().await?;
-            // Reading the number of expirations is what makes the descriptor wait again.
-            let mut count = [0_u8; 8];
-            match rustix::io::read(self.fd.get_ref(), &mut count) {
-                Ok(_) | Err(rustix::io::Errno::AGAIN) => ready.clear_ready(),
-                Err(e) => return Err(e.into()),
-            }
+            self.timer.set(due, 0)?;
+            self.timer.fired().await?;
         }
         Ok(())
     }

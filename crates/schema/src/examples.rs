@@ -5,13 +5,13 @@
 )]
 
 use crate::{
-    ArgValue, BlockOrder, Bucket, Bytes, Chunk, ClockAnchor, CloudFacts, CloudProvider, Completion, Dialect,
-    EngineKind, EngineMetrics, EngineRecord, EngineSpec, EnvironmentRecord, Expectation, Failure, FieldValue,
+    ArgValue, BlockOrder, Bucket, Bytes, Chunk, ClockAnchor, ClockReading, CloudFacts, CloudProvider, Completion,
+    Dialect, EngineKind, EngineMetrics, EngineRecord, EngineSpec, EnvironmentRecord, Expectation, Failure, FieldValue,
     FinishReason, Gates, GpuFacts, GpuSample, HistogramRise, HostFacts, HostSample,
     Instrument, InstrumentCertificate, Limits, Load, LoadId, METHOD_VERSION, Margin, Message, MetricName, ModelFacts,
     NamedLoad, Nanos, Origin, Outcome, OutputPolicy, Plan, PlannedBlock, PlannedTrial, PlannedVariant, Profile, Prompt,
     PromptId, PromptManifest, PromptRef, PromptSetId, PromptSetRef, PromptSource, Provider, Ratio, Reason, RequestId,
-    Role, RunEnd, RunId, RunManifest, SealedFile, Sha256Hex, Slo, SourceFile, SourceRecord, Stop, Task,
+    Role, RunEnd, RunId, RunManifest, SealedFile, Sha256Hex, Slo, SourceFile, SourceRecord, Starvation, Stop, Task,
     TelemetrySample, ThrottleReason, Timeouts, Trace, TrialCounts, TrialId, TrialRecord, TrialSummary,
     TtftKind, V, VariantId, VariantRole, WarmUp, WeightFile, Window,
 };
@@ -138,6 +138,9 @@ pub fn gates() -> Gates {
         schedule_lag_p99_ns: Nanos::from_millis(1),
         schedule_lag_ttft_ratio: ratio(0.01),
         event_loop_lag_p99_ns: Nanos::from_millis(2),
+        event_loop_lag_ttft_ratio: ratio(0.01),
+        starvation_ratio: ratio(0.02),
+        certified_error_delta_ratio: ratio(0.5),
         client_thread_cpu_ratio: ratio(0.8),
         achieved_rate_ratio: ratio(0.02),
         held_window_ratio: ratio(0.6),
@@ -551,10 +554,30 @@ pub fn trial_record() -> TrialRecord {
             schedule_lag_p50_ns: Nanos(31_400),
             schedule_lag_p99_ns: Nanos(90_000),
             schedule_lag_max_ns: Nanos(120_000),
+            event_loop_ticks: 9,
+            event_loop_missed_ticks: 0,
             event_loop_lag_p50_ns: Nanos(20_000),
             event_loop_lag_p99_ns: Nanos(300_000),
+            event_loop_lag_max_ns: Nanos(300_000),
+            starvation: Starvation {
+                wall_ns: 112_000_000,
+                stolen_ratio: Some(ratio(0.0)),
+                throttled_count: None,
+                throttled_ratio: None,
+                run_queue_wait_ratio: Some(ratio(0.001)),
+                run_queue_turns: Some(410),
+                involuntary_switches: Some(3),
+            },
             client_thread_cpu_ratio: ratio(0.12),
             achieved_rate_per_s: None,
+            clocks_start: ClockReading {
+                unix_ns: 1_795_428_001_000_000_000,
+                monotonic_ns: 86_400_000_000_000,
+            },
+            clocks_end: ClockReading {
+                unix_ns: 1_795_428_001_112_000_000,
+                monotonic_ns: 86_400_112_000_000,
+            },
         }),
         scheduled_rate_per_s: None,
     }

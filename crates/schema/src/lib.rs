@@ -56,7 +56,8 @@ pub use telemetry::{GpuSample, HostSample, TelemetrySample, ThrottleReason};
 pub use time_scale::{EngineInstant, TimeScale, WallInstant, WallNanos};
 pub use trace::{Chunk, Completion, CompletionError, Failure, FinishReason, Outcome, Reason, Trace, TtftKind};
 pub use trial::{
-    Blame, GateName, GateOutcome, GateResult, Instrument, TrialCounts, TrialEnd, TrialRecord, Validity, Window,
+    Blame, ClockReading, GateName, GateOutcome, GateResult, Instrument, Starvation, TrialCounts, TrialEnd, TrialRecord,
+    Validity, Window,
 };
 pub use units::{Bytes, Nanos, ParseDurationError, Ratio, RatioError};
 pub use value::{normal_value, same_value};

@@ -64,8 +64,15 @@ pub struct Gates {
     pub schedule_lag_p99_ns: Nanos,
     /// See `schedule_lag_p99_ns`.
     pub schedule_lag_ttft_ratio: Ratio,
-    /// Event-loop lag p99 of the client.
+    /// Event-loop lag p99 of the client; the median may reach an eighth of it, or `event_loop_lag_ttft_ratio` of the median TTFT
+    /// if that is more.
     pub event_loop_lag_p99_ns: Nanos,
+    /// See `event_loop_lag_p99_ns`.
+    pub event_loop_lag_ttft_ratio: Ratio,
+    /// Share of the load in which the client was stopped, stolen from, throttled or waiting for a core.
+    pub starvation_ratio: Ratio,
+    /// Share of δ that the instrument's certified error may take.
+    pub certified_error_delta_ratio: Ratio,
     /// CPU use of any client thread, as a share of one core.
     pub client_thread_cpu_ratio: Ratio,
     /// Distance of the achieved from the asked rate (open loop).
@@ -218,6 +225,9 @@ impl fmt::Display for MetricName {
 pub struct Margin(f64);
 
 impl Margin {
+    /// 3 %: where nothing else is declared.
+    pub const DEFAULT: Self = Self(0.03);
+
     /// A checked margin.
     ///
     /// # Errors

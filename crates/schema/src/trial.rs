@@ -14,8 +14,12 @@ pub enum GateName {
     Certificate,
     /// The client sent requests late.
     ScheduleLag,
+    /// The error that the client was certified with is too large for what the plan wants to tell apart.
+    CertifiedError,
     /// The client's event loop ran late.
     EventLoopLag,
+    /// The client was stopped, throttled, or kept off its core.
+    Starvation,
     /// A client thread was near a whole core.
     ClientCpu,
     /// The open loop's rate was not reached.
@@ -36,15 +40,29 @@ pub enum GateName {
     CacheContamination,
     /// The setting under test did not take effect.
     Treatment,
-    /// A clock went backwards.
+    /// The wall clock was set, or the machine suspended.
     Clock,
+}
+
+/// Whom a failed gate speaks of. What the instrument spoilt is measured again; what the engine did is an outcome; what the
+/// setting or the plan asked for makes the trial incomparable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Blame {
+    /// The client, or the machine that it ran on.
+    Instrument,
+    /// The engine under test.
+    Engine,
+    /// What was asked for: the setting under test, the load, the prompts, or a limit of the plan.
+    Setting,
 }
 
 impl GateName {
     /// Every gate, in the order of tables.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::ScheduleLag,
         Self::EventLoopLag,
+        Self::Starvation,
         Self::ClientCpu,
         Self::AchievedRate,
         Self::HeldWindow,
@@ -57,15 +75,36 @@ impl GateName {
         Self::Treatment,
         Self::Clock,
         Self::Certificate,
+        Self::CertifiedError,
     ];
+
+    /// Whom this gate speaks of when it fails.
+    #[must_use]
+    pub const fn blame(self) -> Blame {
+        match self {
+            Self::Certificate
+            | Self::CertifiedError
+            | Self::ScheduleLag
+            | Self::EventLoopLag
+            | Self::Starvation
+            | Self::ClientCpu
+            | Self::AchievedRate
+            | Self::Clock => Blame::Instrument,
+            Self::Failures | Self::EngineAlive | Self::PromptTokens => Blame::Engine,
+            Self::Treatment => Blame::Setting,
+            Self::HeldWindow | Self::MinRequests | Self::MinDuration | Self::CacheContamination => Blame::Plan,
+        }
+    }
 
     /// The name as written in files.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Certificate => "certificate",
+            Self::CertifiedError => "certified-error",
             Self::ScheduleLag => "schedule-lag",
             Self::EventLoopLag => "event-loop-lag",
+            Self::Starvation => "starvation",
             Self::ClientCpu => "client-cpu",
             Self::AchievedRate => "achieved-rate",
             Self::HeldWindow => "held-window",
@@ -93,25 +132,6 @@ pub enum Blame {
     Setting,
     /// The plan: too little, or from a warm cache. Taking it again would change nothing.
     Plan,
-}
-
-impl GateName {
-    /// Who is to blame where this gate fails.
-    #[must_use]
-    pub const fn blame(self) -> Blame {
-        match self {
-            Self::Certificate
-            | Self::ScheduleLag
-            | Self::EventLoopLag
-            | Self::ClientCpu
-            | Self::AchievedRate
-            | Self::HeldWindow
-            | Self::Clock => Blame::Instrument,
-            Self::Failures | Self::EngineAlive | Self::PromptTokens => Blame::Engine,
-            Self::Treatment => Blame::Setting,
-            Self::CacheContamination | Self::MinRequests | Self::MinDuration => Blame::Plan,
-        }
-    }
 }
 
 impl fmt::Display for GateName {
@@ -229,7 +249,8 @@ impl Window {
     }
 }
 
-/// What the instrument measured of itself. Times are engine time: wall errors × the time scale.
+/// What the instrument measured of itself. Times are engine time (wall errors × the time scale) unless said; shares have no
+/// scale.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Instrument {
@@ -239,14 +260,58 @@ pub struct Instrument {
     pub schedule_lag_p99_ns: Nanos,
     /// Largest sent − scheduled.
     pub schedule_lag_max_ns: Nanos,
-    /// Median delay of a wake-up in the client's event loop.
+    /// Ticks of the event loop's grid (every 5 ms of wall time, fixed before the load began) that were due while the load was held.
+    pub event_loop_ticks: u64,
+    /// Ticks that were served only after the next one was due, or never.
+    pub event_loop_missed_ticks: u64,
+    /// Median delay of the event loop: from a tick's due time to its service, missed ticks included.
     pub event_loop_lag_p50_ns: Nanos,
     /// 99th percentile of that delay.
     pub event_loop_lag_p99_ns: Nanos,
+    /// Largest such delay.
+    pub event_loop_lag_max_ns: Nanos,
+    /// What kept the client off its core.
+    pub starvation: Starvation,
     /// Busiest client thread, as a share of one core over the trial.
     pub client_thread_cpu_ratio: Ratio,
     /// Achieved rate of measured arrivals in requests per second of engine time; null in a closed loop.
     pub achieved_rate_per_s: Option<f64>,
+    /// Both clocks when the load began.
+    pub clocks_start: ClockReading,
+    /// Both clocks when it had ended.
+    pub clocks_end: ClockReading,
+}
+
+/// What the kernel says of the time in which the client could not run, from the load's beginning to its end. Null where the
+/// kernel does not say.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Starvation {
+    /// Length of the load: what the shares are of, wall ns.
+    pub wall_ns: u64,
+    /// Time that the hypervisor gave to other machines: mean over the CPUs that the client may run on.
+    pub stolen_ratio: Option<Ratio>,
+    /// Times that the CPU quota of the client's cgroup, or of one above it, was used up.
+    pub throttled_count: Option<u64>,
+    /// Time in which it was used up; the kernel adds up CPUs, so that it may exceed 1.
+    pub throttled_ratio: Option<Ratio>,
+    /// Time in which the event loop's thread was ready to run and waited for a core.
+    pub run_queue_wait_ratio: Option<Ratio>,
+    /// Times that this thread was given a core.
+    pub run_queue_turns: Option<u64>,
+    /// Times that a core was taken from this thread.
+    pub involuntary_switches: Option<u64>,
+}
+
+/// Both clocks at one moment. Where they moved differently between two readings, the wall clock was set or the machine
+/// suspended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClockReading {
+    /// Wall clock, ns since 1970 in UTC.
+    pub unix_ns: u64,
+    /// Monotonic clock, wall ns since the machine's start.
+    pub monotonic_ns: u64,
 }
 
 /// How a take ended.
@@ -299,4 +364,25 @@ pub struct TrialRecord {
     /// Mean rate of the schedule's measured arrivals in requests per second of engine time, which the achieved rate is held
     /// against: a random schedule differs from its nominal rate by chance. Null in a closed loop.
     pub scheduled_rate_per_s: Option<f64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_gate_has_a_name_of_its_own_and_blames_someone() {
+        let mut names: Vec<&str> = GateName::ALL.map(GateName::as_str).into();
+        for gate in GateName::ALL {
+            assert_eq!(serde_json::to_value(gate).unwrap(), gate.as_str());
+        }
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), GateName::ALL.len());
+        let of = |blame| GateName::ALL.into_iter().filter(|g| g.blame() == blame).count();
+        assert_eq!(
+            (of(Blame::Instrument), of(Blame::Engine), of(Blame::Setting)),
+            (8, 3, 5)
+        );
+    }
 }

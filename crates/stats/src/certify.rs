@@ -3,26 +3,19 @@
 //! With n independent values of which t are allowed above the bound, the t-th largest is at or above the true p-quantile
 //! with 99 % confidence when P(at most t of n lie above the quantile) = I_p(n − t, t + 1) ≤ 0.01. The bound is the t-th largest
 //! for the largest such t ≥ 1; where not even t = 1 holds, the quantile is not certifiable. Source: MLCommons inference,
-//! loadgen `early_stopping.cc`. It assumes independent values; values of one engine start are not, so an interval
-//! from [resampling blocks](crate::bootstrap) stands beside it.
+//! loadgen `early_stopping.cc`. A request that failed is one of the n and counts as +∞, above every value. It assumes independent
+//! values; values of one engine start are not, so an interval from [resampling blocks](crate::bootstrap) stands beside it.
 
-use crate::{Probability, Sample};
+use crate::{OrInfinite, Probability, Sample};
 
 /// What the number of values says about a quantile.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Certification {
     /// The quantile is at most `bound` with 99 % confidence.
     Certified {
-        /// The certified upper bound, in the sample's unit: the `rank_from_top`-th largest value.
-        bound: f64,
+        /// The certified upper bound, in the sample's unit: the `rank_from_top`-th largest value, failures on top.
+        bound: OrInfinite,
         /// t: 1 for the maximum.
-        rank_from_top: u32,
-    },
-    /// The bound would be one of the failed values: it is +∞.
-    Failures {
-        /// Values of +∞.
-        failed: u32,
-        /// Which value from the top the bound would be.
         rank_from_top: u32,
     },
     /// Too few values.
@@ -47,21 +40,21 @@ pub struct Quantile {
     pub p: Probability,
     /// Number of values.
     pub n: u32,
-    /// Point estimate: type 7, in the sample's unit.
+    /// Point estimate of the values: type 7, in the sample's unit.
     pub point: f64,
-    /// What n certifies.
+    /// What n and the failures certify.
     pub certified: Certification,
 }
 
 impl Quantile {
-    /// The p-quantile of a sample.
+    /// The p-quantile of a sample beside which `failures` requests have no value.
     #[must_use]
-    pub fn of(sample: &Sample, p: Probability) -> Self {
+    pub fn of(sample: &Sample, failures: u32, p: Probability) -> Self {
         Self {
             p,
             n: sample.n(),
             point: sample.quantile(p),
-            certified: certify(sample, p),
+            certified: certify(sample, failures, p),
         }
     }
 }
@@ -125,26 +118,24 @@ pub fn smallest_certifying_n(p: Probability) -> u32 {
     high
 }
 
-/// Certified upper bound of the p-quantile at 99 % confidence, or how many values it would take.
+/// Certified upper bound of the p-quantile at 99 % confidence with `failures` requests as +∞, or how many requests it would
+/// take.
 #[must_use]
-pub fn certify(sample: &Sample, p: Probability) -> Certification {
-    certify_with_failures(sample, p, 0)
-}
-
-/// The same of the sample's values together with `failed` values of +∞.
-#[must_use]
-pub fn certify_with_failures(sample: &Sample, p: Probability, failed: u32) -> Certification {
-    let Some(rank_from_top) = largest_rank(sample.n().saturating_add(failed), p) else {
-        return Certification::NotCertifiable {
-            needs: smallest_certifying_n(p),
+pub fn certify(sample: &Sample, failures: u32, p: Probability) -> Certification {
+    let n = sample.n().saturating_add(failures);
+    let bound = largest_rank(n, p).and_then(|t| {
+        let bound = match t.checked_sub(failures).filter(|&among_values| among_values >= 1) {
+            Some(among_values) => OrInfinite::Finite(sample.nth_largest(usize::try_from(among_values).ok()?)?),
+            None => OrInfinite::Infinite,
         };
-    };
-    let among_values = rank_from_top.checked_sub(failed).filter(|t| *t > 0);
-    let bound = among_values.and_then(|t| sample.nth_largest(usize::try_from(t).ok()?));
-    match bound {
-        Some(bound) => Certification::Certified { bound, rank_from_top },
-        None => Certification::Failures { failed, rank_from_top },
-    }
+        Some(Certification::Certified {
+            bound,
+            rank_from_top: t,
+        })
+    });
+    bound.unwrap_or_else(|| Certification::NotCertifiable {
+        needs: smallest_certifying_n(p),
+    })
 }
 
 #[cfg(test)]
@@ -152,21 +143,6 @@ mod tests {
     use super::*;
     use crate::special::regularised_beta;
     use proptest::prelude::*;
-
-    #[test]
-    fn failures_count_as_infinite() {
-        let sample = Sample::new((1..=200).map(f64::from).collect::<Vec<_>>()).unwrap();
-        let Certification::Certified { bound, rank_from_top } = certify(&sample, Probability::P90) else {
-            panic!("200 values certify p90")
-        };
-        // One failure more moves the bound one value up, as many as its rank make it one of them.
-        let one = certify_with_failures(&sample, Probability::P90, 1);
-        assert!(matches!(one, Certification::Certified { bound: b, .. } if b >= bound), "{one:?}");
-        let many = certify_with_failures(&sample, Probability::P90, rank_from_top + 20);
-        assert!(matches!(many, Certification::Failures { failed, .. } if failed == rank_from_top + 20), "{many:?}");
-        let few = Sample::new([1.0]).unwrap();
-        assert!(matches!(certify_with_failures(&few, Probability::P99, 1), Certification::NotCertifiable { .. }));
-    }
 
     /// The sample 1, 2, …, n: its values are their own ranks.
     fn ranks(n: u32) -> Sample {
@@ -189,13 +165,13 @@ mod tests {
 
     #[test]
     fn two_hundred_certify_p95_but_not_p99() {
-        assert!(certify(&ranks(200), Probability::P95).is_certified());
+        assert!(certify(&ranks(200), 0, Probability::P95).is_certified());
         assert_eq!(
-            certify(&ranks(200), Probability::P99),
+            certify(&ranks(200), 0, Probability::P99),
             Certification::NotCertifiable { needs: 662 }
         );
         assert_eq!(
-            certify(&ranks(600), Probability::P99),
+            certify(&ranks(600), 0, Probability::P99),
             Certification::NotCertifiable { needs: 662 }
         );
     }
@@ -203,19 +179,40 @@ mod tests {
     #[test]
     fn eighteen_hundred_give_p99_as_the_eighth_largest() {
         assert_eq!(
-            certify(&ranks(1800), Probability::P99),
+            certify(&ranks(1800), 0, Probability::P99),
             Certification::Certified {
-                bound: 1793.0,
+                bound: OrInfinite::Finite(1793.0),
                 rank_from_top: 8
             }
         );
         assert_eq!(
-            certify(&ranks(662), Probability::P99),
+            certify(&ranks(662), 0, Probability::P99),
             Certification::Certified {
-                bound: 662.0,
+                bound: OrInfinite::Finite(662.0),
                 rank_from_top: 1
             }
         );
+    }
+
+    #[test]
+    fn failures_lie_above_every_value() {
+        let of = |values, failures| match certify(&ranks(values), failures, Probability::P99) {
+            Certification::Certified { bound, rank_from_top } => Some((bound, rank_from_top)),
+            Certification::NotCertifiable { .. } => None,
+        };
+        // 1800 requests of which k failed: the 8th largest is the (8 − k)-th of the values.
+        for (failed, bound) in [
+            (0, OrInfinite::Finite(1793.0)),
+            (1, OrInfinite::Finite(1793.0)),
+            (7, OrInfinite::Finite(1793.0)),
+            (8, OrInfinite::Infinite),
+            (1000, OrInfinite::Infinite),
+        ] {
+            assert_eq!(of(1800 - failed, failed), Some((bound, 8)), "{failed}");
+        }
+        // Failures are requests: they add to n, and certify nothing finite by that.
+        assert_eq!(of(600, 0), None);
+        assert_eq!(of(600, 62), Some((OrInfinite::Infinite, 1)));
     }
 
     #[test]

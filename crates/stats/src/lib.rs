@@ -22,7 +22,7 @@ pub mod special;
 pub mod tost;
 
 pub use bootstrap::{Interval, block_bootstrap_quantiles};
-pub use certify::{Certification, Quantile, certify, certify_with_failures, smallest_certifying_n};
+pub use certify::{Certification, Quantile, certify, smallest_certifying_n};
 pub use ecdf::Ecdf;
 pub use fisher::fisher_more_p;
 pub use multiplicity::{benjamini_hochberg, holm};

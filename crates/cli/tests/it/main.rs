@@ -29,6 +29,7 @@ mod secrets;
 mod sglang;
 #[path = "../../../evidence/tests/support/small_disk.rs"]
 mod small_disk;
+mod starvation;
 #[path = "../support/mod.rs"]
 mod support;
 mod treatments;

@@ -170,6 +170,8 @@ fillers = "prompts/filler.jsonl"
 [gates]
 schedule-lag-p99 = "60s"
 event-loop-lag-p99 = "60s"
+starvation-ratio = 1000
+certified-error-delta-ratio = 1000
 client-thread-cpu-ratio = 8
 held-window-ratio = 0.01
 min-requests = 1

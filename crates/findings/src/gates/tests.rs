@@ -1,6 +1,6 @@
 use super::*;
 use crate::testkit::{nz, plan, ratio, window};
-use servelab_schema::{Arrivals, Rate, Reason};
+use servelab_schema::{Arrivals, ClockReading, Rate, Reason, Starvation};
 use std::sync::LazyLock;
 
 fn instrument() -> Instrument {
@@ -8,10 +8,32 @@ fn instrument() -> Instrument {
         schedule_lag_p50_ns: Nanos(1000),
         schedule_lag_p99_ns: Nanos(100_000),
         schedule_lag_max_ns: Nanos(200_000),
+        event_loop_ticks: 3200,
+        event_loop_missed_ticks: 1,
         event_loop_lag_p50_ns: Nanos(1000),
         event_loop_lag_p99_ns: Nanos(100_000),
+        event_loop_lag_max_ns: Nanos::from_millis(6),
+        starvation: Starvation {
+            wall_ns: 20_000_000_000,
+            stolen_ratio: Some(ratio(0.001)),
+            throttled_count: Some(0),
+            throttled_ratio: Some(ratio(0.0)),
+            run_queue_wait_ratio: Some(ratio(0.002)),
+            run_queue_turns: Some(1000),
+            involuntary_switches: Some(3),
+        },
         client_thread_cpu_ratio: ratio(0.3),
         achieved_rate_per_s: Some(10.0),
+        clocks_start: clocks(0, 0),
+        clocks_end: clocks(20_000, 20_000),
+    }
+}
+
+/// Both clocks, ms after some moment.
+fn clocks(wall_ms: u64, monotonic_ms: u64) -> ClockReading {
+    ClockReading {
+        unix_ns: (1_795_000_000_000 + wall_ms) * 1_000_000,
+        monotonic_ns: (86_400_000 + monotonic_ms) * 1_000_000,
     }
 }
 
@@ -35,6 +57,8 @@ fn facts<'a>(instrument: &'a Instrument, counts: &'a TrialCounts) -> GateFacts<'
         span: Some(window(0, 20_000)),
         held: Some(window(2_000, 18_000)),
         median_ttft: Some(Nanos::from_millis(50)),
+        median_generation: Some(Nanos::from_millis(640)),
+        delta: Margin::new(0.03).unwrap(),
         scheduled_rate_per_s: Some(10.0),
         engine_alive: Ok(()),
         prompt_token_mismatches: 0,
@@ -42,7 +66,6 @@ fn facts<'a>(instrument: &'a Instrument, counts: &'a TrialCounts) -> GateFacts<'
         cache: CacheState::Empty,
         prefix_caching_allowed: false,
         treatment: Treatment::Confirmed,
-        clock_ok: true,
         time_scale: nz(1),
         certificate: Some(&*CERTIFICATE),
         work: Some(Work {
@@ -75,6 +98,10 @@ fn with_instrument(failing: &[GateName], spoil: impl FnOnce(&mut Instrument)) {
     check(failing, |f| f.instrument = Some(Box::leak(Box::new(i))));
 }
 
+fn of(results: &[GateResult], gate: GateName) -> &GateResult {
+    results.iter().find(|g| g.gate == gate).unwrap()
+}
+
 fn with_counts(failing: &[GateName], completed: u32, failed: u32, planned: u32) {
     let c = TrialCounts {
         planned,
@@ -100,6 +127,11 @@ fn injected_lag() {
     for (lag_us, fails) in [(2000, false), (2001, true)] {
         let expected: &[GateName] = if fails { &[GateName::EventLoopLag] } else { &[] };
         with_instrument(expected, |i| i.event_loop_lag_p99_ns = Nanos(lag_us * 1000));
+    }
+    // The median is held against an eighth of that, or 1 % of the median TTFT of 50 ms.
+    for (lag_us, fails) in [(500, false), (501, true)] {
+        let expected: &[GateName] = if fails { &[GateName::EventLoopLag] } else { &[] };
+        with_instrument(expected, |i| i.event_loop_lag_p50_ns = Nanos(lag_us * 1000));
     }
     for (cpu, fails) in [(0.8, false), (0.81, true)] {
         let expected: &[GateName] = if fails { &[GateName::ClientCpu] } else { &[] };
@@ -134,7 +166,10 @@ fn a_slow_engine_allows_more_lag_and_a_fast_one_not_less() {
 
 #[test]
 fn a_scaled_run_names_the_wall_error() {
-    let results = check(&[], |f| f.time_scale = nz(20));
+    let results = check(&[], |f| {
+        f.time_scale = nz(20);
+        f.certificate = None;
+    });
     assert_eq!(results[0].observed, "p99 100000ns (5000ns wall × 20)");
 }
 
@@ -144,8 +179,10 @@ fn what_was_not_measured_does_not_pass() {
         &[
             GateName::ScheduleLag,
             GateName::EventLoopLag,
+            GateName::Starvation,
             GateName::ClientCpu,
             GateName::AchievedRate,
+            GateName::Clock,
         ],
         |f| f.instrument = None,
     );
@@ -167,7 +204,7 @@ fn rate_only_matters_in_an_open_loop() {
     }
     check(&[GateName::AchievedRate], |f| f.scheduled_rate_per_s = None);
     let results = check(&[], |f| f.load = Load::Closed { concurrency: nz(8) });
-    assert_eq!(results[3].outcome, GateOutcome::NotApplicable);
+    assert_eq!(of(&results, GateName::AchievedRate).outcome, GateOutcome::NotApplicable);
 }
 
 #[test]
@@ -185,11 +222,11 @@ fn window_and_counts() {
 }
 
 #[test]
-fn engine_cache_treatment_and_clock() {
+fn engine_cache_and_treatment() {
     let results = check(&[GateName::EngineAlive], |f| {
         f.engine_alive = Err("exit status 1".into())
     });
-    assert_eq!(results[8].observed, "exit status 1");
+    assert_eq!(of(&results, GateName::EngineAlive).observed, "exit status 1");
     check(&[GateName::PromptTokens], |f| f.prompt_token_mismatches = 1);
     check(&[GateName::CacheContamination], |f| {
         f.prefix_cache_hit_ratio = Some(ratio(0.02))
@@ -209,7 +246,6 @@ fn engine_cache_treatment_and_clock() {
         f.prefix_cache_hit_ratio = Some(ratio(0.9));
         f.prefix_caching_allowed = true;
     });
-    check(&[GateName::Clock], |f| f.clock_ok = false);
     for (treatment, fails) in [
         (Treatment::Confirmed, false),
         (Treatment::Unobservable, false),
@@ -252,7 +288,7 @@ fn a_load_beyond_the_certificate_is_invalid() {
         });
         let results = check(&[], |f| (f.certificate, f.work) = (None, Some(work)));
         assert_eq!(
-            results.last().unwrap().outcome,
+            of(&results, GateName::Certificate).outcome,
             GateOutcome::NotApplicable,
             "nothing was certified"
         );
@@ -270,11 +306,11 @@ fn the_certificate_is_one_of_wall_time() {
         chunks_per_s: 3_100.0,
     });
     check(&[], |f| (f.certificate, f.work) = (Some(&*CERTIFICATE), work));
-    let results = check(&[GateName::Certificate], |f| {
+    let results = check(&[GateName::Certificate, GateName::CertifiedError], |f| {
         (f.certificate, f.work, f.time_scale) = (Some(&*CERTIFICATE), work, nz(20));
     });
     assert_eq!(
-        results.last().unwrap().observed,
+        of(&results, GateName::Certificate).observed,
         "968.0 requests/s, 62000 chunks/s of wall time"
     );
 }
@@ -295,4 +331,125 @@ fn an_engine_that_never_served_fails_by_itself_alone() {
         f.engine_alive = Err("exit status: 1".into());
         f.treatment = Treatment::Rejected;
     });
+}
+
+#[test]
+fn stopped_stolen_throttled_or_waiting_is_starved() {
+    const STARVED: &[GateName] = &[GateName::Starvation];
+    for (missed, share, failing) in [(64, 0.02, &[] as &[GateName]), (65, 0.0201, STARVED)] {
+        with_instrument(failing, |i| i.event_loop_missed_ticks = missed);
+        with_instrument(failing, |i| i.starvation.stolen_ratio = Some(ratio(share)));
+        with_instrument(failing, |i| i.starvation.throttled_ratio = Some(ratio(share)));
+    }
+    // 1000 turns of 0.1 ms in 20 s are 0.5 %: what waking takes, and no waiting.
+    for (share, failing) in [(0.025, &[] as &[GateName]), (0.0251, STARVED)] {
+        with_instrument(failing, |i| i.starvation.run_queue_wait_ratio = Some(ratio(share)));
+    }
+    // What the kernel does not say is not held against it; the grid is always there.
+    with_instrument(&[], |i| i.starvation = Starvation::default());
+    let results = check(STARVED, |f| {
+        let mut i = instrument();
+        i.starvation = Starvation::default();
+        i.event_loop_missed_ticks = 320;
+        f.instrument = Some(Box::leak(Box::new(i)));
+    });
+    assert_eq!(of(&results, GateName::Starvation).observed, "stopped 10 %");
+}
+
+/// Half a second: 90 ticks, whose 99th percentile is the largest lag.
+fn short(lag_ms: u64, missed: u64) -> &'static Instrument {
+    Box::leak(Box::new(Instrument {
+        event_loop_ticks: 90,
+        event_loop_missed_ticks: missed,
+        event_loop_lag_p99_ns: Nanos::from_millis(lag_ms),
+        event_loop_lag_max_ns: Nanos::from_millis(lag_ms),
+        ..instrument()
+    }))
+}
+
+#[test]
+fn in_a_short_run_one_late_tick_weighs_as_much_as_it_can_do_harm() {
+    let judged = |lag_ms, missed, ttft_ms, generation_ms: Option<u64>, failing: &[GateName]| {
+        check(failing, |f| {
+            f.instrument = Some(short(lag_ms, missed));
+            f.median_ttft = Some(Nanos::from_millis(ttft_ms));
+            f.median_generation = generation_ms.map(Nanos::from_millis);
+        })
+    };
+    let late: &[GateName] = &[GateName::EventLoopLag];
+    judged(2, 0, 50, Some(640), &[]);
+    judged(3, 0, 50, Some(640), late);
+    // 2 % of 300 ms are 6 ms; of the tokens' 150 ms they are 3 ms.
+    let results = judged(6, 1, 300, Some(640), &[]);
+    assert_eq!(
+        of(&results, GateName::EventLoopLag).limit,
+        "largest ≤ 6.00ms, median ≤ 3.00ms"
+    );
+    judged(7, 1, 300, Some(640), late);
+    judged(4, 1, 300, Some(150), late);
+    judged(6, 1, 300, None, &[]);
+    // A client that stood still fails whatever the engine's times are.
+    judged(250, 49, 20_000, None, &[GateName::Starvation]);
+    // Over before anything was due: nothing can be said, and 5 ms is the most that can be hidden.
+    let results = check(&[], |f| {
+        let none = Instrument {
+            event_loop_ticks: 0,
+            event_loop_missed_ticks: 0,
+            event_loop_lag_p50_ns: Nanos::ZERO,
+            ..instrument()
+        };
+        f.instrument = Some(Box::leak(Box::new(none)));
+    });
+    assert_eq!(of(&results, GateName::EventLoopLag).outcome, GateOutcome::NotApplicable);
+}
+
+#[test]
+fn a_wall_clock_that_was_set_shows() {
+    for (wall_ms, fails) in [
+        (20_000, false),
+        (20_020, false),
+        (19_980, false),
+        (20_021, true),
+        (19_979, true),
+    ] {
+        let expected: &[GateName] = if fails { &[GateName::Clock] } else { &[] };
+        with_instrument(expected, |i| i.clocks_end = clocks(wall_ms, 20_000));
+    }
+    // Backwards, though by less than a trial's length.
+    with_instrument(&[GateName::Clock], |i| i.clocks_start = clocks(20_001, 0));
+}
+
+#[test]
+fn a_certified_error_takes_at_most_half_of_delta() {
+    // Of 50 ms TTFT, half of 3 % is 0.75 ms; of the 640 ms that the tokens take, 9.6 ms.
+    let with = |ttft_us: u64, gap_us: u64, scale: u32, failing: &[GateName]| {
+        let certificate = InstrumentCertificate {
+            ttft_error_p99_ns: Nanos(ttft_us * 1000),
+            gap_error_p99_ns: Nanos(gap_us * 1000),
+            highest_requests_per_s: 1_000_000,
+            highest_chunks_per_s: 1_000_000,
+            ..CERTIFICATE.clone()
+        };
+        check(failing, |f| {
+            f.certificate = Some(Box::leak(Box::new(certificate)));
+            f.time_scale = nz(scale);
+        })
+    };
+    let inexact: &[GateName] = &[GateName::CertifiedError];
+    with(750, 9_600, 1, &[]);
+    with(751, 0, 1, inexact);
+    with(0, 9_601, 1, inexact);
+    with(37, 480, 20, &[]);
+    with(38, 0, 20, inexact);
+    with(0, 481, 20, inexact);
+    let unknown = check(&[], |f| f.median_ttft = None);
+    assert_eq!(
+        of(&unknown, GateName::CertifiedError).outcome,
+        GateOutcome::NotApplicable
+    );
+    let single = check(&[], |f| f.median_generation = None);
+    assert_eq!(
+        of(&single, GateName::CertifiedError).observed,
+        "0.42 % of the median TTFT"
+    );
 }

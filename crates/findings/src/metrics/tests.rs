@@ -87,6 +87,28 @@ fn failures_stand_beside_and_do_not_flatter() {
 }
 
 #[test]
+fn a_certified_percentile_counts_failures_as_infinite() {
+    let mut traces: Vec<Trace> = (0..20).map(|i| completed("p", i, 100 + i, 1, &[(10, 1)])).collect();
+    let certified = |traces: &[Trace]| {
+        let m = trial_metrics(window(0, 1000), &Slo::default(), traces);
+        m.values[&MetricName::TtftP50].certified
+    };
+    // As many failures again lie above every value, and the bound of the median among them.
+    assert!(matches!(
+        certified(&traces),
+        Some(Certification::Certified { bound: OrInfinite::Finite(bound), .. }) if bound < 0.119
+    ));
+    traces.extend((20..40).map(|i| failed("p", i, Reason::Stalled)));
+    assert!(matches!(
+        certified(&traces),
+        Some(Certification::Certified {
+            bound: OrInfinite::Infinite,
+            ..
+        })
+    ));
+}
+
+#[test]
 fn goodput_needs_every_objective() {
     let slo = Slo {
         ttft_ns: Some(Nanos::from_millis(100)),

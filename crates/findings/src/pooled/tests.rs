@@ -75,6 +75,13 @@ fn failures_are_counted_and_reach_the_tail() {
         (ttft.failed, ttft.quantiles[2].with_failures),
         (10, OrInfinite::Infinite)
     );
+    // 100 requests certify p90, and its bound is a failed one; the median's bound is a value.
+    let bound = |i: usize| match ttft.quantiles[i].success_only.certified {
+        Certification::Certified { bound, .. } => bound,
+        Certification::NotCertifiable { .. } => panic!("{i}"),
+    };
+    assert_eq!(bound(1), OrInfinite::Infinite);
+    assert!(bound(0).finite().is_some());
     assert!(ttft.quantiles[0].with_failures.finite().unwrap() > ttft.quantiles[0].success_only.point);
     assert!(
         (ttft.ecdf.last().unwrap().1 - 0.9).abs() < 1e-12,

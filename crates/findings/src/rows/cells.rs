@@ -91,8 +91,12 @@ fn quantile(row: Row, q: &PooledQuantile) -> Row {
         with_failures_infinite: q.with_failures == OrInfinite::Infinite,
         ..row
     };
-    match q.success_only.certified {
-        Certification::Certified { bound, .. } => {
+    let (n, certified) = (q.success_only.n, q.success_only.certified);
+    match certified {
+        Certification::Certified {
+            bound: OrInfinite::Finite(bound),
+            ..
+        } => {
             let row = Row {
                 certified_bound: Some(bound),
                 with_failures: q.with_failures.finite(),
@@ -103,22 +107,17 @@ fn quantile(row: Row, q: &PooledQuantile) -> Row {
                 None => row,
             }
         }
-        other => Row {
-            note: uncertified(q.success_only.n, &other).unwrap_or_default(),
+        Certification::Certified {
+            bound: OrInfinite::Infinite,
+            rank_from_top,
+        } => Row {
+            note: format!("certified bound is +∞: value {rank_from_top} from the top is a failed request"),
             ..row
         },
-    }
-}
-
-/// What is said in place of a percentile that n requests do not certify; none for one that they do.
-#[must_use]
-pub(crate) fn uncertified(n: u32, certified: &Certification) -> Option<String> {
-    match certified {
-        Certification::Certified { .. } => None,
-        Certification::NotCertifiable { needs } => Some(format!("not certifiable (n = {n}, needs {needs})")),
-        Certification::Failures { failed, .. } => Some(format!(
-            "not certifiable: its bound is one of {failed} failed requests, +∞"
-        )),
+        Certification::NotCertifiable { needs } => Row {
+            note: format!("not certifiable (n = {n}, needs {needs})"),
+            ..row
+        },
     }
 }
 

@@ -16,15 +16,16 @@ mod state;
 use crate::{
     attempt::{Deadlines, SizeLimits},
     bench::{LoadProfile, Pace},
-    clock::TrialClock,
+    clock::{TrialClock, both_clocks},
     connection::Net,
     control::Control,
-    facts::LoadResult,
+    facts::{LoadResult, SelfFacts},
     live::Live,
     probe::Probe,
     request::{Endpoint, EndpointError},
     sink::{TraceSink, Writer},
     spec::{LoadError, LoadSpec},
+    starvation::{Look, starvation},
 };
 use servelab_schema::{Load, Trace};
 use shared::Shared;
@@ -147,9 +148,10 @@ fn on_own_runtime(
     traces: mpsc::Sender<Trace>,
 ) -> Result<LoadResult, LoadError> {
     let (load, seed, n) = (spec.load, spec.seed, spec.measured.len());
-    let scale = u64::from(net.clock.scale().get());
+    let clock = net.clock;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async move {
+        let (clocks_start, before) = (both_clocks(), Look::now());
         let probe = Probe::start()?;
         let shared = Arc::new(Shared::new(spec, profile, net, live, traces));
         let kept = match load {
@@ -164,11 +166,14 @@ fn on_own_runtime(
             Load::Open { rate_per_s, arrivals } => open::run(&shared, rate_per_s, arrivals, seed, n).await,
         };
         shared.settle().await;
-        let (lags_ns, probe_cpu) = probe.stop();
+        let facts = SelfFacts {
+            grid: probe.stop(),
+            starvation: starvation(&before, &Look::now()),
+            clocks: (clocks_start, both_clocks()),
+        };
         kept?;
         let state: LoadState = shared.state(std::mem::take);
-        let loop_lags = lags_ns.into_iter().map(|lag| lag.saturating_mul(scale)).collect();
-        Ok(state.close(matches!(load, Load::Open { .. }), loop_lags, vec![probe_cpu]))
+        Ok(state.close(matches!(load, Load::Open { .. }), &clock, facts))
     })
 }
 

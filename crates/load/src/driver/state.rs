@@ -2,8 +2,8 @@
 
 use crate::{
     bench::{Extent, LoadProfile},
-    clock,
-    facts::{LoadResult, ThreadCpu, instrument},
+    clock::{self, TrialClock},
+    facts::{LoadResult, SelfFacts, ThreadCpu},
     request::PreparedRequest,
 };
 use servelab_schema::{Nanos, Outcome, Reason, Trace, TrialCounts, Window};
@@ -232,8 +232,8 @@ impl LoadState {
         *count = count.saturating_add(1);
     }
 
-    /// Ends the load, on the load's own thread. `loop_lags_ns` and the threads are the probe's; `is_open` says whether a schedule was kept.
-    pub(crate) fn close(self, is_open: bool, loop_lags_ns: Vec<u64>, mut threads: Vec<ThreadCpu>) -> LoadResult {
+    /// Ends the load, on the load's own thread; `is_open` says whether a schedule was kept.
+    pub(crate) fn close(self, is_open: bool, clock: &TrialClock, facts: SelfFacts) -> LoadResult {
         let rate = |span: Span| {
             let gaps = self.arrivals.checked_sub(1)?;
             let seconds = span.window()?.length().as_secs_f64();
@@ -245,7 +245,8 @@ impl LoadState {
         let so_far = self
             .cpu_mark
             .map(|mark| ThreadCpu::since("load", mark.cpu_ns, mark.wall_ns));
-        threads.extend(self.load_cpu.or(so_far));
+        let threads: Vec<ThreadCpu> = self.load_cpu.or(so_far).into_iter().collect();
+        let held = self.held.window();
         let mut counts = self.counts;
         if self.extent != Extent::Once {
             counts.planned = self.handed_out;
@@ -253,8 +254,8 @@ impl LoadState {
         LoadResult {
             counts,
             span: self.span.window(),
-            held: self.held.window(),
-            instrument: instrument(self.lags_ns, loop_lags_ns, &threads, achieved_rate_per_s),
+            held,
+            instrument: facts.instrument(clock, held, self.lags_ns, &threads, achieved_rate_per_s),
             scheduled_rate_per_s,
             until: self.until,
             threads,

@@ -123,6 +123,9 @@ pub(super) fn gates(mut t: Table<'_>) -> Option<Gates> {
     let schedule_lag_p99 = t.value("schedule-lag-p99");
     let schedule_lag_ttft = t.value("schedule-lag-ttft-ratio");
     let event_loop_lag_p99 = t.value("event-loop-lag-p99");
+    let event_loop_lag_ttft = t.value("event-loop-lag-ttft-ratio");
+    let starvation = t.value("starvation-ratio");
+    let certified_error_delta = t.value("certified-error-delta-ratio");
     let client_thread_cpu = t.value("client-thread-cpu-ratio");
     let achieved_rate = t.value("achieved-rate-ratio");
     let held_window = t.value("held-window-ratio");
@@ -134,6 +137,9 @@ pub(super) fn gates(mut t: Table<'_>) -> Option<Gates> {
         schedule_lag_p99_ns: schedule_lag_p99?,
         schedule_lag_ttft_ratio: schedule_lag_ttft?,
         event_loop_lag_p99_ns: event_loop_lag_p99?,
+        event_loop_lag_ttft_ratio: event_loop_lag_ttft?,
+        starvation_ratio: starvation?,
+        certified_error_delta_ratio: certified_error_delta?,
         client_thread_cpu_ratio: client_thread_cpu?,
         achieved_rate_ratio: achieved_rate?,
         held_window_ratio: held_window?,

@@ -58,15 +58,21 @@ pub(crate) fn quantile_cell(q: Option<&PooledQuantile>) -> Cell {
             numeric: true,
             ..Cell::default()
         },
-        Certification::Failures { failed, .. } => Cell {
+        Certification::Certified {
+            bound: OrInfinite::Infinite,
+            rank_from_top,
+        } => Cell {
             text: "+∞".to_owned(),
-            below: format!("{} failed", number::grouped(u64::from(failed))),
-            title: "its certified bound is one of the failed requests".to_owned(),
-            tone: Tone::Warn,
+            below: "failures reach the tail".to_owned(),
+            title: format!("value {rank_from_top} from the top is a failed request; they count as +∞"),
+            tone: Tone::None,
             numeric: true,
             ..Cell::default()
         },
-        Certification::Certified { bound, rank_from_top } => {
+        Certification::Certified {
+            bound: OrInfinite::Finite(bound),
+            rank_from_top,
+        } => {
             let interval = q
                 .block_interval
                 .map(|i| format!("{} to {}", ms(i.low), ms(i.high)))

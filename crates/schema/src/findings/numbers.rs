@@ -44,16 +44,9 @@ pub struct Summary {
 pub enum Certification {
     /// The percentile is at most `bound`.
     Certified {
-        /// The bound, in the sample's unit: the `rank_from_top`-th largest value.
-        bound: f64,
+        /// The bound, in the sample's unit: the `rank_from_top`-th largest value, failures on top.
+        bound: OrInfinite,
         /// 1 for the maximum.
-        rank_from_top: u32,
-    },
-    /// The bound would be one of the failed requests: it is +∞.
-    Failures {
-        /// Requests that failed.
-        failed: u32,
-        /// Which value from the top the bound would be.
         rank_from_top: u32,
     },
     /// Too few values.

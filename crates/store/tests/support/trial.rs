@@ -3,12 +3,20 @@
 use super::{Arm, Fixture, Rng, digest, plan::CONCURRENCY};
 use servelab_evidence::RunWriter;
 use servelab_schema::{
-    ArgValue, Check, CheckResult, Chunk, Completion, EngineMetrics, EngineRecord, Failure, FinishReason, GateName,
-    GateOutcome, GateResult, GpuSample, HistogramRise, HostSample, Instrument, Nanos, Outcome, Plan, PlannedBlock,
-    PlannedTrial, PromptRef, Ratio, Reason, RequestId, SpeculationRise, TelemetrySample, ThrottleReason, Trace,
-    Treatment, TrialCounts, TrialId, TrialRecord, TtftKind, V, Validity, VariantId, Window,
+    ArgValue, Check, CheckResult, Chunk, ClockReading, Completion, EngineMetrics, EngineRecord, Failure, FinishReason,
+    GateName, GateOutcome, GateResult, GpuSample, HistogramRise, HostSample, Instrument, Nanos, Outcome, Plan,
+    PlannedBlock, PlannedTrial, PromptRef, Ratio, Reason, RequestId, SpeculationRise, Starvation, TelemetrySample,
+    ThrottleReason, Trace, Treatment, TrialCounts, TrialId, TrialRecord, TtftKind, V, Validity, VariantId, Window,
 };
 use std::collections::BTreeMap;
+
+/// Both clocks, seconds after some moment.
+const fn clocks(seconds: u64) -> ClockReading {
+    ClockReading {
+        unix_ns: (1_795_000_000 + seconds) * 1_000_000_000,
+        monotonic_ns: (86_400 + seconds) * 1_000_000_000,
+    }
+}
 
 fn nanos(seconds: f64) -> Nanos {
     Nanos(format!("{:.0}", seconds * 1e9).parse().unwrap())
@@ -375,10 +383,16 @@ fn record(
             schedule_lag_p50_ns: Nanos(30_000),
             schedule_lag_p99_ns: if late { Nanos::from_millis(40) } else { Nanos(90_000) },
             schedule_lag_max_ns: Nanos::from_millis(41),
+            event_loop_ticks: 600,
+            event_loop_missed_ticks: 0,
             event_loop_lag_p50_ns: Nanos(20_000),
             event_loop_lag_p99_ns: Nanos(400_000),
+            event_loop_lag_max_ns: Nanos(900_000),
+            starvation: Starvation::default(),
             client_thread_cpu_ratio: Ratio::new(0.12).unwrap(),
             achieved_rate_per_s: None,
+            clocks_start: clocks(0),
+            clocks_end: clocks(3),
         }),
         treatment: arm.treatment,
         prefix_cache_hit_ratio: Ratio::new(0.0).ok(),

@@ -7,16 +7,17 @@ use servelab_findings::{
 };
 use servelab_load::{LoadResult, Stop, bench::conversation::turn_of};
 use servelab_schema::{
-    Completion, GateName, GateOutcome, GateResult, Gates, Instrument, Load, Nanos, Outcome, Ratio, Reason, Slo, Trace,
-    Treatment, TrialCounts, TtftKind, VariantRole, Window,
+    Completion, GateName, GateOutcome, GateResult, Gates, Instrument, Load, Margin, Nanos, Outcome, Ratio, Reason, Slo,
+    Trace, Treatment, TrialCounts, TtftKind, VariantRole, Window,
 };
 use servelab_stats::{Certification, Probability, Quantile, Sample, smallest_certifying_n};
 use std::{collections::BTreeMap, num::NonZeroU32};
 
 /// The gates that a single load can fail.
-const GATES: [GateName; 7] = [
+const GATES: [GateName; 8] = [
     GateName::ScheduleLag,
     GateName::EventLoopLag,
+    GateName::Starvation,
     GateName::ClientCpu,
     GateName::AchievedRate,
     GateName::Failures,
@@ -39,6 +40,9 @@ fn limits() -> Gates {
         schedule_lag_p99_ns: Nanos::from_millis(1),
         schedule_lag_ttft_ratio: ratio(0.01),
         event_loop_lag_p99_ns: Nanos::from_millis(2),
+        event_loop_lag_ttft_ratio: ratio(0.01),
+        starvation_ratio: ratio(0.02),
+        certified_error_delta_ratio: ratio(0.5),
         client_thread_cpu_ratio: ratio(0.8),
         achieved_rate_ratio: ratio(0.02),
         held_window_ratio: ratio(0.0),
@@ -57,7 +61,7 @@ pub(super) struct Percentile {
     pub(super) value_s: f64,
     /// With every failed request as +∞; null = infinite.
     pub(super) with_failures_s: Option<f64>,
-    /// Upper bound at 99 % confidence; null where n is too small.
+    /// Upper bound at 99 % confidence, failures as +∞; null where n is too small or the bound is +∞.
     pub(super) certified_bound_s: Option<f64>,
     /// Smallest n that certifies this percentile.
     pub(super) needs_n: u32,
@@ -85,8 +89,8 @@ impl Latency {
                 OrInfinite::Finite(s) => Some(s),
                 OrInfinite::Infinite => None,
             },
-            certified_bound_s: match Quantile::of(&sample, p).certified {
-                Certification::Certified { bound, .. } => Some(bound),
+            certified_bound_s: match Quantile::of(&sample, failed, p).certified {
+                Certification::Certified { bound, .. } => bound.finite(),
                 Certification::NotCertifiable { .. } => None,
             },
             needs_n: smallest_certifying_n(p),
@@ -376,9 +380,16 @@ pub(super) fn figures(measured: &Measured<'_>) -> Figures {
             goodput_ratio: described.goodput_ratio,
         }
     });
-    let mut median: Vec<Nanos> = done.iter().map(|(_, c)| c.ttft()).collect();
-    median.sort_unstable();
-    let gates = gates(*load, result, &requests, median.get(median.len() / 2).copied(), window);
+    let median = |of: fn(&Completion) -> Nanos| {
+        let mut times: Vec<Nanos> = done.iter().map(|(_, c)| of(c)).filter(|t| *t > Nanos::ZERO).collect();
+        times.sort_unstable();
+        times.get(times.len() / 2).copied()
+    };
+    let medians = Medians {
+        ttft: median(Completion::ttft),
+        generation: median(|c| c.e2e().saturating_sub(c.ttft())),
+    };
+    let gates = gates(*load, result, &requests, medians, window);
     Figures {
         throughput,
         ttft_kind: metrics.kind.kind(),
@@ -420,11 +431,19 @@ fn meets(slo: &Slo, c: &Completion) -> bool {
         && c.tpot_ns().is_none_or(|ns| within(slo.tpot_ns, ns / 1e9))
 }
 
+/// The times against which the client's errors are held.
+#[derive(Debug, Clone, Copy)]
+struct Medians {
+    ttft: Option<Nanos>,
+    /// From the first to the last token, of the requests that took any time.
+    generation: Option<Nanos>,
+}
+
 fn gates(
     load: Load,
     result: &LoadResult,
     requests: &Counts,
-    median_ttft: Option<Nanos>,
+    medians: Medians,
     held: Option<Window>,
 ) -> Vec<GateResult> {
     // What the user cut off is no failure.
@@ -444,7 +463,9 @@ fn gates(
         counts: &counts,
         span: result.span,
         held,
-        median_ttft,
+        median_ttft: medians.ttft,
+        median_generation: medians.generation,
+        delta: Margin::DEFAULT,
         scheduled_rate_per_s: result.scheduled_rate_per_s,
         engine_alive: Ok(()),
         prompt_token_mismatches: counts.failed.get(&Reason::PromptTokenMismatch).copied().unwrap_or(0),
@@ -452,7 +473,6 @@ fn gates(
         cache: CacheState::Accepted,
         prefix_caching_allowed: true,
         treatment: Treatment::Unobservable,
-        clock_ok: result.span.is_none_or(|w| w.start_ns <= w.end_ns),
         time_scale: NonZeroU32::MIN,
         certificate: None,
         work: None,
