@@ -1,6 +1,7 @@
 //! The progress line of a run on standard error.
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use servelab_findings::Judged;
 use servelab_load::LiveSnapshot;
 use servelab_runner::Progress;
 use servelab_schema::{EngineKind, GateName, Nanos, TrialRecord, Validity};
@@ -80,13 +81,13 @@ impl Progress for Bars {
         ));
     }
 
-    fn trial_ends(&self, record: &TrialRecord, again: bool) {
+    fn trial_ends(&self, record: &TrialRecord, judged: &Judged, again: bool) {
         self.trials.inc(1);
-        let line = match &record.validity {
+        let line = match &judged.validity {
             Validity::Valid => return,
             Validity::Invalid { gates } => {
                 let names: Vec<&str> = gates.iter().map(|g| g.as_str()).collect();
-                let failed = record.gates.iter().filter(|g| gates.contains(&g.gate));
+                let failed = judged.gates.iter().filter(|g| gates.contains(&g.gate));
                 let seen: Vec<String> = failed.map(|g| format!("{} (limit {})", g.observed, g.limit)).collect();
                 let log = if gates.contains(&GateName::EngineAlive) {
                     format!("; see trials/{}/server.log", record.id)

@@ -1,6 +1,6 @@
 //! Where things are in a project.
 
-use crate::exit::Failure;
+use crate::{exit::Failure, output};
 use anyhow::{Context, anyhow};
 use servelab_store::Store;
 use std::{
@@ -67,15 +67,59 @@ impl Project {
         Ok(found)
     }
 
+    /// The sealed run that began last; a manifest that does not read is passed over with a word.
+    pub(crate) fn newest_sealed_run(&self) -> Result<Option<PathBuf>, Failure> {
+        let mut newest: Option<(String, PathBuf)> = None;
+        for dir in self.sealed_runs()? {
+            match began(&dir) {
+                Ok(utc) => newest = newest.max(Some((utc, dir))),
+                Err(error) => output::note(&format!("{} is passed over: {error:#}", dir.display())),
+            }
+        }
+        Ok(newest.map(|(_, dir)| dir))
+    }
+
     /// The directory of a run given by its name or its path.
     pub(crate) fn run_dir(&self, name: &str) -> Result<PathBuf, Failure> {
         let by_path = PathBuf::from(name);
         let by_name = self.runs().join(name);
-        [by_name, by_path].into_iter().find(|dir| dir.is_dir()).ok_or_else(|| {
-            Failure::environment(anyhow!(
-                "there is no run `{name}` under {}; `servelab results list` shows what there is",
-                self.runs().display()
-            ))
-        })
+        let found = [by_name, by_path].into_iter().find(|dir| dir.is_dir());
+        found.map_or_else(|| Err(self.no_run(name)), Ok)
     }
+
+    fn no_run(&self, name: &str) -> Failure {
+        let stored = self.store().and_then(|s| s.runs().map_err(Failure::environment));
+        let known = stored.into_iter().flatten().find(|r| r.id.as_str() == name);
+        Failure::environment(known.map_or_else(
+            || {
+                anyhow!(
+                    "there is no run `{name}` under {}; `servelab results list` shows what there is",
+                    self.runs().display()
+                )
+            },
+            |run| {
+                anyhow!(
+                    "the directory of `{name}`, {}, is gone; what it said is still in the database (`servelab results show {name}`), \
+                     but without its evidence there is no report: put the directory back, or run again under its name",
+                    run.dir.display()
+                )
+            },
+        ))
+    }
+}
+
+/// When a sealed run began, as its manifest says.
+fn began(dir: &Path) -> anyhow::Result<String> {
+    #[derive(serde::Deserialize)]
+    struct Anchor {
+        utc: String,
+    }
+    #[derive(serde::Deserialize)]
+    struct Manifest {
+        started: Anchor,
+    }
+    let path = dir.join(servelab_evidence::names::MANIFEST);
+    let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let manifest: Manifest = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
+    Ok(manifest.started.utc)
 }

@@ -3,10 +3,9 @@
 use crate::{label, number, remarks, table::Tone};
 use serde::Serialize;
 use servelab_schema::{
-    EngineKind, LoadId, MetricName, Plan, Treatment, VariantId,
-    findings::{Brief, BriefEffect, Caveats, Comparison, Estimate, Headline, Hindrance, Verdict, WorseBy},
+    EngineKind, MetricName, Plan, Treatment, VariantId,
+    findings::{Brief, BriefEffect, Caveats, Comparison, Estimate, Findings, Headline, Hindrance, Verdict, WorseBy},
 };
-use servelab_store::RunData;
 
 /// One sentence with its verdict.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -22,11 +21,12 @@ pub struct HeadlineText {
 }
 
 /// The headlines of a run as sentences, in their order.
-pub(crate) fn headlines(run: &RunData) -> Vec<HeadlineText> {
-    run.findings.headlines.iter().filter_map(|h| headline(run, h)).collect()
+#[must_use]
+pub fn headlines(plan: &Plan, findings: &Findings) -> Vec<HeadlineText> {
+    findings.headlines.iter().filter_map(|h| headline(plan, findings, h)).collect()
 }
 
-fn headline(run: &RunData, headline: &Headline) -> Option<HeadlineText> {
+fn headline(plan: &Plan, findings: &Findings, headline: &Headline) -> Option<HeadlineText> {
     match headline {
         Headline::Suspect => Some(HeadlineText {
             icon: "!".into(),
@@ -42,16 +42,16 @@ fn headline(run: &RunData, headline: &Headline) -> Option<HeadlineText> {
             control,
             treatment,
             words,
-        } => Some(void(&run.plan, (variant, control), *treatment, words.as_deref())),
+        } => Some(void(plan, (variant, control), *treatment, words.as_deref())),
         Headline::Compared {
             load,
             variant,
             control,
             caveats,
         } => {
-            let metric = run.plan.primary_metric;
-            let c = run.findings.comparison(load, variant, control, metric)?;
-            Some(compared_line(run, c, load, caveats))
+            let metric = plan.primary_metric;
+            let c = findings.comparison(load, variant, control, metric)?;
+            Some(compared_line(plan, findings, c, caveats))
         }
     }
 }
@@ -74,10 +74,10 @@ fn void(
     }
 }
 
-fn compared_line(run: &RunData, c: &Comparison, load: &LoadId, caveats: &Caveats) -> HeadlineText {
+fn compared_line(plan: &Plan, findings: &Findings, c: &Comparison, caveats: &Caveats) -> HeadlineText {
     let (icon, word, tone) = label::verdict(&c.verdict);
-    let suffix = if run.plan.loads.len() > 1 {
-        format!(" under load {load}")
+    let suffix = if plan.loads.len() > 1 {
+        format!(" under load {}", c.load)
     } else {
         String::new()
     };
@@ -85,15 +85,15 @@ fn compared_line(run: &RunData, c: &Comparison, load: &LoadId, caveats: &Caveats
         _ if loses_blocks(c) => format!(
             "{} ({}) fails more often than {}{suffix}: {}.",
             c.variant,
-            factor(&run.plan, &c.variant),
+            factor(plan, &c.variant),
             c.control,
             label::verdict_short_note(c)
         ),
         None => not_comparable(c),
         Some(_) if matches!(c.verdict, Verdict::NotComparable { .. }) => not_comparable(c),
         Some(e) => {
-            let mut text = sentence(&run.plan, c, e, &suffix);
-            text.push_str(&answers(run, c, caveats));
+            let mut text = sentence(plan, c, e, &suffix);
+            text.push_str(&answers(findings, c, caveats));
             text.push_str(&changed_along(&caveats.changed_along));
             if caveats.unobservable {
                 text.push_str(" Whether its setting took effect could not be observed.");
@@ -123,8 +123,8 @@ fn not_comparable(c: &Comparison) -> String {
 }
 
 /// What the answers add to a comparison of speeds: empty where they give no cause for a word.
-fn answers(run: &RunData, c: &Comparison, caveats: &Caveats) -> String {
-    let change = run.findings.quality_change(&c.load, &c.variant, &c.control.control);
+fn answers(findings: &Findings, c: &Comparison, caveats: &Caveats) -> String {
+    let change = findings.quality_change(&c.load, &c.variant, &c.control.control);
     let mut text = String::new();
     if let Some(a) = change.and_then(|q| q.answers).filter(|_| caveats.answers_worse) {
         text.push_str(&format!(

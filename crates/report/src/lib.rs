@@ -21,7 +21,7 @@ mod table;
 mod view;
 
 pub use error::ReportError;
-pub use headline::HeadlineText;
+pub use headline::{HeadlineText, headlines};
 pub use list::{ResultsRow, ResultsView, results_list, results_show, stored_run};
 
 use servelab_schema::RunId;

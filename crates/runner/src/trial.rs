@@ -17,7 +17,6 @@ use servelab_engine::{
     wants_prefix_cache,
 };
 use servelab_evidence::{EvidenceError, JsonlWriter, RunWriter, TrialWriter, names};
-use servelab_findings::gates::{GateFacts, Work, evaluate};
 use servelab_load::{
     Endpoint, Labels, LoadResult, LoadSpec, PreparedRequest, SinkError, Stop, TraceSink,
     attempt::{Deadlines, SizeLimits},

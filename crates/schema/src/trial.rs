@@ -44,19 +44,6 @@ pub enum GateName {
     Clock,
 }
 
-/// Whom a failed gate speaks of. What the instrument spoilt is measured again; what the engine did is an outcome; what the
-/// setting or the plan asked for makes the trial incomparable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Blame {
-    /// The client, or the machine that it ran on.
-    Instrument,
-    /// The engine under test.
-    Engine,
-    /// What was asked for: the setting under test, the load, the prompts, or a limit of the plan.
-    Setting,
-}
-
 impl GateName {
     /// Every gate, in the order of tables.
     pub const ALL: [Self; 16] = [

@@ -5,6 +5,7 @@ use crate::{
     output,
     project::Project,
 };
+use anyhow::anyhow;
 use clap::Args;
 use servelab_evidence::SealedRun;
 use servelab_store::{Ingested, Store};
@@ -36,8 +37,17 @@ impl Ingest {
                 .collect::<Result<_, _>>()?
         };
         let mut store = project.store()?;
+        let mut refused = 0_usize;
         for dir in dirs {
-            let (run, ingested) = ingest(&mut store, &dir)?;
+            // One run that is damaged hinders no other.
+            let (run, ingested) = match ingest(&mut store, &dir) {
+                Ok(done) => done,
+                Err(failure) => {
+                    refused += 1;
+                    output::note(&format!("{} is not ingested: {}", dir.display(), failure.words()));
+                    continue;
+                }
+            };
             let what = match ingested {
                 Ingested::New => "ingested",
                 Ingested::Already => "already there",
@@ -48,6 +58,9 @@ impl Ingest {
                 run.fingerprint().short()
             ));
         }
-        Ok(Exit::Ok)
+        match refused {
+            0 => Ok(Exit::Ok),
+            n => Err(Failure::environment(anyhow!("{n} of the runs could not be ingested; why stands above"))),
+        }
     }
 }

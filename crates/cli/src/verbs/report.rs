@@ -27,17 +27,11 @@ impl Report {
         let mut store = project.store()?;
         let mut ids: Vec<RunId> = Vec::new();
         if self.runs.is_empty() {
-            let mut latest: Option<(String, RunId)> = None;
-            for dir in project.sealed_runs()? {
-                let (run, _) = ingest(&mut store, &dir)?;
-                let manifest = run.manifest();
-                let this = (manifest.started.utc.clone(), manifest.run_id.clone());
-                latest = latest.max(Some(this));
-            }
-            let (_, id) = latest.ok_or_else(|| {
+            let dir = project.newest_sealed_run()?.ok_or_else(|| {
                 Failure::environment(anyhow!("there is no sealed run; first `servelab run matrix/demo.toml`"))
             })?;
-            ids.push(id);
+            let (run, _) = ingest(&mut store, &dir)?;
+            ids.push(run.manifest().run_id.clone());
         } else {
             for name in &self.runs {
                 let (run, _) = ingest(&mut store, &project.run_dir(name)?)?;

@@ -6,9 +6,13 @@ use crate::{
     project::Project,
 };
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
-use servelab_report::{ResultsRow, ResultsView};
-use servelab_schema::RunId;
+use serde::Serialize;
+use servelab_report::{HeadlineText, ResultsRow};
+use servelab_schema::{
+    EngineKind, RunId, Sha256Hex,
+    findings::{Brief, Findings},
+};
+use servelab_store::RunData;
 
 /// The results verbs.
 #[derive(Debug, Subcommand)]
@@ -47,8 +51,8 @@ impl Results {
                 list(args.format, &rows)
             }
             Self::Show(args) => {
-                let view = servelab_report::results_show(&store, &args.run).map_err(Failure::environment)?;
-                show(args.format, &view)
+                let run = servelab_report::stored_run(&store, &args.run).map_err(Failure::environment)?;
+                show(args.format, &run)
             }
         }
         .map_err(Failure::environment)?;
@@ -56,37 +60,56 @@ impl Results {
     }
 }
 
-fn row_json(row: &ResultsRow) -> Value {
-    json!({
-        "engine_kind": row.engine_kind,
-        "run_id": row.id,
-        "started_utc": row.started_utc,
-        "name": row.name,
-        "trials": row.trials,
-        "valid_trials": row.valid_trials,
-        "fingerprint": row.fingerprint,
-        "headline": row.headline,
-    })
+/// One run of a list, for programs: the brief's own fields and not their words.
+#[derive(Debug, Serialize)]
+struct Listed<'r> {
+    engine_kind: EngineKind,
+    run_id: &'r RunId,
+    started_utc: &'r str,
+    name: &'r str,
+    complete: bool,
+    fingerprint: &'r Sha256Hex,
+    dir: String,
+    directory_gone: bool,
+    headline: &'r str,
+    brief: &'r Brief,
 }
 
 fn list(format: Format, rows: &[ResultsRow]) -> anyhow::Result<()> {
     if format == Format::Json {
-        return output::json(&rows.iter().map(row_json).collect::<Vec<_>>());
+        let listed = rows.iter().map(|row| Listed {
+            engine_kind: row.run.engine_kind,
+            run_id: &row.run.id,
+            started_utc: &row.run.started_utc,
+            name: &row.run.name,
+            complete: row.run.complete,
+            fingerprint: &row.run.fingerprint,
+            dir: row.run.dir.display().to_string(),
+            directory_gone: row.directory_gone,
+            headline: &row.headline,
+            brief: &row.run.brief,
+        });
+        return output::json(&listed.collect::<Vec<_>>());
     }
     if rows.is_empty() {
         output::note("nothing is in the database yet; `servelab run` makes runs, `servelab ingest` reads them in");
         return Ok(());
     }
-    let cells = rows.iter().map(|r| {
+    let cells = rows.iter().map(|row| {
+        let r = &row.run;
         let started = r.started_utc.get(..19).unwrap_or(&r.started_utc).replace('T', " ");
-        let trials = format!("{}/{}", r.valid_trials, r.trials);
+        let trials = format!("{}/{}", r.brief.valid, r.brief.trials);
+        let ended = (!r.complete).then_some("aborted");
+        let gone = row.directory_gone.then_some("directory gone");
+        let state: Vec<&str> = ended.into_iter().chain(gone).collect();
+        let state = if state.is_empty() { String::new() } else { format!("[{}] ", state.join(", ")) };
         vec![
             r.id.to_string(),
             started,
             r.engine_kind.to_string(),
             trials,
-            r.fingerprint.clone(),
-            r.headline.clone(),
+            r.fingerprint.short().to_owned(),
+            format!("{state}{}", row.headline),
         ]
     });
     let header = ["run", "started (UTC)", "kind", "valid trials", "fingerprint", "finding"];
@@ -94,33 +117,37 @@ fn list(format: Format, rows: &[ResultsRow]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn show(format: Format, view: &ResultsView) -> anyhow::Result<()> {
+/// One run for programs: findings.json, with the fingerprint that findings cannot hold of themselves.
+#[derive(Debug, Serialize)]
+struct Shown<'r> {
+    engine_kind: EngineKind,
+    fingerprint: &'r Sha256Hex,
+    findings: &'r Findings,
+}
+
+fn show(format: Format, run: &RunData) -> anyhow::Result<()> {
     if format == Format::Json {
-        let mut value = row_json(&view.row);
-        if let Some(object) = value.as_object_mut() {
-            let facts: serde_json::Map<String, Value> = view
-                .facts
-                .iter()
-                .map(|(label, value)| (label.clone(), Value::from(value.clone())))
-                .collect();
-            let findings: Vec<&str> = view.headlines.iter().map(|h| h.text.as_str()).collect();
-            object.insert("facts".into(), facts.into());
-            object.insert("findings".into(), json!(findings));
-            object.insert("verdict_columns".into(), json!(view.columns));
-            object.insert("verdicts".into(), json!(view.verdicts));
-            object.insert("notes".into(), json!(view.notes));
-        }
-        return output::json(&value);
+        return output::json(&Shown {
+            engine_kind: run.plan.engine_kind,
+            fingerprint: &run.fingerprint,
+            findings: &run.findings,
+        });
     }
+    let view = servelab_report::results_show(run);
     output::answer(&output::facts(view.facts.iter().map(|(label, value)| (label, value))));
     output::answer("\n");
-    for headline in &view.headlines {
-        output::answer(&format!("{} {}: {}\n", headline.icon, headline.word, headline.text));
-    }
+    headlines(&view.headlines);
     output::answer("\n");
     output::answer(&output::table(view.columns.clone(), view.verdicts.clone()));
     for note in &view.notes {
         output::answer(&format!("{note}\n"));
     }
     Ok(())
+}
+
+/// What the run says, one sentence a line.
+pub(crate) fn headlines(said: &[HeadlineText]) {
+    for headline in said {
+        output::answer(&format!("{} {}: {}\n", headline.icon, headline.word, headline.text));
+    }
 }

@@ -12,7 +12,7 @@ use anyhow::{Context, anyhow};
 use clap::Args;
 use serde::Serialize;
 use servelab_runner::{EventLog, MachineLock, RunError, RunOptions, RunOutcome, StopFlag, execute, lock_folder};
-use servelab_schema::{EngineKind, InstrumentCertificate, Plan, RunEnd, RunId};
+use servelab_schema::{EngineKind, InstrumentCertificate, Plan, RunEnd, RunId, Sha256Hex, findings::Findings};
 use std::{
     io::{self, BufRead, IsTerminal},
     path::{Path, PathBuf},
@@ -45,18 +45,16 @@ pub(crate) struct Run {
 }
 
 #[derive(Debug, Serialize)]
-struct Answer {
+struct Answer<'r> {
     engine_kind: EngineKind,
-    run_id: String,
+    run_id: &'r RunId,
     dir: String,
-    fingerprint: String,
-    end: RunEnd,
-    trials: usize,
-    valid: usize,
-    invalid: usize,
+    fingerprint: &'r Sha256Hex,
+    end: &'r RunEnd,
     retakes: usize,
     lost: usize,
     cells_without_valid_trial: Vec<String>,
+    findings: &'r Findings,
 }
 
 impl Run {
@@ -102,13 +100,12 @@ impl Run {
         let outcome = runtime.block_on(execute(&plan, &options, &stop, &bars));
         bars.finish();
         let outcome = outcome.map_err(failure)?;
-        self.format
-            .print(plan.engine_kind, &outcome)
-            .map_err(Failure::environment)?;
+        self.format.print(&plan, &outcome).map_err(Failure::environment)?;
+        let measured = outcome.findings.cells_without_valid_trial().next().is_none();
         match (outcome.error, outcome.end) {
             (Some(error), _) => Err(failure(error)),
             (None, RunEnd::Aborted { .. }) => Ok(Exit::Aborted),
-            (None, RunEnd::Complete) if !outcome.cells_without_valid_trial.is_empty() => Ok(Exit::Invalid),
+            (None, RunEnd::Complete) if !measured => Ok(Exit::Invalid),
             (None, RunEnd::Complete) => Ok(Exit::Ok),
         }
     }
@@ -121,6 +118,7 @@ fn failure(error: RunError) -> Failure {
         RunError::Stopped(_) => Failure::aborted(error),
         RunError::Evidence(_)
         | RunError::Engine(_)
+        | RunError::Provider(_)
         | RunError::Load(_)
         | RunError::Lock(_)
         | RunError::Unsealed { .. } => Failure::environment(error),
@@ -146,48 +144,54 @@ fn confirmed(question: &str) -> bool {
 }
 
 impl Format {
-    fn print(self, engine_kind: EngineKind, outcome: &RunOutcome) -> anyhow::Result<()> {
-        let answer = Answer {
-            engine_kind,
-            run_id: outcome.run_id.to_string(),
-            dir: outcome.dir.display().to_string(),
-            fingerprint: outcome.fingerprint.to_string(),
-            end: outcome.end.clone(),
-            trials: outcome.trials,
-            valid: outcome.valid,
-            invalid: outcome.invalid,
-            retakes: outcome.retakes,
-            lost: outcome.lost,
-            cells_without_valid_trial: outcome.cells_without_valid_trial.clone(),
-        };
+    fn print(self, plan: &Plan, outcome: &RunOutcome) -> anyhow::Result<()> {
+        let findings = &outcome.findings;
+        let empty = findings.cells_without_valid_trial();
+        let empty: Vec<String> = empty.map(|c| format!("{} {}", c.variant, c.load)).collect();
         if self == Self::Json {
-            return output::json(&answer);
+            return output::json(&Answer {
+                engine_kind: plan.engine_kind,
+                run_id: &outcome.run_id,
+                dir: outcome.dir.display().to_string(),
+                fingerprint: &outcome.fingerprint,
+                end: &outcome.end,
+                retakes: outcome.retakes,
+                lost: outcome.lost,
+                cells_without_valid_trial: empty,
+                findings,
+            });
         }
-        let end = match &answer.end {
+        let end = match &outcome.end {
             RunEnd::Complete => "complete".to_owned(),
             RunEnd::Aborted { why } => format!("aborted: {why}"),
         };
+        let brief = &findings.brief;
         let mut rows = vec![
-            ("run", format!("{} ({engine_kind})", answer.run_id)),
-            ("directory", answer.dir),
-            ("fingerprint", answer.fingerprint),
+            ("run", format!("{} ({})", outcome.run_id, plan.engine_kind)),
+            ("directory", outcome.dir.display().to_string()),
+            ("fingerprint", outcome.fingerprint.to_string()),
             (
                 "trials",
-                format!("{} ({} valid, {} invalid)", answer.trials, answer.valid, answer.invalid),
+                format!("{} ({} valid, {} invalid)", brief.trials, brief.valid, brief.invalid),
             ),
             ("end", end),
         ];
-        if answer.retakes > 0 || answer.lost > 0 {
-            let lost = match answer.lost {
+        if outcome.retakes > 0 || outcome.lost > 0 {
+            let lost = match outcome.lost {
                 0 => "none stays lost to the instrument".to_owned(),
                 lost => format!("{lost} stay lost to the instrument: a calmer machine would give them"),
             };
-            rows.push(("taken again", format!("{} of them; {lost}", answer.retakes)));
+            rows.push(("taken again", format!("{} of them; {lost}", outcome.retakes)));
         }
-        if !answer.cells_without_valid_trial.is_empty() {
-            rows.push(("no valid trial", answer.cells_without_valid_trial.join(", ")));
+        if !empty.is_empty() {
+            rows.push(("no valid trial", empty.join(", ")));
         }
         output::answer(&output::facts(rows));
+        let said = servelab_report::headlines(plan, findings);
+        if !said.is_empty() {
+            output::answer("\n");
+        }
+        super::results::headlines(&said);
         Ok(())
     }
 }

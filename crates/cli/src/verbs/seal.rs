@@ -8,8 +8,12 @@ use crate::{
 use clap::Args;
 use serde::Serialize;
 use servelab_engine::redact::Secrets;
-use servelab_evidence::{Disk, salvage::close};
-use servelab_schema::{Plan, RunEnd, RunId};
+use servelab_evidence::{
+    Disk, EvidenceError, TakeFiles,
+    salvage::{Closing, close},
+};
+use servelab_runner::evaluate_takes;
+use servelab_schema::{EnvironmentRecord, Plan, RunEnd, RunId, findings::Findings};
 use std::{env, path::PathBuf, sync::Arc};
 
 /// As what such a run is sealed.
@@ -40,16 +44,36 @@ struct Answer {
     torn: Vec<String>,
 }
 
+/// What evidence must be told: secrets, and what the takes say.
+struct Others {
+    secrets: Secrets,
+}
+
+impl Closing for Others {
+    fn redact(&self, plan: &Plan, text: &str) -> String {
+        // The key's variable may have any name.
+        let key = plan.engine.api_key_env.as_deref().and_then(|name| env::var(name).ok());
+        self.secrets.clone().and(&key.unwrap_or_default()).redact(text)
+    }
+
+    fn evaluate(
+        &self,
+        plan: &Plan,
+        environment: &EnvironmentRecord,
+        identity: (&RunId, &RunEnd),
+        takes: &[TakeFiles],
+    ) -> Result<Findings, EvidenceError> {
+        evaluate_takes(plan, environment, identity, takes)
+    }
+}
+
 impl Seal {
     pub(crate) fn execute(self, project: &Project) -> Result<Exit, Failure> {
         let runs = self.runs.unwrap_or_else(|| project.runs());
-        let secrets = Secrets::of_environment();
-        // The key's variable may have any name.
-        let redact = |plan: &Plan, text: &str| {
-            let key = plan.engine.api_key_env.as_deref().and_then(|name| env::var(name).ok());
-            secrets.clone().and(&key.unwrap_or_default()).redact(text)
+        let others = Others {
+            secrets: Secrets::of_environment(),
         };
-        let closed = close(Arc::new(Disk), &runs, &self.run, WHY, &redact).map_err(Failure::environment)?;
+        let closed = close(Arc::new(Disk), &runs, &self.run, WHY, &others).map_err(Failure::environment)?;
         let answer = Answer {
             run_id: self.run.to_string(),
             dir: closed.dir.display().to_string(),

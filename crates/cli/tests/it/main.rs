@@ -11,6 +11,7 @@ mod bench_server;
 mod catalogue;
 mod commands;
 mod compose;
+mod deleted_run;
 mod docker;
 mod doctor;
 mod edges;

@@ -228,7 +228,7 @@ pub(crate) fn run(run: &RunData, doc: &RunDoc) -> Result<RunView, ReportError> {
         kind: kind_view(run),
         fingerprint: run.fingerprint.to_string(),
         notices: setup::notices(&cx),
-        headlines: headlines(run),
+        headlines: headlines(&run.plan, &run.findings),
         loads,
         failures: trials::failures(&cx),
         failure_details,
