@@ -252,11 +252,34 @@ impl Said {
     }
 }
 
-/// Every trial of a run with its traces.
-pub(crate) fn trials(run: &SealedRun) -> Vec<(TrialRecord, Vec<Trace>)> {
-    run.trials()
-        .map(|t| (run.trial_record(&t.id).unwrap(), run.traces(&t.id).unwrap()))
-        .collect()
+/// Every take of a run as the findings have it, with its traces.
+pub(crate) fn trials(run: &SealedRun) -> Vec<(TrialFindings, Vec<Trace>)> {
+    let found = run.findings().unwrap().trials;
+    let with_traces = |t: TrialFindings| {
+        let traces = traces(run, &t.id);
+        (t, traces)
+    };
+    found.into_iter().map(with_traces).collect()
+}
+
+/// `trial.json` of a take.
+pub(crate) fn record(run: &SealedRun, id: &TrialId) -> TrialRecord {
+    run.take(id).record().unwrap()
+}
+
+/// `engine.json` of a take.
+pub(crate) fn engine(run: &SealedRun, id: &TrialId) -> EngineRecord {
+    run.take(id).engine().unwrap()
+}
+
+/// `traces.jsonl` of a take.
+pub(crate) fn traces(run: &SealedRun, id: &TrialId) -> Vec<Trace> {
+    run.take(id).traces().unwrap().collect::<Result<_, _>>().unwrap()
+}
+
+/// `telemetry.jsonl` of a take.
+pub(crate) fn telemetry(run: &SealedRun, id: &TrialId) -> Vec<TelemetrySample> {
+    run.take(id).telemetry().unwrap().collect::<Result<_, _>>().unwrap()
 }
 
 /// The run's plan.
