@@ -130,14 +130,14 @@ mod tests {
             "http://[::1]:8000/v1",
             "http://127.0.0.2",
         ] {
-            assert!(Url::new(here).facts().here, "{here}");
+            assert!(Url::new(here).is_here(), "{here}");
         }
         for elsewhere in [
             "http://10.0.0.7:8000",
             "https://api.example.com",
             "http://localhost.example.com:80",
         ] {
-            assert!(!Url::new(elsewhere).facts().here, "{elsewhere}");
+            assert!(!Url::new(elsewhere).is_here(), "{elsewhere}");
         }
     }
 }
