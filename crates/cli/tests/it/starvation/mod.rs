@@ -135,7 +135,8 @@ fn never_valid_and_off(loads: [Loop; 2], starve: Starve) -> Vec<Result> {
         let off = result.off(&calm);
         assert!(
             !result.valid || off <= OFF,
-            "{load:?}, {starve:?}: Valid and off by {off}\n{result:?}\ncalm: {calm:?}"
+            "{load:?}, {starve:?}: Valid and off by {off}: {}\n{result:?}\ncalm: {calm:?}",
+            result.gates
         );
         result
     };
