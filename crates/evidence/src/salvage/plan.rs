@@ -43,7 +43,7 @@ impl Step {
     }
 }
 
-/// The steps for these files, in the order of their names.
+/// The steps for these files, in order.
 pub(super) fn steps(files: &BTreeMap<String, Extent>) -> Vec<Step> {
     let mut taken: BTreeSet<String> = files.keys().cloned().collect();
     let mut free = |name: &str| {
@@ -53,13 +53,16 @@ pub(super) fn steps(files: &BTreeMap<String, Extent>) -> Vec<Step> {
         taken.insert(found.clone());
         found
     };
+    // A fingerprint without its manifest is one of nothing.
+    let is_unfinished = |name: &str| name.ends_with(names::UNFINISHED) || name == names::FINGERPRINT;
     let mut steps = Vec::new();
-    for (name, extent) in files {
-        // A fingerprint without its manifest is one of nothing.
-        if name.ends_with(names::UNFINISHED) || name == names::FINGERPRINT {
-            let (from, to) = (name.clone(), free(name));
-            steps.push(Step::SetAside { from, to });
-        } else if extent.whole < extent.bytes {
+    // First what was never finished: its names are needed again.
+    for name in files.keys().filter(|name| is_unfinished(name)) {
+        let (from, to) = (name.clone(), free(name));
+        steps.push(Step::SetAside { from, to });
+    }
+    for (name, extent) in files.iter().filter(|(name, _)| !is_unfinished(name)) {
+        if extent.whole < extent.bytes {
             steps.push(Step::CutTail {
                 file: name.clone(),
                 whole: extent.whole,
@@ -146,6 +149,14 @@ mod tests {
             steps_of(&[("events.jsonl", 3, 0), ("events.jsonl.torn", 2, 2)]),
             [("events.jsonl > events.jsonl.2.torn".to_owned(), Some(0))],
             "what an earlier try set aside stays"
+        );
+        assert_eq!(
+            steps_of(&[("a.jsonl", 9, 5), ("a.jsonl.torn.tmp", 2, 2)]),
+            [
+                ("a.jsonl.torn.tmp > a.jsonl.torn.tmp.torn".to_owned(), None),
+                ("a.jsonl > a.jsonl.torn".to_owned(), Some(5))
+            ],
+            "what was cut off while it was closed does not stand in the way"
         );
         assert_eq!(
             steps_of(&[("run_manifest.json.tmp", 3, 3), ("run_manifest.sha256", 2, 2)]),
