@@ -86,10 +86,12 @@ impl Question {
     /// Blocks that would show an effect of the size measured, in a family of `family` tests; none where that size is below δ,
     /// or where so many blocks are there already.
     pub(crate) fn blocks_to_show(&self, t: &PairedT, family: u32) -> Option<u32> {
+        if !self.matters(t.mean) {
+            return None;
+        }
         let strictest = Probability::new(self.alpha.get() / f64::from(family.max(1))).ok()?;
         let power = Probability::new(POWER).ok()?;
-        let needed = blocks_to_detect(t.sd, t.mean, strictest, power).filter(|_| self.matters(t.mean));
-        needed.filter(|&needed| needed > t.k)
+        blocks_to_detect(t.sd, t.mean, strictest, power).filter(|&needed| needed > t.k)
     }
 }
 

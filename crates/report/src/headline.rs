@@ -111,12 +111,25 @@ fn compared_line(plan: &Plan, findings: &Findings, c: &Comparison, caveats: &Cav
 
 /// True where the word rests on blocks that the engine lost.
 const fn loses_blocks(c: &Comparison) -> bool {
-    matches!(c.verdict, Verdict::Worse { by: WorseBy::LostBlocks })
+    matches!(
+        c.verdict,
+        Verdict::Worse {
+            by: WorseBy::LostBlocks
+        }
+    )
 }
 
 fn not_comparable(c: &Comparison) -> String {
-    let mut text = format!("{} cannot be compared with {}: {}.", c.variant, c.control, label::verdict_note(c));
-    if let Verdict::NotComparable { why: Hindrance::LostToEngine { .. } } = c.verdict {
+    let mut text = format!(
+        "{} cannot be compared with {}: {}.",
+        c.variant,
+        c.control,
+        label::verdict_note(c)
+    );
+    if let Verdict::NotComparable {
+        why: Hindrance::LostToEngine { .. },
+    } = c.verdict
+    {
         text.push_str(&format!(" {} count.", remarks::blocks(c.k, c.planned)));
     }
     text

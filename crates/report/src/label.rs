@@ -70,7 +70,9 @@ pub(crate) fn verdict_short_note(c: &Comparison) -> String {
             notes.extend(blocks_to_show.map(show));
             notes.extend(withheld.map(|why| remarks::withheld(why).to_owned()));
         }
-        Verdict::Worse { by: WorseBy::LostBlocks } => notes.extend(c.losses.as_ref().map(remarks::losses)),
+        Verdict::Worse {
+            by: WorseBy::LostBlocks,
+        } => notes.extend(c.losses.as_ref().map(remarks::losses)),
         _ => {}
     }
     if c.indicative && !matches!(c.verdict, Verdict::NotComparable { .. }) {
@@ -85,7 +87,9 @@ pub(crate) fn verdict_note(c: &Comparison) -> String {
         return remarks::hindrance(c, why);
     }
     let short = Some(verdict_short_note(c)).filter(|note| !note.is_empty());
-    let lost = remarks::lost(&c.lost).into_iter().map(|why| format!("not counted: {why}"));
+    let lost = remarks::lost(&c.lost)
+        .into_iter()
+        .map(|why| format!("not counted: {why}"));
     short.into_iter().chain(lost).collect::<Vec<_>>().join("; ")
 }
 

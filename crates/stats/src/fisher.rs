@@ -49,7 +49,9 @@ mod tests {
 
     #[test]
     fn what_cannot_differ_has_p_1_and_what_cannot_be_has_none() {
-        for (lost, of, other_lost, other_of) in [(0, 10, 0, 20), (0, 10, 3, 20), (4, 4, 6, 6), (0, 0, 3, 9), (2, 5, 0, 0)] {
+        for (lost, of, other_lost, other_of) in
+            [(0, 10, 0, 20), (0, 10, 3, 20), (4, 4, 6, 6), (0, 0, 3, 9), (2, 5, 0, 0)]
+        {
             check(lost, of, other_lost, other_of, 1.0);
         }
         assert_eq!(fisher_more_p(3, 2, 0, 5), None);

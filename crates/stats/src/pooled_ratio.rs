@@ -106,7 +106,11 @@ impl Tail {
         let fraction = position - count(below);
         // How many lie above the two order statistics between which the quantile is.
         let above_low = n.checked_sub(below.checked_add(1)?)?;
-        let above_high = if fraction > 0.0 { above_low.checked_sub(1)? } else { above_low };
+        let above_high = if fraction > 0.0 {
+            above_low.checked_sub(1)?
+        } else {
+            above_low
+        };
         let mut seen = infinite;
         if above_high < seen {
             return None;
@@ -158,7 +162,11 @@ mod tests {
         let other = p99(&blocks(2, 10, 180, 1.25), &one).unwrap();
         let i = other.interval.unwrap();
         assert!(i.low < 1.25_f64.ln() && 1.25_f64.ln() < i.high && i.low < other.log_ratio && other.log_ratio < i.high);
-        assert_eq!(p99(&blocks(2, 10, 180, 1.25), &one), Some(other), "the same seed gives the same interval");
+        assert_eq!(
+            p99(&blocks(2, 10, 180, 1.25), &one),
+            Some(other),
+            "the same seed gives the same interval"
+        );
     }
 
     #[test]

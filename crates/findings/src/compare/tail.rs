@@ -68,6 +68,8 @@ fn block<'a>(cells: impl IntoIterator<Item = &'a CellMetrics>) -> PooledBlock {
 }
 
 fn count(blocks: &[PooledBlock]) -> u32 {
-    let each = blocks.iter().map(|b| len_u32(b.values.len()).saturating_add(b.infinite));
+    let each = blocks
+        .iter()
+        .map(|b| len_u32(b.values.len()).saturating_add(b.infinite));
     each.fold(0, u32::saturating_add)
 }

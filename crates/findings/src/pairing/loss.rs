@@ -43,7 +43,10 @@ pub(crate) fn of_metric(cell: &CellMetrics, metric: MetricName) -> Option<Loss> 
         return Some((LossCause::Engine, LossReason::NothingCompleted));
     }
     if metric.is_pooled() {
-        return cell.e2e_s.is_empty().then_some((LossCause::NoValue, LossReason::Absent));
+        return cell
+            .e2e_s
+            .is_empty()
+            .then_some((LossCause::NoValue, LossReason::Absent));
     }
     match cell.metrics.get(&metric) {
         Some(value) if value.is_finite() && *value > 0.0 => None,

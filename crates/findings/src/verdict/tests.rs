@@ -32,7 +32,11 @@ fn claims() {
     // Significant, near the margin: neither relevant nor equivalent.
     check(TPUT, &[0.029, 0.0285, 0.0295, 0.0292, 0.0305], None);
     // The same numbers after a correction that they do not survive.
-    let corrected = |t: Tested| Tested { p: 0.06, p_tost: 0.06, ..t };
+    let corrected = |t: Tested| Tested {
+        p: 0.06,
+        p_tost: 0.06,
+        ..t
+    };
     for logs in [&up, &[0.010, 0.011, 0.010, 0.009]] {
         assert_eq!(question(TPUT).claim(&corrected(tested(logs))), None);
     }
@@ -46,9 +50,20 @@ fn blocks_are_named_for_the_size_measured_and_not_below_the_margin() {
     let one = q.blocks_to_show(&noisy, 1).unwrap();
     // (1.96 + 0.84)²·(0.11 / 0.05)² is about 37.
     assert!((30..50).contains(&one), "{one}");
-    assert!(q.blocks_to_show(&noisy, 7).unwrap() > one, "a family of seven needs more");
-    assert_eq!(q.blocks_to_show(&t(&[0.06, -0.06, 0.05, -0.05, 0.04, -0.03]), 1), None, "too small to matter");
-    assert_eq!(q.blocks_to_show(&t(&[0.2, 0.21, 0.19, 0.2]), 1), None, "there are enough");
+    assert!(
+        q.blocks_to_show(&noisy, 7).unwrap() > one,
+        "a family of seven needs more"
+    );
+    assert_eq!(
+        q.blocks_to_show(&t(&[0.06, -0.06, 0.05, -0.05, 0.04, -0.03]), 1),
+        None,
+        "too small to matter"
+    );
+    assert_eq!(
+        q.blocks_to_show(&t(&[0.2, 0.21, 0.19, 0.2]), 1),
+        None,
+        "there are enough"
+    );
 }
 
 /// Whether a claim of ten blocks of about this effect stands with so many of them lost to the engine.

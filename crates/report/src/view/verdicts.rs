@@ -127,7 +127,8 @@ pub(crate) fn primary(cx: &Context<'_>, load: &NamedLoad) -> Table {
         ),
         columns: vec![
             Column::text("Variant"),
-            Column::text("Control").hint("the arm it is compared with: the mean of it and its A/A copy, unless the run is Suspect"),
+            Column::text("Control")
+                .hint("the arm it is compared with: the mean of it and its A/A copy, unless the run is Suspect"),
             Column::number("Effect", "% of the control").hint("exp(mean of k log ratios) − 1"),
             Column::number(&format!("{confidence} % interval"), "t over blocks"),
             Column::text("Verdict"),
