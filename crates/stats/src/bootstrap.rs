@@ -59,7 +59,7 @@ pub fn block_bootstrap_quantiles(
 }
 
 /// How often each of `n` blocks was drawn in n draws with replacement.
-fn draw(rng: &mut SplitMix64, n: usize) -> Vec<usize> {
+pub(crate) fn draw(rng: &mut SplitMix64, n: usize) -> Vec<usize> {
     let mut weights = vec![0_usize; n];
     for _ in 0..n {
         if let Some(w) = weights.get_mut(rng.below(n)) {
