@@ -12,27 +12,27 @@ pub mod gpu;
 pub mod groups;
 pub mod metrics;
 mod num;
+pub mod outcome;
 mod pairing;
 pub mod pooled;
 pub mod quality;
 #[cfg(test)]
 mod testkit;
 pub mod triangulation;
-pub mod verdict;
+mod verdict;
 
-pub use compare::{AaOutcome, AaResult, CellMetrics, Comparison, Estimate, Study, compare, study};
+pub use compare::{CellMetrics, FIRST_LOOK, SUSPECT_P, study};
 pub use confounded::{ChangedField, Confounded, confounded, unchanged};
 pub use engine_counts::{Acceptance, BucketQuantile, EngineCounts, EngineTimes, EngineTrial, KvUse, engine_counts};
 pub use gates::{GateFacts, Work, evaluate, evaluate_limits};
 pub use gpu::{GpuUse, Throttled, TrialGpus, trial_gpus};
 pub use groups::{GroupMetrics, groups};
 pub use metrics::{Descriptive, KindSeen, MetricValue, TrialMetrics, trial_metrics};
-pub use pairing::{BlockEffect, ControlArm};
+pub use outcome::{AaOutcome, AaResult, Comparison, Estimate, Lost, Study, Verdict};
 pub use pooled::{Distribution, LatencyKind, PooledArm, PooledGroup, PooledOptions, PooledQuantile, pooled};
 pub use quality::{AnswerChange, ArmQuality, LengthShift, QualityChange, QualityTrial, answer_found, quality};
 pub use servelab_stats::{Certification, Interval, OrInfinite, Outlier, Proportion, Quantile, Summary};
 pub use triangulation::{NoTriangle, TimeOutside, time_outside};
-pub use verdict::Verdict;
 
 use servelab_schema::{Plan, Trace, TrialRecord};
 

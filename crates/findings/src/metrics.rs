@@ -125,11 +125,18 @@ pub fn trial_metrics(held: Window, slo: &Slo, traces: &[Trace]) -> TrialMetrics 
             }
         }
     }
+    let descriptive = descriptive(slo, &measured, &done);
+    let total = descriptive.total_throughput_tokens_per_s.map(|value| MetricValue {
+        value,
+        n: len_u32(done.len()),
+        certified: None,
+    });
+    values.extend(total.map(|total| (MetricName::TotalThroughput, total)));
     TrialMetrics {
         kind,
         values,
         with_failures,
-        descriptive: descriptive(slo, &measured, &done),
+        descriptive,
     }
 }
 

@@ -1,89 +1,114 @@
-//! Pairs an arm with its control block by block: one log ratio per block in which both count.
+//! Pairs an arm with its control block by block, and says what became of every block that has no pair.
+//!
+//! Of several takes of a trial the first one counts that the instrument did not lose: a block that the engine lost is never
+//! replaced by a later, luckier take.
+
+mod loss;
 
 use crate::compare::CellMetrics;
-use servelab_schema::{LoadId, MetricName, Plan, Treatment, Validity, VariantId, VariantRole};
+use crate::num::len_u32;
+use crate::outcome::{BlockEffect, ControlArm, Hindrance, LossCause, LossReason, Lost, OutlierLabel};
+use loss::Loss;
+use servelab_schema::{LoadId, MetricName, Plan, VariantId, VariantRole};
 use servelab_stats::{Outlier, tukey_labels};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-
-/// The arm, or the arms together, that a variant is compared with.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ControlArm {
-    /// The control that the plan names.
-    pub control: VariantId,
-    /// Copies of it that passed the A/A check: the mean of the logs of all is what the variant is compared with.
-    pub with_aa: Vec<VariantId>,
-}
-
-impl ControlArm {
-    fn arms(&self) -> impl Iterator<Item = &VariantId> {
-        std::iter::once(&self.control).chain(&self.with_aa)
-    }
-}
-
-impl fmt::Display for ControlArm {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.control)?;
-        self.with_aa.iter().try_for_each(|aa| write!(f, " + {aa}"))
-    }
-}
-
-/// One block's effect.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct BlockEffect {
-    /// Number of the block.
-    pub block: u32,
-    /// ln(variant / control).
-    pub log_ratio: f64,
-    /// Tukey's label among the comparison's blocks; a label drops nothing.
-    pub outlier: Option<Outlier>,
-}
 
 /// All cells of a study, one per load, variant and block.
 pub(crate) struct Cells<'a> {
     plan: &'a Plan,
     by_key: BTreeMap<(&'a LoadId, &'a VariantId, u32), &'a CellMetrics>,
+    /// Arms whose setting took effect in some start under a load.
+    took_effect: BTreeSet<(&'a LoadId, &'a VariantId)>,
+    /// Blocks of the plan, and any other that has a cell.
     blocks: BTreeSet<u32>,
-    /// Cells that came twice.
+    /// Takes beside those that count.
     pub(crate) duplicates: u32,
 }
 
+/// A block in which the variant and at least one arm of its control count.
+pub(crate) struct Pair<'a> {
+    pub(crate) block: u32,
+    pub(crate) variant: &'a CellMetrics,
+    pub(crate) controls: Vec<&'a CellMetrics>,
+}
+
 /// What pairing gave.
-pub(crate) struct Pairs {
-    pub(crate) effects: Vec<BlockEffect>,
-    /// Why blocks are missing, in words with the blocks' numbers.
-    pub(crate) dropped: Vec<String>,
-    /// Set where the arms measured different things.
-    pub(crate) kinds_differ: Option<String>,
+pub(crate) struct Pairs<'a> {
+    /// Ascending by block.
+    pub(crate) pairs: Vec<Pair<'a>>,
+    /// By arm and block.
+    pub(crate) lost: Vec<Lost>,
+    /// Blocks that the variant lost to the engine.
+    pub(crate) variant_lost: u32,
+    /// Blocks in which no arm of the control has a value and at least one was lost to the engine.
+    pub(crate) control_lost: u32,
+}
+
+/// Blocks of one or more arms that say something of the engine.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Tally {
+    /// Lost to the engine.
+    pub(crate) lost: u32,
+    /// Those, and the ones with a value.
+    pub(crate) of: u32,
 }
 
 impl<'a> Cells<'a> {
-    /// Of two cells with the same key (a trial that was taken again) the valid one counts, else the later one.
     pub(crate) fn new(plan: &'a Plan, cells: &'a [CellMetrics]) -> Self {
-        let mut by_key: BTreeMap<_, &CellMetrics> = BTreeMap::new();
-        let mut duplicates = 0_u32;
+        let took_effect = cells
+            .iter()
+            .filter(|c| loss::took_effect(c.treatment))
+            .map(|c| (&c.load, &c.variant))
+            .collect();
+        let planned = plan.blocks.iter().map(|b| b.block);
+        let mut all = Self {
+            plan,
+            by_key: BTreeMap::new(),
+            took_effect,
+            blocks: planned.chain(cells.iter().map(|c| c.block)).collect(),
+            duplicates: 0,
+        };
         for cell in cells {
             let key = (&cell.load, &cell.variant, cell.block);
-            let earlier = by_key.get(&key).copied();
-            duplicates = duplicates.saturating_add(u32::from(earlier.is_some()));
-            if cell.validity.is_valid() || earlier.is_none_or(|e| !e.validity.is_valid()) {
-                by_key.insert(key, cell);
+            match all.by_key.get(&key).copied() {
+                None => {
+                    all.by_key.insert(key, cell);
+                }
+                Some(other) => {
+                    all.duplicates = all.duplicates.saturating_add(1);
+                    if all.precedence(cell) < all.precedence(other) {
+                        all.by_key.insert(key, cell);
+                    }
+                }
             }
         }
-        let blocks = cells.iter().map(|c| c.block).collect();
-        Self {
-            plan,
-            by_key,
-            blocks,
-            duplicates,
-        }
+        all
     }
 
-    /// True where any cell of the load has this metric.
+    /// The smaller one stands for its trial: the first take that the instrument did not lose, else the last.
+    fn precedence(&self, cell: &CellMetrics) -> (bool, u32) {
+        let chance = self.trial_loss(cell).is_some_and(|(cause, _)| is_chance(cause));
+        let take = if chance {
+            u32::MAX.saturating_sub(cell.take)
+        } else {
+            cell.take
+        };
+        (chance, take)
+    }
+
+    /// Blocks that there were to be.
+    pub(crate) fn planned(&self) -> u32 {
+        len_u32(self.blocks.len())
+    }
+
+    /// True where the load has cells and the metric is the primary one, or some cell has it.
     pub(crate) fn knows(&self, load: &LoadId, metric: MetricName) -> bool {
-        self.by_key
-            .iter()
-            .any(|((l, _, _), cell)| *l == load && cell.metrics.contains_key(&metric))
+        let has = |cell: &CellMetrics| {
+            metric == self.plan.primary_metric
+                || cell.metrics.contains_key(&metric)
+                || (metric.is_pooled() && !cell.e2e_s.is_empty())
+        };
+        self.by_key.iter().any(|((l, _, _), cell)| *l == load && has(cell))
     }
 
     /// True where any cell of the load and variant exists.
@@ -91,91 +116,141 @@ impl<'a> Cells<'a> {
         self.by_key.keys().any(|(l, v, _)| *l == load && *v == variant)
     }
 
-    /// The log of one cell's metric, with the cell, or why it does not count.
-    fn log(
+    fn trial_loss(&self, cell: &CellMetrics) -> Option<Loss> {
+        let planned = self.plan.variant(&cell.variant);
+        let voidable = planned.is_none_or(|v| v.role == VariantRole::Treatment);
+        let elsewhere = self.took_effect.contains(&(&cell.load, &cell.variant));
+        loss::of_trial(cell, voidable, elsewhere)
+    }
+
+    /// The cell of an arm in a block, or why it has no value of the metric.
+    fn cell(&self, load: &LoadId, arm: &VariantId, block: u32, metric: MetricName) -> Result<&'a CellMetrics, Loss> {
+        let cell = self.by_key.get(&(load, arm, block)).copied();
+        let cell = cell.ok_or((LossCause::NotRun, LossReason::NoTrial))?;
+        let lost = self.trial_loss(cell).or_else(|| loss::of_metric(cell, metric));
+        lost.map_or(Ok(cell), Err)
+    }
+
+    /// Pairs `variant` with `control` in every block.
+    pub(crate) fn pair(
         &self,
         load: &LoadId,
         variant: &VariantId,
-        block: u32,
+        control: &ControlArm,
         metric: MetricName,
-    ) -> Result<(f64, &'a CellMetrics), String> {
-        let cell = self
-            .by_key
-            .get(&(load, variant, block))
-            .copied()
-            .ok_or_else(|| format!("{variant} has no trial"))?;
-        let is_treatment = self
-            .plan
-            .variant(variant)
-            .is_none_or(|v| v.role == VariantRole::Treatment);
-        if is_treatment && !matches!(cell.treatment, Treatment::Confirmed | Treatment::Unobservable) {
-            return Err(format!("treatment of {variant} is {}", cell.treatment));
-        }
-        match &cell.validity {
-            Validity::Valid => {}
-            Validity::Invalid { gates } => {
-                let names: Vec<&str> = gates.iter().map(|g| g.as_str()).collect();
-                return Err(format!("{variant} is invalid ({})", names.join(", ")));
-            }
-            Validity::Aborted { why } => return Err(format!("{variant} was aborted ({why})")),
-        }
-        match cell.metrics.get(&metric) {
-            None => Err(format!("{variant} has no {metric}")),
-            Some(value) if value.is_finite() && *value > 0.0 => Ok((value.ln(), cell)),
-            Some(value) => Err(format!("{metric} of {variant} is {value}, which has no logarithm")),
-        }
-    }
-
-    /// Log ratios of `variant` to `control`, one per block in which the variant and at least one arm of the control count.
-    pub(crate) fn pair(&self, load: &LoadId, variant: &VariantId, control: &ControlArm, metric: MetricName) -> Pairs {
-        let mut ratios: Vec<(u32, f64)> = Vec::new();
-        let mut reasons: BTreeMap<String, Vec<u32>> = BTreeMap::new();
-        let mut kinds_differ = None;
+    ) -> Pairs<'a> {
+        let mut out = Pairs {
+            pairs: Vec::new(),
+            lost: Vec::new(),
+            variant_lost: 0,
+            control_lost: 0,
+        };
+        let mut lost: BTreeMap<(usize, u32), Lost> = BTreeMap::new();
         for &block in &self.blocks {
-            let mut why = |reason: String| reasons.entry(reason).or_default().push(block);
-            let own = self.log(load, variant, block, metric);
-            let arms: Vec<_> = control.arms().map(|arm| self.log(load, arm, block, metric)).collect();
-            let mut logs = Vec::new();
-            for arm in arms {
-                match (&own, arm) {
-                    (Ok((_, own)), Ok((log, other))) => {
-                        if depends_on_kind(metric) && own.ttft_kind != other.ttft_kind {
-                            kinds_differ = Some(format!(
-                                "first tokens are stamped differently in {variant} and {} (ttft_kind)",
-                                other.variant
-                            ));
-                        }
-                        logs.push(log);
+            let arms = std::iter::once(variant).chain(control.arms()).enumerate();
+            let mut engine = (false, false);
+            let (mut own, mut controls) = (None, Vec::new());
+            for (i, arm) in arms {
+                match self.cell(load, arm, block, metric) {
+                    Ok(cell) if i == 0 => own = Some(cell),
+                    Ok(cell) => controls.push(cell),
+                    Err((cause, reason)) => {
+                        let by_engine = cause == LossCause::Engine;
+                        engine.0 |= by_engine && i == 0;
+                        engine.1 |= by_engine && i > 0;
+                        let variant = arm.clone();
+                        lost.insert(
+                            (i, block),
+                            Lost {
+                                block,
+                                variant,
+                                cause,
+                                reason,
+                            },
+                        );
                     }
-                    (_, Ok(_)) => {}
-                    (_, Err(reason)) => why(reason),
                 }
             }
-            match own {
-                Err(reason) => why(reason),
-                Ok((own, _)) => ratios.extend(mean(&logs).map(|control| (block, own - control))),
+            out.variant_lost = out.variant_lost.saturating_add(u32::from(engine.0));
+            let control_lost = engine.1 && controls.is_empty();
+            out.control_lost = out.control_lost.saturating_add(u32::from(control_lost));
+            if let Some(variant) = own.filter(|_| !controls.is_empty()) {
+                out.pairs.push(Pair {
+                    block,
+                    variant,
+                    controls,
+                });
             }
         }
+        out.lost = lost.into_values().collect();
+        out
+    }
+
+    /// What became of the blocks of these arms together.
+    pub(crate) fn tally<'v>(
+        &self,
+        load: &LoadId,
+        arms: impl Iterator<Item = &'v VariantId>,
+        metric: MetricName,
+    ) -> Tally {
+        let mut tally = Tally::default();
+        for arm in arms {
+            for &block in &self.blocks {
+                let (lost, says) = match self.cell(load, arm, block, metric) {
+                    Ok(_) => (false, true),
+                    Err((LossCause::Engine, _)) => (true, true),
+                    Err(_) => (false, false),
+                };
+                tally.lost = tally.lost.saturating_add(u32::from(lost));
+                tally.of = tally.of.saturating_add(u32::from(says));
+            }
+        }
+        tally
+    }
+}
+
+impl Pairs<'_> {
+    /// Set where first tokens are stamped differently and the metric feels it.
+    pub(crate) fn first_tokens_differ(&self, metric: MetricName) -> Option<Hindrance> {
+        if !depends_on_kind(metric) {
+            return None;
+        }
+        self.pairs.iter().find_map(|pair| {
+            let own = pair.variant.ttft_kind;
+            let other = pair.controls.iter().find(|c| c.ttft_kind != own)?;
+            Some(Hindrance::FirstTokens {
+                variant: own,
+                control: other.ttft_kind,
+            })
+        })
+    }
+
+    /// One log ratio a block, labelled; nothing for a pooled metric.
+    pub(crate) fn effects(&self, metric: MetricName) -> Vec<BlockEffect> {
+        let ratio = |pair: &Pair<'_>| {
+            let log = |cell: &CellMetrics| cell.metrics.get(&metric).map(|value| value.ln());
+            let controls: Vec<f64> = pair.controls.iter().filter_map(|c| log(c)).collect();
+            Some((pair.block, log(pair.variant)? - mean(&controls)?))
+        };
+        let ratios: Vec<(u32, f64)> = self.pairs.iter().filter_map(ratio).collect();
         let labels = tukey_labels(&ratios.iter().map(|(_, r)| *r).collect::<Vec<_>>());
-        let effects = ratios
-            .into_iter()
-            .zip(labels)
+        let labelled = ratios.into_iter().zip(labels);
+        labelled
             .map(|((block, log_ratio), outlier)| BlockEffect {
                 block,
                 log_ratio,
-                outlier,
+                outlier: outlier.map(|label| match label {
+                    Outlier::Mild => OutlierLabel::Mild,
+                    Outlier::Extreme => OutlierLabel::Extreme,
+                }),
             })
-            .collect();
-        let dropped = reasons
-            .into_iter()
-            .map(|(reason, blocks)| format!("{reason}: {}", name_blocks(&blocks)))
-            .collect();
-        Pairs {
-            effects,
-            dropped,
-            kinds_differ,
-        }
+            .collect()
     }
+}
+
+/// True for losses that say nothing of the engine or the setting: another take may stand for them.
+const fn is_chance(cause: LossCause) -> bool {
+    matches!(cause, LossCause::Instrument | LossCause::Aborted | LossCause::NotRun)
 }
 
 fn mean(logs: &[f64]) -> Option<f64> {
@@ -185,14 +260,8 @@ fn mean(logs: &[f64]) -> Option<f64> {
 
 /// True where the kind of the first timestamp enters the metric.
 const fn depends_on_kind(metric: MetricName) -> bool {
-    !matches!(metric, MetricName::OutputThroughput | MetricName::RequestThroughput)
-}
-
-fn name_blocks(blocks: &[u32]) -> String {
-    let numbers: Vec<String> = blocks.iter().map(u32::to_string).collect();
-    format!(
-        "{} {}",
-        if blocks.len() == 1 { "block" } else { "blocks" },
-        numbers.join(", ")
+    !matches!(
+        metric,
+        MetricName::OutputThroughput | MetricName::RequestThroughput | MetricName::TotalThroughput
     )
 }

@@ -150,9 +150,12 @@ pub(crate) fn cell(variant: &str, block: u32, metrics: &[(MetricName, f64)]) -> 
         block,
         variant: vid(variant),
         load: load_id(),
-        order: 1,
+        take: 1,
         validity: Validity::Valid,
         treatment: Treatment::Confirmed,
+        completed: 100,
+        failed: 0,
+        e2e_s: Vec::new(),
         metrics: metrics.iter().copied().collect(),
         ttft_kind: Some(TtftKind::Token),
     }

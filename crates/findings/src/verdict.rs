@@ -1,44 +1,8 @@
-//! The words of a comparison, and the rule that gives them.
+//! The rule that gives a comparison its word: first what the numbers claim, then whether the claim may be said.
 
+use crate::outcome::Claim;
 use servelab_schema::MetricName;
-use servelab_stats::{PairedT, Probability, blocks_to_detect, tost_p};
-
-/// The outcome of one comparison. There is no sixth word, and "no difference" is not one of them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
-    /// Adjusted p ≤ α and an effect of at least δ in the better direction of the metric.
-    Better,
-    /// The same in the worse direction.
-    Worse,
-    /// Two one-sided tests show the effect to lie within ±δ.
-    Equivalent,
-    /// The data do not decide.
-    NoEvidence {
-        /// Blocks at which a true effect of δ would be found with 80 % probability, for the primary metric at the family's
-        /// strictest level; none where no number helps: too few blocks to know the spread, enough already, or more
-        /// than anyone would run.
-        blocks_needed: Option<u32>,
-    },
-    /// There is nothing to compare.
-    NotComparable {
-        /// Why.
-        why: String,
-    },
-}
-
-impl Verdict {
-    /// The word, as printed.
-    #[must_use]
-    pub const fn as_str(&self) -> &'static str {
-        match self {
-            Self::Better => "Better",
-            Self::Worse => "Worse",
-            Self::Equivalent => "Equivalent",
-            Self::NoEvidence { .. } => "NoEvidence",
-            Self::NotComparable { .. } => "NotComparable",
-        }
-    }
-}
+use servelab_stats::{PairedT, Probability, blocks_to_detect, paired_t};
 
 /// What a verdict is decided from.
 #[derive(Debug, Clone, Copy)]
@@ -47,39 +11,88 @@ pub(crate) struct Question {
     /// Declared margin as a ratio, such as 0.03.
     pub(crate) delta: f64,
     pub(crate) alpha: Probability,
-    /// What α is divided by for the strictest level of the family.
-    pub(crate) family: u32,
-    /// False where the A/A interval is wider than ±δ.
-    pub(crate) may_be_equivalent: bool,
 }
 
-/// Probability with which the named number of blocks finds an effect of δ.
+/// k log ratios, tested.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tested {
+    pub(crate) t: PairedT,
+    /// p of "no difference", adjusted for the family.
+    pub(crate) p: f64,
+    /// p of "outside ±δ", adjusted for the family.
+    pub(crate) p_tost: f64,
+}
+
+/// Blocks lost to the engine on both sides of a comparison.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LostToEngine {
+    pub(crate) variant: u32,
+    pub(crate) control: u32,
+}
+
+/// Probability with which the named number of blocks shows the effect.
 const POWER: f64 = 0.8;
 
-/// The verdict on k log ratios, given the p adjusted for the family.
-pub(crate) fn decide(question: &Question, t: &PairedT, adjusted_p: f64) -> Verdict {
-    let effect = t.mean.exp() - 1.0;
-    if adjusted_p <= question.alpha.get() && effect.abs() >= question.delta {
-        return if (effect > 0.0) == question.metric.higher_is_better() {
-            Verdict::Better
-        } else {
-            Verdict::Worse
-        };
+impl Question {
+    fn matters(&self, mean_log_ratio: f64) -> bool {
+        mean_log_ratio.exp_m1().abs() >= self.delta
     }
-    let (low, high) = ((1.0 - question.delta).ln(), question.delta.ln_1p());
-    if question.may_be_equivalent && tost_p(t, low, high) <= question.alpha.get() {
-        return Verdict::Equivalent;
-    }
-    Verdict::NoEvidence {
-        blocks_needed: blocks_needed(question, t),
-    }
-}
 
-fn blocks_needed(question: &Question, t: &PairedT) -> Option<u32> {
-    let strictest = Probability::new(question.alpha.get() / f64::from(question.family.max(1))).ok()?;
-    let power = Probability::new(POWER).ok()?;
-    // Where k blocks already suffice to see δ, the effect lies near δ itself and no number is promised.
-    blocks_to_detect(t.sd, question.delta.ln_1p(), strictest, power).filter(|&needed| needed > t.k)
+    /// What the numbers say; none where they do not decide.
+    pub(crate) fn claim(&self, tested: &Tested) -> Option<Claim> {
+        let mean = tested.t.mean;
+        if tested.p <= self.alpha.get() && self.matters(mean) {
+            return Some(if (mean > 0.0) == self.metric.higher_is_better() {
+                Claim::Better
+            } else {
+                Claim::Worse
+            });
+        }
+        (tested.p_tost <= self.alpha.get()).then_some(Claim::Equivalent)
+    }
+
+    /// How many blocks lost to the engine bear on a claim: what the variant lost on Better, what its control lost on Worse,
+    /// both on Equivalent. A loss on the other side only speaks for the claim.
+    pub(crate) const fn bearing(claim: Claim, lost: LostToEngine) -> u32 {
+        match claim {
+            Claim::Better => lost.variant,
+            Claim::Worse => lost.control,
+            Claim::Equivalent => lost.variant.saturating_add(lost.control),
+        }
+    }
+
+    /// True where the claim stands although `bearing` blocks were lost to the engine. Better and Worse stand where they would
+    /// be said with each of those blocks counted as far against them as the farthest block that counts is from 0; Equivalent
+    /// stands with none lost, because an engine that fails is a difference. `adjust` adjusts the p of the changed blocks for
+    /// the family.
+    pub(crate) fn stands(&self, claim: Claim, logs: &[f64], bearing: u32, adjust: impl FnOnce(f64) -> f64) -> bool {
+        if bearing == 0 {
+            return true;
+        }
+        if claim == Claim::Equivalent {
+            return false;
+        }
+        let farthest = logs.iter().fold(0.0_f64, |far, log| far.max(log.abs()));
+        let mean = logs.iter().sum::<f64>();
+        let against = if mean > 0.0 { -farthest } else { farthest };
+        let lost = std::iter::repeat_n(against, usize::try_from(bearing).unwrap_or(usize::MAX));
+        let all: Vec<f64> = logs.iter().copied().chain(lost).collect();
+        paired_t(&all, Probability::P95).is_some_and(|t| {
+            let p = adjust(t.p);
+            self.claim(&Tested { t, p, p_tost: 1.0 }) == Some(claim)
+        })
+    }
+
+    /// Blocks that would show an effect of the size measured, in a family of `family` tests; none where that size is below δ,
+    /// or where so many blocks are there already.
+    pub(crate) fn blocks_to_show(&self, t: &PairedT, family: u32) -> Option<u32> {
+        if !self.matters(t.mean) {
+            return None;
+        }
+        let strictest = Probability::new(self.alpha.get() / f64::from(family.max(1))).ok()?;
+        let power = Probability::new(POWER).ok()?;
+        blocks_to_detect(t.sd, t.mean, strictest, power).filter(|&needed| needed > t.k)
+    }
 }
 
 #[cfg(test)]

@@ -256,7 +256,13 @@ from_text!(VariantRole, "\"treatment\"", t => word(
     t,
     &[("baseline", Self::Baseline), ("aa", Self::Aa), ("treatment", Self::Treatment)],
 ));
-from_text!(MetricName, "\"output-throughput\"", t => word(t, &MetricName::ALL.map(|m| (m.as_str(), m))));
+from_text!(MetricName, "\"output-throughput\"", t => word(t, &tested_metrics()));
+
+/// The metrics that can be primary: a pooled one is never tested.
+fn tested_metrics() -> Vec<(&'static str, MetricName)> {
+    let tested = MetricName::ALL.into_iter().filter(|m| !m.is_pooled());
+    tested.map(|m| (m.as_str(), m)).collect()
+}
 
 #[cfg(test)]
 mod tests {
@@ -303,6 +309,7 @@ mod tests {
             MetricName::from_node(&node(Value::Text("ttft-p50".into()))).unwrap(),
             MetricName::TtftP50
         );
+        assert!(MetricName::from_node(&node(Value::Text("e2e-p99".into()))).is_err());
         let error = Stop::from_node(&node(Value::Text("never".into()))).unwrap_err();
         assert_eq!(error.to_string(), "unknown word `never`; write one of: fixed, natural");
     }

@@ -1,8 +1,11 @@
 //! What a run says, in sentences: which variant is better, by how much, how sure.
 
-use crate::{label, number, results::Results, table::Tone};
+use crate::{label, number, remarks, results::Results, table::Tone};
 use serde::Serialize;
-use servelab_findings::{Comparison, Estimate, Verdict};
+use servelab_findings::{
+    Comparison, Estimate, Verdict,
+    outcome::{Hindrance, WorseBy},
+};
 use servelab_schema::{EngineKind, LoadId, MetricName, Plan, Stop};
 
 /// One sentence with its verdict.
@@ -34,8 +37,8 @@ pub(crate) fn headlines(results: &Results<'_>) -> Vec<Headline> {
     }
     if results.study.suspect {
         let text =
-            "Two copies of the same configuration differ in this run, so something else moved the numbers: trust no \
-                    verdict below before that is found."
+            "Two copies of the same configuration differ in this run, so something else moved the numbers: no verdict is \
+             given before that is found."
                 .to_owned();
         lines.insert(
             0,
@@ -53,7 +56,7 @@ pub(crate) fn headlines(results: &Results<'_>) -> Vec<Headline> {
 const fn rank(c: &Comparison) -> u8 {
     match c.verdict {
         Verdict::Better => 0,
-        Verdict::Worse => 1,
+        Verdict::Worse { .. } => 1,
         Verdict::Equivalent => 2,
         Verdict::NoEvidence { .. } => 3,
         Verdict::NotComparable { .. } => 4,
@@ -77,14 +80,15 @@ fn line(results: &Results<'_>, c: &Comparison, suffix: &str) -> Headline {
             factor(&results.run.plan, c),
             refusal(results, c)
         ),
-        (None, None) => {
-            format!(
-                "{} cannot be compared with {}: {}.",
-                c.variant,
-                c.control,
-                label::verdict_note(c)
-            )
-        }
+        _ if loses_blocks(c) => format!(
+            "{} ({}) fails more often than {}: {}.",
+            c.variant,
+            factor(&results.run.plan, c),
+            c.control,
+            label::verdict_short_note(c)
+        ),
+        (None, None) => not_comparable(c),
+        (Some(_), None) if matches!(c.verdict, Verdict::NotComparable { .. }) => not_comparable(c),
         (Some(e), None) => {
             let mut text = sentence(&results.run.plan, c, e, suffix);
             text.push_str(&answers(results, c));
@@ -101,6 +105,32 @@ fn line(results: &Results<'_>, c: &Comparison, suffix: &str) -> Headline {
         text,
         tone,
     }
+}
+
+/// True where the word rests on blocks that the engine lost.
+const fn loses_blocks(c: &Comparison) -> bool {
+    matches!(
+        c.verdict,
+        Verdict::Worse {
+            by: WorseBy::LostBlocks
+        }
+    )
+}
+
+fn not_comparable(c: &Comparison) -> String {
+    let mut text = format!(
+        "{} cannot be compared with {}: {}.",
+        c.variant,
+        c.control,
+        label::verdict_note(c)
+    );
+    if let Verdict::NotComparable {
+        why: Hindrance::LostToEngine { .. },
+    } = c.verdict
+    {
+        text.push_str(&format!(" {} count.", remarks::blocks(c.k, c.planned)));
+    }
+    text
 }
 
 /// What the answers add to a comparison of speeds: empty where they give no cause for a word.
@@ -231,6 +261,7 @@ fn compared(c: &Comparison, more: bool, amount: &str) -> String {
     };
     match c.metric {
         MetricName::OutputThroughput => serves("output tokens/s"),
+        MetricName::TotalThroughput => serves("tokens/s, prompts included,"),
         MetricName::RequestThroughput => serves("requests/s"),
         MetricName::Goodput => serves("requests/s within the objectives"),
         other => {
@@ -249,7 +280,7 @@ fn certainty(plan: &Plan, c: &Comparison, e: &Estimate) -> String {
             number::effect_interval(interval.low, interval.high)
         ));
     }
-    parts.push(number::count(c.k, "block"));
+    parts.push(remarks::blocks(c.k, c.planned));
     if let Some(p) = e.p_adjusted {
         let sign = if p < 0.001 { "" } else { "= " };
         parts.push(format!("Holm-adjusted p\u{a0}{sign}{}", number::p_value(p)).replace("= ", "=\u{a0}"));
@@ -266,7 +297,7 @@ pub(crate) fn one_line(results: &Results<'_>) -> String {
     let of = |load: &LoadId| {
         let mut found: Vec<&Comparison> = results
             .primary(load)
-            .filter(|c| c.own_control && matches!(c.verdict, Verdict::Better | Verdict::Worse))
+            .filter(|c| c.own_control && matches!(c.verdict, Verdict::Better | Verdict::Worse { .. }))
             .collect();
         found.sort_by(|a, b| goodness(b).total_cmp(&goodness(a)));
         let said = |c: &&Comparison| {
@@ -276,6 +307,9 @@ pub(crate) fn one_line(results: &Results<'_>) -> String {
             } else {
                 ""
             };
+            if loses_blocks(c) {
+                return Some(format!("{} {word} (fails more often)", c.variant));
+            }
             c.estimate
                 .map(|e| format!("{} {} {word}{but}", c.variant, number::effect(e.effect_percent)))
         };

@@ -1,7 +1,7 @@
 //! Names as people read them: metrics, verdicts, loads, kinds.
 
-use crate::{number, table::Tone};
-use servelab_findings::{Comparison, LatencyKind, Verdict};
+use crate::{number, remarks, table::Tone};
+use servelab_findings::{Comparison, LatencyKind, Verdict, outcome::WorseBy};
 use servelab_schema::{
     Arrivals, EngineKind, Load, MetricName, Plan, PlannedVariant, RunEnd, Stop, Validity, VariantRole,
 };
@@ -10,6 +10,7 @@ use servelab_schema::{
 pub(crate) const fn metric(name: MetricName) -> &'static str {
     match name {
         MetricName::OutputThroughput => "output throughput",
+        MetricName::TotalThroughput => "total throughput",
         MetricName::RequestThroughput => "request throughput",
         MetricName::Goodput => "goodput",
         MetricName::TtftMean => "TTFT mean",
@@ -24,6 +25,7 @@ pub(crate) const fn metric(name: MetricName) -> &'static str {
         MetricName::E2eP50 => "E2E p50",
         MetricName::E2eP90 => "E2E p90",
         MetricName::E2eP95 => "E2E p95",
+        MetricName::E2eP99 => "E2E p99",
     }
 }
 
@@ -49,7 +51,7 @@ pub(crate) const fn direction(name: MetricName) -> &'static str {
 pub(crate) const fn verdict(verdict: &Verdict) -> (&'static str, &'static str, Tone) {
     match verdict {
         Verdict::Better => ("▲", "Better", Tone::Better),
-        Verdict::Worse => ("▼", "Worse", Tone::Worse),
+        Verdict::Worse { .. } => ("▼", "Worse", Tone::Worse),
         Verdict::Equivalent => ("≈", "Equivalent", Tone::Equal),
         Verdict::NoEvidence { .. } => ("○", "No evidence", Tone::None),
         Verdict::NotComparable { .. } => ("⊘", "Not comparable", Tone::Void),
@@ -60,36 +62,46 @@ pub(crate) const fn verdict(verdict: &Verdict) -> (&'static str, &'static str, T
 pub(crate) const fn verdict_word(verdict: &Verdict) -> &'static str {
     match verdict {
         Verdict::Better => "better",
-        Verdict::Worse => "worse",
+        Verdict::Worse { .. } => "worse",
         Verdict::Equivalent => "equivalent",
         Verdict::NoEvidence { .. } => "no-evidence",
         Verdict::NotComparable { .. } => "not-comparable",
     }
 }
 
-/// What would decide an open verdict, and whether the word is only a hint.
+/// What would show an effect, why a word is withheld, what a Worse rests on, and whether the word is only a hint.
 pub(crate) fn verdict_short_note(c: &Comparison) -> String {
     let mut notes: Vec<String> = Vec::new();
-    if let Verdict::NoEvidence {
-        blocks_needed: Some(needed),
-    } = &c.verdict
-    {
-        notes.push(format!("about {} would decide it", number::count(*needed, "block")));
+    match &c.verdict {
+        Verdict::NoEvidence {
+            blocks_to_show,
+            withheld,
+        } => {
+            let show = |n: u32| format!("about {} would show an effect of this size", number::count(n, "block"));
+            notes.extend(blocks_to_show.map(show));
+            notes.extend(withheld.map(|why| remarks::withheld(why).to_owned()));
+        }
+        Verdict::Worse {
+            by: WorseBy::LostBlocks,
+        } => notes.extend(c.losses.as_ref().map(remarks::losses)),
+        _ => {}
     }
-    if c.indicative && c.estimate.is_some() {
+    if c.indicative && !matches!(c.verdict, Verdict::NotComparable { .. }) {
         notes.push("indicative only".to_owned());
     }
     notes.join("; ")
 }
 
-/// What stands behind a verdict's word: the reason, or what would decide it; and what was not counted.
+/// What stands behind a verdict's word: the reason, and what was not counted.
 pub(crate) fn verdict_note(c: &Comparison) -> String {
     if let Verdict::NotComparable { why } = &c.verdict {
-        return why.clone();
+        return remarks::hindrance(c, why);
     }
     let short = Some(verdict_short_note(c)).filter(|note| !note.is_empty());
-    let dropped = c.dropped.iter().map(|why| format!("not counted: {why}"));
-    short.into_iter().chain(dropped).collect::<Vec<_>>().join("; ")
+    let lost = remarks::lost(&c.lost)
+        .into_iter()
+        .map(|why| format!("not counted: {why}"));
+    short.into_iter().chain(lost).collect::<Vec<_>>().join("; ")
 }
 
 /// The word, class and sentence of the banner.

@@ -2,8 +2,8 @@
 //!
 //! Parts, in the order of the data: `results` asks `findings` for everything a stored run says, `arms` by variant and load; `summary` is that as
 //! `summary.json`, `sheet` as CSV; `headline` says it in sentences; `view` makes the page's finished texts, `plot` its
-//! pictures, `html` places them by the templates; `list` is the terminal's view. `number`, `label` and `table` are the only
-//! places where a number, a name and a table become text.
+//! pictures, `html` places them by the templates; `list` is the terminal's view. `number`, `label`, `remarks` and `table` are
+//! the only places where a number, a name, a note and a table become text.
 //!
 //! This room computes no statistic beyond a mean, a minimum and a maximum over blocks; templates do no arithmetic. The same
 //! database gives the same bytes: no clock, no randomness. Whatever comes from data is escaped where it is placed, and
@@ -18,6 +18,7 @@ mod label;
 mod list;
 mod number;
 mod plot;
+mod remarks;
 mod results;
 mod stored;
 mod summary;

@@ -98,7 +98,7 @@ impl<'a> Results<'a> {
         let none = TrialMetrics::default();
         let cells: Vec<CellMetrics> = takes
             .iter()
-            .map(|t| CellMetrics::new(&t.row.record, t.metrics.as_ref().unwrap_or(&none)))
+            .map(|t| CellMetrics::new(&t.row.record, t.metrics.as_ref().unwrap_or(&none), &t.row.traces))
             .collect();
         let standing: Vec<TrialData<'_>> = takes
             .iter()
@@ -109,7 +109,7 @@ impl<'a> Results<'a> {
                 traces: &t.row.traces,
             })
             .collect();
-        let study = study(plan, &cells);
+        let study = study(plan, &run.manifest.end, &cells);
         let pooled = pooled(plan, &standing, &PooledOptions::default());
         let mut results = Self {
             run,

@@ -8,12 +8,13 @@ pub(crate) use treatments::startup_s;
 
 use crate::{
     headline::one_line,
-    label,
+    label, remarks,
     results::{OverBlocks, Results},
 };
 use serde::Serialize;
 use servelab_findings::{
-    AaOutcome, AaResult, Certification, Comparison, Distribution, Interval, OrInfinite, PooledArm, PooledGroup, Verdict,
+    AaOutcome, AaResult, Certification, Comparison, Distribution, Estimate, OrInfinite, PooledArm, PooledGroup,
+    Verdict, outcome::EstimatedBy,
 };
 use servelab_schema::{EngineKind, OutputPolicy, Reason, RunEnd, RunId, Sha256Hex, Treatment, Validity};
 use std::collections::BTreeMap;
@@ -96,6 +97,8 @@ pub(crate) struct ComparisonDoc {
     /// Blocks that count.
     pub(crate) n: u32,
     pub(crate) n_of: &'static str,
+    /// Blocks that there were to be.
+    pub(crate) n_planned: u32,
     pub(crate) effect_percent: Option<f64>,
     pub(crate) mean_log_ratio: Option<f64>,
     pub(crate) sd_log_ratio: Option<f64>,
@@ -107,7 +110,7 @@ pub(crate) struct ComparisonDoc {
     pub(crate) verdict: &'static str,
     /// Absent where it is not the same in every trial.
     pub(crate) treatment: Option<Treatment>,
-    pub(crate) blocks_needed: Option<u32>,
+    pub(crate) blocks_to_show: Option<u32>,
     pub(crate) indicative: bool,
     pub(crate) note: String,
 }
@@ -256,8 +259,22 @@ pub(crate) fn run(results: &Results<'_>) -> RunDoc {
 
 /// What a reader must know: of the comparisons, and of the lengths of answers.
 fn notes(results: &Results<'_>) -> Vec<String> {
-    let study = results.study.notes.iter().cloned();
-    study.chain(label::speculation_note(&results.run.plan)).collect()
+    let plan = &results.run.plan;
+    let study = results.study.notes.iter().map(|note| remarks::note(plan, note));
+    let mut lost: Vec<String> = Vec::new();
+    for c in results
+        .study
+        .comparisons
+        .iter()
+        .filter(|c| c.primary && c.estimate.is_some())
+    {
+        let sentences = remarks::lost(&c.lost)
+            .into_iter()
+            .map(|why| format!("Not counted: {why}."));
+        let new: Vec<String> = sentences.filter(|why| !lost.contains(why)).collect();
+        lost.extend(new);
+    }
+    study.chain(lost).chain(label::speculation_note(plan)).collect()
 }
 
 fn facts(results: &Results<'_>) -> RunFacts {
@@ -300,10 +317,14 @@ pub(crate) fn aa_key(a: &AaResult) -> String {
     format!("aa/{}/{}/{}/{}", a.load, a.variant, a.control, a.metric)
 }
 
-fn t_interval(results: &Results<'_>, interval: Option<Interval>) -> Option<IntervalDoc> {
+fn interval(results: &Results<'_>, estimate: Option<Estimate>) -> Option<IntervalDoc> {
     let confidence = (1.0 - results.run.plan.alpha.get()) * 100.0;
-    let kind = format!("{confidence:.0} % t interval over blocks");
-    interval.map(|i| IntervalDoc {
+    let estimate = estimate?;
+    let kind = match estimate.by {
+        EstimatedBy::PairedT => format!("{confidence:.0} % t interval over blocks"),
+        EstimatedBy::BlockBootstrap => format!("{confidence:.0} % interval from resampling blocks"),
+    };
+    estimate.interval_percent.map(|i| IntervalDoc {
         low: i.low,
         high: i.high,
         kind,
@@ -324,18 +345,23 @@ fn comparison(results: &Results<'_>, c: &Comparison) -> ComparisonDoc {
         exploratory: c.exploratory,
         n: c.k,
         n_of: "blocks",
+        n_planned: c.planned,
         effect_percent: e.map(|e| e.effect_percent),
         mean_log_ratio: e.map(|e| e.mean_log_ratio),
         sd_log_ratio: e.and_then(|e| e.sd_log_ratio),
-        interval: t_interval(results, e.and_then(|e| e.interval_percent)),
+        interval: interval(results, e),
         p_t: e.and_then(|e| e.p_t),
         p_sign_flip: e.and_then(|e| e.p_sign_flip),
         p_adjusted: e.and_then(|e| e.p_adjusted),
-        adjustment: if c.primary { "holm" } else { "benjamini-hochberg" },
+        adjustment: match e.and_then(|e| e.p_adjusted) {
+            None => "none",
+            Some(_) if c.primary => "holm",
+            Some(_) => "benjamini-hochberg",
+        },
         verdict: label::verdict_word(&c.verdict),
         treatment: results.treatment(&c.variant),
-        blocks_needed: match c.verdict {
-            Verdict::NoEvidence { blocks_needed } => blocks_needed,
+        blocks_to_show: match c.verdict {
+            Verdict::NoEvidence { blocks_to_show, .. } => blocks_to_show,
             _ => None,
         },
         indicative: c.indicative,
@@ -361,10 +387,11 @@ fn aa(results: &Results<'_>, a: &AaResult) -> ComparisonDoc {
         exploratory: !a.primary,
         n: a.k,
         n_of: "blocks",
+        n_planned: a.planned,
         effect_percent: e.map(|e| e.effect_percent),
         mean_log_ratio: e.map(|e| e.mean_log_ratio),
         sd_log_ratio: e.and_then(|e| e.sd_log_ratio),
-        interval: t_interval(results, e.and_then(|e| e.interval_percent)),
+        interval: interval(results, e),
         p_t: e.and_then(|e| e.p_t),
         p_sign_flip: e.and_then(|e| e.p_sign_flip),
         p_adjusted: None,
@@ -375,9 +402,9 @@ fn aa(results: &Results<'_>, a: &AaResult) -> ComparisonDoc {
             AaOutcome::Unknown => "aa-unknown",
         },
         treatment: None,
-        blocks_needed: None,
+        blocks_to_show: None,
         indicative: false,
-        note: if a.reaches_beyond_delta {
+        note: if a.within_delta == Some(false) {
             "reaches beyond ±δ: no Equivalent is given".into()
         } else {
             String::new()

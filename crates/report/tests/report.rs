@@ -224,7 +224,7 @@ fn a_differing_copy_makes_the_run_suspect() {
     }]);
     assert_eq!(report.json["runs"][0]["suspect"], true);
     assert!(report.html.contains("Suspect"));
-    assert!(report.html.contains("trust no verdict below"));
+    assert!(report.html.contains("no verdict is given before that is found"));
     assert!(results_list(&report.store).unwrap()[0].headline.starts_with("Suspect"));
 }
 

@@ -98,6 +98,8 @@ pub struct Slo {
 pub enum MetricName {
     /// Output tokens per second that arrived inside the held window.
     OutputThroughput,
+    /// Prompt and output tokens of completed measured requests per second from the first send to the last completion.
+    TotalThroughput,
     /// Completed measured requests per second.
     RequestThroughput,
     /// Completed measured requests per second that meet every objective.
@@ -126,12 +128,15 @@ pub enum MetricName {
     E2eP90,
     /// 95th percentile of end-to-end time.
     E2eP95,
+    /// 99th percentile of end-to-end time of all blocks' requests together: described, never tested.
+    E2eP99,
 }
 
 impl MetricName {
     /// Every metric, in the order of tables.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::OutputThroughput,
+        Self::TotalThroughput,
         Self::RequestThroughput,
         Self::Goodput,
         Self::TtftMean,
@@ -146,6 +151,7 @@ impl MetricName {
         Self::E2eP50,
         Self::E2eP90,
         Self::E2eP95,
+        Self::E2eP99,
     ];
 
     /// The name as written in files.
@@ -153,6 +159,7 @@ impl MetricName {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::OutputThroughput => "output-throughput",
+            Self::TotalThroughput => "total-throughput",
             Self::RequestThroughput => "request-throughput",
             Self::Goodput => "goodput",
             Self::TtftMean => "ttft-mean",
@@ -167,6 +174,7 @@ impl MetricName {
             Self::E2eP50 => "e2e-p50",
             Self::E2eP90 => "e2e-p90",
             Self::E2eP95 => "e2e-p95",
+            Self::E2eP99 => "e2e-p99",
         }
     }
 
@@ -174,7 +182,7 @@ impl MetricName {
     #[must_use]
     pub const fn unit(self) -> &'static str {
         match self {
-            Self::OutputThroughput => "tokens/s",
+            Self::OutputThroughput | Self::TotalThroughput => "tokens/s",
             Self::RequestThroughput | Self::Goodput => "requests/s",
             _ => "s",
         }
@@ -183,7 +191,17 @@ impl MetricName {
     /// True where a larger value is the better one.
     #[must_use]
     pub const fn higher_is_better(self) -> bool {
-        matches!(self, Self::OutputThroughput | Self::RequestThroughput | Self::Goodput)
+        matches!(
+            self,
+            Self::OutputThroughput | Self::TotalThroughput | Self::RequestThroughput | Self::Goodput
+        )
+    }
+
+    /// True where a block alone has too few requests for a value: all blocks are pooled, nothing is tested, and the metric
+    /// cannot be the primary one.
+    #[must_use]
+    pub const fn is_pooled(self) -> bool {
+        matches!(self, Self::E2eP99)
     }
 }
 

@@ -12,6 +12,10 @@ const fn formula(metric: MetricName) -> &'static str {
         MetricName::OutputThroughput => {
             "output tokens that arrive inside the held window, fillers included, divided by the window's length"
         }
+        MetricName::TotalThroughput => {
+            "prompt and output tokens of the completed measured requests, divided by the time from the first send to the last \
+             completion"
+        }
         MetricName::RequestThroughput => "completed measured requests divided by the held window's length",
         MetricName::Goodput => {
             "completed measured requests that meet every declared objective, divided by the held window's length"
@@ -23,6 +27,10 @@ const fn formula(metric: MetricName) -> &'static str {
             "(last token chunk − first token chunk) / (N − m₁), m₁ = tokens in the first token chunk; none where N = m₁"
         }
         MetricName::E2eMean | MetricName::E2eP50 | MetricName::E2eP90 | MetricName::E2eP95 => "last token chunk − sent",
+        MetricName::E2eP99 => {
+            "last token chunk − sent, of all blocks' requests together, failed ones as +∞; compared by the ratio of the \
+             percentiles with an interval from resampling whole blocks, and not tested"
+        }
     }
 }
 
@@ -119,16 +127,21 @@ pub(crate) fn terms() -> Vec<Term> {
         ),
         (
             "Better, Worse",
-            "The adjusted p is at most α and the effect at least δ.",
+            "The adjusted p is at most α and the effect at least δ; Worse also where a variant loses more blocks to the engine than \
+             its control and the copy of it, by Fisher’s exact test.",
         ),
-        ("Equivalent", "Two one-sided tests show the effect to lie within ±δ."),
+        (
+            "Equivalent",
+            "Two one-sided tests, adjusted for the family, show the effect to lie within ±δ, where two equal arms lie as well.",
+        ),
         (
             "No evidence",
             "The data do not decide. It does not mean that there is no difference.",
         ),
         (
             "Not comparable",
-            "There is nothing to compare: void treatment, different kinds of timestamps, or no valid trial.",
+            "There is nothing to compare: void treatment, different kinds of timestamps, or no valid trial; or blocks that were \
+             lost to the engine could turn what the others say.",
         ),
         (
             "TTFT, TPOT, E2E",

@@ -5,6 +5,7 @@ use crate::{
     ReportError, label,
     number::{self, effect, effect_interval, p_value},
     plot::{self, EffectBar},
+    remarks,
     summary::{aa_key, comparison_key},
     table::{Cell, Column, Row, Table, Tone},
 };
@@ -24,9 +25,11 @@ pub(crate) fn rule(cx: &Context<'_>) -> String {
     let delta = number::share(plan.delta.get());
     format!(
         "Better and Worse need a Holm-adjusted p of at most {} and an effect of at least δ = {delta}; Equivalent needs two \
-         one-sided tests within ±δ; everything else is No evidence. Effect = exp(mean of k log ratios to the control) − 1, one \
-         ratio a block; the interval and p (t) come from the same t test; p (sign-flip) is exact and needs no normality. The \
-         margin and the primary metric were declared before the run.",
+         Holm-adjusted one-sided tests within ±δ, and an A/A interval that lies there too; everything else is No evidence. A \
+         variant that loses more blocks to the engine than its control is Worse, and what fewer lost blocks could turn is not \
+         said. Effect = exp(mean of k log ratios to the control) − 1, one ratio a block; the interval and p (t) come from the \
+         same t test; p (sign-flip) is exact and needs no normality. The margin and the primary metric were declared before the \
+         run.",
         plan.alpha.get()
     )
 }
@@ -63,6 +66,11 @@ fn interval_cell(e: Option<&Estimate>) -> Cell {
             ..Cell::text(effect_interval(i.low, i.high))
         },
     )
+}
+
+/// `9 of 10`.
+fn blocks_cell(k: u32, planned: u32) -> Cell {
+    Cell::number(format!("{k} of {planned}"), f64::from(k))
 }
 
 fn p_cell(p: Option<f64>) -> Cell {
@@ -103,7 +111,7 @@ pub(crate) fn primary(cx: &Context<'_>, load: &NamedLoad) -> Table {
             effect_cell(a.estimate.as_ref()),
             interval_cell(a.estimate.as_ref()),
             aa_verdict(a),
-            Cell::count(a.k),
+            blocks_cell(a.k, a.planned),
             Cell::absent("an A/A check is not adjusted"),
             p_cell(a.estimate.and_then(|e| e.p_t)),
             p_cell(a.estimate.and_then(|e| e.p_sign_flip)),
@@ -121,7 +129,8 @@ pub(crate) fn primary(cx: &Context<'_>, load: &NamedLoad) -> Table {
         ),
         columns: vec![
             Column::text("Variant"),
-            Column::text("Control").hint("the arm it is compared with; where the A/A copy agrees, the mean of both"),
+            Column::text("Control")
+                .hint("the arm it is compared with: the mean of it and its A/A copy, unless the run is Suspect"),
             Column::number("Effect", "% of the control").hint("exp(mean of k log ratios) − 1"),
             Column::number(&format!("{confidence} % interval"), "t over blocks"),
             Column::text("Verdict"),
@@ -136,7 +145,7 @@ pub(crate) fn primary(cx: &Context<'_>, load: &NamedLoad) -> Table {
 }
 
 fn aa_note(a: &AaResult) -> String {
-    if a.reaches_beyond_delta {
+    if a.within_delta == Some(false) {
         "reaches beyond ±δ: no Equivalent is given".to_owned()
     } else {
         String::new()
@@ -154,7 +163,7 @@ fn primary_row(cx: &Context<'_>, c: &Comparison) -> Row {
             effect_cell(e),
             interval_cell(e),
             verdict_cell(cx, c),
-            Cell::count(c.k),
+            blocks_cell(c.k, c.planned),
             p_cell(e.and_then(|e| e.p_adjusted)),
             p_cell(e.and_then(|e| e.p_t)),
             p_cell(e.and_then(|e| e.p_sign_flip)),
@@ -304,7 +313,7 @@ fn matrix_cell(cx: &Context<'_>, c: &Comparison) -> Cell {
         .icon(icon)
         .tone(tone)
         .below(interval)
-        .title(format!("{word}: {} blocks{p}", c.k))
+        .title(format!("{word}: {}{p}", remarks::blocks(c.k, c.planned)))
 }
 
 /// Everything, one row a comparison.
@@ -341,7 +350,7 @@ pub(crate) fn comparisons(cx: &Context<'_>, load: &NamedLoad) -> Table {
                     || Cell::absent("nothing to compare"),
                     |e| Cell::number(number::fixed(e.mean_log_ratio, 4), e.mean_log_ratio),
                 ),
-                Cell::count(c.k),
+                blocks_cell(c.k, c.planned),
                 p_cell(e.and_then(|e| e.p_adjusted)),
                 p_cell(e.and_then(|e| e.p_t)),
                 p_cell(e.and_then(|e| e.p_sign_flip)),

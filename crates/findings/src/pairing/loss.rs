@@ -1,0 +1,81 @@
+//! Who lost a block: why a cell has no value in a metric.
+//!
+//! Where several things failed in one trial the setting comes first (a void trial says nothing of anything), then the
+//! engine, then the instrument: an engine that takes the client down with it must not pass for bad luck.
+
+use crate::compare::CellMetrics;
+use crate::outcome::{LossCause, LossReason};
+use servelab_schema::{GateName, MetricName, Treatment, Validity};
+
+/// A loss before it has its block.
+pub(crate) type Loss = (LossCause, LossReason);
+
+/// Whom a failed gate blames.
+const fn blame(gate: GateName) -> LossCause {
+    match gate {
+        GateName::Failures | GateName::EngineAlive | GateName::PromptTokens => LossCause::Engine,
+        GateName::Treatment => LossCause::Setting,
+        GateName::Certificate
+        | GateName::ScheduleLag
+        | GateName::EventLoopLag
+        | GateName::ClientCpu
+        | GateName::AchievedRate
+        | GateName::HeldWindow
+        | GateName::MinRequests
+        | GateName::MinDuration
+        | GateName::CacheContamination
+        | GateName::Clock => LossCause::Instrument,
+    }
+}
+
+/// Why no metric of a trial counts; none where the trial counts. `voidable` is true for treatments, `took_effect_elsewhere`
+/// where another start of the arm showed the setting.
+pub(crate) fn of_trial(cell: &CellMetrics, voidable: bool, took_effect_elsewhere: bool) -> Option<Loss> {
+    if voidable && !took_effect(cell.treatment) {
+        // A setting that other starts took was not refused as such: this start failed with it.
+        let failed = cell.treatment == Treatment::Rejected && took_effect_elsewhere;
+        let cause = if failed { LossCause::Engine } else { LossCause::Setting };
+        let treatment = cell.treatment;
+        return Some((cause, LossReason::Treatment { treatment }));
+    }
+    match &cell.validity {
+        Validity::Valid => None,
+        Validity::Aborted { why } => Some((LossCause::Aborted, LossReason::Aborted { why: why.clone() })),
+        Validity::Invalid { gates } => {
+            let blames = |cause: LossCause| gates.iter().any(|g| blame(*g) == cause);
+            let cause = if blames(LossCause::Engine) {
+                LossCause::Engine
+            } else if blames(LossCause::Setting) {
+                LossCause::Setting
+            } else {
+                LossCause::Instrument
+            };
+            Some((cause, LossReason::Gates { gates: gates.clone() }))
+        }
+    }
+}
+
+/// Why a trial that counts has no value of `metric`; none where it has one.
+pub(crate) fn of_metric(cell: &CellMetrics, metric: MetricName) -> Option<Loss> {
+    if cell.completed == 0 {
+        return Some((LossCause::Engine, LossReason::NothingCompleted));
+    }
+    if metric.is_pooled() {
+        return cell
+            .e2e_s
+            .is_empty()
+            .then_some((LossCause::NoValue, LossReason::Absent));
+    }
+    match cell.metrics.get(&metric) {
+        Some(value) if value.is_finite() && *value > 0.0 => None,
+        // Nothing served is the engine's doing; a latency of 0 is below what the clock can tell.
+        Some(_) if metric.higher_is_better() => Some((LossCause::Engine, LossReason::Zero)),
+        Some(_) => Some((LossCause::NoValue, LossReason::Zero)),
+        None => Some((LossCause::NoValue, LossReason::Absent)),
+    }
+}
+
+/// True for treatments whose trials are compared.
+pub(crate) const fn took_effect(treatment: Treatment) -> bool {
+    matches!(treatment, Treatment::Confirmed | Treatment::Unobservable)
+}

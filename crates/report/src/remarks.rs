@@ -1,0 +1,137 @@
+//! The words for what stands beside a verdict: lost blocks, withheld words, hindrances, notes of a study.
+
+use crate::number;
+use servelab_findings::{
+    Comparison, Lost,
+    outcome::{Claim, Hindrance, LossReason, LossTest, Note, Withheld},
+};
+use servelab_schema::{Plan, TtftKind};
+
+/// `9 of 10 blocks`.
+pub(crate) fn blocks(k: u32, planned: u32) -> String {
+    format!("{k} of {}", number::count(planned, "block"))
+}
+
+/// Why a word is not given.
+pub(crate) const fn withheld(why: Withheld) -> &'static str {
+    match why {
+        Withheld::Suspect => "the run is Suspect, so no verdict is given",
+        Withheld::AaUnknown => "within ±δ, but no A/A check shows what equal arms look like here",
+        Withheld::AaBeyondDelta => "within ±δ, but so far apart are two equal arms here as well",
+        Withheld::Descriptive => "described, not tested",
+    }
+}
+
+const fn kind(kind: Option<TtftKind>) -> &'static str {
+    match kind {
+        Some(TtftKind::Token) => "at the first token",
+        Some(TtftKind::Content) => "at the first text",
+        None => "partly at the first token and partly at the first text",
+    }
+}
+
+/// Why a comparison has no verdict.
+pub(crate) fn hindrance(c: &Comparison, why: &Hindrance) -> String {
+    let (variant, control) = (&c.variant, &c.control.control);
+    match why {
+        Hindrance::NoTrial => format!("{variant} has no trial"),
+        Hindrance::NoBlock => lost(&c.lost).join("; "),
+        Hindrance::FirstTokens {
+            variant: own,
+            control: other,
+        } => format!(
+            "first tokens of {variant} are stamped {}, of {control} {}",
+            kind(*own),
+            kind(*other)
+        ),
+        Hindrance::LostToEngine { would_be, blocks } => {
+            let word = match would_be {
+                Claim::Better => "better",
+                Claim::Worse => "worse",
+                Claim::Equivalent => "equivalent",
+            };
+            format!(
+                "the blocks that count would say {word}, which {} lost to the engine could turn",
+                number::count(*blocks, "block")
+            )
+        }
+        Hindrance::NotCertifiable { requests, needs } => format!("not certifiable (n = {requests}, needs {needs})"),
+        Hindrance::AmongFailures => "so many requests failed that the percentile lies among them".to_owned(),
+    }
+}
+
+/// `5 of 10 starts lost to the engine, the control's 0 of 20, Holm-adjusted p = 0.012`.
+pub(crate) fn losses(test: &LossTest) -> String {
+    format!(
+        "{} of {} blocks lost to the engine, of the control's {} of {}; adjusted p {}",
+        test.lost,
+        test.of,
+        test.control_lost,
+        test.control_of,
+        number::p_value(test.p_adjusted)
+    )
+}
+
+fn reason(l: &Lost) -> String {
+    let arm = &l.variant;
+    match &l.reason {
+        LossReason::NoTrial => format!("{arm} has no trial"),
+        LossReason::Gates { gates } => {
+            let names: Vec<&str> = gates.iter().map(|g| g.as_str()).collect();
+            format!("{arm} is invalid ({})", names.join(", "))
+        }
+        LossReason::Treatment { treatment } => format!("treatment of {arm} is {treatment}"),
+        LossReason::Aborted { why } => format!("{arm} was aborted ({why})"),
+        LossReason::NothingCompleted => format!("no request of {arm} completed"),
+        LossReason::Zero => format!("{arm} has a value of 0, which has no logarithm"),
+        LossReason::Absent => format!("{arm} has no such value"),
+    }
+}
+
+/// What was lost, alike losses together: `C3 is invalid (schedule-lag): blocks 1, 2`.
+pub(crate) fn lost(lost: &[Lost]) -> Vec<String> {
+    let mut alike: Vec<(String, Vec<String>)> = Vec::new();
+    for l in lost {
+        let (text, block) = (reason(l), l.block.to_string());
+        match alike.iter_mut().find(|(known, _)| *known == text) {
+            Some((_, blocks)) => blocks.push(block),
+            None => alike.push((text, vec![block])),
+        }
+    }
+    let named = |(text, blocks): (String, Vec<String>)| {
+        let noun = if blocks.len() == 1 { "block" } else { "blocks" };
+        format!("{text}: {noun} {}", blocks.join(", "))
+    };
+    alike.into_iter().map(named).collect()
+}
+
+/// A note as a sentence.
+pub(crate) fn note(plan: &Plan, note: &Note) -> String {
+    let metric = plan.primary_metric;
+    match note {
+        Note::Suspect { load, copy, control, p } => {
+            let p = number::p_value(*p);
+            format!("Suspect: {copy} is a copy of {control}, yet they differ in {metric} under {load} (p {p}).")
+        }
+        Note::AaUnknown { load, copy, control } => {
+            format!("{copy} could not be checked against {control} under {load}: fewer than two blocks.")
+        }
+        Note::AaBeyondDelta { load, copy, control } => format!(
+            "The interval of {copy} against {control} in {metric} under {load} reaches beyond ±{}: no Equivalent is given there.",
+            number::share(plan.delta.get())
+        ),
+        Note::NoAa => {
+            "There is no A/A arm: nothing shows what no difference looks like in this run, and nothing is called Equivalent."
+                .to_owned()
+        }
+        Note::SequentialOrder => {
+            "Trials ran in sequential order: drift is not averaged out, every verdict is indicative.".to_owned()
+        }
+        Note::EndedEarly { .. } => "The run was stopped before its end: every verdict is indicative.".to_owned(),
+        Note::FewBlocks { first_look } => format!("Verdicts on fewer than {first_look} blocks are indicative."),
+        Note::TakenAgain { takes } => format!(
+            "{} of trials that were taken again; the first one that the instrument did not lose counts.",
+            number::count(*takes, "other take")
+        ),
+    }
+}
