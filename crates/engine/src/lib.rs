@@ -26,7 +26,7 @@ pub mod treatment;
 pub use argv::{Command, Place, command};
 pub use client::{ApiKey, EngineClient};
 pub use counted::counted;
-pub use dialect::{key_variable, wants_prefix_cache};
+pub use dialect::{IDENTITY, key_variable, says_simulated, wants_prefix_cache};
 pub use error::EngineError;
 pub use guard::stand_guard;
 pub use process::{Ended, KEY_VARIABLE, Launched};

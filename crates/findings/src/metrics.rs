@@ -134,17 +134,20 @@ pub fn trial_metrics(held: Window, slo: &Slo, traces: &[Trace]) -> TrialMetrics 
 }
 
 /// Time to first token, seconds.
-pub(crate) fn ttft_s(c: &Completion) -> Option<f64> {
+#[must_use]
+pub fn ttft_s(c: &Completion) -> Option<f64> {
     Some(c.ttft().as_secs_f64())
 }
 
 /// Time per output token after the first chunk, seconds.
-pub(crate) fn tpot_s(c: &Completion) -> Option<f64> {
+#[must_use]
+pub fn tpot_s(c: &Completion) -> Option<f64> {
     c.tpot_ns().map(|ns| ns / 1e9)
 }
 
 /// Last token chunk − sent, seconds.
-pub(crate) fn e2e_s(c: &Completion) -> Option<f64> {
+#[must_use]
+pub fn e2e_s(c: &Completion) -> Option<f64> {
     Some(c.e2e().as_secs_f64())
 }
 
@@ -275,7 +278,8 @@ const fn has_objective(slo: &Slo) -> bool {
 }
 
 /// True where a completion meets every declared objective; a completion without TPOT meets any TPOT objective.
-fn meets(slo: &Slo, c: &Completion) -> bool {
+#[must_use]
+pub fn meets(slo: &Slo, c: &Completion) -> bool {
     slo.ttft_ns.is_none_or(|most| c.ttft() <= most)
         && slo.e2e_ns.is_none_or(|most| c.e2e() <= most)
         && slo

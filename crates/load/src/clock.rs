@@ -28,6 +28,12 @@ pub fn thread_cpu_ns() -> u64 {
     read(ClockId::ThreadCPUTime)
 }
 
+/// CPU time of all threads of this process so far, in ns.
+#[must_use]
+pub fn process_cpu_ns() -> u64 {
+    read(ClockId::ProcessCPUTime)
+}
+
 /// The wall clock, RFC 3339 in UTC, such as `2026-11-22T00:31:07.123456789Z`.
 #[must_use]
 pub fn utc_now() -> String {

@@ -5,7 +5,7 @@ use crate::{
     number::bare,
     summary::{ComparisonDoc, Document, FailureDoc, IntervalDoc, MetricDoc, RunDoc},
 };
-use servelab_schema::EngineKind;
+use servelab_schema::{EngineKind, foreign::cell};
 
 const HEAD: [&str; 25] = [
     "engine_kind",
@@ -51,7 +51,7 @@ pub(crate) fn summary(document: &Document) -> Result<String, ReportError> {
             .chain(run.metrics.iter().map(metric))
             .chain(run.failures.iter().map(failure));
         for row in rows {
-            out.write_record(base.iter().chain(&row).map(|cell| harmless(cell)))
+            out.write_record(base.iter().chain(&row).map(|text| cell(text).into_owned()))
                 .map_err(failed)?;
         }
     }
@@ -64,17 +64,6 @@ const fn kind(run: &RunDoc) -> &'static str {
         EngineKind::Measured => "MEASURED",
         EngineKind::Simulated => "SIMULATED",
         EngineKind::Imported => "IMPORTED",
-    }
-}
-
-/// A cell that no spreadsheet takes for a formula: texts that begin like one get an apostrophe in front. Numbers, also
-/// negative ones, stay numbers.
-fn harmless(cell: &str) -> String {
-    let begins_like_one = cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']);
-    if begins_like_one && cell.parse::<f64>().is_err() {
-        format!("'{cell}")
-    } else {
-        cell.to_owned()
     }
 }
 
@@ -175,24 +164,4 @@ fn failure(f: &FailureDoc) -> Cells {
         none(),
         none(),
     ]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(cell: &str, expected: &str) {
-        assert_eq!(harmless(cell), expected);
-    }
-
-    #[test]
-    fn no_cell_is_a_formula_and_numbers_stay_numbers() {
-        check("=HYPERLINK(\"http://x\")", "'=HYPERLINK(\"http://x\")");
-        check("+cmd|' /C calc'!A0", "'+cmd|' /C calc'!A0");
-        check("-1+2", "'-1+2");
-        check("@SUM(A1)", "'@SUM(A1)");
-        check("\t=1", "'\t=1");
-        check("-3.25", "-3.25");
-        check("plain", "plain");
-    }
 }

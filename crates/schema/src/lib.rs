@@ -4,6 +4,7 @@
 //! anyway is refused while it is read. This room does no I/O, reads no clock, draws no random number and computes no
 //! statistic. `docs/FORMATS.md` is generated from here (see [`formats`]).
 
+mod bearer;
 mod canonical;
 mod catalogue;
 mod dialect;
@@ -11,6 +12,7 @@ mod engine_metrics;
 mod engine_record;
 mod environment;
 pub mod examples;
+pub mod foreign;
 pub mod formats;
 mod ids;
 mod load;
@@ -26,6 +28,7 @@ mod units;
 mod variant;
 mod version;
 
+pub use bearer::{KeyInTheClear, takes_key};
 pub use canonical::{CanonicalError, canonical_json};
 pub use catalogue::{FlagCatalogue, FlagKind, FlagSpec};
 pub use dialect::Dialect;

@@ -23,6 +23,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         "runner",
         &["schema", "load", "engine", "telemetry", "evidence", "findings"],
     ),
+    ("bench", &["schema", "stats", "chat", "load", "engine", "findings"]),
     ("simengine", &["chat"]),
     ("store", &["schema", "evidence", "findings"]),
     ("report", &["schema", "findings", "store"]),
@@ -38,6 +39,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "telemetry",
             "evidence",
             "findings",
+            "bench",
             "runner",
             "simengine",
             "store",
@@ -59,7 +61,7 @@ const HEAVY: &[(&str, &[&str])] = &[
     ("reqwest", &["engine", "telemetry"]),
     ("rusqlite", &["store"]),
     ("tokenizers", &["chat"]),
-    ("tokio", &["load", "engine", "runner", "simengine", "cli"]),
+    ("tokio", &["load", "engine", "runner", "bench", "simengine", "cli"]),
 ];
 
 /// Rooms that are pure: no runtime, no files, no randomness from outside.
