@@ -4,7 +4,6 @@
 
 mod doctor;
 mod exit;
-mod instrument;
 mod output;
 mod progress;
 mod project;

@@ -108,7 +108,7 @@ impl Progress for Bars {
             }
             Validity::Aborted { why } => format!("{} was aborted: {why}", record.id),
         };
-        let line = crate::output::plain(&line);
+        let line = servelab_schema::foreign::plain(&line);
         // Without a terminal the bars are hidden, but this must be said.
         if self.bars.is_hidden() {
             crate::output::note(&line);

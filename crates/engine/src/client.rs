@@ -2,7 +2,7 @@
 
 use crate::{
     EngineError, Snapshot,
-    dialect::{IDENTITY, pages},
+    dialect::{IDENTITY, pages, says_simulated},
     redact::Secrets,
 };
 use serde_json::{Value, json};
@@ -236,7 +236,7 @@ impl EngineClient {
     pub async fn is_simulated(&self) -> bool {
         for path in IDENTITY {
             let body = self.json(path).await;
-            if body.is_some_and(|b| b.get("engine_kind").and_then(Value::as_str) == Some("simulated")) {
+            if body.is_some_and(|page| says_simulated(&page)) {
                 return true;
             }
         }

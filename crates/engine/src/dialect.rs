@@ -2,6 +2,7 @@
 //! together, the newest vLLM's first; those of two engines never meet on one page, so whoever reads a page need not know
 //! whose it is. From captures of vLLM 0.8.5.post2 and 0.32.0, and from SGLang's own source (no capture of it was at hand).
 
+use serde_json::Value;
 use servelab_schema::{ArgValue, Dialect, EffectiveField, FieldKind, PlannedVariant, normal_value};
 use std::collections::BTreeMap;
 
@@ -38,8 +39,15 @@ pub(crate) const fn pages(dialect: Dialect) -> Pages {
     }
 }
 
-/// Where any engine may say that it is the simulated one.
-pub(crate) const IDENTITY: [&str; 3] = ["/version", "/server_info", "/get_server_info"];
+/// Where any engine, whatever its dialect, may say that it is the simulated one and which version it has. Whoever wants to
+/// know asks for all of them: an engine has only those of its own dialect.
+pub const IDENTITY: [&str; 4] = ["/version", "/server_info", "/get_server_info", "/v1/models"];
+
+/// True where a page of [`IDENTITY`] says that the simulated engine answers.
+#[must_use]
+pub fn says_simulated(page: &Value) -> bool {
+    page.get("engine_kind").and_then(Value::as_str) == Some("simulated")
+}
 
 /// The variable that vLLM takes its API key from.
 pub const KEY_VARIABLE: &str = "VLLM_API_KEY";

@@ -1,11 +1,12 @@
 //! Secrets are taken out of every text before it becomes evidence.
 //!
 //! An engine repeats its arguments and sometimes its environment in its log. What is replaced by `[redacted]`: the value of
-//! every environment variable whose name speaks of a key, token, secret or password; what follows `--api-key` and the like;
-//! what vLLM's log calls `api_key`; and whatever has the form of a Hugging Face token.
+//! every environment variable whose name speaks of a key, token, secret or password; the password in every variable that is a
+//! URL; what follows `--api-key` and the like; what vLLM's log calls `api_key`; the password of `user:password@` in a URL; and
+//! whatever has the form of a Hugging Face token.
 
 use serde_json::Value;
-use std::fmt;
+use std::{borrow::Cow, fmt, ops::Range};
 
 /// What stands in place of a secret.
 pub const REDACTED: &str = "[redacted]";
@@ -18,6 +19,19 @@ const SHORTEST_HF: usize = 16;
 
 /// Parts of a name that make its value a secret.
 const NAMES: [&str; 5] = ["KEY", "TOKEN", "SECRET", "PASSWORD", "PASSWD"];
+
+/// Whole words of a name that make its value a secret; as mere parts they stand in `PATH` and `COMPASS` too.
+const NAME_WORDS: [&str; 9] = [
+    "PASS",
+    "PASSPHRASE",
+    "CREDENTIAL",
+    "CREDENTIALS",
+    "CREDS",
+    "DSN",
+    "PAT",
+    "PGPASS",
+    "AUTHORIZATION",
+];
 
 /// Words after which a secret follows, as a flag, a Python field or a header.
 const MARKS: [&str; 5] = ["api-key", "api_key", "hf-token", "hf_token", "bearer"];
@@ -38,7 +52,11 @@ pub fn is_secret_name(name: &str) -> bool {
     let name = name.to_ascii_uppercase();
     // TOKENIZERS_PARALLELISM and its kin are no secrets, and values such as `mistral` stand everywhere.
     let name = name.replace("TOKENIZER", "");
-    NAMES.iter().any(|part| name.contains(part))
+    // `DB_PASS2` is a second `DB_PASS`.
+    let mut words = name
+        .split(|c: char| !c.is_ascii_alphanumeric())
+        .map(|word| word.trim_end_matches(|c: char| c.is_ascii_digit()));
+    NAMES.iter().any(|part| name.contains(part)) || words.any(|word| NAME_WORDS.contains(&word))
 }
 
 impl Secrets {
@@ -47,8 +65,16 @@ impl Secrets {
     pub fn of<I: IntoIterator<Item = (String, String)>>(variables: I) -> Self {
         let mut values: Vec<String> = variables
             .into_iter()
-            .filter(|(name, value)| is_secret_name(name) && value.trim().len() >= SHORTEST)
-            .flat_map(|(_, value)| written(value.trim()))
+            .filter_map(|(name, value)| {
+                let value = value.trim();
+                let secret = if is_secret_name(&name) {
+                    value
+                } else {
+                    value.get(url_password(value)?)?
+                };
+                (secret.len() >= SHORTEST).then(|| written(secret))
+            })
+            .flatten()
             .collect();
         sort(&mut values);
         Self(values)
@@ -80,7 +106,7 @@ impl Secrets {
     #[must_use]
     pub fn redact(&self, text: &str) -> String {
         // Marks first: a value replaced inside a list would hide where the list ends.
-        let mut clean = after_marks(text);
+        let mut clean = in_urls(&after_marks(text)).into_owned();
         for secret in &self.0 {
             if clean.contains(secret.as_str()) {
                 clean = clean.replace(secret.as_str(), REDACTED);
@@ -227,6 +253,45 @@ fn hugging_face(text: &str) -> String {
     clean
 }
 
+/// Where the password of the first URL of the form `scheme://user:password@host` lies; none where there is none or it is
+/// empty. The password may hold an `@`, but no `/`, which a URL writes as `%2F`.
+fn url_password(text: &str) -> Option<Range<usize>> {
+    let mut from = 0_usize;
+    while let Some(at) = text.get(from..)?.find("://") {
+        let begin = from.saturating_add(at).saturating_add("://".len());
+        let rest = text.get(begin..)?;
+        let ends = |c: char| c.is_whitespace() || matches!(c, '/' | '?' | '#' | '\'' | '"' | '`' | '<' | '>' | '\\');
+        let authority = rest.get(..rest.find(ends).unwrap_or(rest.len()))?;
+        let password = authority.rsplit_once('@').and_then(|(user, _)| {
+            let (name, password) = user.split_once(':')?;
+            let start = begin.saturating_add(name.len()).saturating_add(1);
+            (!password.is_empty()).then(|| start..start.saturating_add(password.len()))
+        });
+        if password.is_some() {
+            return password;
+        }
+        from = begin;
+    }
+    None
+}
+
+/// Replaces the passwords in URLs.
+fn in_urls(text: &str) -> Cow<'_, str> {
+    let Some(first) = url_password(text) else {
+        return Cow::Borrowed(text);
+    };
+    let mut clean = String::with_capacity(text.len());
+    let (mut rest, mut password) = (text, Some(first));
+    while let Some(at) = password {
+        clean.push_str(rest.get(..at.start).unwrap_or_default());
+        clean.push_str(REDACTED);
+        rest = rest.get(at.end..).unwrap_or_default();
+        password = url_password(rest);
+    }
+    clean.push_str(rest);
+    Cow::Owned(clean)
+}
+
 /// Replaces what follows a mark in a line: `--api-key X`, `--api-key=X`, `'api_key': 'X'`, `api_key=['X', 'Y']`,
 /// `Authorization: Bearer X`. What vLLM writes for "none" stays.
 fn after_marks(text: &str) -> String {
@@ -357,6 +422,77 @@ mod tests {
     }
 
     #[test]
+    fn names_of_secrets() {
+        for name in [
+            "OPENAI_API_KEY",
+            "hf_token",
+            "DB_PASS",
+            "db-pass",
+            "DB_PASS2",
+            "SSH_PASSPHRASE",
+            "AZURE_CREDENTIAL",
+            "AWS_CREDENTIALS",
+            "SENTRY_DSN",
+            "GITHUB_PAT",
+            "PAT",
+            "PGPASSWORD",
+        ] {
+            assert!(is_secret_name(name), "{name}");
+        }
+        for name in [
+            "PATH",
+            "LD_LIBRARY_PATH",
+            "PYTHONPATH",
+            "COMPASS",
+            "PASSAGE",
+            "BYPASS_CACHE",
+            "PATTERN",
+            "TOKENIZERS_PARALLELISM",
+            "DSNX",
+        ] {
+            assert!(!is_secret_name(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn passwords_in_urls() {
+        check(
+            "db postgres://me:hunter2@db:5432/x?y=1 up",
+            "db postgres://me:[redacted]@db:5432/x?y=1 up",
+        );
+        check("'redis://:p4ss@h'", "'redis://:[redacted]@h'");
+        check(
+            "a http://u:p@w@h/ b http://v:q@h/",
+            "a http://u:[redacted]@h/ b http://v:[redacted]@h/",
+        );
+        check(
+            "https://x.example/a http://u:w1@h",
+            "https://x.example/a http://u:[redacted]@h",
+        );
+        for text in [
+            "http://127.0.0.1:8000/v1@x",
+            "git ssh://git@host/x",
+            "http://u:@h/",
+            "see me@home: http://h:80/ and a:b@c",
+            "://",
+            "http://h:80?to=me:you@x",
+        ] {
+            check(text, text);
+        }
+    }
+
+    #[test]
+    fn a_password_in_a_url_of_the_environment_is_known_elsewhere() {
+        let url = "postgres://me:hunter2two@db/x".to_owned();
+        let secrets = Secrets::of([("DATABASE_URL".to_owned(), url)]);
+        assert_eq!(
+            secrets.redact("db says: no hunter2two for me"),
+            "db says: no [redacted] for me"
+        );
+        assert_eq!(secrets.redact("me db x"), "me db x");
+    }
+
+    #[test]
     fn values_as_others_write_them() {
         let secrets = Secrets::default().and("it's a \\ \"key\" \u{e4}");
         for text in [
@@ -466,6 +602,7 @@ mod tests {
             words("sglang --admin-api-key [redacted] --ssl-keyfile-password [redacted] --key e3")
         );
         assert!(secrets.is_in(&words("vllm --api-key q")));
+        assert!(secrets.is_in(&words("vllm --db postgres://me:hunter2@db/x")));
         assert!(!secrets.is_in(&words("vllm serve m --port 1")));
         assert_eq!(format!("{secrets:?}").find("sk-"), None);
     }

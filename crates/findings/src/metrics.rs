@@ -302,7 +302,8 @@ const fn has_objective(slo: &Slo) -> bool {
 }
 
 /// True where a completion meets every declared objective; a completion without TPOT meets any TPOT objective.
-fn meets(slo: &Slo, c: &Completion) -> bool {
+#[must_use]
+pub fn meets(slo: &Slo, c: &Completion) -> bool {
     slo.ttft_ns.is_none_or(|most| c.ttft() <= most)
         && slo.e2e_ns.is_none_or(|most| c.e2e() <= most)
         && slo

@@ -143,6 +143,16 @@ mod tests {
         (errors.into_errors().to_string(), asked)
     }
 
+    /// `bench` judges by the type's default, a matrix by the file's: they are one set of limits.
+    #[test]
+    fn the_limits_of_the_manual_are_those_of_the_type() {
+        let errors = Errors::default();
+        let base = parse("default", DEFAULTS, &errors).unwrap();
+        let reading = Reading::new(&errors, false);
+        let wire = wire::read(&base, &Place::start_of("test"), &reading);
+        assert_eq!(wire.gates, Some(servelab_schema::Gates::default()));
+    }
+
     /// The manual with every commented key made real.
     fn uncommented() -> String {
         let real = |line: &str| {

@@ -5,7 +5,7 @@ use crate::{
     number::bare,
     summary::{ComparisonDoc, Document, IntervalDoc, RowDoc, RunDoc},
 };
-use servelab_schema::EngineKind;
+use servelab_schema::{EngineKind, foreign::cell};
 
 const HEAD: [&str; 25] = [
     "engine_kind",
@@ -51,7 +51,7 @@ pub(crate) fn summary(document: &Document) -> Result<String, ReportError> {
             .chain(run.metrics.iter().map(|m| value("value", m)))
             .chain(run.failures.iter().map(|f| value("failures", f)));
         for row in rows {
-            out.write_record(base.iter().chain(&row).map(|cell| harmless(cell)))
+            out.write_record(base.iter().chain(&row).map(|text| cell(text).into_owned()))
                 .map_err(failed)?;
         }
     }
@@ -64,17 +64,6 @@ const fn kind(run: &RunDoc) -> &'static str {
         EngineKind::Measured => "MEASURED",
         EngineKind::Simulated => "SIMULATED",
         EngineKind::Imported => "IMPORTED",
-    }
-}
-
-/// A cell that no spreadsheet takes for a formula: texts that begin like one get an apostrophe in front. Numbers, also
-/// negative ones, stay numbers.
-fn harmless(cell: &str) -> String {
-    let begins_like_one = cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']);
-    if begins_like_one && cell.parse::<f64>().is_err() {
-        format!("'{cell}")
-    } else {
-        cell.to_owned()
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::{Bytes, Load, Nanos, Ratio, Sha256Hex, V};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::num::NonZeroU32;
 
 /// One pair of clock readings, so that drift shows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -48,8 +49,20 @@ pub struct InstrumentCertificate {
     pub server_cpu_ratio: Ratio,
     /// The load under which the errors below were measured; an open loop's rate is one of wall time here.
     pub load: Load,
+    /// Engine seconds per wall second of the plan that it was measured for; the errors weigh so many times as much there.
+    #[serde(default = "real_time")]
+    pub time_scale: NonZeroU32,
+    /// Mean size of a request's body; null in a certificate of before this was kept.
+    #[serde(default)]
+    pub request_bytes_mean: Option<u32>,
+    /// Size of the largest request's body; null as above.
+    #[serde(default)]
+    pub request_bytes_max: Option<u32>,
     /// Token chunks of each answer, each in a write of its own.
     pub chunks: u32,
+    /// Token chunks received per second of wall time, over all streams; null as above.
+    #[serde(default)]
+    pub chunks_per_s: Option<u64>,
     /// From the request to its first token, as the server was asked.
     pub ttft_ns: Nanos,
     /// Between two tokens, as the server was asked.
@@ -64,6 +77,10 @@ pub struct InstrumentCertificate {
     pub gap_error_p50_ns: Nanos,
     /// 99th percentile of |measured − true gap between two chunks|.
     pub gap_error_p99_ns: Nanos,
+}
+
+const fn real_time() -> NonZeroU32 {
+    NonZeroU32::MIN
 }
 
 /// One GPU as it was before servelab started an engine. What it does not tell is null, never 0.

@@ -4,6 +4,7 @@
 //! anyway is refused while it is read. This room does no I/O, reads no clock, draws no random number and computes no
 //! statistic. `docs/FORMATS.md` is generated from here (see [`formats`]).
 
+mod bearer;
 mod canonical;
 mod catalogue;
 mod dialect;
@@ -13,6 +14,7 @@ mod environment;
 mod event;
 pub mod examples;
 pub mod findings;
+pub mod foreign;
 pub mod formats;
 mod ids;
 mod load;
@@ -30,6 +32,7 @@ mod value;
 mod variant;
 mod version;
 
+pub use bearer::{KeyInTheClear, takes_key};
 pub use canonical::{CanonicalError, canonical_json};
 pub use catalogue::{FlagCatalogue, FlagKind, FlagSpec};
 pub use dialect::Dialect;

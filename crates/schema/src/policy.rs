@@ -87,6 +87,27 @@ pub struct Gates {
     pub failures_ratio: Ratio,
 }
 
+impl Default for Gates {
+    /// METHOD's limits: what a matrix has that sets none (`[gates]` of `matrix`'s `defaults.toml` says the same, and a test
+    /// there holds the two against each other), and what `bench` judges by.
+    fn default() -> Self {
+        Self {
+            schedule_lag_p99_ns: Nanos::from_millis(1),
+            schedule_lag_ttft_ratio: Ratio::known(0.01),
+            event_loop_lag_p99_ns: Nanos::from_millis(2),
+            event_loop_lag_ttft_ratio: Ratio::known(0.01),
+            starvation_ratio: Ratio::known(0.02),
+            certified_error_delta_ratio: Ratio::known(0.5),
+            client_thread_cpu_ratio: Ratio::known(0.8),
+            achieved_rate_ratio: Ratio::known(0.02),
+            held_window_ratio: Ratio::known(0.6),
+            min_requests: 30,
+            min_duration_ns: Nanos::from_secs(10),
+            failures_ratio: Ratio::known(0.01),
+        }
+    }
+}
+
 /// Service-level objectives of one request; a request is good when it meets all that are given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

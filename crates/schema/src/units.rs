@@ -135,6 +135,11 @@ impl Ratio {
         }
     }
 
+    /// A ratio written in this room's source: finite and not negative, as everybody can see.
+    pub(crate) const fn known(value: f64) -> Self {
+        Self(value)
+    }
+
     /// The number.
     #[must_use]
     pub const fn get(self) -> f64 {

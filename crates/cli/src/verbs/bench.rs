@@ -1,361 +1,221 @@
 //! `servelab bench`: one load, or a sweep of loads, against a running server.
 
-mod exact;
+mod csv;
 mod live;
-mod options;
 mod print;
-mod prompts;
-mod server;
-mod summary;
-mod values;
-
-pub(crate) use options::Bench;
 
 use crate::{
     exit::{Exit, Failure},
     project::Project,
 };
-use anyhow::{Context, anyhow};
-use live::{Interrupt, Line};
-use prompts::{Prompts, Requests};
-use serde::Serialize;
-use servelab_load::{
-    Endpoint, Labels, LoadError, LoadResult, LoadSpec, RequestHeaders, SinkError, TraceSink,
-    attempt::{Deadlines, SizeLimits},
-    bench::{
-        Conversations, Extent, LoadProfile, Pace,
-        body::{Api, Asking},
-    },
-    clock::TrialClock,
-    start_with_profile,
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+use live::OnTerminal;
+use servelab_bench::{
+    BenchError, Blame, PromptSource,
+    values::{self, BaseUrl, Sweep},
 };
-use servelab_schema::{EngineKind, Load, Nanos, OutputPolicy, Rate, Ratio, Stop, Trace, VariantId};
-use std::{
-    fs::File,
-    io::{BufWriter, Write},
-    num::NonZeroU32,
-    path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
-use summary::{Figures, Measured, figures};
+use servelab_load::bench::body::Api;
+use servelab_schema::{Arrivals, Nanos, Rate, Slo};
+use std::{num::NonZeroU32, path::PathBuf};
 
-/// Time to open a connection.
-const CONNECT: Nanos = Nanos::from_secs(10);
-
-/// One load and its figures.
-#[derive(Debug, Serialize)]
-struct ResultSet {
-    load: String,
-    concurrency: Option<NonZeroU32>,
-    rate_per_s: Option<f64>,
-    #[serde(flatten)]
-    figures: Figures,
-    notes: Vec<String>,
+/// Which endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum EndpointName {
+    /// /v1/chat/completions
+    Chat,
+    /// /v1/completions
+    Completions,
 }
 
-/// What the command answers.
-#[derive(Debug, Serialize)]
-struct Answer {
-    v: u32,
-    engine_kind: EngineKind,
-    engine_version: Option<String>,
-    url: String,
-    endpoint: &'static str,
-    model: String,
+impl From<EndpointName> for Api {
+    fn from(name: EndpointName) -> Self {
+        match name {
+            EndpointName::Chat => Self::Chat,
+            EndpointName::Completions => Self::Completions,
+        }
+    }
+}
+
+/// How the answer is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BenchFormat {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+    /// One line for each load.
+    Csv,
+}
+
+/// Arguments of `servelab bench`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Units and formulas stand beside each figure; docs/BENCH.md explains them. Exit codes: 0 ok, 2 usage, \
+3 a file is wrong, 4 the server or the machine lacks something, 5 interrupted, 6 a gate failed or every request did."
+)]
+pub(crate) struct Bench {
+    /// The server, such as http://127.0.0.1:8000.
+    #[arg(long, value_name = "URL")]
+    url: BaseUrl,
+    /// Endpoint to load.
+    #[arg(long, value_enum, default_value_t = EndpointName::Chat)]
+    endpoint: EndpointName,
+    /// Served model; by default the first one of /v1/models.
+    #[arg(long, value_name = "NAME")]
+    model: Option<String>,
+
+    /// Prompts: JSONL of packed prompts, or rows with "prompt" or "messages". By default a small built-in set.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["input_tokens", "replay"], help_heading = "Prompts")]
+    prompts: Option<PathBuf>,
+    /// Prompts of exactly so many tokens, counted by --tokenizer; no two begin alike.
+    #[arg(
+        long,
+        value_name = "N",
+        requires = "tokenizer",
+        conflicts_with = "replay",
+        help_heading = "Prompts"
+    )]
+    input_tokens: Option<NonZeroU32>,
+    /// Folder with the model's tokenizer.json, tokenizer_config.json and chat template.
+    #[arg(long, value_name = "DIR", help_heading = "Prompts")]
+    tokenizer: Option<PathBuf>,
+    /// Turns of each conversation; a turn carries the history and follows when the one before it has ended.
+    #[arg(long, value_name = "N", conflicts_with = "replay", help_heading = "Prompts")]
+    turns: Option<NonZeroU32>,
+    /// Replay recorded traffic: JSONL with "timestamp" in ms and "input_length" (Mooncake), "prompt" or "messages".
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["batch", "concurrency", "rate", "sweep", "ramp", "requests"],
+          help_heading = "Prompts")]
+    replay: Option<PathBuf>,
+    /// Most tokens of each answer; by default what the prompt file says, or 128.
+    #[arg(long, value_name = "N", help_heading = "Prompts")]
+    max_tokens: Option<NonZeroU32>,
+    /// Ask for exactly that many tokens, whatever the model would do.
+    #[arg(long, help_heading = "Prompts")]
+    ignore_eos: bool,
+    /// Seed of prompts, arrivals and sampling.
+    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Prompts")]
     seed: u64,
-    results: Vec<ResultSet>,
+
+    /// Requests to measure (with --turns: conversations); by default each prompt of a file once, or 200, or 4 for each slot.
+    #[arg(long, value_name = "N", conflicts_with = "duration", help_heading = "Load")]
+    requests: Option<NonZeroU32>,
+    /// Send for so long instead; what is in flight then still ends.
+    #[arg(long, value_name = "TIME", value_parser = values::duration, help_heading = "Load")]
+    duration: Option<Nanos>,
+    /// Closed loop: requests in flight. 16 where no load is given.
+    #[arg(long, value_name = "N", conflicts_with_all = ["rate", "batch", "sweep"], help_heading = "Load")]
+    concurrency: Option<NonZeroU32>,
+    /// Open loop: mean arrivals per second; they never wait for answers.
+    #[arg(long, value_name = "R", value_parser = values::rate, allow_negative_numbers = true, conflicts_with_all = ["batch", "sweep"], help_heading = "Load")]
+    rate: Option<Rate>,
+    /// Arrival process of an open loop: constant, poisson, gamma:SHAPE or burst:N. By default poisson.
+    #[arg(long, value_name = "PROCESS", value_parser = values::arrivals, help_heading = "Load")]
+    arrivals: Option<Arrivals>,
+    /// Slots of a closed loop begin spread over this; the rate of an open loop rises linearly over it.
+    #[arg(long, value_name = "TIME", value_parser = values::duration, conflicts_with = "batch", help_heading = "Load")]
+    ramp: Option<Nanos>,
+    /// So many requests leave together, the next ones when all of them have ended.
+    #[arg(long, value_name = "N", conflicts_with_all = ["sweep", "turns"], help_heading = "Load")]
+    batch: Option<NonZeroU32>,
+    /// One load after the other: concurrency=1,4,8 or rate=0.5,1,2.
+    #[arg(long, value_name = "KEY=LIST", help_heading = "Load")]
+    sweep: Option<Sweep>,
+    /// Unmeasured requests that end before the first measured one is sent.
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Load")]
+    warmup: u32,
+
+    /// From sent to the first token.
+    #[arg(long, value_name = "TIME", value_parser = values::duration, default_value = "120s", help_heading = "Limits")]
+    ttft_timeout: Nanos,
+    /// Between two reads of one stream.
+    #[arg(long, value_name = "TIME", value_parser = values::duration, default_value = "60s", help_heading = "Limits")]
+    idle_timeout: Nanos,
+    /// From sent to the end of the body.
+    #[arg(long, value_name = "TIME", value_parser = values::duration, default_value = "600s", help_heading = "Limits")]
+    total_timeout: Nanos,
+    /// Objectives of each request; goodput counts those that meet all: ttft=2s,tpot=100ms,e2e=30s.
+    #[arg(long, value_name = "LIMITS", value_parser = values::slo, help_heading = "Limits")]
+    slo: Option<Slo>,
+
+    /// Environment variable that holds the API key; it is sent as a bearer token and never shown.
+    #[arg(long, value_name = "NAME", help_heading = "Connection and output")]
+    api_key_env: Option<String>,
+    /// One more request header; may be given again.
+    #[arg(long, value_name = "K: V", help_heading = "Connection and output")]
+    header: Vec<String>,
+    /// Keep every request in a new file, which only you may read: JSONL, written as they end.
+    #[arg(long, value_name = "FILE", help_heading = "Connection and output")]
+    traces: Option<PathBuf>,
+    /// How the answer is printed.
+    #[arg(long, value_enum, default_value_t = BenchFormat::Table, help_heading = "Connection and output")]
+    format: BenchFormat,
 }
 
-/// Where the traces of a load go: all of them into memory for the figures, and into a file where one is asked for.
-struct Kept {
-    traces: Arc<Mutex<Vec<Trace>>>,
-    file: Option<TraceFile>,
-}
-
-/// The file of `--traces`, shared by the loads of a sweep.
-#[derive(Clone)]
-struct TraceFile {
-    path: PathBuf,
-    out: Arc<Mutex<BufWriter<File>>>,
-}
-
-impl TraceFile {
-    fn create(path: PathBuf) -> Result<Self, Failure> {
-        let file = File::create(&path).with_context(|| format!("--traces {}", path.display()));
-        Ok(Self {
-            out: Arc::new(Mutex::new(BufWriter::new(file.map_err(Failure::environment)?))),
-            path,
-        })
+impl From<BenchError> for Failure {
+    fn from(error: BenchError) -> Self {
+        match error.blame() {
+            Blame::Asked => Self::usage(error),
+            Blame::Given => Self::configuration(error),
+            Blame::Machine => Self::environment(error),
+        }
     }
-
-    fn with(&self, f: impl FnOnce(&mut BufWriter<File>) -> std::io::Result<()>) -> Result<(), SinkError> {
-        let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
-        f(&mut out)
-            .map_err(|e| format!("{}: {e}; free some space or give another --traces", self.path.display()).into())
-    }
-}
-
-impl TraceSink for Kept {
-    fn write(&mut self, trace: &Trace) -> Result<(), SinkError> {
-        self.traces
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(trace.clone());
-        let Some(file) = &self.file else { return Ok(()) };
-        file.with(|out| {
-            serde_json::to_writer(&mut *out, trace)?;
-            out.write_all(b"\n")
-        })
-    }
-
-    fn flush(&mut self) -> Result<(), SinkError> {
-        self.file.as_ref().map_or(Ok(()), |file| file.with(Write::flush))
-    }
-}
-
-/// The parts that every load of a sweep shares.
-struct Setup<'a> {
-    bench: &'a Bench,
-    endpoint: Endpoint,
-    headers: RequestHeaders,
-    file: Option<TraceFile>,
-    interrupt: Interrupt,
 }
 
 impl Bench {
     pub(crate) fn execute(self, project: &Project) -> Result<Exit, Failure> {
-        self.check().map_err(|why| Failure::usage(anyhow!(why)))?;
-        let api = Api::from(self.endpoint);
-        let endpoint = self.url.endpoint(api).map_err(Failure::environment)?;
-        let headers = server::headers(&self)?;
-        let server = server::identify(&self, &headers)?;
-        let asking = Asking {
-            api,
-            model: server.model.clone(),
-            output: OutputPolicy {
-                stop: if self.ignore_eos { Stop::Fixed } else { Stop::Natural },
-                temperature: Ratio::default(),
-                seed: self.seed,
-                keep_text: false,
-            },
-        };
-        let prompts = Prompts::open(&self, asking, project)?;
-        let file = self
-            .traces
-            .as_ref()
-            .map(|path| TraceFile::create(project.path(path)))
-            .transpose()?;
-        let interrupt = Interrupt::listen()
+        let format = self.format;
+        let bench = self.asked(project);
+        bench.check()?;
+        let terminal = OnTerminal::listen()
             .context("cannot listen for Ctrl-C")
             .map_err(Failure::environment)?;
-        let setup = Setup {
-            bench: &self,
-            endpoint,
-            headers,
-            file,
-            interrupt,
-        };
-        let mut results = Vec::new();
-        for (number, load) in self.loads().into_iter().enumerate() {
-            if setup.interrupt.is_asked() {
-                break;
-            }
-            let requests = prompts.requests(number, self.request_count(load))?;
-            results.push(setup.run(number, load, requests)?);
-        }
-        let answer = Answer {
-            v: 1,
-            engine_kind: server.kind,
-            engine_version: server.version,
-            url: self.url.to_string(),
-            endpoint: api.path(),
-            model: server.model,
-            seed: self.seed,
-            results,
-        };
-        print::print(self.format, &answer).map_err(Failure::environment)?;
-        Ok(if setup.interrupt.is_asked() {
+        let answer = bench.prepare()?.run(&terminal)?;
+        print::print(format, &answer).map_err(Failure::environment)?;
+        Ok(if terminal.is_asked() {
             Exit::Aborted
-        } else if answer
-            .results
-            .iter()
-            .any(|set| !set.figures.valid || set.figures.all_failed())
-        {
-            Exit::Invalid
-        } else {
+        } else if answer.is_valid() {
             Exit::Ok
-        })
-    }
-}
-
-/// The mean rate of recorded arrivals; 1 where there are too few to have one.
-fn rate_of(offsets: &[Nanos]) -> Option<Rate> {
-    let gaps = u32::try_from(offsets.len().checked_sub(1)?).ok()?;
-    let last = offsets.last()?.as_secs_f64();
-    Rate::new(if last > 0.0 && gaps > 0 {
-        f64::from(gaps) / last
-    } else {
-        1.0
-    })
-    .ok()
-}
-
-impl Setup<'_> {
-    fn spec(&self, number: usize, load: Load, requests: &Requests) -> Result<LoadSpec, Failure> {
-        let bench = self.bench;
-        let number = u32::try_from(number).unwrap_or(u32::MAX).saturating_add(1);
-        // Two benches at one server must not name their requests alike.
-        let prefix = format!("bench-{:x}-{number}", std::process::id());
-        Ok(LoadSpec {
-            endpoint: self.endpoint.clone(),
-            headers: self.headers.clone(),
-            load,
-            warm_up: bench.warmup,
-            measured: requests.measured.clone(),
-            fillers: requests.fillers.clone(),
-            seed: bench.seed,
-            deadlines: Deadlines {
-                connect: CONNECT,
-                ttft: bench.ttft_timeout,
-                idle: bench.idle_timeout,
-                total: bench.total_timeout,
-            },
-            limits: SizeLimits::default(),
-            keep_text: false,
-            labels: Labels {
-                block: number,
-                variant: VariantId::new("bench").map_err(Failure::configuration)?,
-                request_prefix: prefix,
-            },
-            clock: TrialClock::start(NonZeroU32::MIN),
-            engine_exit_grace: Duration::ZERO,
+        } else {
+            Exit::Invalid
         })
     }
 
-    fn profile(&self, requests: &Requests) -> LoadProfile {
-        let pace = match (self.bench.batch, &requests.pace) {
-            (Some(size), _) => Pace::Batch(size),
-            (None, Some(pace)) => pace.clone(),
-            (None, None) => Pace::Load,
+    /// The same in the library's types; paths are the project's.
+    fn asked(self, project: &Project) -> servelab_bench::Bench {
+        let path = |path: PathBuf| project.path(&path);
+        let prompts = match (self.prompts, self.replay, self.input_tokens) {
+            (Some(file), ..) => PromptSource::File(path(file)),
+            (None, Some(file), _) => PromptSource::Replay(path(file)),
+            (None, None, Some(tokens)) => PromptSource::Exact(tokens),
+            (None, None, None) => PromptSource::BuiltIn,
         };
-        let conversations = requests.conversations.clone();
-        LoadProfile {
-            pace,
-            extent: self.bench.extent(),
-            ramp: self.bench.ramp.unwrap_or(Nanos::ZERO),
-            hold: false,
-            conversations: conversations.map(|c| -> Arc<dyn Conversations> { c }),
+        servelab_bench::Bench {
+            url: self.url,
+            api: self.endpoint.into(),
+            model: self.model,
+            prompts,
+            tokenizer: self.tokenizer.map(path),
+            turns: self.turns,
+            max_tokens: self.max_tokens,
+            ignore_eos: self.ignore_eos,
+            seed: self.seed,
+            requests: self.requests,
+            duration: self.duration,
+            concurrency: self.concurrency,
+            rate: self.rate,
+            arrivals: self.arrivals,
+            ramp: self.ramp,
+            batch: self.batch,
+            sweep: self.sweep,
+            warmup: self.warmup,
+            ttft_timeout: self.ttft_timeout,
+            idle_timeout: self.idle_timeout,
+            total_timeout: self.total_timeout,
+            slo: self.slo.unwrap_or_default(),
+            api_key_env: self.api_key_env,
+            headers: self.header,
+            traces: self.traces.map(path),
         }
-    }
-
-    /// Runs one load to its end.
-    fn run(&self, number: usize, load: Load, requests: Requests) -> Result<ResultSet, Failure> {
-        let load = match &requests.pace {
-            Some(Pace::Offsets(offsets)) => Load::Open {
-                rate_per_s: rate_of(offsets)
-                    .ok_or_else(|| Failure::configuration(anyhow!("the recording has no rate")))?,
-                arrivals: servelab_schema::Arrivals::Constant,
-            },
-            _ => load,
-        };
-        let name = self.name(load);
-        let (spec, profile) = (self.spec(number, load, &requests)?, self.profile(&requests));
-        let traces = Arc::new(Mutex::new(Vec::with_capacity(requests.measured.len())));
-        let sink = Kept {
-            traces: Arc::clone(&traces),
-            file: self.file.clone(),
-        };
-        let handle = start_with_profile(spec, profile, sink).map_err(of_load)?;
-        self.interrupt.ends(handle.control());
-        let line = Line::show(&name, handle.live());
-        let result = handle.join();
-        line.finish();
-        let result = result.map_err(of_load)?;
-        let traces = std::mem::take(&mut *traces.lock().unwrap_or_else(PoisonError::into_inner));
-        let slo = self.bench.slo.unwrap_or_default();
-        let figures = figures(&Measured {
-            load,
-            slo,
-            ramp: self.bench.ramp.unwrap_or(Nanos::ZERO),
-            result: &result,
-            traces: &traces,
-        });
-        Ok(ResultSet {
-            load: name,
-            concurrency: match load {
-                Load::Closed { concurrency } => Some(concurrency),
-                Load::Open { .. } => None,
-            },
-            rate_per_s: match load {
-                Load::Open { rate_per_s, .. } => Some(rate_per_s.get()),
-                Load::Closed { .. } => None,
-            },
-            notes: self.notes(&requests, &result),
-            figures,
-        })
-    }
-
-    /// The load in words.
-    fn name(&self, load: Load) -> String {
-        let bench = self.bench;
-        let mut name = match load {
-            _ if bench.replay.is_some() => "replay of recorded arrivals".to_owned(),
-            Load::Closed { concurrency } if bench.batch.is_some() => format!("batches of {concurrency}"),
-            Load::Closed { concurrency } => format!("closed loop, concurrency {concurrency}"),
-            Load::Open { rate_per_s, arrivals } => {
-                format!("open loop, {}/s, {}", rate_per_s.get(), values::arrivals_text(arrivals))
-            }
-        };
-        if let Some(ramp) = bench.ramp {
-            name.push_str(&format!(", ramp {ramp}"));
-        }
-        if let Some(turns) = bench.turns {
-            name.push_str(&format!(", {turns} turns"));
-        }
-        if let Extent::For(duration) = bench.extent() {
-            name.push_str(&format!(", for {duration}"));
-        }
-        name
-    }
-
-    /// What a reader must know beside the figures.
-    fn notes(&self, requests: &Requests, result: &LoadResult) -> Vec<String> {
-        let mut notes = Vec::new();
-        let sent = usize::try_from(result.counts.planned).unwrap_or(usize::MAX);
-        let turns = self.bench.turns.map_or(1, |t| usize::try_from(t.get()).unwrap_or(1));
-        if sent > requests.distinct.saturating_mul(turns) {
-            notes.push(format!(
-                "only {} different prompts for {sent} requests: an engine with a prefix cache answers repeated ones faster",
-                requests.distinct
-            ));
-        }
-        if self.bench.sweep.is_some() && self.bench.prompts.is_some() {
-            notes.push(
-                "each load of the sweep sends the same prompts: an engine with a prefix cache answers the later ones faster"
-                    .to_owned(),
-            );
-        }
-        let mismatches = result
-            .counts
-            .failed
-            .get(&servelab_schema::Reason::PromptTokenMismatch)
-            .copied()
-            .unwrap_or(0);
-        if mismatches > 0 {
-            notes.push(
-                "the prompts were counted with another tokenizer or chat template than the server's; give the served \
-                 model's folder as --tokenizer"
-                    .to_owned(),
-            );
-        }
-        notes
-    }
-}
-
-fn of_load(error: LoadError) -> Failure {
-    match error {
-        LoadError::Spec(_) => Failure::usage(error),
-        _ => Failure::environment(error),
     }
 }

@@ -3,20 +3,21 @@
 use super::plan::Matrix;
 use crate::{
     exit::{Exit, Failure},
-    instrument::certify::{Under, certify, words},
     output::{self, Format},
     project::Project,
 };
 use anyhow::anyhow;
 use clap::Args;
+use servelab_bench::instrument::{USUAL_BODY_BYTES, Under, certify};
 use servelab_schema::{Arrivals, InstrumentCertificate, Load, Nanos, Rate};
 use std::{num::NonZeroU32, path::PathBuf, time::Duration};
 
 /// Arguments of `servelab calibrate`.
 #[derive(Debug, Args)]
 pub(crate) struct Calibrate {
-    /// Measure the error under the heaviest load of this matrix.
-    #[arg(long, value_name = "MATRIX", conflicts_with_all = ["concurrency", "rate"])]
+    /// Measure the error under the heaviest load of this matrix: its requests' sizes, its answers' lengths, its time scale.
+    #[arg(long, value_name = "MATRIX",
+          conflicts_with_all = ["concurrency", "rate", "request_bytes", "chunks", "ttft", "itl"])]
     plan: Option<PathBuf>,
     /// Measure the error with this many streams in flight; 32 unless something else is asked for.
     #[arg(long, value_name = "N", conflicts_with = "rate")]
@@ -24,6 +25,9 @@ pub(crate) struct Calibrate {
     /// Measure the error at this many requests per second, arriving at random.
     #[arg(long, value_name = "R")]
     rate: Option<f64>,
+    /// Size of each request's body.
+    #[arg(long, value_name = "N", default_value_t = USUAL_BODY_BYTES)]
+    request_bytes: u32,
     /// Token chunks of each answer.
     #[arg(long, value_name = "N", default_value = "16")]
     chunks: NonZeroU32,
@@ -40,28 +44,53 @@ pub(crate) struct Calibrate {
 
 impl Calibrate {
     pub(crate) fn execute(self, project: &Project) -> Result<Exit, Failure> {
-        let load = match (&self.plan, self.concurrency, self.rate) {
-            (Some(path), _, _) => Under::plan(&Matrix::of(path.clone()).resolve(project)?.plan).load,
-            (None, Some(concurrency), _) => Load::Closed { concurrency },
-            (None, None, Some(rate)) => {
-                let rate_per_s = Rate::new(rate).map_err(|e| Failure::usage(anyhow!("--rate: {e}")))?;
-                Load::Open {
-                    rate_per_s,
-                    arrivals: Arrivals::Poisson,
-                }
+        let under = match &self.plan {
+            Some(path) => {
+                let plan = Matrix::of(path.clone()).resolve(project)?.plan;
+                Under::plan(&plan, project.root()).map_err(Failure::configuration)?
             }
-            (None, None, None) => Under::default().load,
-        };
-        let (ttft, itl) = (Duration::from_nanos(self.ttft.0), Duration::from_nanos(self.itl.0));
-        let under = Under {
-            load,
-            chunks: self.chunks,
-            ttft,
-            itl,
+            None => self.under()?,
         };
         let certificate = certify(&Project::servelab()?, &under).map_err(Failure::environment)?;
         print(self.format, &certificate).map_err(Failure::environment)?;
         Ok(Exit::Ok)
+    }
+
+    /// What the options ask for, without a plan.
+    fn under(&self) -> Result<Under, Failure> {
+        let usual = Under::default();
+        let load = match (self.concurrency, self.rate) {
+            (Some(concurrency), _) => Load::Closed { concurrency },
+            (None, Some(rate)) => Load::Open {
+                rate_per_s: Rate::new(rate).map_err(|e| Failure::usage(anyhow!("--rate: {e}")))?,
+                arrivals: Arrivals::Poisson,
+            },
+            (None, None) => usual.load,
+        };
+        Ok(Under {
+            load,
+            request_bytes: vec![self.request_bytes],
+            chunks: self.chunks,
+            ttft: Duration::from_nanos(self.ttft.0),
+            itl: Duration::from_nanos(self.itl.0),
+            ..usual
+        })
+    }
+}
+
+/// A load in words.
+fn words(load: &Load) -> String {
+    match load {
+        Load::Closed { concurrency } => format!("closed loop, {concurrency} in flight"),
+        Load::Open { rate_per_s, arrivals } => {
+            let kind = match arrivals {
+                Arrivals::Constant => "constant",
+                Arrivals::Poisson => "Poisson",
+                Arrivals::Gamma { .. } => "gamma",
+                Arrivals::Burst { .. } => "burst",
+            };
+            format!("open loop, {} requests/s, {kind} arrivals", rate_per_s.get())
+        }
     }
 }
 
@@ -97,6 +126,16 @@ fn print(format: Format, c: &InstrumentCertificate) -> anyhow::Result<()> {
                 c.chunks,
                 c.ttft_ns,
                 c.itl_ns
+            ),
+        ),
+        row(
+            "requests and chunks meanwhile",
+            format!(
+                "bodies of {} bytes (largest {}), {} chunks/s, for a time scale of {}",
+                c.request_bytes_mean.unwrap_or(0),
+                c.request_bytes_max.unwrap_or(0),
+                c.chunks_per_s.unwrap_or(0),
+                c.time_scale
             ),
         ),
         row(

@@ -3,7 +3,6 @@
 use super::{plan::Matrix, signals};
 use crate::{
     exit::{Exit, Failure},
-    instrument::certify::{Under, certify},
     output::{self, Format},
     progress::Bars,
     project::Project,
@@ -11,6 +10,7 @@ use crate::{
 use anyhow::{Context, anyhow};
 use clap::Args;
 use serde::Serialize;
+use servelab_bench::instrument::{Under, certify};
 use servelab_runner::{EventLog, MachineLock, RunError, RunOptions, RunOutcome, StopFlag, execute, lock_folder};
 use servelab_schema::{EngineKind, InstrumentCertificate, Plan, RunEnd, RunId, Sha256Hex, findings::Findings};
 use std::{
@@ -81,7 +81,7 @@ impl Run {
         let instrument = if self.no_calibrate {
             None
         } else {
-            Some(calibrated(&program, &plan)?)
+            Some(calibrated(&program, &plan, &root)?)
         };
         let options = RunOptions {
             run_id: self.run_id,
@@ -126,9 +126,10 @@ fn failure(error: RunError) -> Failure {
 }
 
 /// What the load generator can do here, under the plan's heaviest load.
-fn calibrated(program: &Path, plan: &Plan) -> Result<InstrumentCertificate, Failure> {
-    output::note("measuring the instrument itself (about three seconds; --no-calibrate leaves it out)");
-    certify(program, &Under::plan(plan))
+fn calibrated(program: &Path, plan: &Plan, project: &Path) -> Result<InstrumentCertificate, Failure> {
+    output::note("measuring the instrument itself (a few seconds; --no-calibrate leaves it out)");
+    let under = Under::plan(plan, project).map_err(Failure::configuration)?;
+    certify(program, &under)
         .context("the instrument could not be measured; --no-calibrate runs without its certificate")
         .map_err(Failure::environment)
 }

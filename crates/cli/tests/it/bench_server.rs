@@ -25,6 +25,8 @@ pub(crate) enum Act {
     AnswerWhen(Box<dyn Fn(&State) -> bool + Send>),
     /// A refusal.
     Status(u16),
+    /// A refusal in these words.
+    Says(u16, String),
     /// Response head and so many token chunks, then nothing more.
     Silence(u32),
 }
@@ -141,10 +143,8 @@ fn serve(mut stream: TcpStream, shared: &(Mutex<State>, Condvar), script: &Scrip
                 }
                 stream.write_all(completion(&request.path, "x", tokens).as_bytes())
             }
-            Act::Status(status) => {
-                let head = format!("HTTP/1.1 {status} No\r\ncontent-length: 6\r\n\r\nno way");
-                stream.write_all(head.as_bytes())
-            }
+            Act::Status(status) => stream.write_all(refusal(status, "no way").as_bytes()),
+            Act::Says(status, words) => stream.write_all(refusal(status, &words).as_bytes()),
             Act::Silence(chunks) => {
                 let text: String = (1..=chunks).map(|n| token(&request.path, "x", n, false)).collect();
                 let _ = stream.write_all((HEAD.to_owned() + &text).as_bytes());
@@ -164,6 +164,10 @@ fn serve(mut stream: TcpStream, shared: &(Mutex<State>, Condvar), script: &Scrip
 }
 
 const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+
+fn refusal(status: u16, words: &str) -> String {
+    format!("HTTP/1.1 {status} No\r\ncontent-length: {}\r\n\r\n{words}", words.len())
+}
 
 fn event(payload: &str) -> String {
     let event = format!("data: {payload}\n\n");

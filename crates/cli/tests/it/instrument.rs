@@ -75,6 +75,16 @@ fn a_run_carries_the_certificate_of_its_instrument() {
         matches!(certificate.load, Load::Closed { concurrency } if concurrency.get() == 2),
         "the plan's own load"
     );
+    // The plan's own requests and answers, and engine times that its scale has shortened.
+    let scale = run.plan().unwrap().engine.time_scale();
+    assert_eq!((certificate.time_scale, certificate.chunks), (scale, 16));
+    assert_eq!(certificate.itl_ns.0 * u64::from(scale.get()), Nanos::from_millis(40).0);
+    let (mean, max) = (
+        certificate.request_bytes_mean.unwrap(),
+        certificate.request_bytes_max.unwrap(),
+    );
+    assert!(mean > 300 && mean <= max && max < 2_000, "{mean} {max}");
+    assert!(certificate.chunks_per_s.unwrap() > 0);
     let (record, _) = trials(&run).remove(0);
     let gate = record.gates.iter().find(|g| g.gate == GateName::Certificate).unwrap();
     assert_eq!(gate.outcome, GateOutcome::Passed, "{gate:?}");

@@ -6,7 +6,7 @@ use crate::{
     values::{MicroUsd, ProjectPath},
     version::EngineVersion,
 };
-use servelab_schema::{Bytes, Dialect, Profile, Provider};
+use servelab_schema::{Bytes, Dialect, KeyInTheClear, Profile, Provider, takes_key};
 use std::num::NonZeroU32;
 
 /// `[engine]`.
@@ -74,8 +74,19 @@ pub(super) fn engine(mut t: Table<'_>) -> Option<EngineSection> {
         }
         known
     });
+    let mut in_the_clear = false;
+    if let (Some(name), Some((Provider::Url { base, .. }, _))) = (&api_key_env, &provider)
+        && let Err(KeyInTheClear { url }) = takes_key(base)
+    {
+        in_the_clear = true;
+        let text = format!(
+            "the key would go to {url} in the clear, where everyone on the way can read it; forward a port of this machine to \
+             it, such as `ssh -L 8000:127.0.0.1:8000 HOST`, and give engine.provider.url.base = \"http://127.0.0.1:8000\""
+        );
+        t.refuse(&name.place, "api-key-env", Problem::Value(text));
+    }
     t.finish();
-    let (provider, tokenizer) = provider?;
+    let (provider, tokenizer) = provider.filter(|_| !in_the_clear)?;
     Some(EngineSection {
         dialect: dialect?,
         version: version?,

@@ -18,14 +18,29 @@ fn pair(p50: Nanos, p99: Nanos) -> String {
     format!("{:.3} ms, {:.3} ms", p50.as_millis_f64(), p99.as_millis_f64())
 }
 
+/// How large its requests were.
+fn bodies(c: &InstrumentCertificate) -> String {
+    let (Some(mean), Some(max)) = (c.request_bytes_mean, c.request_bytes_max) else {
+        return String::new();
+    };
+    format!(
+        " of {} bytes (largest {})",
+        number::grouped(u64::from(mean)),
+        number::grouped(u64::from(max))
+    )
+}
+
 fn rows(c: &InstrumentCertificate) -> Vec<Row> {
     let server = number::share(c.server_cpu_ratio.get());
     let truth = format!(
-        "{} against a server that stamps its own writes, {} with {} each: {}, TTFT {}, {} between chunks",
+        "{} against a server that stamps its own writes, {}{} with {} each{}: wall time, TTFT {}, {} between chunks",
         label::load(&c.load),
         number::count(c.requests, "request"),
+        bodies(c),
         number::count(c.chunks, "chunk"),
-        "wall time",
+        c.chunks_per_s
+            .map(|n| format!(", {} chunks/s in all", number::grouped(n)))
+            .unwrap_or_default(),
         c.ttft_ns,
         c.itl_ns
     );

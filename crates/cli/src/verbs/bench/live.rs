@@ -2,6 +2,7 @@
 
 use crate::output;
 use indicatif::{ProgressBar, ProgressStyle};
+use servelab_bench::Watch;
 use servelab_load::{Control, Live, LiveSnapshot, Stop};
 use servelab_schema::Nanos;
 use std::{
@@ -17,8 +18,53 @@ use std::{
 /// Time between two drawings.
 const EVERY: Duration = Duration::from_millis(100);
 
+/// What a user sees of the loads, and how they are ended.
+#[derive(Debug)]
+pub(super) struct OnTerminal {
+    line: Mutex<Option<Line>>,
+    interrupt: Interrupt,
+}
+
+impl OnTerminal {
+    /// Listens for Ctrl-C from now on.
+    pub(super) fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            line: Mutex::new(None),
+            interrupt: Interrupt::listen()?,
+        })
+    }
+
+    /// True once Ctrl-C was pressed.
+    pub(super) fn is_asked(&self) -> bool {
+        self.interrupt.is_asked()
+    }
+
+    fn show(&self, line: Option<Line>) {
+        let before = std::mem::replace(&mut *self.line.lock().unwrap_or_else(PoisonError::into_inner), line);
+        if let Some(line) = before {
+            line.finish();
+        }
+    }
+}
+
+impl Watch for OnTerminal {
+    fn begins(&self, load: &str, live: Live, control: Control) {
+        self.interrupt.ends(control);
+        self.show(Some(Line::show(load, live)));
+    }
+
+    fn ended(&self) {
+        self.show(None);
+    }
+
+    fn is_interrupted(&self) -> bool {
+        self.is_asked()
+    }
+}
+
 /// A line that shows one load while it runs; nothing where standard error is no terminal.
-pub(super) struct Line {
+#[derive(Debug)]
+struct Line {
     thread: Option<(Arc<AtomicBool>, JoinHandle<()>)>,
 }
 
@@ -43,7 +89,7 @@ fn message(live: &LiveSnapshot) -> String {
 
 impl Line {
     /// Shows `live` under `name` until it is finished.
-    pub(super) fn show(name: &str, live: Live) -> Self {
+    fn show(name: &str, live: Live) -> Self {
         if !stderr().is_terminal() {
             return Self { thread: None };
         }
@@ -71,7 +117,7 @@ impl Line {
     }
 
     /// Takes the line away.
-    pub(super) fn finish(self) {
+    fn finish(self) {
         if let Some((ended, thread)) = self.thread {
             ended.store(true, Ordering::Release);
             thread.thread().unpark();
@@ -83,11 +129,11 @@ impl Line {
 
 /// Ctrl-C: once ends the load that runs and prints what there is, twice ends at once.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Interrupt(Arc<(AtomicBool, Mutex<Option<Control>>)>);
+struct Interrupt(Arc<(AtomicBool, Mutex<Option<Control>>)>);
 
 impl Interrupt {
     /// Listens from now on.
-    pub(super) fn listen() -> std::io::Result<Self> {
+    fn listen() -> std::io::Result<Self> {
         let interrupt = Self::default();
         let heard = interrupt.clone();
         // Registered before this returns: a Ctrl-C after that is not lost.
@@ -120,12 +166,12 @@ impl Interrupt {
     }
 
     /// True once it was asked for.
-    pub(super) fn is_asked(&self) -> bool {
+    fn is_asked(&self) -> bool {
         self.0.0.load(Ordering::Acquire)
     }
 
     /// The load that an interruption ends.
-    pub(super) fn ends(&self, control: Control) {
+    fn ends(&self, control: Control) {
         *self.0.1.lock().unwrap_or_else(PoisonError::into_inner) = Some(control);
         if self.is_asked() {
             self.stop();

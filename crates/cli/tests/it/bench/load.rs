@@ -45,7 +45,8 @@ fn an_open_loop_keeps_its_schedule_and_waits_for_nobody() {
     let check = |words: &[&str], arrivals: Arrivals, ramp: Nanos| {
         // No answer before the last request has come.
         let server = Server::start(|_, _| Act::AnswerWhen(Box::new(|s| s.requests.len() == 20)));
-        let file = files.text("t");
+        let name = words.concat();
+        let file = files.text(&name);
         let load = [
             "--rate",
             "400",
@@ -68,10 +69,10 @@ fn an_open_loop_keeps_its_schedule_and_waits_for_nobody() {
             .ramped(ramp)
             .take_offsets(20);
         let expected: Vec<u64> = expected.iter().map(|at| at.0 - expected[0].0).collect();
-        assert_eq!(offsets(&files.traces("t")), expected, "{words:?}");
+        assert_eq!(offsets(&files.traces(&name)), expected, "{words:?}");
     };
     let none = Nanos::ZERO;
-    check(&[], Arrivals::Poisson, none);
+    check(&["--seed", "1"], Arrivals::Poisson, none);
     check(&["--arrivals", "constant"], Arrivals::Constant, none);
     check(
         &["--arrivals", "constant", "--ramp", "30ms"],
@@ -110,8 +111,8 @@ fn slots_begin_spread_over_the_ramp() {
 
 #[test]
 fn time_ends_a_load() {
-    let files = Files::new();
     for words in [["--concurrency", "2"], ["--rate", "100"], ["--batch", "2"]] {
+        let files = Files::new();
         let server = Server::start(|_, _| answer());
         let more = ["--duration", "300ms", "--max-tokens", "1", "--traces"];
         let out = json(
@@ -135,8 +136,8 @@ fn time_ends_a_load() {
 
 #[test]
 fn a_warm_up_ends_before_anything_is_measured() {
-    let files = Files::new();
     for words in [["--concurrency", "3"], ["--rate", "200"], ["--batch", "3"]] {
+        let files = Files::new();
         let server = Server::start(|_, _| answer());
         let more = ["--warmup", "5", "--requests", "6", "--max-tokens", "1", "--traces"];
         let out = json(

@@ -4,6 +4,7 @@
 mod load;
 mod outcome;
 mod prompts;
+mod trust;
 
 use crate::{
     bench_server::{Act, Server, answer},

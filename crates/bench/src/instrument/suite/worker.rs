@@ -1,13 +1,9 @@
 //! One measurement in a process of its own, so that its CPU time and memory are its own.
 
-use crate::{
-    instrument::{
-        bare,
-        tool::{self, Done, Job},
-    },
-    output,
+use super::super::{
+    InstrumentError, bare,
+    tool::{self, Done, Job},
 };
-use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 use std::{
     path::Path,
@@ -46,9 +42,13 @@ fn peak_memory_bytes() -> u64 {
     kib.unwrap_or(0).saturating_mul(1024)
 }
 
-/// The worker's side: measures and prints its figures.
-pub(super) fn execute(order: &str) -> anyhow::Result<()> {
-    let Order { side, job } = serde_json::from_str(order)?;
+/// The worker's side: measures what the order says, and gives its figures as one line of JSON.
+///
+/// # Errors
+/// Where the order cannot be read or a measurement fails.
+pub fn work(order: &str) -> Result<String, InstrumentError> {
+    let unread = |e: serde_json::Error| InstrumentError::Worker(e.to_string());
+    let Order { side, job } = serde_json::from_str(order).map_err(unread)?;
     let done = match side {
         Side::Tool => tool::run(&job)?,
         Side::Bare => {
@@ -60,8 +60,7 @@ pub(super) fn execute(order: &str) -> anyhow::Result<()> {
         done,
         peak_memory_bytes: peak_memory_bytes(),
     };
-    output::answer(&serde_json::to_string(&figures)?);
-    Ok(())
+    serde_json::to_string(&figures).map_err(unread)
 }
 
 /// Each stream needs a descriptor; the load generator raises its limit itself.
@@ -78,16 +77,21 @@ fn raise_open_files() {
 }
 
 /// Runs a measurement in a child process.
-pub(super) fn measure(program: &Path, side: Side, job: &Job) -> anyhow::Result<Figures> {
-    let order = serde_json::to_string(&Order { side, job: job.clone() })?;
+pub(super) fn measure(program: &Path, side: Side, job: &Job) -> Result<Figures, InstrumentError> {
+    let unread = |e: serde_json::Error| InstrumentError::Worker(e.to_string());
+    let order = serde_json::to_string(&Order { side, job: job.clone() }).map_err(unread)?;
     let mut command = Command::new(program);
     command
         .args(["bench-instrument", "--worker", &order])
         .stdin(Stdio::null())
         .stderr(Stdio::inherit());
-    let said = command.output().with_context(|| program.display().to_string())?;
+    let said = command.output().map_err(|source| InstrumentError::Start {
+        program: program.to_owned(),
+        source,
+    })?;
     if !said.status.success() {
-        bail!("the {side:?} worker ended with {}", said.status);
+        let why = format!("the {side:?} worker ended with {}", said.status);
+        return Err(InstrumentError::Worker(why));
     }
-    serde_json::from_slice(&said.stdout).context("a worker's figures cannot be read")
+    serde_json::from_slice(&said.stdout).map_err(unread)
 }

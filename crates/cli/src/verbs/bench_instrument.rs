@@ -1,12 +1,4 @@
-//! `servelab bench-instrument` (`make bench-instrument`): the load generator beside a bare client that only drains bytes,
-//! against the same server in the same run. Every row has its bound, its aim and both sides.
-//!
-//! Server, load generator and bare client are processes of their own; a round runs both clients, in turn first; the median
-//! over the rounds is what counts, and shares are taken within a round, so that a machine's mood moves both sides.
-
-mod cases;
-mod table;
-mod worker;
+//! `servelab bench-instrument` (`make bench-instrument`): the load generator beside a bare client, as a table.
 
 use crate::{
     exit::{Exit, Failure},
@@ -16,10 +8,10 @@ use crate::{
 use anyhow::Context;
 use clap::Args;
 use serde::Serialize;
+use servelab_bench::instrument::suite::{Row, Suite, work};
 use servelab_load::clock::{monotonic_ns, utc_now};
-use servelab_schema::HostFacts;
-use std::path::PathBuf;
-use table::Row;
+use servelab_schema::{HostFacts, Nanos};
+use std::{fmt::Write as _, path::PathBuf};
 
 /// Arguments of `servelab bench-instrument`.
 #[derive(Debug, Args)]
@@ -56,7 +48,8 @@ struct Document {
 impl BenchInstrument {
     pub(crate) fn execute(self, project: &Project) -> Result<Exit, Failure> {
         if let Some(job) = &self.worker {
-            worker::execute(job).map_err(Failure::environment)?;
+            let figures = work(job).map_err(Failure::environment)?;
+            output::answer(&figures);
             return Ok(Exit::Ok);
         }
         let began = monotonic_ns();
@@ -66,10 +59,11 @@ impl BenchInstrument {
             .unwrap_or_default()
             .trim()
             .to_owned();
-        let suite = cases::Suite {
+        let suite = Suite {
             program: &program,
             rounds,
             quick: self.quick,
+            say: &output::note,
         };
         let rows = suite.run(self.only.as_deref()).map_err(Failure::environment)?;
         let document = Document {
@@ -78,7 +72,7 @@ impl BenchInstrument {
             host: servelab_telemetry::host_facts(),
             load_average,
             rounds,
-            seconds: crate::instrument::float(monotonic_ns().saturating_sub(began)) / 1e9,
+            seconds: Nanos(monotonic_ns().saturating_sub(began)).as_secs_f64(),
             rows,
         };
         let out = project.path(&self.out);
@@ -91,8 +85,47 @@ impl BenchInstrument {
         write()
             .with_context(|| out.display().to_string())
             .map_err(Failure::environment)?;
-        output::answer(&table::markdown(&document));
+        output::answer(&markdown(&document));
         output::note(&format!("figures of every round: {}", out.display()));
         Ok(Exit::Ok)
     }
+}
+
+/// The table with the facts about the machine above it.
+fn markdown(document: &Document) -> String {
+    let host = &document.host;
+    let mut out = String::new();
+    let cpu = host.cpu.as_deref().unwrap_or("unknown CPU");
+    // Writing to a String cannot fail.
+    let _ = writeln!(
+        out,
+        "servelab {} on {} × {cpu}, {}; load average before: {}; medians of {} rounds, {:.0} s.\n",
+        document.servelab_version,
+        host.cpus,
+        host.kernel.as_deref().unwrap_or("unknown kernel"),
+        document.load_average,
+        document.rounds,
+        document.seconds
+    );
+    out.push_str("| what | bound | aim | measured | tool | bare client | | note |\n");
+    out.push_str("| --- | --- | --- | --- | --- | --- | --- | --- |\n");
+    for row in &document.rows {
+        let Row {
+            what,
+            bound,
+            aim,
+            measured,
+            tool,
+            bare,
+            came,
+            note,
+            ..
+        } = row;
+        let _ = writeln!(
+            out,
+            "| {what} | {bound} | {aim} | {measured} | {tool} | {bare} | {} | {note} |",
+            came.word()
+        );
+    }
+    out
 }

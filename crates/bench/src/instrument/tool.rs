@@ -1,10 +1,10 @@
 //! The load generator on the null server.
 
-use super::truth::Seen;
-use anyhow::{Context, bail};
+use super::{InstrumentError, truth::Seen};
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use servelab_load::{
-    BodyParams, Endpoint, Labels, LoadSpec, PreparedRequest, RequestHeaders, SinkError, TraceSink,
+    BodyParams, Endpoint, Labels, LoadError, LoadSpec, PreparedRequest, RequestHeaders, SinkError, TraceSink,
     attempt::{Deadlines, SizeLimits},
     clock::{TrialClock, monotonic_ns, process_cpu_ns},
     request_body, run_load,
@@ -29,6 +29,8 @@ pub(crate) struct Job {
     pub(crate) load: Load,
     /// How many requests.
     pub(crate) requests: u32,
+    /// Sizes of the requests' bodies in bytes, used in turn; none for a prompt of ordinary length.
+    pub(crate) request_bytes: Vec<u32>,
     /// Token chunks that each answer has.
     pub(crate) chunks: NonZeroU32,
     /// Keep each request's times.
@@ -56,11 +58,13 @@ pub(crate) struct Done {
     pub(crate) seen: Vec<Seen>,
 }
 
-/// The body of every request: a prompt of ordinary length.
-pub(crate) fn body(chunks: NonZeroU32) -> anyhow::Result<Vec<u8>> {
+/// What prompts say, again and again. ASCII without anything that JSON escapes, so that a character is a byte.
+const SENTENCE: &str = "Say what the river said to the stone. ";
+
+fn body(chunks: NonZeroU32, content: String) -> Result<Bytes, InstrumentError> {
     let message = Message {
         role: Role::User,
-        content: "Say what the river said to the stone. ".repeat(16),
+        content,
     };
     let output = OutputPolicy {
         stop: Stop::Fixed,
@@ -75,27 +79,49 @@ pub(crate) fn body(chunks: NonZeroU32) -> anyhow::Result<Vec<u8>> {
         output,
         continuous_usage: true,
     };
-    Ok(request_body(&params)?.to_vec())
+    request_body(&params).map_err(|e| InstrumentError::Request(e.to_string()))
+}
+
+/// A body of that size, or of the least that a body has.
+fn body_of(chunks: NonZeroU32, bytes: u32) -> Result<Bytes, InstrumentError> {
+    let frame = body(chunks, String::new())?.len();
+    let wanted = usize::try_from(bytes).unwrap_or(usize::MAX).saturating_sub(frame);
+    body(chunks, SENTENCE.chars().cycle().take(wanted).collect())
+}
+
+impl Job {
+    /// The bodies of its requests, to be used in turn: at least one.
+    pub(crate) fn bodies(&self) -> Result<Vec<Bytes>, InstrumentError> {
+        if self.request_bytes.is_empty() {
+            return Ok(vec![body(self.chunks, SENTENCE.repeat(16))?]);
+        }
+        let bodies = self.request_bytes.iter().map(|bytes| body_of(self.chunks, *bytes));
+        bodies.collect()
+    }
 }
 
 /// How long a request may take: far beyond what any null server is asked for.
 const LONG: Nanos = Nanos::from_secs(120);
 
-fn spec(job: &Job) -> anyhow::Result<LoadSpec> {
-    let request = PreparedRequest {
-        prompt_id: PromptId::new("null")?,
-        body: body(job.chunks)?.into(),
+fn spec(job: &Job) -> Result<LoadSpec, InstrumentError> {
+    let id = |e: servelab_schema::IdError| InstrumentError::Request(e.to_string());
+    let prompt_id = PromptId::new("null").map_err(id)?;
+    let bodies = job.bodies()?;
+    let request = |body: &Bytes| PreparedRequest {
+        prompt_id: prompt_id.clone(),
+        body: body.clone(),
         expect: Expectation {
             prompt_tokens: NonZeroU32::new(10),
             completion_tokens: Some(job.chunks),
         },
     };
+    let requests = usize::try_from(job.requests).unwrap_or(usize::MAX);
     Ok(LoadSpec {
-        endpoint: Endpoint::parse(&format!("{}/v1/chat/completions", job.base))?,
+        endpoint: Endpoint::parse(&format!("{}/v1/chat/completions", job.base)).map_err(LoadError::from)?,
         headers: RequestHeaders::default(),
         load: job.load,
         warm_up: 0,
-        measured: vec![request; usize::try_from(job.requests)?],
+        measured: bodies.iter().cycle().take(requests).map(request).collect(),
         fillers: Vec::new(),
         seed: 1,
         deadlines: Deadlines {
@@ -108,7 +134,7 @@ fn spec(job: &Job) -> anyhow::Result<LoadSpec> {
         keep_text: false,
         labels: Labels {
             block: 1,
-            variant: VariantId::new("null")?,
+            variant: VariantId::new("null").map_err(id)?,
             request_prefix: "n".to_owned(),
         },
         clock: TrialClock::start(NonZeroU32::MIN),
@@ -146,12 +172,12 @@ impl TraceSink for Sink {
 }
 
 /// Runs the load generator on its own threads and waits for its end.
-pub(crate) fn run(job: &Job) -> anyhow::Result<Done> {
+pub(crate) fn run(job: &Job) -> Result<Done, InstrumentError> {
     let spec = spec(job)?;
     let times = job.times.then(|| Arc::new(Mutex::new(Vec::new())));
     let open = |path: &PathBuf| {
         File::create(path)
-            .with_context(|| path.display().to_string())
+            .map_err(InstrumentError::os(path.display().to_string()))
             .map(BufWriter::new)
     };
     let sink = Sink {
@@ -166,7 +192,8 @@ pub(crate) fn run(job: &Job) -> anyhow::Result<Done> {
     );
     let failed = result.counts.failures();
     if result.counts.completed == 0 {
-        bail!("no request completed: {:?}", result.counts.failed);
+        let why = format!("no request completed: {:?}", result.counts.failed);
+        return Err(InstrumentError::Unsound(why));
     }
     let rates = result.instrument.achieved_rate_per_s.zip(result.scheduled_rate_per_s);
     let seen = times.map(|t| std::mem::take(&mut *t.lock().unwrap_or_else(PoisonError::into_inner)));
@@ -179,4 +206,37 @@ pub(crate) fn run(job: &Job) -> anyhow::Result<Done> {
         rate_ratio: rates.map(|(achieved, scheduled)| achieved / scheduled),
         seen: seen.unwrap_or_default(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bodies_have_the_size_that_is_asked_for() {
+        let job = Job {
+            base: String::new(),
+            load: Load::Closed {
+                concurrency: NonZeroU32::MIN,
+            },
+            requests: 5,
+            request_bytes: vec![500, 40_000, 1],
+            chunks: NonZeroU32::MIN,
+            times: false,
+            traces: None,
+        };
+        let sizes: Vec<usize> = job.bodies().unwrap().iter().map(Bytes::len).collect();
+        assert_eq!(sizes[..2], [500, 40_000]);
+        assert!(sizes[2] < 300, "never below the frame: {}", sizes[2]);
+        let sent: Vec<usize> = spec(&Job {
+            base: "http://127.0.0.1:1".to_owned(),
+            ..job
+        })
+        .unwrap()
+        .measured
+        .iter()
+        .map(|r| r.body.len())
+        .collect();
+        assert_eq!(sent, [500, 40_000, sizes[2], 500, 40_000], "in turn");
+    }
 }

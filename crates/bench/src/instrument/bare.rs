@@ -2,10 +2,11 @@
 //! least do, on this machine, against this server. One thread. It checks nothing, so it is no load generator.
 
 use super::{
-    tool::{Done, Job, body},
+    InstrumentError,
+    tool::{Done, Job},
     truth::Seen,
 };
-use anyhow::{Context, bail};
+use bytes::Bytes;
 use memchr::memmem::Finder;
 use servelab_load::clock::{monotonic_ns, process_cpu_ns};
 use servelab_schema::Load;
@@ -28,7 +29,8 @@ struct Slot {
     next: Rc<Cell<u32>>,
     requests: u32,
     authority: String,
-    body: Vec<u8>,
+    /// Used in turn.
+    bodies: Rc<[Bytes]>,
     times: bool,
 }
 
@@ -52,17 +54,18 @@ impl Tail {
     }
 }
 
-async fn slot(slot: Slot) -> anyhow::Result<Vec<Seen>> {
-    let mut stream = TcpStream::connect(&slot.authority).await?;
-    stream.set_nodelay(true)?;
+async fn slot(slot: Slot) -> Result<Vec<Seen>, InstrumentError> {
+    let server = || InstrumentError::os("the null server closed the connection");
+    let mut stream = TcpStream::connect(&slot.authority).await.map_err(server())?;
+    stream.set_nodelay(true).map_err(server())?;
     let mut all = Vec::new();
     let event = Finder::new(b"data: ");
-    let tail = format!("\r\ncontent-length: {}\r\n\r\n", slot.body.len());
     let head = format!(
         "POST /v1/chat/completions HTTP/1.1\r\nhost: {}\r\naccept: text/event-stream\r\ncontent-type: application/json\r\nx-request-id: ",
         slot.authority
     );
-    let mut request = Vec::with_capacity(slot.body.len().saturating_add(512));
+    let mut request = Vec::new();
+    let bodies = u32::try_from(slot.bodies.len()).unwrap_or(u32::MAX);
     loop {
         let n = slot.next.get();
         if n >= slot.requests {
@@ -71,11 +74,14 @@ async fn slot(slot: Slot) -> anyhow::Result<Vec<Seen>> {
         slot.next.set(n.saturating_add(1));
         let id = format!("n-{n:04}-a1");
         request.clear();
-        for part in [head.as_bytes(), id.as_bytes(), tail.as_bytes(), &slot.body] {
+        let index = n.checked_rem(bodies).and_then(|i| usize::try_from(i).ok());
+        let body = index.and_then(|i| slot.bodies.get(i)).cloned().unwrap_or_default();
+        let tail = format!("\r\ncontent-length: {}\r\n\r\n", body.len());
+        for part in [head.as_bytes(), id.as_bytes(), tail.as_bytes(), &body] {
             request.extend_from_slice(part);
         }
         let sent = monotonic_ns();
-        stream.write_all(&request).await?;
+        stream.write_all(&request).await.map_err(server())?;
         let mut end = Tail::default();
         let mut arrivals: Vec<u64> = Vec::new();
         loop {
@@ -94,8 +100,8 @@ async fn slot(slot: Slot) -> anyhow::Result<Vec<Seen>> {
             match ended {
                 Ok(true) => break,
                 Ok(false) => {}
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => stream.readable().await?,
-                Err(e) => return Err(e).context("the server closed the connection"),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => stream.readable().await.map_err(server())?,
+                Err(e) => return Err(server()(e)),
             }
         }
         // Events: the role chunk, the token chunks, usage, [DONE].
@@ -117,13 +123,14 @@ async fn slot(slot: Slot) -> anyhow::Result<Vec<Seen>> {
 }
 
 /// Drains a closed loop of requests.
-pub(crate) fn run(job: &Job) -> anyhow::Result<Done> {
+pub(crate) fn run(job: &Job) -> Result<Done, InstrumentError> {
     let Load::Closed { concurrency } = job.load else {
-        bail!("the bare client keeps no schedule")
+        return Err(InstrumentError::Unsound("the bare client keeps no schedule".to_owned()));
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(InstrumentError::os("cannot start an event loop"))?;
     let authority = job.base.trim_start_matches("http://").to_owned();
-    let body = body(job.chunks)?;
+    let bodies: Rc<[Bytes]> = job.bodies()?.into();
     let next = Rc::new(Cell::new(0_u32));
     let (began, cpu) = (monotonic_ns(), process_cpu_ns());
     let seen = runtime.block_on(LocalSet::new().run_until(async {
@@ -133,16 +140,17 @@ pub(crate) fn run(job: &Job) -> anyhow::Result<Done> {
                     next: Rc::clone(&next),
                     requests: job.requests,
                     authority: authority.clone(),
-                    body: body.clone(),
+                    bodies: Rc::clone(&bodies),
                     times: job.times,
                 }))
             })
             .collect();
         let mut all = Vec::new();
         for task in tasks {
-            all.extend(task.await.context("the bare client panicked")??);
+            let seen = task.await;
+            all.extend(seen.map_err(|e| InstrumentError::Unsound(format!("the bare client panicked: {e}")))??);
         }
-        anyhow::Ok(all)
+        Ok::<_, InstrumentError>(all)
     }))?;
     Ok(Done {
         completed: job.requests,

@@ -1,14 +1,25 @@
 //! The load generator measured against the null server: capacity, and the error of its times.
 //!
-//! `load` and `nullserver` share nothing, so the two are joined here: the null server runs as a process of its own, the load
-//! generator (or a bare client that only drains bytes, for comparison) loads it, and the stamps of both sides are held
+//! `load` and the null server share nothing, so the two are joined here: the null server runs as a process of its own, the
+//! load generator (or a bare client that only drains bytes, for comparison) loads it, and the stamps of both sides are held
 //! against each other. Used by `servelab calibrate`, `servelab run` and `make bench-instrument`.
+//!
+//! Parts: [`certify`] makes the certificate, [`Under`] says under which load; `null_server`, `tool` and `bare` are the three
+//! programs, `truth` compares what they saw; [`suite`] is what `make bench-instrument` prints. The program that is started as
+//! null server or worker is this very program, whose path the caller gives.
 
-pub(crate) mod bare;
-pub(crate) mod certify;
-pub(crate) mod null_server;
-pub(crate) mod tool;
-pub(crate) mod truth;
+mod bare;
+mod certify;
+mod error;
+mod null_server;
+pub mod suite;
+mod tool;
+mod truth;
+mod under;
+
+pub use certify::certify;
+pub use error::InstrumentError;
+pub use under::{USUAL_BODY_BYTES, Under};
 
 /// The value below which a share `q` of the values lies (nearest rank); none where there is no value.
 pub(crate) fn quantile<T: Copy + Ord>(values: &mut [T], q: f64) -> Option<T> {
@@ -26,6 +37,18 @@ pub(crate) fn quantile<T: Copy + Ord>(values: &mut [T], q: f64) -> Option<T> {
 #[expect(clippy::as_conversions, reason = "exact below 2^53")]
 pub(crate) const fn float(n: u64) -> f64 {
     n as f64
+}
+
+/// The next whole number.
+#[expect(clippy::as_conversions, reason = "float to integer saturates")]
+pub(crate) const fn whole(x: f64) -> u32 {
+    x.ceil() as u32
+}
+
+/// In ms, for tables.
+pub(crate) fn ms(ns: i64) -> f64 {
+    let magnitude = float(ns.unsigned_abs()) / 1e6;
+    if ns < 0 { -magnitude } else { magnitude }
 }
 
 /// Events per second over a span in ns.

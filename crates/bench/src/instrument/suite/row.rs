@@ -1,13 +1,11 @@
-//! Rows and how they are printed.
+//! Rows and how they came out.
 
-use super::Document;
 use serde::Serialize;
-use std::fmt::Write as _;
 
 /// How a row came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum Came {
+pub enum Came {
     /// Within the aim.
     Aim,
     /// Within the bound.
@@ -20,7 +18,7 @@ pub(super) enum Came {
 
 impl Came {
     /// For a figure that is to be at most these.
-    pub(super) fn at_most(value: f64, bound: f64, aim: f64) -> Self {
+    pub(crate) fn at_most(value: f64, bound: f64, aim: f64) -> Self {
         if value <= aim {
             Self::Aim
         } else if value <= bound {
@@ -31,12 +29,14 @@ impl Came {
     }
 
     /// For a figure that is to be at least these.
-    pub(super) fn at_least(value: f64, bound: f64, aim: f64) -> Self {
+    pub(crate) fn at_least(value: f64, bound: f64, aim: f64) -> Self {
         // NaN is within nothing.
         Self::at_most(-value, -bound, -aim)
     }
 
-    const fn word(self) -> &'static str {
+    /// In one word, for a table.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
         match self {
             Self::Aim => "aim",
             Self::Bound => "pass",
@@ -48,74 +48,35 @@ impl Came {
 
 /// One row of the table.
 #[derive(Debug, Clone, Serialize)]
-pub(super) struct Row {
+pub struct Row {
     /// What is measured.
-    pub(super) what: String,
+    pub what: String,
     /// The bound; empty for information.
-    pub(super) bound: String,
+    pub bound: String,
     /// The aim.
-    pub(super) aim: String,
+    pub aim: String,
     /// The figure that is held against them.
-    pub(super) measured: String,
+    pub measured: String,
     /// The load generator's own figure.
-    pub(super) tool: String,
+    pub tool: String,
     /// The bare client's.
-    pub(super) bare: String,
+    pub bare: String,
     /// How it came out.
-    pub(super) came: Came,
+    pub came: Came,
     /// What to know, such as that the server was the limit.
-    pub(super) note: String,
+    pub note: String,
     /// The figure of each round.
-    pub(super) rounds: Vec<f64>,
+    pub rounds: Vec<f64>,
 }
 
 /// The median: the middle one, or the lower of the two in the middle; NaN of none.
-pub(super) fn median(values: &[f64]) -> f64 {
+pub(crate) fn median(values: &[f64]) -> f64 {
     let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);
     values
         .get(values.len().saturating_sub(1) / 2)
         .copied()
         .unwrap_or(f64::NAN)
-}
-
-/// The table with the facts about the machine above it.
-pub(super) fn markdown(document: &Document) -> String {
-    let host = &document.host;
-    let mut out = String::new();
-    let cpu = host.cpu.as_deref().unwrap_or("unknown CPU");
-    // Writing to a String cannot fail.
-    let _ = writeln!(
-        out,
-        "servelab {} on {} × {cpu}, {}; load average before: {}; medians of {} rounds, {:.0} s.\n",
-        document.servelab_version,
-        host.cpus,
-        host.kernel.as_deref().unwrap_or("unknown kernel"),
-        document.load_average,
-        document.rounds,
-        document.seconds
-    );
-    out.push_str("| what | bound | aim | measured | tool | bare client | | note |\n");
-    out.push_str("| --- | --- | --- | --- | --- | --- | --- | --- |\n");
-    for row in &document.rows {
-        let Row {
-            what,
-            bound,
-            aim,
-            measured,
-            tool,
-            bare,
-            came,
-            note,
-            ..
-        } = row;
-        let _ = writeln!(
-            out,
-            "| {what} | {bound} | {aim} | {measured} | {tool} | {bare} | {} | {note} |",
-            came.word()
-        );
-    }
-    out
 }
 
 #[cfg(test)]

@@ -1,39 +1,26 @@
-//! Values of `servelab bench`'s options: each from one text, with the remedy in its error.
+//! Values that a bench is asked for, each from one text, with the remedy in its error.
 
 use servelab_load::{Endpoint, bench::body::Api};
 use servelab_schema::{Arrivals, Nanos, Rate, Shape, Slo};
 use std::{fmt, num::NonZeroU32, str::FromStr};
 
-/// A length of time above 0, such as `90s`.
-pub(crate) fn duration(text: &str) -> Result<Nanos, String> {
-    let digits = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at_checked(digits).unwrap_or((text, ""));
-    let unit_ns = match unit {
-        "us" => 1e3,
-        "ms" => 1e6,
-        "s" => 1e9,
-        "m" => 60e9,
-        "h" => 3600e9,
-        _ => return Err("give a number with its unit: us, ms, s, m or h, such as 90s".to_owned()),
-    };
-    let number: f64 = number
-        .parse()
-        .map_err(|_| "give a number with its unit, such as 90s".to_owned())?;
-    #[expect(
-        clippy::as_conversions,
-        reason = "float to integer saturates; the number is not negative"
-    )]
-    let ns = (number * unit_ns) as u64;
-    if ns == 0 {
-        return Err("it must be above 0, such as 90s".to_owned());
+/// A length of time above 0, such as `90s`, in the one grammar of durations ([`Nanos`]).
+///
+/// # Errors
+/// What is wrong, for people.
+pub fn duration(text: &str) -> Result<Nanos, String> {
+    match text.parse() {
+        Ok(Nanos::ZERO) => Err("it must be above 0, such as 90s".to_owned()),
+        Ok(time) => Ok(time),
+        Err(e) => Err(e.to_string()),
     }
-    Ok(Nanos(ns))
 }
 
 /// Arrivals per second.
-pub(crate) fn rate(text: &str) -> Result<Rate, String> {
+///
+/// # Errors
+/// What is wrong, for people.
+pub fn rate(text: &str) -> Result<Rate, String> {
     let number: f64 = text
         .parse()
         .map_err(|_| "give a number of requests per second, such as 2.5".to_owned())?;
@@ -41,7 +28,10 @@ pub(crate) fn rate(text: &str) -> Result<Rate, String> {
 }
 
 /// `constant`, `poisson`, `gamma:SHAPE`, `burst:N`.
-pub(crate) fn arrivals(text: &str) -> Result<Arrivals, String> {
+///
+/// # Errors
+/// What is wrong, for people.
+pub fn arrivals(text: &str) -> Result<Arrivals, String> {
     const FORMS: &str = "give constant, poisson, gamma:SHAPE (such as gamma:0.5) or burst:N (such as burst:8)";
     match text.split_once(':') {
         None if text == "constant" => Ok(Arrivals::Constant),
@@ -63,7 +53,8 @@ pub(crate) fn arrivals(text: &str) -> Result<Arrivals, String> {
 }
 
 /// The arrival process as the option writes it.
-pub(crate) fn arrivals_text(arrivals: Arrivals) -> String {
+#[must_use]
+pub fn arrivals_text(arrivals: Arrivals) -> String {
     match arrivals {
         Arrivals::Constant => "constant".to_owned(),
         Arrivals::Poisson => "poisson".to_owned(),
@@ -73,7 +64,10 @@ pub(crate) fn arrivals_text(arrivals: Arrivals) -> String {
 }
 
 /// `ttft=2s,tpot=100ms,e2e=30s`, any of them.
-pub(crate) fn slo(text: &str) -> Result<Slo, String> {
+///
+/// # Errors
+/// What is wrong, for people.
+pub fn slo(text: &str) -> Result<Slo, String> {
     let mut slo = Slo::default();
     for part in text.split(',') {
         let (name, limit) = part
@@ -95,7 +89,7 @@ pub(crate) fn slo(text: &str) -> Result<Slo, String> {
 
 /// One load after the other.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Sweep {
+pub enum Sweep {
     /// Closed loops.
     Concurrency(Vec<NonZeroU32>),
     /// Open loops.
@@ -129,7 +123,7 @@ impl FromStr for Sweep {
 
 /// Where a server is, without the path of an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct BaseUrl(String);
+pub struct BaseUrl(String);
 
 impl FromStr for BaseUrl {
     type Err = String;
@@ -174,7 +168,7 @@ mod tests {
         assert_eq!(ns("90s"), Ok(90_000_000_000));
         assert_eq!(ns("1.5ms"), Ok(1_500_000));
         assert_eq!(ns("2h"), Ok(7_200_000_000_000));
-        for bad in ["", "5", "s", "-1s", "0s", "1 s", "1.2.3s", "1d"] {
+        for bad in ["", "5", "s", "-1s", "0s", "0.0ms", "1.2.3s", "1d"] {
             assert!(ns(bad).is_err(), "{bad}");
         }
     }

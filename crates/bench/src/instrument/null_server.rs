@@ -1,10 +1,9 @@
 //! The null server as a child process of this program.
 
-use super::truth::Truth;
-use anyhow::{Context, anyhow, bail};
+use super::{InstrumentError, truth::Truth};
 use serde::Deserialize;
 use std::{
-    io::{BufRead, BufReader, Read, Write},
+    io::{self, BufRead, BufReader, Read, Write},
     net::TcpStream,
     path::Path,
     process::{Child, ChildStdin, Command, Stdio},
@@ -55,7 +54,7 @@ pub(crate) struct NullServer {
 
 impl NullServer {
     /// Starts `program null …` on a free port and waits until it listens.
-    pub(crate) fn start(program: &Path, answers: Answers) -> anyhow::Result<Self> {
+    pub(crate) fn start(program: &Path, answers: Answers) -> Result<Self, InstrumentError> {
         let mut command = Command::new(program);
         command.args(["null", "--port", "0", "--until-stdin-ends", "--writes"]);
         command.arg(if answers.each { "each" } else { "coalesced" });
@@ -66,21 +65,24 @@ impl NullServer {
             command.arg("--no-stamps");
         }
         let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
-        let mut child = child.with_context(|| format!("cannot start the null server {}", program.display()))?;
+        let mut child = child.map_err(|source| InstrumentError::Start {
+            program: program.to_owned(),
+            source,
+        })?;
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
         let mut server = Self {
             child,
             base: String::new(),
             _stdin: stdin,
         };
-        let stdout = stdout.ok_or_else(|| anyhow!("the null server has no output"))?;
+        let stdout = stdout.ok_or(InstrumentError::NoAddress)?;
         let mut line = String::new();
         BufReader::new(stdout)
             .read_line(&mut line)
-            .context("cannot read the null server's output")?;
+            .map_err(InstrumentError::os("cannot read the null server's output"))?;
         line.trim().clone_into(&mut server.base);
         if !server.base.starts_with("http://") {
-            bail!("the null server did not start; run `servelab null` to see why");
+            return Err(InstrumentError::NoAddress);
         }
         Ok(server)
     }
@@ -95,7 +97,7 @@ impl NullServer {
         self.base.trim_start_matches("http://")
     }
 
-    fn get(&self, path: &str) -> anyhow::Result<String> {
+    fn get(&self, path: &str) -> io::Result<String> {
         let mut stream = TcpStream::connect(self.authority())?;
         write!(stream, "GET {path} HTTP/1.1\r\n\r\n")?;
         let mut reader = BufReader::new(stream);
@@ -103,10 +105,10 @@ impl NullServer {
         loop {
             let mut line = String::new();
             if reader.read_line(&mut line)? == 0 {
-                bail!("the null server closed the connection");
+                return Err(io::ErrorKind::UnexpectedEof.into());
             }
             if let Some(value) = line.strip_prefix("content-length: ") {
-                length = value.trim().parse()?;
+                length = value.trim().parse().map_err(io::Error::other)?;
             }
             if line.trim().is_empty() {
                 break;
@@ -118,14 +120,18 @@ impl NullServer {
     }
 
     /// What it did so far, at what CPU time.
-    pub(crate) fn stats(&self) -> anyhow::Result<Stats> {
-        let text = self.get("/stats").context("the null server does not answer")?;
-        Ok(serde_json::from_str(&text)?)
+    pub(crate) fn stats(&self) -> Result<Stats, InstrumentError> {
+        let text = self.page("/stats")?;
+        serde_json::from_str(&text).map_err(|e| InstrumentError::Server(e.to_string()))
     }
 
     /// Its stamps since the last time they were asked for.
-    pub(crate) fn truth(&self) -> anyhow::Result<Truth> {
-        Truth::parse(&self.get("/stamps").context("the null server does not answer")?)
+    pub(crate) fn truth(&self) -> Result<Truth, InstrumentError> {
+        Truth::parse(&self.page("/stamps")?)
+    }
+
+    fn page(&self, path: &str) -> Result<String, InstrumentError> {
+        self.get(path).map_err(|e| InstrumentError::Server(e.to_string()))
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the client measured against what the server stamped. Arithmetic only.
 
-use anyhow::{Context, anyhow};
+use super::InstrumentError;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
@@ -40,21 +40,23 @@ pub(crate) struct Errors {
 
 impl Truth {
     /// Reads the server's lines: id, read, writes.
-    pub(crate) fn parse(text: &str) -> anyhow::Result<Self> {
-        let mut requests = HashMap::new();
-        for (n, line) in text.lines().enumerate() {
-            let row = || -> anyhow::Result<(String, TrueRequest)> {
-                let mut words = line.split(' ');
-                let id = words.next().ok_or_else(|| anyhow!("no id"))?.to_owned();
-                let read_ns = words.next().ok_or_else(|| anyhow!("no time"))?.parse()?;
-                let writes_ns = words.map(str::parse).collect::<Result<_, _>>()?;
-                Ok((id, TrueRequest { read_ns, writes_ns }))
-            };
-            let (id, request) =
-                row().with_context(|| format!("line {} of the null server's stamps", n.saturating_add(1)))?;
-            requests.insert(id, request);
-        }
-        Ok(Self(requests))
+    pub(crate) fn parse(text: &str) -> Result<Self, InstrumentError> {
+        let row = |line: &str| -> Result<(String, TrueRequest), String> {
+            let mut words = line.split(' ');
+            let id = words.next().filter(|id| !id.is_empty()).ok_or("no id")?.to_owned();
+            let time = |word: &str| word.parse().map_err(|_| format!("`{word}` is no time"));
+            let read_ns = time(words.next().ok_or("no time")?)?;
+            let writes_ns = words.map(time).collect::<Result<_, _>>()?;
+            Ok((id, TrueRequest { read_ns, writes_ns }))
+        };
+        let lines = text.lines().enumerate();
+        let requests = lines.map(|(n, line)| {
+            row(line).map_err(|why| InstrumentError::Stamps {
+                line: n.saturating_add(1),
+                why,
+            })
+        });
+        Ok(Self(requests.collect::<Result<_, _>>()?))
     }
 
     /// Compares what a client saw with the truth.
@@ -133,7 +135,7 @@ mod tests {
     #[test]
     fn a_broken_line_is_named() {
         let error = Truth::parse("a 1 2\nb 1 x\n").unwrap_err();
-        assert!(format!("{error:#}").contains("line 2"), "{error:#}");
+        assert!(error.to_string().contains("line 2"), "{error}");
         assert!(Truth::parse("a\n").is_err());
         assert_eq!(Truth::parse("").unwrap(), Truth::default());
     }

@@ -1,8 +1,7 @@
 //! Prompts of an exact number of tokens, counted as the engine counts them.
 
-use crate::exit::Failure;
-use anyhow::{Context, anyhow, bail};
-use servelab_chat::{ChatMessage, ChatTokenizer};
+use crate::BenchError;
+use servelab_chat::{ChatError, ChatMessage, ChatTokenizer};
 use servelab_load::bench::{
     body::{Api, Text},
     builtin,
@@ -41,17 +40,15 @@ const fn role(role: Role) -> &'static str {
 }
 
 impl Exact {
-    pub(super) fn load(dir: &Path, api: Api) -> Result<Self, Failure> {
-        let chat = ChatTokenizer::load(dir)
-            .context("--tokenizer")
-            .map_err(Failure::configuration)?;
+    pub(super) fn load(dir: &Path, api: Api) -> Result<Self, ChatError> {
+        let chat = ChatTokenizer::load(dir)?;
         let mut exact = Self { chat, api, overhead: 0 };
         // A template may trim; one letter is a token everywhere.
-        exact.overhead = exact.count_text("a").map_err(Failure::configuration)?.saturating_sub(1);
+        exact.overhead = exact.count_text("a")?.saturating_sub(1);
         Ok(exact)
     }
 
-    fn count_text(&self, text: &str) -> anyhow::Result<usize> {
+    fn count_text(&self, text: &str) -> Result<usize, ChatError> {
         Ok(match self.api {
             Api::Chat => self.chat.count_chat(&[ChatMessage::user(text)])?,
             Api::Completions => self.chat.count_plain(text)?,
@@ -59,7 +56,7 @@ impl Exact {
     }
 
     /// Prompt tokens that the engine must count; none where the endpoint's rendering is not known.
-    pub(super) fn count(&self, text: &Text) -> anyhow::Result<Option<NonZeroU32>> {
+    pub(super) fn count(&self, text: &Text) -> Result<Option<NonZeroU32>, ChatError> {
         let n = match (self.api, text) {
             (_, Text::Plain(text)) => self.count_text(text)?,
             (Api::Chat, Text::Messages(messages)) => {
@@ -75,8 +72,8 @@ impl Exact {
     }
 
     /// Prompt number `n` of `seed`, of exactly `tokens` tokens. Begins like no other.
-    pub(super) fn prompt(&self, seed: u64, n: usize, tokens: NonZeroU32) -> anyhow::Result<String> {
-        let wanted = usize::try_from(tokens.get())?;
+    pub(super) fn prompt(&self, seed: u64, n: usize, tokens: NonZeroU32) -> Result<String, BenchError> {
+        let wanted = usize::try_from(tokens.get()).unwrap_or(usize::MAX);
         self.fit(wanted, |attempt| {
             let salted = seed.wrapping_add(u64::try_from(attempt).unwrap_or(0).wrapping_mul(0x9e37_79b9));
             let head = builtin::opening(salted, n);
@@ -86,15 +83,21 @@ impl Exact {
     }
 
     /// Recorded prompt number `n`: equal blocks give equal text, from the beginning on.
-    pub(super) fn replayed(&self, seed: u64, n: usize, tokens: NonZeroU32, blocks: &[u64]) -> anyhow::Result<String> {
+    pub(super) fn replayed(
+        &self,
+        seed: u64,
+        n: usize,
+        tokens: NonZeroU32,
+        blocks: &[u64],
+    ) -> Result<String, BenchError> {
         if blocks.is_empty() {
             return self.prompt(seed, n, tokens);
         }
-        let wanted = usize::try_from(tokens.get())?;
+        let wanted = usize::try_from(tokens.get()).unwrap_or(usize::MAX);
         let shared: Vec<String> = blocks
             .iter()
             .map(|id| self.block(seed, *id))
-            .collect::<Result<_, _>>()?;
+            .collect::<Result<_, ChatError>>()?;
         self.fit(wanted, |attempt| {
             format!(
                 "{} {}",
@@ -105,7 +108,7 @@ impl Exact {
     }
 
     /// The text of one block: about its number of tokens.
-    fn block(&self, seed: u64, id: u64) -> anyhow::Result<String> {
+    fn block(&self, seed: u64, id: u64) -> Result<String, ChatError> {
         let mut text = words(seed, &format!("block-{id}"), BLOCK_TOKENS);
         let ends = self.chat.token_ends(&text)?;
         if let Some(end) = BLOCK_TOKENS.checked_sub(1).and_then(|last| ends.get(last)) {
@@ -115,10 +118,12 @@ impl Exact {
     }
 
     /// Cuts a text so that it has exactly `wanted` tokens in the request.
-    fn fit(&self, wanted: usize, text: impl Fn(usize) -> String) -> anyhow::Result<String> {
+    fn fit(&self, wanted: usize, text: impl Fn(usize) -> String) -> Result<String, BenchError> {
         let least = self.overhead.saturating_add(1);
         if wanted < least {
-            bail!("{wanted} prompt tokens cannot be made: the chat template alone with one token of text has {least}");
+            return Err(BenchError::Options(format!(
+                "{wanted} prompt tokens cannot be made: the chat template alone with one token of text has {least}"
+            )));
         }
         for attempt in 0..TRIES {
             let text = text(attempt);
@@ -139,9 +144,9 @@ impl Exact {
                 keep = keep.saturating_add(wanted).saturating_sub(has);
             }
         }
-        Err(anyhow!(
+        Err(BenchError::Options(format!(
             "no text of exactly {wanted} tokens was found with this tokenizer; try a number beside it"
-        ))
+        )))
     }
 }
 

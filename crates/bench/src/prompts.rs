@@ -1,8 +1,10 @@
 //! What is asked: prompts from a file, of an exact length, of a recording, or built in; made before the load begins.
 
-use super::{exact::Exact, options::Bench};
-use crate::{exit::Failure, project::Project};
-use anyhow::{Context, anyhow};
+use crate::{
+    BenchError,
+    exact::Exact,
+    options::{Bench, PromptSource},
+};
 use serde::Deserialize;
 use servelab_load::{
     PreparedRequest,
@@ -84,10 +86,12 @@ pub(super) struct Prompts<'a> {
     source: Source,
 }
 
-fn read(path: &Path) -> Result<String, Failure> {
-    std::fs::read_to_string(path)
-        .with_context(|| format!("{}", path.display()))
-        .map_err(Failure::configuration)
+const fn wrong(at: String, why: String) -> BenchError {
+    BenchError::File { at, why }
+}
+
+fn read(path: &Path) -> Result<String, BenchError> {
+    std::fs::read_to_string(path).map_err(|e| wrong(path.display().to_string(), e.to_string()))
 }
 
 fn plain(row: PlainRow, n: usize, max_tokens: NonZeroU32) -> Result<Ask, String> {
@@ -121,7 +125,7 @@ fn file_row(line: &str, n: usize, bench: &Bench) -> Result<Ask, String> {
     };
     ask.max_tokens = bench.max_tokens.unwrap_or(ask.max_tokens);
     // Packed counts are of the chat template; the other endpoint renders none.
-    if Api::from(bench.endpoint) == Api::Completions && is_packed {
+    if bench.api == Api::Completions && is_packed {
         ask.prompt_tokens = None;
     }
     PromptId::new(ask.id.as_str()).map_err(|e| e.to_string())?;
@@ -143,53 +147,32 @@ impl<'a> Prompts<'a> {
     ///
     /// # Errors
     /// Names the file and line that is wrong.
-    pub(super) fn open(bench: &'a Bench, asking: Asking, project: &Project) -> Result<Self, Failure> {
+    pub(super) fn open(bench: &'a Bench, asking: Asking) -> Result<Self, BenchError> {
         let api = asking.api;
-        let exact = || match &bench.tokenizer {
-            Some(dir) => Exact::load(&project.path(dir), api).map(Some),
-            None => Ok(None),
-        };
-        let source = if let Some(path) = &bench.prompts {
-            let path = project.path(path);
-            let rows = read(&path)?;
-            let counter = exact()?;
-            let mut asks = Vec::new();
-            for (n, line) in rows.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-                let at = || format!("{}:{}", path.display(), n.saturating_add(1));
-                let mut ask = file_row(line, n, bench).map_err(|e| Failure::configuration(anyhow!("{}: {e}", at())))?;
-                if let Some(counter) = &counter {
-                    ask.prompt_tokens = counter
-                        .count(&ask.text)
-                        .with_context(at)
-                        .map_err(Failure::configuration)?;
-                }
-                asks.push(ask);
-            }
-            if asks.is_empty() {
-                return Err(Failure::configuration(anyhow!("{}: no prompt", path.display())));
-            }
-            Source::File(asks)
-        } else if let Some(path) = &bench.replay {
-            Source::Replay(replayed(&project.path(path), bench, exact()?)?)
-        } else {
-            match (bench.input_tokens, exact()?) {
-                (Some(tokens), Some(exact)) => Source::Exact {
-                    exact: Box::new(exact),
-                    tokens,
-                },
-                _ => Source::BuiltIn,
-            }
+        let exact = || bench.tokenizer.as_ref().map(|dir| Exact::load(dir, api)).transpose();
+        let source = match &bench.prompts {
+            PromptSource::File(path) => Source::File(filed(path, bench, exact()?.as_ref())?),
+            PromptSource::Replay(path) => Source::Replay(replayed(path, bench, exact()?.as_ref())?),
+            PromptSource::Exact(tokens) => Source::Exact {
+                exact: Box::new(exact()?.ok_or_else(|| {
+                    BenchError::Options(
+                        "prompts of an exact length are counted by a tokenizer: give --tokenizer".to_owned(),
+                    )
+                })?),
+                tokens: *tokens,
+            },
+            PromptSource::BuiltIn => Source::BuiltIn,
         };
         Ok(Self { bench, asking, source })
     }
 
     /// Number `n` of the made prompts.
-    fn made(&self, n: usize) -> Result<Ask, Failure> {
+    fn made(&self, n: usize) -> Result<Ask, BenchError> {
         let (seed, max_tokens) = (self.bench.seed, self.bench.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS));
         Ok(match &self.source {
             Source::Exact { exact, tokens } => Ask {
                 id: format!("exact-{n}"),
-                text: Text::Plain(exact.prompt(seed, n, *tokens).map_err(Failure::usage)?),
+                text: Text::Plain(exact.prompt(seed, n, *tokens)?),
                 max_tokens,
                 prompt_tokens: Some(*tokens),
             },
@@ -202,14 +185,15 @@ impl<'a> Prompts<'a> {
         })
     }
 
-    fn request(&self, ask: &Ask) -> Result<PreparedRequest, Failure> {
-        let id = PromptId::new(ask.id.as_str()).map_err(Failure::configuration)?;
+    fn request(&self, ask: &Ask) -> Result<PreparedRequest, BenchError> {
+        let bad = |why: String| wrong(format!("prompt {}", ask.id), why);
+        let id = PromptId::new(ask.id.as_str()).map_err(|e| bad(e.to_string()))?;
         let request = self.asking.request(id, &ask.text, ask.max_tokens, ask.prompt_tokens);
-        request.map_err(Failure::configuration)
+        request.map_err(|e| bad(e.to_string()))
     }
 
     /// The asks of load number `load`, from 0, which has `n` requests unless the source says how many.
-    fn asks(&self, load: usize, n: u32) -> Result<(Vec<Ask>, Option<Pace>), Failure> {
+    fn asks(&self, load: usize, n: u32) -> Result<(Vec<Ask>, Option<Pace>), BenchError> {
         let lasts = self.bench.duration.is_some();
         let given = |n: u32| usize::try_from(n).unwrap_or(usize::MAX);
         let made = |n: u32| {
@@ -234,7 +218,7 @@ impl<'a> Prompts<'a> {
     ///
     /// # Errors
     /// Where a prompt of the asked length cannot be made.
-    pub(super) fn requests(&self, load: usize, n: u32) -> Result<Requests, Failure> {
+    pub(super) fn requests(&self, load: usize, n: u32) -> Result<Requests, BenchError> {
         let (asks, pace) = self.asks(load, n)?;
         let warm_up = usize::try_from(self.bench.warmup).unwrap_or(usize::MAX);
         // Never one that is measured later: an engine would answer that from its cache.
@@ -256,8 +240,8 @@ impl<'a> Prompts<'a> {
                 let dialogues = Dialogues::new(self.asking.clone(), turns, asks.iter().map(opening).collect());
                 let mut openers = dialogues.openers();
                 if openers.len() != asks.len() {
-                    let error = anyhow!("a prompt's id is too long to be given the number of a turn");
-                    return Err(Failure::configuration(error));
+                    let why = "a prompt's id is too long to be given the number of a turn; shorten it".to_owned();
+                    return Err(wrong("--turns".to_owned(), why));
                 }
                 for (opener, ask) in openers.iter_mut().zip(&asks) {
                     opener.expect.prompt_tokens = ask.prompt_tokens;
@@ -279,32 +263,44 @@ impl<'a> Prompts<'a> {
     }
 }
 
+/// The rows of a prompt file, counted again where there is a tokenizer.
+fn filed(path: &Path, bench: &Bench, counter: Option<&Exact>) -> Result<Vec<Ask>, BenchError> {
+    let text = read(path)?;
+    let mut asks = Vec::new();
+    for (n, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let bad = |why: String| wrong(format!("{}:{}", path.display(), n.saturating_add(1)), why);
+        let mut ask = file_row(line, n, bench).map_err(bad)?;
+        if let Some(counter) = counter {
+            ask.prompt_tokens = counter.count(&ask.text).map_err(|e| bad(e.to_string()))?;
+        }
+        asks.push(ask);
+    }
+    if asks.is_empty() {
+        return Err(wrong(path.display().to_string(), "no prompt".to_owned()));
+    }
+    Ok(asks)
+}
+
 /// The rows of a recording, with texts of the recorded lengths where only those are known.
-fn replayed(path: &Path, bench: &Bench, exact: Option<Exact>) -> Result<Vec<(Nanos, Ask)>, Failure> {
-    let rows = replay::parse(&read(path)?);
-    let rows = rows
-        .with_context(|| format!("{}", path.display()))
-        .map_err(Failure::configuration)?;
+fn replayed(path: &Path, bench: &Bench, exact: Option<&Exact>) -> Result<Vec<(Nanos, Ask)>, BenchError> {
+    let bad = |why: String| wrong(path.display().to_string(), why);
+    let rows = replay::parse(&read(path)?).map_err(|e| bad(e.to_string()))?;
     let mut asks = Vec::with_capacity(rows.len());
     for (n, row) in rows.into_iter().enumerate() {
         let (text, prompt_tokens) = match row.asked {
             Asked::Text(text) => {
-                let counted = exact.as_ref().map(|e| e.count(&text)).transpose();
-                let counted = counted
-                    .with_context(|| format!("{}", path.display()))
-                    .map_err(Failure::configuration)?;
+                let counted = exact.map(|e| e.count(&text)).transpose();
+                let counted = counted.map_err(|e| bad(e.to_string()))?;
                 (text, counted.flatten())
             }
             Asked::Length { input_tokens, blocks } => {
-                let exact = exact.as_ref().ok_or_else(|| {
-                    Failure::usage(anyhow!(
+                let exact = exact.ok_or_else(|| {
+                    BenchError::Options(format!(
                         "{} gives lengths only: give --tokenizer, which prompts of those lengths are made with",
                         path.display()
                     ))
                 })?;
-                let text = exact
-                    .replayed(bench.seed, n, input_tokens, &blocks)
-                    .map_err(Failure::usage)?;
+                let text = exact.replayed(bench.seed, n, input_tokens, &blocks)?;
                 (Text::Plain(text), Some(input_tokens))
             }
         };

@@ -1,0 +1,31 @@
+//! One load, or a sweep of loads, on a server that runs already; and the instrument's own calibration.
+//!
+//! It starts no engine, needs no plan and writes no run directory: [`Bench`] says what is asked, [`Bench::prepare`] asks the
+//! server what it is and makes the prompts, [`Prepared::run`] puts the loads on it and gives an [`Answer`], whose figures are
+//! made with the formulas of `findings`. [`instrument`] holds the load generator against a server without an engine.
+//!
+//! Parts: [`options`] and [`values`] (what may be asked, and in which words), `server` (what the server says it is), `prompts`
+//! and `exact` (what is sent), `traces` (where each request is kept), `sweep` (the loads one after the other), `summary` and
+//! `validity` (traces to [`figures`]).
+//!
+//! Traps: whatever a server said is redacted and loses its control characters here, before anybody sees it (`clean`); the
+//! model's name as requests carry it is not what is shown. Times are those of the wall.
+
+mod clean;
+mod error;
+mod exact;
+pub mod figures;
+pub mod instrument;
+pub mod options;
+mod prompts;
+mod server;
+mod summary;
+mod sweep;
+mod traces;
+mod validity;
+pub mod values;
+
+pub use error::{BenchError, Blame};
+pub use figures::{Answer, Figures, Latency, ResultSet, Spread};
+pub use options::{Bench, PromptSource};
+pub use sweep::{Prepared, Watch};

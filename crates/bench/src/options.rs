@@ -1,0 +1,137 @@
+//! What a bench is asked for. The words of each on the command line are the caller's; the rules between them are here.
+
+use crate::{
+    BenchError,
+    values::{BaseUrl, Sweep},
+};
+use servelab_load::bench::{Extent, body::Api};
+use servelab_schema::{Arrivals, Load, Nanos, Rate, Slo};
+use std::{num::NonZeroU32, path::PathBuf};
+
+/// Where prompts come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PromptSource {
+    /// The small set that is built in.
+    BuiltIn,
+    /// JSONL of packed prompts, or rows with `prompt` or `messages`.
+    File(PathBuf),
+    /// Prompts of exactly so many tokens; needs a tokenizer.
+    Exact(NonZeroU32),
+    /// Recorded traffic.
+    Replay(PathBuf),
+}
+
+/// One load, or a sweep of loads, on a running server.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Bench {
+    /// The server.
+    pub url: BaseUrl,
+    /// The endpoint to load.
+    pub api: Api,
+    /// Served model; by default the first one of `/v1/models`.
+    pub model: Option<String>,
+    /// Where prompts come from.
+    pub prompts: PromptSource,
+    /// Folder of the model's tokenizer.
+    pub tokenizer: Option<PathBuf>,
+    /// Turns of each conversation; none for single requests.
+    pub turns: Option<NonZeroU32>,
+    /// Most tokens of each answer; by default what the prompt file says, or 128.
+    pub max_tokens: Option<NonZeroU32>,
+    /// Ask for exactly that many tokens.
+    pub ignore_eos: bool,
+    /// Seed of prompts, arrivals and sampling.
+    pub seed: u64,
+    /// Requests to measure (with turns: conversations).
+    pub requests: Option<NonZeroU32>,
+    /// Send for so long instead.
+    pub duration: Option<Nanos>,
+    /// Closed loop: requests in flight.
+    pub concurrency: Option<NonZeroU32>,
+    /// Open loop: mean arrivals per second.
+    pub rate: Option<Rate>,
+    /// Arrival process of an open loop; Poisson where none is given.
+    pub arrivals: Option<Arrivals>,
+    /// Time over which the load rises.
+    pub ramp: Option<Nanos>,
+    /// So many requests leave together.
+    pub batch: Option<NonZeroU32>,
+    /// One load after the other.
+    pub sweep: Option<Sweep>,
+    /// Unmeasured requests before the first measured one.
+    pub warmup: u32,
+    /// From sent to the first token.
+    pub ttft_timeout: Nanos,
+    /// Between two reads of one stream.
+    pub idle_timeout: Nanos,
+    /// From sent to the end of the body.
+    pub total_timeout: Nanos,
+    /// Objectives of each request.
+    pub slo: Slo,
+    /// Environment variable that holds the API key.
+    pub api_key_env: Option<String>,
+    /// More request headers, each `Name: value`.
+    pub headers: Vec<String>,
+    /// A new file for every request.
+    pub traces: Option<PathBuf>,
+}
+
+/// Requests in flight where no load is given.
+const DEFAULT_CONCURRENCY: NonZeroU32 = NonZeroU32::MIN.saturating_add(15);
+
+/// Requests of a closed loop or a rate where nothing says how many: enough to certify p95.
+const DEFAULT_REQUESTS: u32 = 200;
+
+impl Bench {
+    /// What contradicts what.
+    ///
+    /// # Errors
+    /// [`BenchError::Options`] with the remedy.
+    pub fn check(&self) -> Result<(), BenchError> {
+        let refuse = |why: String| Err(BenchError::Options(why));
+        let open = self.rate.is_some() || matches!(self.sweep, Some(Sweep::Rate(_)));
+        if self.arrivals.is_some() && !open {
+            return refuse(
+                "--arrivals is how requests of an open loop arrive; give --rate or --sweep rate=… too".to_owned(),
+            );
+        }
+        if self.turns.is_some() && self.api == Api::Completions {
+            return refuse("--turns needs messages; /v1/completions has none: use --endpoint chat".to_owned());
+        }
+        if let (Some(ramp), Some(duration)) = (self.ramp, self.duration)
+            && ramp >= duration
+        {
+            return refuse(format!(
+                "the ramp ({ramp}) leaves nothing of the duration ({duration}); make it shorter"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Each load, in order.
+    pub(crate) fn loads(&self) -> Vec<Load> {
+        let arrivals = self.arrivals.unwrap_or(Arrivals::Poisson);
+        let closed = |concurrency| Load::Closed { concurrency };
+        let open = |rate_per_s| Load::Open { rate_per_s, arrivals };
+        match (&self.sweep, self.rate) {
+            (Some(Sweep::Concurrency(list)), _) => list.iter().copied().map(closed).collect(),
+            (Some(Sweep::Rate(list)), _) => list.iter().copied().map(open).collect(),
+            (None, Some(rate)) => vec![open(rate)],
+            (None, None) => vec![closed(self.batch.or(self.concurrency).unwrap_or(DEFAULT_CONCURRENCY))],
+        }
+    }
+
+    /// How long each load goes on.
+    pub(crate) fn extent(&self) -> Extent {
+        self.duration.map_or(Extent::Once, Extent::For)
+    }
+
+    /// Requests of one load where its prompts do not say: enough that every slot has several.
+    pub(crate) fn request_count(&self, load: Load) -> u32 {
+        match (self.requests, load) {
+            (Some(n), _) => n.get(),
+            (None, Load::Closed { concurrency }) => DEFAULT_REQUESTS.max(concurrency.get().saturating_mul(4)),
+            (None, Load::Open { .. }) => DEFAULT_REQUESTS,
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! What is known of the server before the load: its model, its version, and whether it is simulated.
+
+use crate::{BenchError, clean::Clean, options::Bench, values::BaseUrl};
+use serde_json::Value;
+use servelab_engine::{
+    IDENTITY,
+    redact::{Secrets, is_secret_name},
+    says_simulated,
+};
+use servelab_load::{
+    RequestHeaders,
+    bench::fetch::{FetchError, Page, fetch},
+};
+use servelab_schema::{EngineKind, Nanos, takes_key};
+
+/// How long the server may take to give one page.
+const LIMIT: Nanos = Nanos::from_secs(5);
+
+/// Its list of models.
+const MODELS: &str = "/v1/models";
+
+/// The server under load.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Server {
+    /// The model that requests ask for, as the server wrote it.
+    pub(crate) model: String,
+    /// The engine's version, where it says, for people.
+    pub(crate) version: Option<String>,
+    /// Simulated where any page of the server says so.
+    pub(crate) kind: EngineKind,
+}
+
+/// What every request carries besides, and what is therefore never shown.
+#[derive(Debug)]
+pub(crate) struct Sent {
+    /// The extra headers.
+    pub(crate) headers: RequestHeaders,
+    /// Takes their values, and every secret of the environment, out of what the server says.
+    pub(crate) clean: Clean,
+}
+
+/// The extra headers of every request.
+///
+/// # Errors
+/// Where the key is not there, a header cannot be sent, or a key would go over the network in the clear.
+pub(crate) fn sent(bench: &Bench) -> Result<Sent, BenchError> {
+    let mut headers = RequestHeaders::default();
+    let mut secrets = Secrets::of_environment();
+    let mut holds_key = false;
+    if let Some(name) = &bench.api_key_env {
+        let key = std::env::var(name).map_err(|_| {
+            BenchError::Key(format!(
+                "the environment has no variable `{name}` that holds text; export it first"
+            ))
+        })?;
+        let added = headers.add("Authorization", &format!("Bearer {}", key.trim()));
+        added.map_err(|e| BenchError::Key(format!("{name}: {e}")))?;
+        secrets = secrets.and(key.trim());
+        holds_key = true;
+    }
+    for text in &bench.headers {
+        // The text may hold a secret, so that only its name is ever said.
+        let (name, value) = text
+            .split_once(':')
+            .ok_or_else(|| BenchError::Header("a header is written 'Name: value'".to_owned()))?;
+        let (name, value) = (name.trim(), value.trim());
+        headers.add(name, value).map_err(BenchError::Header)?;
+        holds_key |= is_secret_name(name);
+        // `Basic dXNlcjpw` and `Bearer X`: a server repeats the word behind the scheme, too.
+        secrets = secrets
+            .and(value)
+            .and(value.split_once(' ').map_or("", |(_, word)| word));
+    }
+    if holds_key {
+        takes_key(&bench.url.to_string())?;
+    }
+    Ok(Sent {
+        headers,
+        clean: Clean::of(secrets),
+    })
+}
+
+fn json(page: &Result<Page, FetchError>) -> Option<Value> {
+    let page = page.as_ref().ok().filter(|p| p.status == 200)?;
+    serde_json::from_str(&page.body).ok()
+}
+
+/// Why `/v1/models` names no model.
+fn no_model(url: &BaseUrl, page: Option<&Result<Page, FetchError>>, clean: &Clean) -> BenchError {
+    let why = match page {
+        Some(Err(e)) => clean.text(&e.to_string()),
+        Some(Ok(page)) if page.status != 200 => format!("{MODELS} says HTTP {}", page.status),
+        _ => format!("{MODELS} names no model"),
+    };
+    BenchError::NoModel {
+        url: url.to_string(),
+        why,
+    }
+}
+
+/// Asks the server what it is: every page where an engine of any dialect may say that it is simulated, whatever is known
+/// of it already.
+pub(crate) fn identify(bench: &Bench, sent: &Sent) -> Result<Server, BenchError> {
+    let endpoint = bench.url.endpoint(bench.api)?;
+    let prefix = bench.url.prefix();
+    let paths: Vec<String> = IDENTITY.iter().map(|path| format!("{prefix}{path}")).collect();
+    let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+    let answers = fetch(&endpoint, &sent.headers, &paths, LIMIT)?;
+    let pages: Vec<Value> = answers.iter().filter_map(json).collect();
+    let models = IDENTITY.iter().position(|path| *path == MODELS);
+    let models = models.and_then(|at| answers.get(at));
+    let model = match &bench.model {
+        Some(given) => given.clone(),
+        None => models
+            .and_then(json)
+            .and_then(|page| Some(page.pointer("/data/0/id")?.as_str()?.to_owned()))
+            .ok_or_else(|| no_model(&bench.url, models, &sent.clean))?,
+    };
+    let version = pages
+        .iter()
+        .find_map(|page| Some(sent.clean.text(page.get("version")?.as_str()?)));
+    Ok(Server {
+        model,
+        version,
+        kind: if pages.iter().any(says_simulated) {
+            EngineKind::Simulated
+        } else {
+            EngineKind::Measured
+        },
+    })
+}

@@ -1,0 +1,269 @@
+//! The loads of a bench, one after the other, on one server.
+
+use crate::{
+    BenchError,
+    figures::{Answer, ResultSet},
+    options::{Bench, PromptSource},
+    prompts::{Prompts, Requests},
+    server::{self, Sent, Server},
+    summary::{Measured, figures},
+    traces::{Kept, TraceFile},
+    values::arrivals_text,
+};
+use servelab_load::{
+    Control, Endpoint, Labels, Live, LoadResult, LoadSpec,
+    attempt::{Deadlines, SizeLimits},
+    bench::{Conversations, Extent, LoadProfile, Pace, body::Asking},
+    clock::TrialClock,
+    start_with_profile,
+};
+use servelab_schema::{Arrivals, Load, Nanos, OutputPolicy, Rate, Ratio, Reason, Stop, VariantId};
+use std::{
+    num::NonZeroU32,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+/// Time to open a connection.
+const CONNECT: Nanos = Nanos::from_secs(10);
+
+/// Who looks on while loads run, and may end them.
+pub trait Watch {
+    /// A load begins; `control` ends it early.
+    fn begins(&self, load: &str, live: Live, control: Control);
+    /// It has ended.
+    fn ended(&self);
+    /// True where no further load shall begin.
+    fn is_interrupted(&self) -> bool;
+}
+
+/// A bench whose server has been asked what it is, whose prompts are made and whose trace file is open.
+#[derive(Debug)]
+pub struct Prepared<'a> {
+    bench: &'a Bench,
+    endpoint: Endpoint,
+    sent: Sent,
+    server: Server,
+    prompts: Prompts<'a>,
+    file: Option<TraceFile>,
+}
+
+impl Bench {
+    /// Makes everything that must be there before the first request.
+    ///
+    /// # Errors
+    /// Options that contradict each other, files that are wrong, a key that is not there or would go out in the clear, a
+    /// server that names no model, a trace file that cannot be made or exists.
+    pub fn prepare(&self) -> Result<Prepared<'_>, BenchError> {
+        self.check()?;
+        let endpoint = self.url.endpoint(self.api)?;
+        let sent = server::sent(self)?;
+        let server = server::identify(self, &sent)?;
+        let asking = Asking {
+            api: self.api,
+            model: server.model.clone(),
+            output: OutputPolicy {
+                stop: if self.ignore_eos { Stop::Fixed } else { Stop::Natural },
+                temperature: Ratio::default(),
+                seed: self.seed,
+                keep_text: false,
+            },
+        };
+        Ok(Prepared {
+            prompts: Prompts::open(self, asking)?,
+            file: self.traces.clone().map(TraceFile::create).transpose()?,
+            bench: self,
+            endpoint,
+            sent,
+            server,
+        })
+    }
+}
+
+/// The mean rate of recorded arrivals; 1 where there are too few to have one.
+fn rate_of(offsets: &[Nanos]) -> Option<Rate> {
+    let gaps = u32::try_from(offsets.len().checked_sub(1)?).ok()?;
+    let last = offsets.last()?.as_secs_f64();
+    Rate::new(if last > 0.0 && gaps > 0 {
+        f64::from(gaps) / last
+    } else {
+        1.0
+    })
+    .ok()
+}
+
+impl Prepared<'_> {
+    /// Runs every load to its end, or until `watch` is interrupted.
+    ///
+    /// # Errors
+    /// Where a prompt cannot be made, the load generator cannot start, or a trace cannot be kept. Failed requests are rows.
+    pub fn run(&self, watch: &impl Watch) -> Result<Answer, BenchError> {
+        let mut results = Vec::new();
+        for (number, load) in self.bench.loads().into_iter().enumerate() {
+            if watch.is_interrupted() {
+                break;
+            }
+            let requests = self.prompts.requests(number, self.bench.request_count(load))?;
+            results.push(self.one(number, load, &requests, watch)?);
+        }
+        Ok(Answer {
+            v: 1,
+            engine_kind: self.server.kind,
+            engine_version: self.server.version.clone(),
+            url: self.bench.url.to_string(),
+            endpoint: self.bench.api.path(),
+            model: self.sent.clean.text(&self.server.model),
+            seed: self.bench.seed,
+            results,
+        })
+    }
+
+    fn spec(&self, number: usize, load: Load, requests: &Requests) -> Result<LoadSpec, BenchError> {
+        let bench = self.bench;
+        let number = u32::try_from(number).unwrap_or(u32::MAX).saturating_add(1);
+        // Two benches at one server must not name their requests alike.
+        let prefix = format!("bench-{:x}-{number}", std::process::id());
+        Ok(LoadSpec {
+            endpoint: self.endpoint.clone(),
+            headers: self.sent.headers.clone(),
+            load,
+            warm_up: bench.warmup,
+            measured: requests.measured.clone(),
+            fillers: requests.fillers.clone(),
+            seed: bench.seed,
+            deadlines: Deadlines {
+                connect: CONNECT,
+                ttft: bench.ttft_timeout,
+                idle: bench.idle_timeout,
+                total: bench.total_timeout,
+            },
+            limits: SizeLimits::default(),
+            keep_text: false,
+            labels: Labels {
+                block: number,
+                variant: VariantId::new("bench").map_err(|e| BenchError::Options(e.to_string()))?,
+                request_prefix: prefix,
+            },
+            clock: TrialClock::start(NonZeroU32::MIN),
+            engine_exit_grace: Duration::ZERO,
+        })
+    }
+
+    fn profile(&self, requests: &Requests) -> LoadProfile {
+        let pace = match (self.bench.batch, &requests.pace) {
+            (Some(size), _) => Pace::Batch(size),
+            (None, Some(pace)) => pace.clone(),
+            (None, None) => Pace::Load,
+        };
+        let conversations = requests.conversations.clone();
+        LoadProfile {
+            pace,
+            extent: self.bench.extent(),
+            ramp: self.bench.ramp.unwrap_or(Nanos::ZERO),
+            hold: false,
+            conversations: conversations.map(|c| -> Arc<dyn Conversations> { c }),
+        }
+    }
+
+    /// Runs one load to its end.
+    fn one(&self, number: usize, load: Load, requests: &Requests, watch: &impl Watch) -> Result<ResultSet, BenchError> {
+        let load = match &requests.pace {
+            Some(Pace::Offsets(offsets)) => Load::Open {
+                rate_per_s: rate_of(offsets)
+                    .ok_or_else(|| BenchError::Options("the recording has no rate".to_owned()))?,
+                arrivals: Arrivals::Constant,
+            },
+            _ => load,
+        };
+        let name = self.name(load);
+        let (spec, profile) = (self.spec(number, load, requests)?, self.profile(requests));
+        let traces = Arc::new(Mutex::new(Vec::with_capacity(requests.measured.len())));
+        let sink = Kept {
+            traces: Arc::clone(&traces),
+            file: self.file.clone(),
+            clean: self.sent.clean.clone(),
+        };
+        let handle = start_with_profile(spec, profile, sink)?;
+        watch.begins(&name, handle.live(), handle.control());
+        let result = handle.join();
+        watch.ended();
+        let result = result?;
+        let traces = std::mem::take(&mut *traces.lock().unwrap_or_else(PoisonError::into_inner));
+        let figures = figures(&Measured {
+            load,
+            slo: self.bench.slo,
+            ramp: self.bench.ramp.unwrap_or(Nanos::ZERO),
+            result: &result,
+            traces: &traces,
+        });
+        Ok(ResultSet {
+            load: name,
+            concurrency: match load {
+                Load::Closed { concurrency } => Some(concurrency),
+                Load::Open { .. } => None,
+            },
+            rate_per_s: match load {
+                Load::Open { rate_per_s, .. } => Some(rate_per_s.get()),
+                Load::Closed { .. } => None,
+            },
+            notes: self.notes(requests, &result),
+            figures,
+        })
+    }
+
+    /// The load in words.
+    fn name(&self, load: Load) -> String {
+        let bench = self.bench;
+        let mut name = match load {
+            _ if matches!(bench.prompts, PromptSource::Replay(_)) => "replay of recorded arrivals".to_owned(),
+            Load::Closed { concurrency } if bench.batch.is_some() => format!("batches of {concurrency}"),
+            Load::Closed { concurrency } => format!("closed loop, concurrency {concurrency}"),
+            Load::Open { rate_per_s, arrivals } => {
+                format!("open loop, {}/s, {}", rate_per_s.get(), arrivals_text(arrivals))
+            }
+        };
+        if let Some(ramp) = bench.ramp {
+            name.push_str(&format!(", ramp {ramp}"));
+        }
+        if let Some(turns) = bench.turns {
+            name.push_str(&format!(", {turns} turns"));
+        }
+        if let Extent::For(duration) = bench.extent() {
+            name.push_str(&format!(", for {duration}"));
+        }
+        name
+    }
+
+    /// What a reader must know beside the figures.
+    fn notes(&self, requests: &Requests, result: &LoadResult) -> Vec<String> {
+        let mut notes = Vec::new();
+        let sent = usize::try_from(result.counts.planned).unwrap_or(usize::MAX);
+        let turns = self.bench.turns.map_or(1, |t| usize::try_from(t.get()).unwrap_or(1));
+        if sent > requests.distinct.saturating_mul(turns) {
+            notes.push(format!(
+                "only {} different prompts for {sent} requests: an engine with a prefix cache answers repeated ones faster",
+                requests.distinct
+            ));
+        }
+        if self.bench.sweep.is_some() && matches!(self.bench.prompts, PromptSource::File(_)) {
+            notes.push(
+                "each load of the sweep sends the same prompts: an engine with a prefix cache answers the later ones faster"
+                    .to_owned(),
+            );
+        }
+        let mismatches = result
+            .counts
+            .failed
+            .get(&Reason::PromptTokenMismatch)
+            .copied()
+            .unwrap_or(0);
+        if mismatches > 0 {
+            notes.push(
+                "the prompts were counted with another tokenizer or chat template than the server's; give the served \
+                 model's folder as --tokenizer"
+                    .to_owned(),
+            );
+        }
+        notes
+    }
+}

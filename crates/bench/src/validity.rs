@@ -1,0 +1,79 @@
+//! Whether one load was measured well: the gates of a plan that need no plan, with METHOD's limits.
+
+use crate::figures::Counts;
+use servelab_findings::{GateFacts, evaluate_limits};
+use servelab_load::{LoadResult, Stop};
+use servelab_schema::{
+    CacheState, GateName, GateOutcome, GateResult, Gates, Load, Margin, Nanos, Reason, Treatment, TrialCounts, VariantRole,
+    Window,
+};
+use std::num::NonZeroU32;
+
+/// The gates that a single load can fail.
+const GATES: [GateName; 8] = [
+    GateName::ScheduleLag,
+    GateName::EventLoopLag,
+    GateName::Starvation,
+    GateName::ClientCpu,
+    GateName::AchievedRate,
+    GateName::Failures,
+    GateName::PromptTokens,
+    GateName::Clock,
+];
+
+/// The times against which the client's errors are held.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Medians {
+    pub(crate) ttft: Option<Nanos>,
+    /// From the first to the last token, of the requests that took any time.
+    pub(crate) generation: Option<Nanos>,
+}
+
+/// Each gate's result for a load.
+pub(crate) fn gates(
+    load: Load,
+    result: &LoadResult,
+    requests: &Counts,
+    medians: Medians,
+    held: Option<Window>,
+) -> Vec<GateResult> {
+    // What the user cut off is no failure.
+    let interrupted = result.stopped == Some(Stop::Cancelled);
+    let unsent = if interrupted { requests.never_sent } else { 0 };
+    let counts = TrialCounts {
+        planned: requests.planned.saturating_sub(requests.cut_off).saturating_sub(unsent),
+        completed: requests.completed,
+        failed: requests.failed_by_reason.clone(),
+        fillers_completed: requests.warm_up_completed,
+        fillers_failed: requests.warm_up_failed,
+    };
+    let facts = GateFacts {
+        load,
+        role: VariantRole::Baseline,
+        instrument: Some(&result.instrument),
+        counts: &counts,
+        span: result.span,
+        held,
+        median_ttft: medians.ttft,
+        median_generation: medians.generation,
+        delta: Margin::DEFAULT,
+        scheduled_rate_per_s: result.scheduled_rate_per_s,
+        engine_alive: Ok(()),
+        prompt_token_mismatches: counts.failed.get(&Reason::PromptTokenMismatch).copied().unwrap_or(0),
+        prefix_cache_hit_ratio: None,
+        cache: CacheState::Accepted,
+        prefix_caching_allowed: true,
+        treatment: Treatment::Unobservable,
+        time_scale: NonZeroU32::MIN,
+        certificate: None,
+        work: None,
+    };
+    let mut gates = evaluate_limits(&Gates::default(), &GATES, &facts);
+    // One arrival has no rate.
+    if result.scheduled_rate_per_s.is_none() {
+        for gate in gates.iter_mut().filter(|g| g.gate == GateName::AchievedRate) {
+            gate.outcome = GateOutcome::NotApplicable;
+        }
+    }
+    gates
+}
