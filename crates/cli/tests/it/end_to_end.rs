@@ -1,6 +1,6 @@
 //! From a matrix to a report on the simulated engine, with effects that are known beforehand.
 
-use crate::support::{Project, plan, trials};
+use crate::support::{Project, engine, plan, record, trials};
 use serde_json::Value;
 use servelab_schema::{GateName, Outcome, Reason, RunEnd, Treatment, Validity};
 use std::{collections::BTreeSet, fs};
@@ -50,7 +50,7 @@ fn a_hidden_slowdown_is_found_and_two_equal_arms_are_not() {
         .exits(0);
     let answer: Value = serde_json::from_str(&said.out).unwrap();
     assert_eq!(answer["engine_kind"], "simulated");
-    assert_eq!(answer["valid"], 15, "{}", said.err);
+    assert_eq!(answer["findings"]["brief"]["valid"], 15, "{}", said.err);
 
     let run = project.run("r1");
     assert_eq!(run.fingerprint().as_str(), answer["fingerprint"]);
@@ -175,7 +175,7 @@ fn every_scripted_fault_has_its_reason_and_none_is_a_success() {
     }
 }
 
-fn record_failed(record: &servelab_schema::TrialRecord) -> Vec<GateName> {
+fn record_failed(record: &servelab_schema::findings::TrialFindings) -> Vec<GateName> {
     let failed = record
         .gates
         .iter()
@@ -212,7 +212,7 @@ fn an_engine_that_dies_gives_an_invalid_trial_and_a_sealed_run() {
     );
     let ended: usize = traces.iter().filter(|t| t.measured).count();
     assert!(ended > 0, "what had ended before is kept");
-    assert!(run.engine_record(&record.id).unwrap().failure.is_some());
+    assert!(engine(&run, &record.id).failure.is_some());
 }
 
 #[test]
@@ -236,10 +236,10 @@ args = { kv-cache-dtype = "nvfp4" }
         .exits(6);
     let run = project.run("r1");
     for (record, _) in trials(&run) {
-        let engine = run.engine_record(&record.id).unwrap();
+        let started = engine(&run, &record.id);
         if record.variant.as_str() == "BAD" {
             assert_eq!(record.treatment, Treatment::Rejected);
-            let words = engine.failure.unwrap();
+            let words = started.failure.unwrap();
             assert!(words.contains("nvfp4"), "{words}");
         } else {
             assert!(record.validity.is_valid(), "{:?}", record.gates);
@@ -255,15 +255,16 @@ fn an_open_loop_never_waits_for_answers() {
     project
         .servelab(&["run", "matrix/open.toml", "--run-id", "r1"])
         .exits(0);
-    let (record, traces) = trials(&project.run("r1")).remove(0);
-    assert_eq!(record.counts.completed, 24);
+    let run = project.run("r1");
+    let (trial, traces) = trials(&run).remove(0);
+    assert_eq!(trial.counts.completed, 24);
     let mut measured: Vec<_> = traces.iter().filter(|t| t.measured).collect();
     measured.sort_by_key(|t| t.scheduled_ns);
     let overlapping = measured
         .windows(2)
         .any(|pair| pair[1].sent_ns.unwrap() < pair[0].finished_ns);
     assert!(overlapping, "the next request left before the one before had ended");
-    assert!(record.instrument.unwrap().achieved_rate_per_s.unwrap() > 0.0);
+    assert!(record(&run, &trial.id).instrument.unwrap().achieved_rate_per_s.unwrap() > 0.0);
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! Engines that servelab did not start, engines that tell secrets, and engines that die.
 
-use crate::support::{Project, trials};
+use crate::support::{Project, engine, trials};
 use serde_json::Value;
 use servelab_evidence::names;
-use servelab_schema::{EngineKind, GateName, GateOutcome, Treatment, TrialRecord};
+use servelab_schema::{EngineKind, GateName, GateOutcome, Treatment, findings::TrialFindings};
 use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
@@ -153,17 +153,17 @@ fn a_server_that_is_up_is_measured_and_left_running() {
     let said = project.servelab(&words).exits(0);
     let answer: Value = serde_json::from_str(&said.out).unwrap();
     assert_eq!(answer["engine_kind"], "measured");
-    assert_eq!(answer["valid"], 2, "{}", said.err);
+    assert_eq!(answer["findings"]["brief"]["valid"], 2, "{}", said.err);
     let run = project.run("up");
     for (record, _) in trials(&run) {
-        assert_eq!(record.engine_kind, EngineKind::Measured);
-        let engine = run.engine_record(&record.id).unwrap();
+        assert_eq!(run.manifest().engine_kind, EngineKind::Measured);
+        let engine = engine(&run, &record.id);
         assert!(engine.argv.is_empty() && engine.flags.is_empty(), "nothing was set");
         assert_eq!(engine.startup_ns, None);
         assert_eq!(engine.version.as_deref(), Some("0.32.0"));
         assert!(engine.ended.contains("left running"), "{}", engine.ended);
         assert!(!engine.cache_config.is_empty(), "its own pages tell of it");
-        assert_eq!(engine.treatment, Treatment::Unobservable, "its log is not there");
+        assert_eq!(record.treatment, Treatment::Unobservable, "its log is not there");
         let log = run
             .dir()
             .join(names::TRIALS)
@@ -185,9 +185,9 @@ fn caches(project: &Project, name: &str, port: u16, keys: &str) -> Vec<(bool, bo
     let output = project.command(&["run", &matrix, "--run-id", name]).output().unwrap();
     assert!(matches!(output.status.code(), Some(0 | 6)), "{output:?}");
     let run = project.run(name);
-    let of = |record: &TrialRecord| {
+    let of = |record: &TrialFindings| {
         let gate = record.gates.iter().find(|g| g.gate == GateName::CacheContamination);
-        let salt = run.engine_record(&record.id).unwrap().cache_salt;
+        let salt = engine(&run, &record.id).cache_salt;
         (gate.unwrap().outcome == GateOutcome::Failed, salt.is_some())
     };
     trials(&run).iter().map(|(record, _)| of(record)).collect()
@@ -320,7 +320,7 @@ exit 1
 
     let run = project.run("tells");
     for (record, _) in trials(&run) {
-        let engine = run.engine_record(&record.id).unwrap();
+        let engine = engine(&run, &record.id);
         assert_eq!(engine.env["VLLM_API_KEY"], "[redacted]");
         let failure = engine.failure.unwrap();
         assert!(
@@ -374,12 +374,9 @@ fn dies(script: &str) -> (Treatment, String) {
     project.servelab(&words).exits(6);
     let run = project.run("dies");
     let of = |name: &str| {
-        let trial = run
-            .trials()
-            .find(|t| t.id.as_str().contains(&format!("-{name}-")))
-            .unwrap();
-        let engine = run.engine_record(&trial.id).unwrap();
-        (engine.treatment, engine.failure.unwrap())
+        let mut all = trials(&run).into_iter();
+        let (trial, _) = all.find(|(t, _)| t.variant.as_str() == name).unwrap();
+        (trial.treatment, engine(&run, &trial.id).failure.unwrap())
     };
     let (baseline, failure) = of("C1");
     assert_eq!(baseline, Treatment::Unobservable, "a baseline has no setting to refuse");

@@ -2,12 +2,13 @@
 
 use crate::{
     engines::{Sim, disguised},
-    support::{Project, trials},
+    support::{Project, telemetry, trials},
 };
+use servelab_findings::{Prompts, Reducer, evaluate};
 use servelab_runner::{NoProgress, RunOptions, StopFlag, execute};
 use servelab_schema::{
-    Bytes, CloudProvider, EngineKind, Nanos, Plan, Provider, RequestId, RunId, TelemetrySample, ThrottleReason, Trace,
-    Window, examples,
+    Bytes, CloudProvider, EngineKind, GpuFacts, Nanos, Plan, Provider, RequestId, RunEnd, RunId, TelemetrySample,
+    ThrottleReason, Trace, TrialRecord, Window, examples, findings::TrialGpus,
 };
 use servelab_telemetry::{CloudBases, GpuProbe};
 use std::{
@@ -48,6 +49,21 @@ fn library(folder: &Path, script: &str) -> PathBuf {
     library
 }
 
+/// What findings say of the GPUs, of one trial.
+fn used(facts: &[GpuFacts], held: Window, samples: Vec<TelemetrySample>, traces: &[Trace]) -> TrialGpus {
+    let plan = examples::plan();
+    let prompts = Prompts::of(&plan);
+    let record = TrialRecord {
+        held: Some(held),
+        ..examples::trial_record()
+    };
+    let mut reducer = Reducer::new(&prompts, plan.slo, facts, record, examples::engine_record(), samples);
+    traces.iter().for_each(|trace| reducer.add(trace, None));
+    let run = RunId::new("r1").unwrap();
+    let findings = evaluate(&plan, &examples::environment(), (&run, &RunEnd::Complete), vec![reducer.finish()]);
+    findings.trials.into_iter().next().unwrap().gpus.unwrap()
+}
+
 #[test]
 fn a_throttle_of_ten_seconds_tags_exactly_its_requests() {
     let folder = tempfile::tempdir().unwrap();
@@ -75,7 +91,7 @@ fn a_throttle_of_ten_seconds_tags_exactly_its_requests() {
         start_ns: Nanos::ZERO,
         end_ns: Nanos::from_secs(30),
     };
-    let used = servelab_findings::trial_gpus(&probe.facts(), held, &samples, &traces).unwrap();
+    let used = used(&probe.facts(), held, samples, &traces);
     let [spell] = used.gpus[0].throttled.as_slice() else {
         panic!("{:?}", used.gpus)
     };
@@ -139,7 +155,7 @@ fn run_with(project: &Project, plan: &Plan, id: &str, nvml: PathBuf, base: Strin
         .build()
         .unwrap();
     let outcome = runtime.block_on(execute(plan, &options, &StopFlag::default(), &NoProgress));
-    assert_eq!(outcome.unwrap().valid, 1);
+    assert_eq!(outcome.unwrap().findings.brief.valid, 1);
 }
 
 #[test]
@@ -163,8 +179,8 @@ fn a_measured_run_reads_the_gpus_and_the_cloud() {
     assert_eq!(model.tokenizer_sha256, plan.prompts.tokenizer_sha256);
     assert!(environment.env_names.iter().any(|name| name == "PATH"));
 
-    let (record, traces) = trials(&sealed).remove(0);
-    let samples = sealed.telemetry(&record.id).unwrap();
+    let (trial, _) = trials(&sealed).remove(0);
+    let samples = telemetry(&sealed, &trial.id);
     assert!(!samples.is_empty());
     for sample in &samples {
         let [first, second] = sample.gpus.as_slice() else {
@@ -174,7 +190,7 @@ fn a_measured_run_reads_the_gpus_and_the_cloud() {
         assert_eq!(first.throttle, Some(vec![ThrottleReason::SwPowerCap]));
         assert_eq!((second.index, second.power_milliwatts), (1, None), "unknown, not 0");
     }
-    let used = servelab_findings::trial_gpus(&environment.gpus, record.held.unwrap(), &samples, &traces).unwrap();
+    let used = trial.gpus.unwrap();
     assert_eq!((used.gpus.len(), used.requests), (2, 12));
     assert_eq!(used.gpus[0].headroom_bytes, Some(3_000_000_000));
     project.servelab(&["ingest"]).exits(0);
@@ -205,7 +221,7 @@ fn a_driver_that_hangs_does_not_hang_the_run() {
     let environment = sealed.environment().unwrap();
     assert_eq!((environment.gpus.len(), environment.gpu_note), (1, None));
     let (record, _) = trials(&sealed).remove(0);
-    let samples = sealed.telemetry(&record.id).unwrap();
+    let samples = telemetry(&sealed, &record.id);
     assert!(samples.iter().all(|s| s.gpus.is_empty()), "no row of zeros");
     let notes: Vec<&String> = samples.iter().filter_map(|s| s.gpu_note.as_ref()).collect();
     let [note] = notes.as_slice() else {
@@ -228,7 +244,7 @@ fn a_measured_run_without_a_driver_says_so() {
         "{note}"
     );
     for (record, _) in trials(&sealed) {
-        let samples = sealed.telemetry(&record.id).unwrap();
+        let samples = telemetry(&sealed, &record.id);
         assert!(samples.iter().all(|s| s.gpus.is_empty()), "no row of zeros");
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     engines::{PLANTED, Sim, matrix_with, telling},
-    support::{Project, said, trials},
+    support::{Project, engine, said, trials},
 };
 use serde_json::{Value, json};
 use servelab_schema::Outcome;
@@ -182,12 +182,12 @@ fn no_secret_of_an_engine_that_serves_reaches_a_file_or_the_terminal() {
     let run = project.run("tells");
     let (mut answers, mut faults) = (0, 0);
     for (record, traces) in trials(&run) {
-        let engine = run.engine_record(&record.id).unwrap();
+        let engine = engine(&run, &record.id);
         let all = "[redacted] [redacted] [redacted] [redacted]";
         assert_eq!(engine.version.as_deref(), Some(all));
-        assert_eq!(engine.effective["note"], all);
+        assert_eq!(engine.effective["note"].value, all);
         assert_eq!(engine.cache_config["note"], all);
-        assert_eq!(engine.effective["extra.n"], "1", "what is no secret stays");
+        assert_eq!(engine.effective["extra.n"].value, "1", "what is no secret stays");
         assert!(engine.metrics.unwrap().finished.unwrap().contains_key(all));
         for trace in traces {
             match trace.outcome {

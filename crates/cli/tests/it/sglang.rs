@@ -1,7 +1,7 @@
 //! SGLang's flags, pages, metrics and log, from a matrix to a report. The engine is the simulator in its SGLang mode: no real
 //! one was at hand.
 
-use crate::support::{Project, said, trials};
+use crate::support::{Project, engine, said, telemetry, trials};
 use servelab_schema::{Ratio, Treatment};
 use std::fs;
 
@@ -58,12 +58,12 @@ fn a_matrix_in_sglang_s_words_runs_to_a_report() {
     project.servelab(&["run", "matrix/sg.toml", "--run-id", "sg"]).exits(6);
     let sealed = project.run("sg");
     for (record, traces) in trials(&sealed) {
-        let engine = sealed.engine_record(&record.id).unwrap();
+        let engine = engine(&sealed, &record.id);
         let expected = match record.variant.as_str() {
             "EAGER" => Treatment::NoOp,
             _ => Treatment::Confirmed,
         };
-        assert_eq!(record.treatment, expected, "{}: {:?}", record.variant, engine.checks);
+        assert_eq!(record.treatment, expected, "{}: {:?}", record.variant, record.checks);
         assert_eq!(
             record.validity.is_valid(),
             expected == Treatment::Confirmed,
@@ -71,8 +71,8 @@ fn a_matrix_in_sglang_s_words_runs_to_a_report() {
             record.gates
         );
         assert_eq!(engine.version.as_deref(), Some("0.5.19"), "from its page of the server");
-        assert_eq!(engine.effective["disable_radix_cache"], "True");
-        assert!(engine.effective["kv_cache_tokens"].parse::<u64>().unwrap() > 1000);
+        assert_eq!(engine.effective["disable_radix_cache"].value, "true");
+        assert!(engine.effective["kv_cache_tokens"].value.parse::<u64>().unwrap() > 1000);
         assert!(!engine.effective.contains_key("port"));
         assert!(engine.argv.iter().any(|w| w == "--enable-metrics"));
         assert!(
@@ -91,7 +91,7 @@ fn a_matrix_in_sglang_s_words_runs_to_a_report() {
             hits.is_none_or(|r| r <= Ratio::default()),
             "the radix cache is off: {hits:?}"
         );
-        let telemetry = sealed.telemetry(&record.id).unwrap();
+        let telemetry = telemetry(&sealed, &record.id);
         assert!(
             telemetry
                 .iter()

@@ -4,8 +4,8 @@ use servelab_chat::{ChatMessage, ChatTokenizer};
 use servelab_evidence::{SealedRun, sha256_file};
 use servelab_load::clock::monotonic_ns;
 use servelab_schema::{
-    Bucket, Bytes, Message, Plan, Prompt, PromptId, PromptManifest, PromptSetId, PromptSource, Role, Sha256Hex,
-    SourceRecord, Task, Trace, TrialRecord, V,
+    Bucket, Bytes, EngineRecord, Message, Plan, Prompt, PromptId, PromptManifest, PromptSetId, PromptSource, Role,
+    Sha256Hex, SourceRecord, Task, TelemetrySample, Trace, TrialId, TrialRecord, V, findings::TrialFindings,
 };
 use std::{
     fs,

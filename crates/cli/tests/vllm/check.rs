@@ -2,10 +2,11 @@
 
 use crate::real_engine::{
     FILLERS, PROMPTS, SERVED, Vllm, assert_nothing_left, below, command, is_gone, kill, metric, repository,
-    run_and_kill, sealed, servelab, titled, until,
+    run_and_kill, sealed, servelab, takes, titled, until,
 };
 use servelab_schema::{
-    EngineKind, EngineRecord, GateName, Outcome, Prompt, Reason, Trace, Treatment, TrialRecord, Validity,
+    EngineKind, EngineRecord, GateName, Outcome, Prompt, Reason, Trace, Treatment, Validity,
+    findings::TrialFindings,
 };
 use std::{collections::BTreeMap, fs, path::Path, process::Stdio};
 
@@ -17,19 +18,18 @@ fn a_run_with_a_killed_core_and_a_refused_variant() {
     let runs = folder.path().join("runs");
     let answer = run_and_kill("vllm-cpu-check", &runs, |root| titled(root, "VLLM::EngineCore"));
     assert_eq!(answer["engine_kind"], "measured");
-    assert_eq!(answer["valid"], 2);
+    assert_eq!(answer["findings"]["brief"]["valid"], 2);
 
     let run = sealed(&runs, "vllm-cpu-check");
     assert_eq!(run.plan().unwrap().engine_kind, EngineKind::Measured);
-    let records: Vec<TrialRecord> = run.trials().map(|t| run.trial_record(&t.id).unwrap()).collect();
-    for (record, id) in records.iter().zip(["C1", "C1b", "C3", "R1"]) {
-        assert_eq!(record.variant.as_str(), id);
-        let engine = run.engine_record(&record.id).unwrap();
-        let traces = run.traces(&record.id).unwrap();
-        match id {
-            "C1" | "C3" => served(record, &engine, &traces),
-            "C1b" => killed(record, &engine, &traces),
-            _ => refused(record, &engine, &traces),
+    let takes = takes(&run);
+    let variants: Vec<&str> = takes.iter().map(|(trial, ..)| trial.variant.as_str()).collect();
+    assert_eq!(variants, ["C1", "C1b", "C3", "R1"]);
+    for (trial, engine, traces) in &takes {
+        match trial.variant.as_str() {
+            "C1" | "C3" => served(trial, engine, traces),
+            "C1b" => killed(trial, engine, traces),
+            _ => refused(trial, engine, traces),
         }
     }
     assert_nothing_left(&run);
@@ -71,7 +71,7 @@ fn every_usage_is_as_packed(vllm: &Vllm, prompts: &str, folder: &Path) {
     }
 }
 
-fn served(record: &TrialRecord, engine: &EngineRecord, traces: &[Trace]) {
+fn served(record: &TrialFindings, engine: &EngineRecord, traces: &[Trace]) {
     assert_eq!(record.validity, Validity::Valid, "{:?}", record.gates);
     assert_eq!(record.counts.completed, record.counts.planned);
     assert_eq!(engine.version.as_deref(), Some("0.32.0"));
@@ -82,9 +82,9 @@ fn served(record: &TrialRecord, engine: &EngineRecord, traces: &[Trace]) {
     } else {
         Treatment::Unobservable
     };
-    assert_eq!(record.treatment, expected, "{:?}", engine.checks);
-    let shown = if eager { "True" } else { "False" };
-    assert_eq!(engine.effective.get("enforce_eager").map(String::as_str), Some(shown));
+    assert_eq!(record.treatment, expected, "{:?}", record.checks);
+    let shown = if eager { "true" } else { "false" };
+    assert_eq!(engine.effective["enforce_eager"].value, shown);
     for trace in traces {
         let completion = trace.completion().unwrap();
         assert_eq!(Some(completion.prompt_tokens()), trace.expected_prompt_tokens);
@@ -98,7 +98,7 @@ fn served(record: &TrialRecord, engine: &EngineRecord, traces: &[Trace]) {
     assert_eq!(counted, Some(tokens.sum()), "engine and client count the same tokens");
 }
 
-fn killed(record: &TrialRecord, engine: &EngineRecord, traces: &[Trace]) {
+fn killed(record: &TrialFindings, engine: &EngineRecord, traces: &[Trace]) {
     let Validity::Invalid { gates } = &record.validity else {
         unreachable!("{record:?}")
     };
@@ -112,7 +112,7 @@ fn killed(record: &TrialRecord, engine: &EngineRecord, traces: &[Trace]) {
     assert!(failed > 0, "{engine:?}");
 }
 
-fn refused(record: &TrialRecord, engine: &EngineRecord, traces: &[Trace]) {
+fn refused(record: &TrialFindings, engine: &EngineRecord, traces: &[Trace]) {
     assert_eq!(record.treatment, Treatment::Rejected);
     let words = engine.failure.as_deref().unwrap();
     assert!(words.contains("awq"), "the engine's own words: {words}");

@@ -4,6 +4,7 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::Value;
 use servelab_evidence::SealedRun;
 use servelab_load::clock::monotonic_ns;
+use servelab_schema::{EngineRecord, Trace, findings::TrialFindings};
 use std::{
     collections::BTreeMap,
     ffi::OsStr,
@@ -236,11 +237,22 @@ pub(crate) fn sealed(runs: &Path, id: &str) -> SealedRun {
     SealedRun::open(&runs.join(id)).unwrap()
 }
 
+/// What the findings say of each take of a run, with its engine and its traces.
+pub(crate) fn takes(run: &SealedRun) -> Vec<(TrialFindings, EngineRecord, Vec<Trace>)> {
+    let found = run.findings().unwrap().trials;
+    let evidence = |trial: TrialFindings| {
+        let take = run.take(&trial.id);
+        let traces = take.traces().unwrap().collect::<Result<_, _>>().unwrap();
+        (trial, take.engine().unwrap(), traces)
+    };
+    found.into_iter().map(evidence).collect()
+}
+
 /// Asserts that nobody accepts on the ports of the engines of a run, and that nothing of their command lines still runs.
 pub(crate) fn assert_nothing_left(run: &SealedRun) {
     let running = processes();
     for trial in run.trials() {
-        let record = run.engine_record(&trial.id).unwrap();
+        let record = run.take(&trial.id).engine().unwrap();
         let port = record.argv.iter().skip_while(|w| *w != "--port").nth(1).unwrap();
         let port: u16 = port.parse().unwrap();
         assert!(

@@ -1,7 +1,7 @@
 //! What takes longer: speculation, a variant that dies at start, a setting that does nothing, a killed API server, LoRA.
 
 use crate::real_engine::{
-    MODEL, PROMPTS, SERVED, Vllm, assert_nothing_left, below, python, repository, run_and_kill, sealed, servelab, until,
+    MODEL, PROMPTS, SERVED, Vllm, assert_nothing_left, below, python, repository, run_and_kill, sealed, servelab, takes, until,
 };
 use serde_json::Value;
 use servelab_schema::{GateName, Outcome, Treatment, Validity};
@@ -25,12 +25,10 @@ fn speculation_a_death_at_start_a_vain_flag_and_a_killed_api_server() {
 
     let run = sealed(&runs, "vllm-cpu-torture");
     let mut treatments = BTreeMap::new();
-    for trial in run.trials() {
-        let record = run.trial_record(&trial.id).unwrap();
-        let engine = run.engine_record(&trial.id).unwrap();
+    for (record, engine, traces) in takes(&run) {
         println!(
             "{}: {} {:?} {:?}",
-            record.id, record.treatment, engine.failure, engine.checks
+            record.id, record.treatment, engine.failure, record.checks
         );
         match record.variant.as_str() {
             "C1b" => {
@@ -51,7 +49,7 @@ fn speculation_a_death_at_start_a_vain_flag_and_a_killed_api_server() {
                     4,
                     "one for each place of a draft"
                 );
-                let several = run.traces(&trial.id).unwrap().iter().any(
+                let several = traces.iter().any(
                     |t| matches!(&t.outcome, Outcome::Completed(c) if c.chunks().iter().any(|chunk| chunk.tokens > 1)),
                 );
                 assert!(several, "an accepted draft comes as one chunk of several tokens");
