@@ -29,8 +29,8 @@ struct Slot {
     next: Rc<Cell<u32>>,
     requests: u32,
     authority: String,
-    /// Used in turn.
-    bodies: Rc<[Bytes]>,
+    /// What follows a request's name: the end of its head, and a body. Used in turn.
+    rests: Rc<[Vec<u8>]>,
     times: bool,
 }
 
@@ -65,7 +65,7 @@ async fn slot(slot: Slot) -> Result<Vec<Seen>, InstrumentError> {
         slot.authority
     );
     let mut request = Vec::new();
-    let bodies = u32::try_from(slot.bodies.len()).unwrap_or(u32::MAX);
+    let rests = u32::try_from(slot.rests.len()).unwrap_or(u32::MAX);
     loop {
         let n = slot.next.get();
         if n >= slot.requests {
@@ -74,10 +74,12 @@ async fn slot(slot: Slot) -> Result<Vec<Seen>, InstrumentError> {
         slot.next.set(n.saturating_add(1));
         let id = format!("n-{n:04}-a1");
         request.clear();
-        let index = n.checked_rem(bodies).and_then(|i| usize::try_from(i).ok());
-        let body = index.and_then(|i| slot.bodies.get(i)).cloned().unwrap_or_default();
-        let tail = format!("\r\ncontent-length: {}\r\n\r\n", body.len());
-        for part in [head.as_bytes(), id.as_bytes(), tail.as_bytes(), &body] {
+        let index = n.checked_rem(rests).and_then(|i| usize::try_from(i).ok());
+        let rest = index
+            .and_then(|i| slot.rests.get(i))
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        for part in [head.as_bytes(), id.as_bytes(), rest] {
             request.extend_from_slice(part);
         }
         let sent = monotonic_ns();
@@ -130,7 +132,8 @@ pub(crate) fn run(job: &Job) -> Result<Done, InstrumentError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(InstrumentError::os("cannot start an event loop"))?;
     let authority = job.base.trim_start_matches("http://").to_owned();
-    let bodies: Rc<[Bytes]> = job.bodies()?.into();
+    let rest = |body: &Bytes| [format!("\r\ncontent-length: {}\r\n\r\n", body.len()).as_bytes(), body].concat();
+    let rests: Rc<[Vec<u8>]> = job.bodies()?.iter().map(rest).collect();
     let next = Rc::new(Cell::new(0_u32));
     let (began, cpu) = (monotonic_ns(), process_cpu_ns());
     let seen = runtime.block_on(LocalSet::new().run_until(async {
@@ -140,7 +143,7 @@ pub(crate) fn run(job: &Job) -> Result<Done, InstrumentError> {
                     next: Rc::clone(&next),
                     requests: job.requests,
                     authority: authority.clone(),
-                    bodies: Rc::clone(&bodies),
+                    rests: Rc::clone(&rests),
                     times: job.times,
                 }))
             })

@@ -277,12 +277,12 @@ fn recorded_traffic_is_replayed_at_its_times() {
             TOKENIZER,
             "--ignore-eos",
             "--traces",
-            &files.text("t"),
+            &files.text("m"),
         ],
     );
     assert_eq!(one(&out)["requests"]["completed"], 3, "{out:#}");
     let lengths: Vec<(u32, u32)> = files
-        .traces("t")
+        .traces("m")
         .iter()
         .map(|t| t.completion().unwrap())
         .map(|c| (c.prompt_tokens().get(), c.completion_tokens().get()))
