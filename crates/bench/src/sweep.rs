@@ -17,9 +17,8 @@ use servelab_load::{
     clock::TrialClock,
     start_with_profile,
 };
-use servelab_schema::{Arrivals, Load, Nanos, OutputPolicy, Rate, Ratio, Reason, Stop, VariantId};
+use servelab_schema::{TimeScale, Arrivals, Load, Nanos, OutputPolicy, Rate, Ratio, Reason, Stop, VariantId};
 use std::{
-    num::NonZeroU32,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -144,7 +143,7 @@ impl Prepared<'_> {
                 variant: VariantId::new("bench").map_err(|e| BenchError::Options(e.to_string()))?,
                 request_prefix: prefix,
             },
-            clock: TrialClock::start(NonZeroU32::MIN),
+            clock: TrialClock::start(TimeScale::REAL),
             engine_exit_grace: Duration::ZERO,
         })
     }

@@ -100,7 +100,7 @@ fn unsealed(run_id: &RunId, plan: &Plan, plan_text: &str, environment: &Environm
         run_id: run_id.clone(),
         name: plan.name.clone(),
         engine_kind: plan.engine_kind,
-        time_scale: plan.engine.time_scale(),
+        time_scale: plan.engine.time_scale().get(),
         method_version: plan.method_version,
         servelab_version: environment.servelab_version.clone(),
         plan_sha256: Sha256Hex::from_bytes(Sha256::digest(plan_text).into()),

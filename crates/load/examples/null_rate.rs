@@ -7,11 +7,11 @@
 use servelab_load::{
     Endpoint, Labels, LoadSpec, PreparedRequest, RequestHeaders, SinkError,
     attempt::{Deadlines, SizeLimits},
-    clock::{TrialClock, monotonic_ns, thread_cpu_ns},
+    clock::{TrialClock, monotonic, thread_cpu_ns},
     run_load,
     stream::Expectation,
 };
-use servelab_schema::{Arrivals, Load, Nanos, PromptId, Rate, Trace, VariantId};
+use servelab_schema::{TimeScale, WallInstant, Arrivals, Load, Nanos, PromptId, Rate, Trace, VariantId};
 use std::{error::Error, fmt::Write as _, net::SocketAddr, num::NonZeroU32, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -80,8 +80,8 @@ async fn drain(address: SocketAddr, requests: u32) -> std::io::Result<()> {
     Ok(())
 }
 
-fn rate(requests: u32, since_ns: u64) -> f64 {
-    f64::from(requests) / Nanos(monotonic_ns().saturating_sub(since_ns)).as_secs_f64()
+fn rate(requests: u32, since: WallInstant) -> f64 {
+    f64::from(requests) / monotonic().since(since).as_secs_f64()
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -105,7 +105,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let client = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let each = requests / concurrency;
-    let (began, cpu) = (monotonic_ns(), thread_cpu_ns());
+    let (began, cpu) = (monotonic(), thread_cpu_ns());
     client.block_on(async {
         let tasks: Vec<_> = (0..concurrency.get())
             .map(|_| tokio::spawn(drain(address, each)))
@@ -148,10 +148,10 @@ fn main() -> Result<(), Box<dyn Error>> {
             variant: VariantId::new("V")?,
             request_prefix: "null".to_owned(),
         },
-        clock: TrialClock::start(NonZeroU32::MIN),
+        clock: TrialClock::start(TimeScale::REAL),
         engine_exit_grace: Duration::ZERO,
     };
-    let began = monotonic_ns();
+    let began = monotonic();
     let result = run_load(spec, |_: &Trace| Ok::<(), SinkError>(()))?;
     let measured = rate(requests, began);
     println!(

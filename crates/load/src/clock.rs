@@ -4,8 +4,8 @@
 //! (a null server's writes) can be compared with ours. The wall clock is read only to say when a run took place.
 
 use rustix::time::{ClockId, clock_gettime};
-use servelab_schema::{ClockReading, Nanos};
-use std::{num::NonZeroU32, time::Duration};
+use servelab_schema::{ClockReading, Nanos, TimeScale, WallInstant, WallNanos};
+use std::time::Duration;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 fn read(id: ClockId) -> u64 {
@@ -18,8 +18,8 @@ fn read(id: ClockId) -> u64 {
 
 /// `CLOCK_MONOTONIC` in ns since an arbitrary start that all programs of a machine share until its reboot.
 #[must_use]
-pub fn monotonic_ns() -> u64 {
-    read(ClockId::Monotonic)
+pub fn monotonic() -> WallInstant {
+    WallInstant(read(ClockId::Monotonic))
 }
 
 /// CPU time of the calling thread so far, in ns.
@@ -48,8 +48,8 @@ pub fn utc_now() -> String {
 pub struct WallAnchor {
     /// RFC 3339 in UTC.
     pub utc: String,
-    /// [`monotonic_ns`] at that moment.
-    pub monotonic_ns: u64,
+    /// [`monotonic`] at that moment.
+    pub monotonic: WallInstant,
 }
 
 impl WallAnchor {
@@ -57,7 +57,7 @@ impl WallAnchor {
     #[must_use]
     pub fn now() -> Self {
         Self {
-            monotonic_ns: monotonic_ns(),
+            monotonic: monotonic(),
             utc: utc_now(),
         }
     }
@@ -69,12 +69,12 @@ impl WallAnchor {
 #[must_use]
 pub fn both_clocks() -> ClockReading {
     let pair = || {
-        let (before, unix_ns, after) = (monotonic_ns(), read(ClockId::Realtime), monotonic_ns());
+        let (before, unix_ns, after) = (monotonic(), read(ClockId::Realtime), monotonic());
         let reading = ClockReading {
             unix_ns,
-            monotonic_ns: before.midpoint(after),
+            monotonic_ns: before.0.midpoint(after.0),
         };
-        (after.saturating_sub(before), reading)
+        (after.since(before), reading)
     };
     let mut best = pair();
     for _ in 0..4 {
@@ -90,93 +90,82 @@ pub fn both_clocks() -> ClockReading {
 /// 1; a simulated engine that runs 20 times faster than life has scale 20, and its times are stretched back here, once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TrialClock {
-    epoch_ns: u64,
-    scale: NonZeroU32,
+    epoch: WallInstant,
+    scale: TimeScale,
 }
 
 impl TrialClock {
     /// A clock that starts now.
     #[must_use]
-    pub fn start(scale: NonZeroU32) -> Self {
-        Self::from_epoch(monotonic_ns(), scale)
+    pub fn start(scale: TimeScale) -> Self {
+        Self::from_epoch(monotonic(), scale)
     }
 
-    /// A clock that started when [`monotonic_ns`] was `epoch_ns`.
+    /// A clock that started at `epoch`.
     #[must_use]
-    pub const fn from_epoch(epoch_ns: u64, scale: NonZeroU32) -> Self {
-        Self { epoch_ns, scale }
-    }
-
-    /// [`monotonic_ns`] at engine time 0.
-    #[must_use]
-    pub const fn epoch_ns(&self) -> u64 {
-        self.epoch_ns
-    }
-
-    /// Engine seconds per wall second.
-    #[must_use]
-    pub const fn scale(&self) -> NonZeroU32 {
-        self.scale
+    pub const fn from_epoch(epoch: WallInstant, scale: TimeScale) -> Self {
+        Self { epoch, scale }
     }
 
     /// Engine time now.
     #[must_use]
     pub fn now(&self) -> Nanos {
-        self.at(monotonic_ns())
+        self.at(monotonic())
     }
 
-    /// Engine time at a monotonic stamp; 0 before the start.
+    /// Engine time at a moment; 0 before the start.
     #[must_use]
-    pub fn at(&self, monotonic_ns: u64) -> Nanos {
-        self.engine_span(monotonic_ns.saturating_sub(self.epoch_ns))
+    pub fn at(&self, moment: WallInstant) -> Nanos {
+        self.span(moment.since(self.epoch))
     }
 
-    /// A span of the monotonic clock in engine time.
+    /// A span of wall time in engine time.
     #[must_use]
-    pub fn engine_span(&self, wall_ns: u64) -> Nanos {
-        Nanos(wall_ns.saturating_mul(u64::from(self.scale.get())))
+    pub fn span(&self, wall: WallNanos) -> Nanos {
+        self.scale.engine(wall)
     }
 
-    /// The monotonic stamp at which engine time is (at least) `at`.
+    /// The moment at which engine time is (at least) `at`.
     #[must_use]
-    pub fn monotonic_of(&self, at: Nanos) -> u64 {
-        self.epoch_ns.saturating_add(at.0.div_ceil(u64::from(self.scale.get())))
+    pub fn moment(&self, at: Nanos) -> WallInstant {
+        self.epoch.after(self.scale.wall(at))
     }
 
     /// Wall time from now until engine time `at`; zero if it has passed.
     #[must_use]
     pub fn until(&self, at: Nanos) -> Duration {
-        Duration::from_nanos(self.monotonic_of(at).saturating_sub(monotonic_ns()))
+        self.moment(at).since(monotonic()).into()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::num::NonZeroU32;
 
-    const fn clock(epoch_ns: u64, scale: u32) -> TrialClock {
-        TrialClock::from_epoch(epoch_ns, NonZeroU32::new(scale).unwrap())
+    const fn clock(epoch: WallInstant, scale: u32) -> TrialClock {
+        TrialClock::from_epoch(epoch, TimeScale::new(NonZeroU32::new(scale).unwrap()))
     }
 
     #[test]
     fn scale_is_exact_both_ways() {
         for scale in [1, 3, 20, 1000] {
-            let c = clock(1_000_000_000_000, scale);
+            let c = clock(WallInstant(1_000_000_000_000), scale);
             for engine in [0, 1, 7, 999, 1_000_000_007, 123_456_789_012] {
-                let back = c.at(c.monotonic_of(Nanos(engine)));
+                let back = c.at(c.moment(Nanos(engine)));
                 assert!(
                     back.0 >= engine && back.0 < engine + u64::from(scale),
                     "{scale} {engine} {back:?}"
                 );
             }
         }
-        assert_eq!(clock(50, 20).at(150), Nanos(2000));
-        assert_eq!(clock(50, 20).at(49), Nanos(0));
+        assert_eq!(clock(WallInstant(50), 20).at(WallInstant(150)), Nanos(2000));
+        assert_eq!(clock(WallInstant(50), 20).at(WallInstant(49)), Nanos(0));
     }
 
     #[test]
     fn clocks_move_forward() {
-        let c = clock(monotonic_ns(), 20);
+        let c = clock(monotonic(), 20);
         let (a, b) = (c.now(), c.now());
         assert!(a <= b);
         assert!(c.until(Nanos(0)).is_zero());

@@ -12,12 +12,12 @@ use crate::{
     tls::Tls,
     transport::{OpenError, Wire},
 };
-use servelab_schema::{Nanos, Reason};
-use std::{future::Future, io, net::SocketAddr, pin::pin, task::Poll, time::Duration};
+use servelab_schema::{WallNanos, Nanos, Reason};
+use std::{future::Future, io, net::SocketAddr, pin::pin, task::Poll};
 
 /// An idle connection older than this is not used again: engines close theirs after about 5 s, and a request that crosses
 /// the close on the wire would be lost.
-const MAX_IDLE: Duration = Duration::from_secs(3);
+const MAX_IDLE: WallNanos = WallNanos(3_000_000_000);
 
 /// What every exchange of a load shares.
 #[derive(Debug, Clone)]
@@ -70,7 +70,7 @@ impl Connection {
         let idle = net.clock.now().saturating_sub(self.idle_since);
         idle <= net
             .clock
-            .engine_span(u64::try_from(MAX_IDLE.as_nanos()).unwrap_or(u64::MAX))
+            .span(MAX_IDLE)
             && !self.wire.is_spent()
     }
 }

@@ -5,7 +5,7 @@ use crate::{
     control::Stop,
     probe::Grid,
 };
-use servelab_schema::{ClockReading, Instrument, Nanos, Ratio, Starvation, TrialCounts, Window};
+use servelab_schema::{WallInstant, ClockReading, Instrument, Nanos, Ratio, Starvation, TrialCounts, Window};
 
 /// What a load came to. The traces have gone to the sink.
 #[derive(Debug, Clone)]
@@ -40,10 +40,10 @@ pub struct ThreadCpu {
 }
 
 impl ThreadCpu {
-    /// Use of the calling thread since its CPU time was `cpu_ns` and the monotonic clock `wall_ns`.
-    pub(crate) fn since(name: &'static str, cpu_ns: u64, wall_ns: u64) -> Self {
+    /// Use of the calling thread since its CPU time was `cpu_ns` and the monotonic clock was at `since`.
+    pub(crate) fn since(name: &'static str, cpu_ns: u64, since: WallInstant) -> Self {
         let cpu = Nanos(clock::thread_cpu_ns().saturating_sub(cpu_ns)).as_secs_f64();
-        let wall = Nanos(clock::monotonic_ns().saturating_sub(wall_ns)).as_secs_f64();
+        let wall = clock::monotonic().since(since).as_secs_f64();
         // Below a millisecond the two clocks' grains decide, and nothing can be said.
         Self {
             name,
@@ -57,16 +57,16 @@ impl ThreadCpu {
 }
 
 /// The value below which a share `q` of the sorted values lies (nearest rank); 0 where there is none.
-pub(crate) fn nearest_rank(sorted: &[u64], q: f64) -> u64 {
+pub(crate) fn nearest_rank<T: Copy + Default>(sorted: &[T], q: f64) -> T {
     let Some(last) = sorted.len().checked_sub(1) else {
-        return 0;
+        return T::default();
     };
     #[expect(
         clippy::as_conversions,
         reason = "a rank is far below 2^53 and float to integer saturates"
     )]
     let rank = (q * sorted.len() as f64).ceil() as usize;
-    sorted.get(rank.saturating_sub(1).min(last)).copied().unwrap_or(0)
+    sorted.get(rank.saturating_sub(1).min(last)).copied().unwrap_or_default()
 }
 
 /// The larger of a ratio and a number.
@@ -97,8 +97,8 @@ impl SelfFacts {
         achieved_rate_per_s: Option<f64>,
     ) -> Instrument {
         schedule_lags_ns.sort_unstable();
-        let (from, to) = held.map_or((0, u64::MAX), |held| {
-            (clock.monotonic_of(held.start_ns), clock.monotonic_of(held.end_ns))
+        let (from, to) = held.map_or((WallInstant(0), WallInstant(u64::MAX)), |held| {
+            (clock.moment(held.start_ns), clock.moment(held.end_ns))
         });
         let late = self.grid.between(from, to);
         let busiest = threads.iter().map(|t| t.ratio).fold(0.0, f64::max);
@@ -108,9 +108,9 @@ impl SelfFacts {
             schedule_lag_max_ns: Nanos(schedule_lags_ns.last().copied().unwrap_or(0)),
             event_loop_ticks: late.ticks,
             event_loop_missed_ticks: late.missed,
-            event_loop_lag_p50_ns: clock.engine_span(late.p50_ns),
-            event_loop_lag_p99_ns: clock.engine_span(late.p99_ns),
-            event_loop_lag_max_ns: clock.engine_span(late.max_ns),
+            event_loop_lag_p50_ns: clock.span(late.p50),
+            event_loop_lag_p99_ns: clock.span(late.p99),
+            event_loop_lag_max_ns: clock.span(late.max),
             starvation: self.starvation,
             client_thread_cpu_ratio: Ratio::new(busiest).unwrap_or_default(),
             achieved_rate_per_s,
@@ -131,6 +131,6 @@ mod tests {
             assert_eq!(nearest_rank(&values, q), expected, "{q}");
         }
         assert_eq!(nearest_rank(&[7], 0.99), 7);
-        assert_eq!(nearest_rank(&[], 0.5), 0);
+        assert_eq!(nearest_rank::<u64>(&[], 0.5), 0);
     }
 }

@@ -47,7 +47,7 @@ impl Writer {
         let thread = std::thread::Builder::new()
             .name("servelab-writer".to_owned())
             .spawn(move || {
-                let start = clock::monotonic_ns();
+                let start = clock::monotonic();
                 let result = write_all(sink, receiver, &control);
                 (result, ThreadCpu::since("writer", 0, start))
             })?;

@@ -12,8 +12,8 @@
 //! read. cgroup v1 counts throttled time in ns, v2 in µs. A root cgroup of v2 has a `cpu.stat` without throttling: absent, not 0.
 //! Steal has a grain of 10 ms, which is much of a short load: one tick of each CPU is not held against it.
 
-use crate::clock::monotonic_ns;
-use servelab_schema::{Ratio, Starvation};
+use crate::clock::monotonic;
+use servelab_schema::{WallInstant, Ratio, Starvation};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -22,7 +22,7 @@ use std::{
 /// What the kernel had counted at one moment.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Look {
-    at_ns: u64,
+    at: Option<WallInstant>,
     /// Stolen ticks of each CPU that may be used.
     steal: Option<Vec<u64>>,
     /// Of the own cgroup and of those above it, in one order.
@@ -52,7 +52,7 @@ impl Look {
         let status = read("/proc/self/status").unwrap_or_default();
         let groups = read("/proc/self/cgroup").zip(read("/proc/self/mountinfo"));
         Self {
-            at_ns: monotonic_ns(),
+            at: Some(monotonic()),
             steal: read("/proc/stat").and_then(|stat| steal(&stat, &allowed_cpus(&status)?)),
             throttled: groups
                 .map(|(own, mounts)| cpu_groups(&own, &mounts))
@@ -69,7 +69,7 @@ impl Look {
 
 /// What came between two looks.
 pub(crate) fn starvation(before: &Look, after: &Look) -> Starvation {
-    let wall_ns = after.at_ns.saturating_sub(before.at_ns);
+    let wall_ns = after.at.zip(before.at).map_or(0, |(a, b)| a.since(b).0);
     let ratio = |ns: u64| {
         (wall_ns > 0)
             .then(|| Ratio::new(float(ns) / float(wall_ns)).ok())

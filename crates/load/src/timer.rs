@@ -5,12 +5,12 @@
 //! grid is such a descriptor too. Timeouts use that wheel: they are long, and being a millisecond late costs nothing because
 //! the attempt compares exact stamps.
 
-use crate::clock::{TrialClock, monotonic_ns};
+use crate::clock::{TrialClock, monotonic};
 use rustix::{
     fd::OwnedFd,
     time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime},
 };
-use servelab_schema::Nanos;
+use servelab_schema::{Nanos, WallInstant, WallNanos};
 use std::{
     io,
     pin::Pin,
@@ -41,10 +41,10 @@ impl Timer {
     }
 
     /// Fires at a monotonic stamp and then again every `interval_ns`; 0 = never again.
-    fn set(&self, at_ns: u64, interval_ns: u64) -> io::Result<()> {
+    fn set(&self, at: WallInstant, interval: WallNanos) -> io::Result<()> {
         let spec = Itimerspec {
-            it_interval: timespec(interval_ns),
-            it_value: timespec(at_ns),
+            it_interval: timespec(interval.0),
+            it_value: timespec(at.0),
         };
         timerfd_settime(self.0.get_ref(), TimerfdTimerFlags::ABSTIME, &spec)?;
         Ok(())
@@ -77,9 +77,9 @@ pub(crate) struct Beat(Timer);
 impl Beat {
     /// A grid whose first tick is one period after `start_ns`, a monotonic stamp. Must be called inside the runtime that will
     /// wait.
-    pub(crate) fn new(start_ns: u64, period_ns: u64) -> io::Result<Self> {
+    pub(crate) fn new(start: WallInstant, period: WallNanos) -> io::Result<Self> {
         let timer = Timer::new()?;
-        timer.set(start_ns.saturating_add(period_ns), period_ns)?;
+        timer.set(start.after(period), period)?;
         Ok(Self(timer))
     }
 
@@ -105,9 +105,9 @@ impl Pacer {
 
     /// Waits until engine time `at`. May be dropped while it waits; one caller at a time.
     pub(crate) async fn wait_until(&self, at: Nanos) -> io::Result<()> {
-        let due = self.clock.monotonic_of(at);
-        while monotonic_ns() < due {
-            self.timer.set(due, 0)?;
+        let due = self.clock.moment(at);
+        while monotonic() < due {
+            self.timer.set(due, WallNanos(0))?;
             self.timer.fired().await?;
         }
         Ok(())

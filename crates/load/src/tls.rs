@@ -8,6 +8,7 @@ use rustls::{
     ClientConfig, RootCertStore,
     pki_types::{CertificateDer, ServerName},
 };
+use servelab_schema::WallInstant;
 use std::{
     fmt, io,
     pin::Pin,
@@ -64,7 +65,7 @@ impl Tls {
     pub(crate) async fn shake(&self, stream: TcpStream) -> io::Result<TlsStream<Stamped>> {
         let stamped = Stamped {
             stream,
-            read_at: clock::monotonic_ns(),
+            read_at: clock::monotonic(),
         };
         self.connector.connect(self.name.clone(), stamped).await
     }
@@ -74,12 +75,12 @@ impl Tls {
 #[derive(Debug)]
 pub(crate) struct Stamped {
     stream: TcpStream,
-    read_at: u64,
+    read_at: WallInstant,
 }
 
 impl Stamped {
-    /// [`clock::monotonic_ns`] right after the last read that brought bytes or the end.
-    pub(crate) const fn read_at(&self) -> u64 {
+    /// [`clock::monotonic`] right after the last read that brought bytes or the end.
+    pub(crate) const fn read_at(&self) -> WallInstant {
         self.read_at
     }
 }
@@ -89,7 +90,7 @@ impl AsyncRead for Stamped {
         let this = self.get_mut();
         let read = Pin::new(&mut this.stream).poll_read(cx, buffer);
         if read.is_ready() {
-            this.read_at = clock::monotonic_ns();
+            this.read_at = clock::monotonic();
         }
         read
     }

@@ -7,6 +7,7 @@ use crate::{
     clock,
     tls::{Stamped, Tls},
 };
+use servelab_schema::WallInstant;
 use std::{
     io::{self, IoSlice},
     net::SocketAddr,
@@ -81,14 +82,14 @@ impl Wire {
     pub(crate) fn poll_read<T>(
         &mut self,
         cx: &mut Context<'_>,
-        take: impl FnOnce(&[u8], u64) -> T,
+        take: impl FnOnce(&[u8], WallInstant) -> T,
     ) -> Poll<io::Result<T>> {
         READ_BUFFER.with_borrow_mut(|buffer| {
             let mut buffer = ReadBuf::new(buffer);
             match self {
                 Self::Plain(stream) => {
                     let read = Pin::new(stream).poll_read(cx, &mut buffer);
-                    let at = clock::monotonic_ns();
+                    let at = clock::monotonic();
                     read.map_ok(|()| take(buffer.filled(), at))
                 }
                 Self::Tls(stream) => {

@@ -16,7 +16,7 @@ pub(crate) fn wall(plan: &Plan, predict: &Predict) -> Nanos {
     let by_id: BTreeMap<_, &PromptRef> = plan.prompts.prompts.iter().map(|p| (&p.id, p)).collect();
     let (filler_prompt, filler_new) = token_sums(plan.fillers.prompts.iter());
     let fillers = u64::try_from(plan.fillers.prompts.len()).unwrap_or(1).max(1);
-    let mut total: u128 = 0;
+    let mut total: u64 = 0;
     for block in &plan.blocks {
         let prompts: Vec<&PromptRef> = block.prompts.iter().filter_map(|id| by_id.get(id).copied()).collect();
         let (prompt, new) = token_sums(prompts.iter().copied());
@@ -32,12 +32,16 @@ pub(crate) fn wall(plan: &Plan, predict: &Predict) -> Nanos {
             let new = u128::from(new + unmeasured * filler_new / fillers);
             let work = prompt * 1_000_000_000 / u128::from(predict.prefill_tokens_per_s.get())
                 + new * u128::from(predict.time_per_output_token.0) / u128::from(streams);
-            let engine = u128::from(predict.startup.0) + work.max(arrivals_ns);
-            total +=
-                engine / u128::from(plan.engine.time_scale().get()) + u128::from(predict.wall_overhead_per_trial.0);
+            let engine = nanos(u128::from(predict.startup.0) + work.max(arrivals_ns));
+            let wall = plan.engine.time_scale().wall(engine).0.saturating_add(predict.wall_overhead_per_trial.0);
+            total = total.saturating_add(wall);
         }
     }
-    Nanos(u64::try_from(total).unwrap_or(u64::MAX))
+    Nanos(total)
+}
+
+fn nanos(ns: u128) -> Nanos {
+    Nanos(u64::try_from(ns).unwrap_or(u64::MAX))
 }
 
 #[expect(

@@ -176,7 +176,7 @@ fn demo_and_sanity_change_what_they_say() {
         ("demo", 4, "l4-demo-180")
     );
     assert_eq!(demo.sources.len(), 2);
-    assert_eq!(demo.engine.time_scale().get(), 30);
+    assert_eq!(demo.engine.time_scale().get().get(), 30);
     assert_eq!(demo.gates.event_loop_lag_p99_ns.0, 300_000_000, "10 ms on the wall");
     assert_eq!(demo.gates.min_requests, 30, "inherited from the defaults");
 
@@ -348,7 +348,7 @@ fn every_value_says_where_it_came_from() {
         origin("engine.provider.sim.time-scale"),
         ("5".into(), "command line".into())
     );
-    assert_eq!(resolved.plan.engine.time_scale().get(), 5);
+    assert_eq!(resolved.plan.engine.time_scale().get().get(), 5);
     let flag = rows
         .flags
         .iter()

@@ -7,7 +7,7 @@ use crate::{
     docker::Container,
     guard::Guard,
 };
-use servelab_schema::{Dialect, EngineSpec, Nanos, PlannedVariant};
+use servelab_schema::{Dialect, EngineSpec, PlannedVariant, WallNanos};
 use std::{fmt, time::Duration};
 
 /// How long a completion of an engine that starts may take, wall time: one that compiles on demand takes its time for the
@@ -100,7 +100,7 @@ impl<P: Program> Place for Local<P> {
         Box::pin(async move { self.launch(start) })
     }
 
-    fn patience(&self, startup: Nanos) -> (Nanos, Duration) {
+    fn patience(&self, startup: WallNanos) -> (WallNanos, Duration) {
         (startup, FIRST_STEP)
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{Identity, KillHandle, ProviderError};
 use servelab_engine::ApiKey;
-use servelab_schema::{Nanos, PlannedVariant};
+use servelab_schema::{PlannedVariant, WallNanos};
 use std::{
     fmt, fs::File, os::unix::process::ExitStatusExt, path::PathBuf, pin::Pin, process::ExitStatus, time::Duration,
 };
@@ -151,7 +151,7 @@ pub trait Place: fmt::Debug + Send + Sync {
 
     /// How long an engine may take until it answers, and how long a completion meanwhile, wall time. `startup` is what the plan
     /// allows an engine that servelab starts.
-    fn patience(&self, startup: Nanos) -> (Nanos, Duration);
+    fn patience(&self, startup: WallNanos) -> (WallNanos, Duration);
 }
 
 /// An engine that was started or found. Dropping one that was started ends it at once.

@@ -2,7 +2,7 @@
 
 use crate::{Ended, Exit, Identity, Place, ProviderError, Running, Salvage};
 use servelab_engine::{ApiKey, EngineClient, ProbeError, Snapshot, log, refusal::refusal};
-use servelab_schema::{Dialect, Nanos, PlannedVariant};
+use servelab_schema::{Dialect, PlannedVariant, WallInstant, WallNanos};
 use std::{fmt, time::Duration};
 
 const POLL: Duration = Duration::from_millis(10);
@@ -11,7 +11,7 @@ const POLL: Duration = Duration::from_millis(10);
 const AGAIN: Duration = Duration::from_millis(100);
 
 /// How long an engine that says that it is ready may go on refusing the first completion, wall time.
-const REFUSING: Nanos = Nanos::from_secs(5);
+const REFUSING: WallNanos = WallNanos(5_000_000_000);
 
 /// What an engine is waited for with.
 pub struct Wait<'a> {
@@ -22,15 +22,15 @@ pub struct Wait<'a> {
     /// Its API key.
     pub key: Option<ApiKey>,
     /// What the plan allows an engine that servelab starts, wall time.
-    pub startup: Nanos,
+    pub startup: WallNanos,
     /// False where the simulated engine must not answer.
     pub may_be_simulated: bool,
     /// The arm, to tell whether the engine refuses its setting.
     pub variant: &'a PlannedVariant,
     /// The arm that it is compared with.
     pub control: Option<&'a PlannedVariant>,
-    /// Wall time.
-    pub now: &'a (dyn Fn() -> Nanos + Sync),
+    /// The monotonic clock.
+    pub now: &'a (dyn Fn() -> WallInstant + Sync),
     /// Says when to give up.
     pub stop: &'a (dyn Fn() -> bool + Sync),
 }
@@ -131,7 +131,7 @@ struct Waiting<'a> {
     engine: &'a mut dyn Running,
     client: &'a EngineClient,
     wait: &'a Wait<'a>,
-    deadline: Nanos,
+    deadline: WallNanos,
     answer: Duration,
 }
 
@@ -153,7 +153,7 @@ impl Waiting<'_> {
                     Some(Ok(())) => return Ok(()),
                     Some(Err(refused)) => {
                         last = refused.error.to_string();
-                        if now().saturating_sub(since) > REFUSING
+                        if now().since(since) > REFUSING
                             && let Some(broken) = self.broken(&refused)
                         {
                             return Err(broken);
@@ -167,7 +167,7 @@ impl Waiting<'_> {
                 let words = "stopped while the engine was starting".to_owned();
                 return Err(Failed::given_up(self.engine, words));
             }
-            if now().saturating_sub(begin) > self.deadline {
+            if now().since(begin) > self.deadline {
                 return Err(self.late(healthy_since.is_some(), &last));
             }
             tokio::time::sleep(pause).await;

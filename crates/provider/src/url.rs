@@ -1,11 +1,11 @@
 //! A server that is up already: nothing is started, set or stopped.
 
 use crate::{Ended, Exit, Identity, KillHandle, Place, PlaceFacts, ProviderError, Running, Start, Started, Task, proc};
-use servelab_schema::{Nanos, PlannedVariant};
+use servelab_schema::{PlannedVariant, WallNanos};
 use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
 /// How long a server that should be up already may take to answer, wall time.
-const PATIENCE: Nanos = Nanos::from_secs(3);
+const PATIENCE: WallNanos = WallNanos(3_000_000_000);
 
 /// How long an engine that is up may take for one token, wall time.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -67,7 +67,7 @@ impl Place for Url {
         })
     }
 
-    fn patience(&self, _: Nanos) -> (Nanos, Duration) {
+    fn patience(&self, _: WallNanos) -> (WallNanos, Duration) {
         (PATIENCE, ANSWER)
     }
 }

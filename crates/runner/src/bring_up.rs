@@ -3,9 +3,9 @@
 use crate::{Progress, RunError, RunOptions, StopFlag};
 use servelab_engine::{ApiKey, KEY_VARIABLE, key_variable, log::newest_line, redact::Secrets};
 use servelab_evidence::{EvidenceError, TrialWriter, names};
-use servelab_load::{RequestHeaders, clock::monotonic_ns};
+use servelab_load::{RequestHeaders, clock::monotonic};
 use servelab_provider::{BroughtUp, Host, Log, Place, PlaceFacts, ProviderError, Start, Wait, bring_up, of};
-use servelab_schema::{EffectiveField, EngineKind, EngineRecord, Failure, Nanos, Outcome, Plan, PlannedVariant, Trace};
+use servelab_schema::{WallNanos, EffectiveField, EngineKind, EngineRecord, Failure, Outcome, Plan, PlannedVariant, Trace};
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 /// Between two looks at the log of an engine that is starting, wall time.
@@ -26,8 +26,6 @@ pub(crate) struct Occasion<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) variant: &'a PlannedVariant,
     pub(crate) run: &'a str,
-    /// Monotonic clock.
-    pub(crate) begin_ns: u64,
 }
 
 impl EngineAccess {
@@ -53,7 +51,6 @@ impl EngineAccess {
                 plan,
                 variant,
                 run: "",
-                begin_ns: monotonic_ns(),
             };
             let found = access.start(occasion, None, stop).await?;
             found.ready.map_err(ProviderError::NotUp)?;
@@ -83,11 +80,11 @@ impl EngineAccess {
             model: &plan.engine.served_model,
             dialect: plan.engine.dialect,
             key: self.key.clone(),
-            startup: plan.timeouts.startup_ns,
+            startup: WallNanos::given(plan.timeouts.startup_ns),
             may_be_simulated: plan.engine_kind == EngineKind::Simulated,
             variant,
             control: variant.control.as_ref().and_then(|id| plan.variant(id)),
-            now: &|| Nanos(monotonic_ns().saturating_sub(occasion.begin_ns)),
+            now: &monotonic,
             stop: &|| stop.is_stopped(),
         };
         let show = |engine: &dyn servelab_provider::Running| stop.engine_is(engine.kill_handle());

@@ -10,9 +10,9 @@ use servelab_evidence::{EvidenceError, JsonlWriter};
 use servelab_findings::Judged;
 use servelab_load::{
     LiveSnapshot,
-    clock::{monotonic_ns, utc_now},
+    clock::{monotonic, utc_now},
 };
-use servelab_schema::{EventLevel, Nanos, RunEvent, TrialRecord, V, Validity};
+use servelab_schema::{WallInstant, EventLevel, Nanos, RunEvent, TrialRecord, V, Validity};
 use std::{
     collections::BTreeMap,
     fmt,
@@ -38,7 +38,7 @@ pub struct EventLog(Arc<Mutex<Option<Open>>>);
 
 struct Open {
     rows: JsonlWriter<RunEvent>,
-    started_ns: u64,
+    started: WallInstant,
     secrets: Secrets,
     failed: Option<EvidenceError>,
 }
@@ -58,11 +58,11 @@ impl EventLog {
         Rows(self.clone()).with_filter(wanted())
     }
 
-    /// Begins to write. `started_ns` is the monotonic clock at the run's start.
-    pub(crate) fn open(&self, rows: JsonlWriter<RunEvent>, started_ns: u64, secrets: Secrets) {
+    /// Begins to write. `started` is the run's start.
+    pub(crate) fn open(&self, rows: JsonlWriter<RunEvent>, started: WallInstant, secrets: Secrets) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Open {
             rows,
-            started_ns,
+            started,
             secrets,
             failed: None,
         });
@@ -96,7 +96,7 @@ impl<S: Subscriber> Layer<S> for Rows {
         let row = RunEvent {
             v: V,
             utc: utc_now(),
-            at_ns: Nanos(monotonic_ns().saturating_sub(open.started_ns)),
+            at_ns: monotonic().since(open.started).to_file(),
             level: match *event.metadata().level() {
                 Level::ERROR => EventLevel::Error,
                 Level::WARN => EventLevel::Warn,

@@ -1,13 +1,13 @@
 //! When a run has taken as long, or cost as much, as its plan allows. Pure.
 
 use crate::StopReason;
-use servelab_schema::{EngineKind, Nanos, Plan};
+use servelab_schema::{EngineKind, Plan, WallNanos};
 
 /// The limit that a run reaches first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Budget {
     /// Wall time since the run's start.
-    pub(crate) after: Nanos,
+    pub(crate) after: WallNanos,
     /// Which limit that is.
     pub(crate) why: StopReason,
 }
@@ -16,7 +16,7 @@ impl Budget {
     /// The budget of a plan; none where it has no limit. A simulated engine costs nothing.
     pub(crate) fn of(plan: &Plan) -> Option<Self> {
         let time = plan.limits.max_duration_ns.map(|after| Self {
-            after,
+            after: WallNanos::given(after),
             why: StopReason::Limit {
                 key: "limits.max-duration",
                 value: after.to_string(),
@@ -36,10 +36,10 @@ impl Budget {
 }
 
 /// How long a price can be paid.
-fn affordable(most_micro_usd: u64, micro_usd_per_hour: u64) -> Nanos {
+fn affordable(most_micro_usd: u64, micro_usd_per_hour: u64) -> WallNanos {
     const HOUR_NS: u128 = 3_600_000_000_000;
     let ns = u128::from(most_micro_usd) * HOUR_NS / u128::from(micro_usd_per_hour.max(1));
-    Nanos(u64::try_from(ns).unwrap_or(u64::MAX))
+    WallNanos(u64::try_from(ns).unwrap_or(u64::MAX))
 }
 
 fn usd(micro: u64) -> String {
@@ -52,7 +52,7 @@ fn usd(micro: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use servelab_schema::{Limits, examples};
+    use servelab_schema::{Limits, Nanos, examples};
 
     #[test]
     fn the_limit_that_comes_first_counts() {
@@ -65,7 +65,7 @@ mod tests {
                 max_cost_micro_usd: cost,
             };
             let budget = Budget::of(&plan)?;
-            Some((budget.after, budget.why.to_string()))
+            Some((budget.after.to_file(), budget.why.to_string()))
         };
         let said = |seconds: u64, why: &str| Some((Nanos::from_secs(seconds), why.to_owned()));
         let (measured, simulated) = (EngineKind::Measured, EngineKind::Simulated);

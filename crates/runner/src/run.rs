@@ -15,12 +15,10 @@ use crate::{
 };
 use servelab_evidence::{Disk, FileLayer, RunWriter};
 use servelab_findings::evaluate;
-use servelab_load::clock::{WallAnchor, monotonic_ns, utc_now};
+use servelab_load::clock::{WallAnchor, monotonic, utc_now};
 use servelab_provider::{PlaceFacts, VisibleGpus};
-use servelab_schema::{
-    ClockAnchor, EnvironmentRecord, GpuFacts, InstrumentCertificate, Nanos, Plan, RunEnd, RunId, Sha256Hex, TrialId,
-    findings::Findings,
-};
+use servelab_schema::{WallInstant, ClockAnchor, EnvironmentRecord, GpuFacts, InstrumentCertificate, Plan, RunEnd, RunId, Sha256Hex, TrialId,
+    findings::Findings,};
 use servelab_telemetry::CloudBases;
 use std::{
     env,
@@ -124,12 +122,11 @@ impl Takes for Engines<'_> {
 }
 
 /// Does the work, and asks it to stop when the budget is used up.
-async fn within<T>(budget: Option<&Budget>, started: u64, stop: &StopFlag, work: impl Future<Output = T>) -> T {
+async fn within<T>(budget: Option<&Budget>, started: WallInstant, stop: &StopFlag, work: impl Future<Output = T>) -> T {
     let Some(budget) = budget else {
         return work.await;
     };
-    let ran = monotonic_ns().saturating_sub(started);
-    let left = Duration::from_nanos(budget.after.0.saturating_sub(ran));
+    let left = Duration::from(started.after(budget.after).since(monotonic()));
     tokio::pin!(work);
     if !left.is_zero() {
         tokio::select! {
@@ -170,7 +167,7 @@ pub async fn execute(
     stop: &StopFlag,
     progress: &dyn Progress,
 ) -> Result<RunOutcome, RunError> {
-    let started = monotonic_ns();
+    let started = monotonic();
     let utc = utc_now();
     let stopped = |error: RunError| stop.why().map_or(error, |why| RunError::Stopped(why.clone()));
     let requests = Requests::load(&options.project, plan)?;
@@ -220,7 +217,7 @@ fn seal(
     looped: Looped,
     options: &RunOptions,
     (run_id, dir): (RunId, PathBuf),
-    started: u64,
+    started: WallInstant,
 ) -> Result<RunOutcome, RunError> {
     let Looped {
         tally,
@@ -237,7 +234,7 @@ fn seal(
     let anchor = WallAnchor::now();
     let finished = ClockAnchor {
         utc: anchor.utc,
-        monotonic_ns: Nanos(anchor.monotonic_ns.saturating_sub(started)),
+        monotonic_ns: anchor.monotonic.since(started).to_file(),
     };
     let closed = options.events.close();
     let findings = evaluate(plan, environment, (&run_id, &end), trials);
@@ -280,11 +277,11 @@ mod tests {
             why: why.clone(),
         };
         let stop = StopFlag::default();
-        let used_up = budget(Nanos::ZERO);
-        within(Some(&used_up), monotonic_ns(), &stop, async {}).await;
+        let used_up = budget(WallNanos(0));
+        within(Some(&used_up), monotonic(), &stop, async {}).await;
         assert_eq!(stop.why(), Some(&why));
-        let (stop, enough) = (StopFlag::default(), budget(Nanos::from_secs(3600)));
-        assert_eq!(within(Some(&enough), monotonic_ns(), &stop, async { 7 }).await, 7);
+        let (stop, enough) = (StopFlag::default(), budget(WallNanos::given(Nanos::from_secs(3600))));
+        assert_eq!(within(Some(&enough), monotonic(), &stop, async { 7 }).await, 7);
         assert_eq!(stop.why(), None);
     }
 

@@ -20,7 +20,7 @@ use servelab_evidence::{EvidenceError, JsonlWriter, RunWriter, TrialWriter, name
 use servelab_load::{
     Endpoint, Labels, LoadResult, LoadSpec, PreparedRequest, SinkError, Stop, TraceSink,
     attempt::{Deadlines, SizeLimits},
-    clock::{TrialClock, monotonic_ns, utc_now},
+    clock::{TrialClock, monotonic, utc_now},
     start,
 };
 use servelab_provider::{BroughtUp, Ended, Failed, Ready, Salvage};
@@ -174,13 +174,12 @@ pub(crate) async fn execute_trial(
     let started_utc = utc_now();
     let writer = run.trial(&trial.id)?;
     let plan = trial.plan;
-    let begin = monotonic_ns();
+    let begin = monotonic();
     let access = trial.access;
     let occasion = Occasion {
         plan,
         variant: trial.variant,
         run: run_name(run),
-        begin_ns: begin,
     };
     let BroughtUp { argv, ready } = access.bring_up(occasion, &writer, (stop, progress)).await?;
     let (engine, load) = match ready {
@@ -402,7 +401,7 @@ fn conclude(
         load: trial.planned.load.clone(),
         take: trial.take,
         engine_kind: plan.engine_kind,
-        time_scale: plan.engine.time_scale(),
+        time_scale: plan.engine.time_scale().get(),
         started_utc,
         end: cut_off.map_or(TrialEnd::Finished, |why| TrialEnd::Interrupted { why: why.to_string() }),
         span: load.and_then(|r| r.span),

@@ -56,7 +56,7 @@ pub use prompt::{
     Bucket, BudgetError, Message, Prompt, PromptManifest, PromptSource, Role, SourceRecord, Task, TokenBudget,
 };
 pub use telemetry::{GpuSample, HostSample, TelemetrySample, ThrottleReason};
-pub use time_scale::{EngineInstant, TimeScale, WallInstant, WallNanos};
+pub use time_scale::{TimeScale, WallInstant, WallNanos};
 pub use trace::{Chunk, Completion, CompletionError, Failure, FinishReason, Outcome, Reason, Trace, TtftKind};
 pub use trial::{
     Blame, ClockReading, GateName, GateOutcome, GateResult, Instrument, Starvation, TrialCounts, TrialEnd, TrialRecord,

@@ -3,7 +3,7 @@
 use crate::{Bucket, Bytes, Dialect};
 use crate::{
     Gates, IdError, Load, LoadId, Margin, MetricName, Nanos, OutputPolicy, PlannedVariant, PromptId, PromptSetId,
-    Ratio, Sha256Hex, Slo, Task, Timeouts, TrialId, V, VariantId, WarmUp,
+    Ratio, Sha256Hex, Slo, Task, TimeScale, Timeouts, TrialId, V, VariantId, WarmUp,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -178,10 +178,10 @@ impl EngineSpec {
 
     /// Engine seconds per wall second; 1 unless simulated.
     #[must_use]
-    pub const fn time_scale(&self) -> NonZeroU32 {
+    pub const fn time_scale(&self) -> TimeScale {
         match self.provider {
-            Provider::Sim { time_scale, .. } => time_scale,
-            Provider::Process { .. } | Provider::Docker { .. } | Provider::Url { .. } => NonZeroU32::MIN,
+            Provider::Sim { time_scale, .. } => TimeScale::new(time_scale),
+            Provider::Process { .. } | Provider::Docker { .. } | Provider::Url { .. } => TimeScale::REAL,
         }
     }
 }

@@ -1,15 +1,10 @@
-//! Wall time and engine time as different types, spans and instants too, so that a forgotten × time scale does not compile.
+//! Wall time and engine time as different types, so that a forgotten × time scale does not compile.
 //!
-//! | | span | instant |
-//! | --- | --- | --- |
-//! | engine time | [`Nanos`] | [`EngineInstant`], from its trial's start |
-//! | wall time | [`WallNanos`] | [`WallInstant`], on `CLOCK_MONOTONIC` |
-//!
-//! Only a [`TimeScale`] leads from one row to the other. Nothing of wall time is written to a file as engine time: on disk
-//! both are whole nanoseconds, and the field's name says which.
+//! Engine time is [`Nanos`]: a span, or a moment since its trial's start. Wall time is [`WallNanos`], a span, and
+//! [`WallInstant`], a moment of `CLOCK_MONOTONIC`. Only a [`TimeScale`] leads from one to the other.
 
 use crate::Nanos;
-use std::num::NonZeroU32;
+use std::{num::NonZeroU32, time::Duration};
 
 /// A span of wall time in whole nanoseconds: what a stopwatch beside the machine would show, whatever the engine's clock does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -18,10 +13,6 @@ pub struct WallNanos(pub u64);
 /// A moment of wall time: nanoseconds of `CLOCK_MONOTONIC`, which all programs of a machine share until its reboot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WallInstant(pub u64);
-
-/// A moment of engine time: the span since its trial's start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct EngineInstant(pub Nanos);
 
 /// Engine seconds per wall second: 1 for a real engine, more for a simulated one that runs faster than life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,20 +32,29 @@ impl WallInstant {
     }
 }
 
-impl EngineInstant {
-    /// The trial's start.
-    pub const START: Self = Self(Nanos::ZERO);
-
-    /// The span since `earlier`; 0 where that is the later one.
+impl WallNanos {
+    /// A span that a plan or a file gives in wall time.
     #[must_use]
-    pub const fn since(self, earlier: Self) -> Nanos {
-        self.0.saturating_sub(earlier.0)
+    pub const fn given(span: Nanos) -> Self {
+        Self(span.0)
     }
 
-    /// The moment a span later; the end of the clock where it would lie behind that, as with a deadline of "never".
+    /// For a file whose field is wall time.
     #[must_use]
-    pub const fn after(self, span: Nanos) -> Self {
-        Self(self.0.saturating_add(span))
+    pub const fn to_file(self) -> Nanos {
+        Nanos(self.0)
+    }
+
+    /// In seconds.
+    #[must_use]
+    pub fn as_secs_f64(self) -> f64 {
+        Duration::from(self).as_secs_f64()
+    }
+}
+
+impl From<WallNanos> for Duration {
+    fn from(span: WallNanos) -> Self {
+        Self::from_nanos(span.0)
     }
 }
 
@@ -121,11 +121,5 @@ mod tests {
         let (early, late) = (WallInstant(50), WallInstant(150));
         assert_eq!((late.since(early), early.since(late)), (WallNanos(100), WallNanos(0)));
         assert_eq!(early.after(late.since(early)), late);
-        let (start, later) = (EngineInstant::START, EngineInstant(Nanos(30)));
-        assert_eq!((later.since(start), start.since(later)), (Nanos(30), Nanos::ZERO));
-        assert_eq!(
-            start.after(Nanos(u64::MAX)).after(Nanos(1)),
-            EngineInstant(Nanos(u64::MAX))
-        );
     }
 }

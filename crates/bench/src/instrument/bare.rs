@@ -8,7 +8,7 @@ use super::{
 };
 use bytes::Bytes;
 use memchr::memmem::Finder;
-use servelab_load::clock::{monotonic_ns, process_cpu_ns};
+use servelab_load::clock::{monotonic, process_cpu_ns};
 use servelab_schema::Load;
 use std::{
     cell::{Cell, RefCell},
@@ -82,14 +82,14 @@ async fn slot(slot: Slot) -> Result<Vec<Seen>, InstrumentError> {
         for part in [head.as_bytes(), id.as_bytes(), rest] {
             request.extend_from_slice(part);
         }
-        let sent = monotonic_ns();
+        let sent = monotonic().0;
         stream.write_all(&request).await.map_err(server())?;
         let mut end = Tail::default();
         let mut arrivals: Vec<u64> = Vec::new();
         loop {
             let ended: io::Result<bool> = BUFFER.with_borrow_mut(|buffer| {
                 let n = stream.try_read(buffer)?;
-                let at = monotonic_ns();
+                let at = monotonic().0;
                 let bytes = buffer.get(..n).unwrap_or_default();
                 if bytes.is_empty() {
                     return Err(io::ErrorKind::UnexpectedEof.into());
@@ -135,7 +135,7 @@ pub(crate) fn run(job: &Job) -> Result<Done, InstrumentError> {
     let rest = |body: &Bytes| [format!("\r\ncontent-length: {}\r\n\r\n", body.len()).as_bytes(), body].concat();
     let rests: Rc<[Vec<u8>]> = job.bodies()?.iter().map(rest).collect();
     let next = Rc::new(Cell::new(0_u32));
-    let (began, cpu) = (monotonic_ns(), process_cpu_ns());
+    let (began, cpu) = (monotonic(), process_cpu_ns());
     let seen = runtime.block_on(LocalSet::new().run_until(async {
         let tasks: Vec<_> = (0..concurrency.get().min(job.requests))
             .map(|_| {
@@ -157,7 +157,7 @@ pub(crate) fn run(job: &Job) -> Result<Done, InstrumentError> {
     }))?;
     Ok(Done {
         completed: job.requests,
-        wall_ns: monotonic_ns().saturating_sub(began),
+        wall_ns: monotonic().since(began).0,
         cpu_ns: process_cpu_ns().saturating_sub(cpu),
         seen,
         ..Done::default()

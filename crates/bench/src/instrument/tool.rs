@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 use servelab_load::{
     BodyParams, Endpoint, Labels, LoadError, LoadSpec, PreparedRequest, RequestHeaders, SinkError, TraceSink,
     attempt::{Deadlines, SizeLimits},
-    clock::{TrialClock, monotonic_ns, process_cpu_ns},
+    clock::{TrialClock, monotonic, process_cpu_ns},
     request_body, run_load,
     stream::Expectation,
 };
-use servelab_schema::{Load, Message, Nanos, OutputPolicy, PromptId, Ratio, Role, Stop, Trace, VariantId};
+use servelab_schema::{TimeScale, Load, Message, Nanos, OutputPolicy, PromptId, Ratio, Role, Stop, Trace, VariantId};
 use std::{
     fs::File,
     io::{BufWriter, Write},
@@ -137,7 +137,7 @@ fn spec(job: &Job) -> Result<LoadSpec, InstrumentError> {
             variant: VariantId::new("null").map_err(id)?,
             request_prefix: "n".to_owned(),
         },
-        clock: TrialClock::start(NonZeroU32::MIN),
+        clock: TrialClock::start(TimeScale::REAL),
         engine_exit_grace: Duration::ZERO,
     })
 }
@@ -184,10 +184,10 @@ pub(crate) fn run(job: &Job) -> Result<Done, InstrumentError> {
         times: times.clone(),
         file: job.traces.as_ref().map(open).transpose()?,
     };
-    let (began, cpu) = (monotonic_ns(), process_cpu_ns());
+    let (began, cpu) = (monotonic(), process_cpu_ns());
     let result = run_load(spec, sink)?;
     let (wall_ns, cpu_ns) = (
-        monotonic_ns().saturating_sub(began),
+        monotonic().since(began).0,
         process_cpu_ns().saturating_sub(cpu),
     );
     let failed = result.counts.failures();

@@ -81,7 +81,7 @@ impl Under {
     }
 
     fn of(plan: &Plan, asked: &[Asked]) -> Self {
-        let time_scale = plan.engine.time_scale();
+        let time_scale = plan.engine.time_scale().get();
         let scale = time_scale.get();
         let wall = |time: Duration, most: Duration| time.checked_div(scale).unwrap_or(time).min(most);
         let tokens: u64 = asked.iter().map(|a| u64::from(a.tokens.get())).sum();

@@ -9,8 +9,8 @@ use anyhow::Context;
 use clap::Args;
 use serde::Serialize;
 use servelab_bench::instrument::suite::{Row, Suite, work};
-use servelab_load::clock::{monotonic_ns, utc_now};
-use servelab_schema::{HostFacts, Nanos};
+use servelab_load::clock::{monotonic, utc_now};
+use servelab_schema::HostFacts;
 use std::{fmt::Write as _, path::PathBuf};
 
 /// Arguments of `servelab bench-instrument`.
@@ -52,7 +52,7 @@ impl BenchInstrument {
             output::answer(&figures);
             return Ok(Exit::Ok);
         }
-        let began = monotonic_ns();
+        let began = monotonic();
         let program = Project::servelab()?;
         let rounds = if self.quick { 1 } else { self.rounds.max(1) };
         let load_average = std::fs::read_to_string("/proc/loadavg")
@@ -72,7 +72,7 @@ impl BenchInstrument {
             host: servelab_telemetry::host_facts(),
             load_average,
             rounds,
-            seconds: Nanos(monotonic_ns().saturating_sub(began)).as_secs_f64(),
+            seconds: monotonic().since(began).as_secs_f64(),
             rows,
         };
         let out = project.path(&self.out);

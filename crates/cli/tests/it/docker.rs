@@ -4,7 +4,7 @@
 use crate::support::Project;
 use servelab_engine::ApiKey;
 use servelab_provider::{Host, Log, Place, Start, Wait, bring_up, of};
-use servelab_schema::{Nanos, Plan, Provider, examples};
+use servelab_schema::{Plan, Provider, WallInstant, WallNanos, examples};
 use std::{env, fs, os::unix::fs::PermissionsExt, path::PathBuf, time::Duration};
 
 pub(crate) const IMAGE: &str =
@@ -106,11 +106,11 @@ fn serve(project: &Project) -> String {
         model: "mistral",
         dialect: plan.engine.dialect,
         key,
-        startup: Nanos::from_secs(60),
+        startup: WallNanos(60_000_000_000),
         may_be_simulated: true,
         variant: &plan.variants[0],
         control: None,
-        now: &|| Nanos::ZERO,
+        now: &|| WallInstant(0),
         stop: &|| false,
     };
     runtime.block_on(async {

@@ -76,7 +76,7 @@ fn a_run_carries_the_certificate_of_its_instrument() {
         "the plan's own load"
     );
     // The plan's own requests and answers, and engine times that its scale has shortened.
-    let scale = run.plan().unwrap().engine.time_scale();
+    let scale = run.plan().unwrap().engine.time_scale().get();
     assert_eq!((certificate.time_scale, certificate.chunks), (scale, 16));
     assert_eq!(certificate.itl_ns.0 * u64::from(scale.get()), Nanos::from_millis(40).0);
     let (mean, max) = (

@@ -2,10 +2,10 @@
 
 use servelab_chat::{ChatMessage, ChatTokenizer};
 use servelab_evidence::{SealedRun, sha256_file};
-use servelab_load::clock::monotonic_ns;
+use servelab_load::clock::monotonic;
 use servelab_schema::{
     Bucket, Bytes, EngineRecord, Message, Plan, Prompt, PromptId, PromptManifest, PromptSetId, PromptSource, Role,
-    Sha256Hex, SourceRecord, Task, TelemetrySample, Trace, TrialId, TrialRecord, V, findings::TrialFindings,
+    Sha256Hex, SourceRecord, Task, TelemetrySample, Trace, TrialId, TrialRecord, V, WallNanos, findings::TrialFindings,
 };
 use std::{
     fs,
@@ -224,13 +224,13 @@ requests = 2
 
 /// Looks until the answer is there. Panics after two minutes, so that no test waits for ever.
 pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    const PATIENCE_NS: u64 = 120_000_000_000;
-    let begin = monotonic_ns();
+    const PATIENCE: WallNanos = WallNanos(120_000_000_000);
+    let begin = monotonic();
     loop {
         if let Some(found) = look() {
             return found;
         }
-        assert!(monotonic_ns() - begin < PATIENCE_NS, "{what}: waited in vain");
+        assert!(monotonic().since(begin) < PATIENCE, "{what}: waited in vain");
         std::thread::yield_now();
     }
 }

@@ -3,7 +3,7 @@
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::Value;
 use servelab_evidence::SealedRun;
-use servelab_load::clock::monotonic_ns;
+use servelab_load::clock::monotonic;
 use servelab_schema::{EngineRecord, Trace, findings::TrialFindings};
 use std::{
     collections::BTreeMap,
@@ -56,12 +56,12 @@ pub(crate) fn servelab(words: &[&str], code: i32) -> Output {
 
 /// Asks until the answer is there.
 pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let begin = monotonic_ns();
+    let begin = monotonic();
     loop {
         if let Some(found) = look() {
             return found;
         }
-        let waited = Duration::from_nanos(monotonic_ns() - begin);
+        let waited = Duration::from(monotonic().since(begin));
         assert!(waited < PATIENCE, "{what}: not within {PATIENCE:?}");
         std::thread::sleep(Duration::from_millis(100));
     }

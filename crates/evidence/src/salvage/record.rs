@@ -33,7 +33,7 @@ pub(super) fn trial(
         load: take.trial.load.clone(),
         take: take.take,
         engine_kind: plan.engine_kind,
-        time_scale: plan.engine.time_scale(),
+        time_scale: plan.engine.time_scale().get(),
         started_utc,
         span: None,
         held: None,

@@ -10,8 +10,8 @@ use crate::{
     spec::LoadError,
     transport::Wire,
 };
-use servelab_schema::Nanos;
-use std::{future::poll_fn, num::NonZeroU32, ops::ControlFlow, task::Poll};
+use servelab_schema::{TimeScale, Nanos};
+use std::{future::poll_fn, ops::ControlFlow, task::Poll};
 
 /// Largest page that is read, in bytes.
 const MAX_PAGE: usize = 1 << 20;
@@ -51,7 +51,7 @@ pub fn fetch(
     paths: &[&str],
     limit: Nanos,
 ) -> Result<Vec<Result<Page, FetchError>>, LoadError> {
-    let clock = TrialClock::start(NonZeroU32::MIN);
+    let clock = TrialClock::start(TimeScale::REAL);
     let deadlines = Deadlines {
         connect: limit,
         ttft: limit,

@@ -6,7 +6,7 @@ use crate::{
     facts::{LoadResult, SelfFacts, ThreadCpu},
     request::PreparedRequest,
 };
-use servelab_schema::{Nanos, Outcome, Reason, Trace, TrialCounts, Window};
+use servelab_schema::{WallInstant, Nanos, Outcome, Reason, Trace, TrialCounts, Window};
 
 /// One request that is to be sent.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ impl Span {
 #[derive(Debug, Clone, Copy)]
 struct CpuMark {
     cpu_ns: u64,
-    wall_ns: u64,
+    since: WallInstant,
 }
 
 /// What has been handed out, what has ended and what was counted, of one load.
@@ -164,7 +164,7 @@ impl LoadState {
         if self.cpu_mark.is_none() {
             self.cpu_mark = Some(CpuMark {
                 cpu_ns: clock::thread_cpu_ns(),
-                wall_ns: clock::monotonic_ns(),
+                since: clock::monotonic(),
             });
         }
         self.measured_index = self.measured_index.saturating_add(1);
@@ -216,7 +216,7 @@ impl LoadState {
         self.measured_ended = self.measured_ended.saturating_add(1);
         let all_ended = self.extent == Extent::Once && self.measured_ended >= self.planned();
         if all_ended && let Some(mark) = self.cpu_mark {
-            self.load_cpu = Some(ThreadCpu::since("load", mark.cpu_ns, mark.wall_ns));
+            self.load_cpu = Some(ThreadCpu::since("load", mark.cpu_ns, mark.since));
         }
     }
 
@@ -244,7 +244,7 @@ impl LoadState {
         // A load that was stopped has no end of its held window: then until now.
         let so_far = self
             .cpu_mark
-            .map(|mark| ThreadCpu::since("load", mark.cpu_ns, mark.wall_ns));
+            .map(|mark| ThreadCpu::since("load", mark.cpu_ns, mark.since));
         let threads: Vec<ThreadCpu> = self.load_cpu.or(so_far).into_iter().collect();
         let held = self.held.window();
         let mut counts = self.counts;

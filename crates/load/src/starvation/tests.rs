@@ -69,7 +69,7 @@ fn steal_is_that_of_the_cpus_in_use() {
 
 fn look(at_ms: u64) -> Look {
     Look {
-        at_ns: at_ms * 1_000_000,
+        at: Some(WallInstant(at_ms * 1_000_000)),
         ..Look::default()
     }
 }

@@ -7,7 +7,7 @@ use servelab_load::{
     clock::TrialClock,
     run_load, start,
 };
-use servelab_schema::{Load, Nanos, Outcome, PromptId, Reason, Trace, VariantId};
+use servelab_schema::{Load, Nanos, Outcome, PromptId, Reason, TimeScale, Trace, VariantId};
 use std::{
     num::NonZeroU32,
     sync::{Arc, Mutex, mpsc},
@@ -73,7 +73,7 @@ pub(crate) fn spec(url: &str, load: Load, warm_up: u32, measured: usize) -> Load
             variant: VariantId::new("C7").unwrap(),
             request_prefix: "b03-C7".to_owned(),
         },
-        clock: TrialClock::start(NonZeroU32::MIN),
+        clock: TrialClock::start(TimeScale::REAL),
         engine_exit_grace: Duration::ZERO,
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{common::*, driver::*, server::*};
 use servelab_load::{arrivals::Schedule, clock::TrialClock, start};
-use servelab_schema::{Arrivals, Load, Nanos, Rate, Reason, Trace};
+use servelab_schema::{Arrivals, Load, Nanos, Rate, Reason, TimeScale, Trace};
 use std::num::NonZeroU32;
 
 fn open(rate_per_s: f64, arrivals: Arrivals) -> Load {
@@ -74,7 +74,7 @@ fn engine_time_is_wall_time_times_the_scale() {
     let server = Server::start(|_, _| vec![Act::say(STREAM_HEAD), Act::Hang]);
     let mut spec = spec(&server.url, closed(1), 0, 2);
     spec.fillers.clear();
-    spec.clock = TrialClock::start(NonZeroU32::new(100).unwrap());
+    spec.clock = TrialClock::start(TimeScale::new(NonZeroU32::new(100).unwrap()));
     // Three seconds for the engine are 30 ms for us.
     spec.deadlines.ttft = Nanos::from_secs(3);
     let (_, traces) = run(spec);

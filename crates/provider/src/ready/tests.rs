@@ -58,13 +58,13 @@ fn arm() -> PlannedVariant {
 /// Waits for one engine, for so many looks at the time: a second flies by between two.
 async fn waited(engine: Box<dyn Running>, place: &dyn Place, looks: u64) -> Result<Ready, Failed> {
     let seconds = AtomicU64::new(0);
-    let now = || Nanos::from_secs(seconds.fetch_add(1, Ordering::Relaxed));
+    let now = || WallInstant(seconds.fetch_add(1, Ordering::Relaxed) * 1_000_000_000);
     let variant = arm();
     let wait = Wait {
         model: "m",
         dialect: Dialect::Vllm,
         key: None,
-        startup: Nanos::from_secs(looks),
+        startup: WallNanos(looks * 1_000_000_000),
         may_be_simulated: true,
         variant: &variant,
         control: None,

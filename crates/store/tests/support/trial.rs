@@ -364,7 +364,7 @@ fn record(
         load: planned.load.clone(),
         take: 1,
         engine_kind: plan.engine_kind,
-        time_scale: plan.engine.time_scale(),
+        time_scale: plan.engine.time_scale().get(),
         started_utc: format!("2026-11-21T10:{:02}:{:02}Z", block.block, planned.order),
         span: window(sent(&mut traces.iter()), ended(&mut traces.iter())),
         held: window(sent(&mut measured()), ended(&mut measured())),

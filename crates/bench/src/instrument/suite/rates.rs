@@ -7,7 +7,7 @@ use crate::instrument::{
     suite::{Came, Row, worker::Side},
     tool::Job,
 };
-use servelab_load::clock::monotonic_ns;
+use servelab_load::clock::monotonic;
 use std::{
     num::NonZeroU32,
     process::{Command, Stdio},
@@ -185,13 +185,13 @@ impl Suite<'_> {
         let server = NullServer::start(self.program, at_once(false, false))?;
         let walls: Vec<f64> = (0..self.rounds.max(5))
             .map(|_| {
-                let began = monotonic_ns();
+                let began = monotonic();
                 let mut command = Command::new(self.program);
                 command.args(["bench", "--url", server.base(), "--model", "null", "--requests", "1800"]);
                 command.args(["--concurrency", "64", "--max-tokens", "16", "--ignore-eos"]);
                 let said = command.stdin(Stdio::null()).stderr(Stdio::null()).output();
                 let said = said.map_err(InstrumentError::os("servelab bench"))?;
-                let wall = float(monotonic_ns().saturating_sub(began)) / 1e9;
+                let wall = monotonic().since(began).as_secs_f64();
                 // 6: measured, but a gate failed, which near its capacity a client must say.
                 if !matches!(said.status.code(), Some(0 | 6)) || said.stdout.is_empty() {
                     let why = format!("servelab bench ended with {}", said.status);

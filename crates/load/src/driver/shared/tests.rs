@@ -9,7 +9,7 @@ use crate::{
     control::Control,
     stream::Expectation,
 };
-use servelab_schema::{Load, PromptId, VariantId};
+use servelab_schema::{TimeScale, Load, PromptId, VariantId};
 use std::{
     io::{Read, Write},
     net::{TcpListener, TcpStream},
@@ -34,7 +34,7 @@ fn after(close: impl FnOnce(TcpStream)) -> (Trace, Vec<String>) {
         idle: long,
         total: long,
     };
-    let clock = TrialClock::start(NonZeroU32::MIN);
+    let clock = TrialClock::start(TimeScale::REAL);
     let net = crate::driver::net(&endpoint, clock, deadlines, Control::default()).unwrap();
     let request = PreparedRequest {
         prompt_id: PromptId::new("p").unwrap(),
