@@ -3,7 +3,7 @@ mod simulations;
 mod tail;
 
 use super::*;
-use servelab_schema::findings::{Interval, LossCause};
+use servelab_schema::findings::{BlockEffect, Interval, LossCause, Lost};
 use crate::testkit::{cell, plan, vid};
 use proptest::prelude::*;
 use servelab_schema::GateName;
@@ -272,7 +272,7 @@ fn a_study_can_be_written_and_read_back() {
 }
 
 /// The numbers of a comparison that rest on its own cells; the adjusted p and the word rest on the family too.
-fn own_numbers(c: &Comparison) -> (u32, Vec<servelab_schema::findings::BlockEffect>, Vec<crate::outcome::Lost>, Option<Interval>) {
+fn own_numbers(c: &Comparison) -> (u32, Vec<BlockEffect>, Vec<Lost>, Option<Interval>) {
     (c.k, c.blocks.clone(), c.lost.clone(), c.estimate.and_then(|e| e.interval_percent))
 }
 
