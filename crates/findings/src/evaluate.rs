@@ -191,3 +191,6 @@ fn observed(treatment: Treatment, takes: &[&Take<'_>]) -> ObservedTreatment {
         engine_versions: versions.into_iter().collect(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -149,7 +149,7 @@ fn two_kinds_of_first_tokens_are_no_sample() {
     let traces = [completed("a", 0, 100, 1, &[(10, 1)]), content_only("b", 0, 100, 2)];
     let m = trial_metrics(window(0, 1000), &Slo::default(), &traces);
     assert_eq!(m.kind, KindSeen::Mixed);
-    let throughputs = [MetricName::RequestThroughput, MetricName::TotalThroughput];
+    let throughputs = [MetricName::TotalThroughput, MetricName::RequestThroughput];
     assert_eq!(m.values.keys().copied().collect::<Vec<_>>(), throughputs);
     assert_eq!(measured(&traces).median_ttft(), None);
     assert!(m.with_failures.is_empty() && m.descriptive.icl_s.is_none());

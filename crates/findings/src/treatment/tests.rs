@@ -205,7 +205,7 @@ fn as_expected_but_as_the_control_is_no_change() {
     let settled = settle(&plan, &[&v, &c]);
     let evidence = settled[0].checks.last().unwrap();
     assert_eq!((evidence.field.as_deref(), evidence.result), (Some("chunked"), CheckResult::Differs));
-    assert!(evidence.expected.contains("C1") && evidence.found.as_ref().unwrap().contains("True"));
+    assert!(evidence.expected.contains("C1") && evidence.found.as_ref().unwrap().contains("true"));
     assert!(settled[1].checks.is_empty(), "nothing is asked of a control");
     // A copy of the baseline is meant to be as it is.
     let copy = start("C1b", v.checks.clone(), &[("chunked", "True")]);
