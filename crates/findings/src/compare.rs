@@ -11,12 +11,18 @@ mod tail;
 
 pub use aa::SUSPECT_P;
 
-use crate::{Trial, request::{Done, Request}, validity::Judged};
-use servelab_schema::findings::{AaOutcome, AaResult, Claim, Comparison, Hindrance, Note, Study, Verdict, Withheld, WorseBy};
 use crate::pairing::Cells;
 use crate::verdict::{Question, Tested};
+use crate::{
+    Trial,
+    request::{Done, Request},
+    validity::Judged,
+};
 use draft::{Draft, drafts};
 use family::Family;
+use servelab_schema::findings::{
+    AaOutcome, AaResult, Claim, Comparison, Hindrance, Note, Study, Verdict, Withheld, WorseBy,
+};
 use servelab_schema::{
     BlockOrder, LoadId, MetricName, Plan, RunEnd, Treatment, TtftKind, Validity, VariantId, VariantRole,
 };
@@ -69,7 +75,12 @@ impl CellMetrics {
             completed: record.counts.completed,
             failed: record.counts.failures(),
             metrics: values.map(|(name, v)| (*name, v.value)).collect(),
-            e2e_s: trial.requests.iter().filter_map(Request::done).map(Done::e2e_s).collect(),
+            e2e_s: trial
+                .requests
+                .iter()
+                .filter_map(Request::done)
+                .map(Done::e2e_s)
+                .collect(),
             ttft_kind: trial.metrics.as_ref().and_then(|m| m.kind.kind()),
         }
     }
@@ -79,7 +90,8 @@ impl CellMetrics {
 /// `end` says whether the run was stopped before its last trial.
 #[must_use]
 pub fn study(plan: &Plan, end: &RunEnd, cells: &[CellMetrics]) -> Study {
-    let levels = Probability::new(plan.alpha.get()).and_then(|alpha| Ok((alpha, Probability::new(alpha.complement())?)));
+    let levels =
+        Probability::new(plan.alpha.get()).and_then(|alpha| Ok((alpha, Probability::new(alpha.complement())?)));
     let Ok((alpha, confidence)) = levels else {
         return Study::default();
     };
@@ -96,7 +108,11 @@ pub fn study(plan: &Plan, end: &RunEnd, cells: &[CellMetrics]) -> Study {
         aa: &aa,
     };
     let judged = |(i, mut draft): (usize, Draft)| {
-        let family = if draft.comparison.primary { &primary } else { &exploratory };
+        let family = if draft.comparison.primary {
+            &primary
+        } else {
+            &exploratory
+        };
         draft.comparison.verdict = judge.verdict(i, &draft, family);
         draft.comparison.indicative = judge.is_indicative(&draft.comparison);
         draft.comparison
@@ -121,7 +137,10 @@ fn metrics(plan: &Plan) -> impl Iterator<Item = MetricName> {
 /// adjusted on its own. Returns the family of the effects.
 fn adjust(drafts: &mut [Draft], primary: bool) -> Family {
     let family = |p: fn(&Comparison) -> Option<f64>| {
-        let members = drafts.iter().enumerate().filter(|(_, d)| d.comparison.primary == primary);
+        let members = drafts
+            .iter()
+            .enumerate()
+            .filter(|(_, d)| d.comparison.primary == primary);
         Family::new(primary, members.map(|(i, d)| (i, p(&d.comparison))))
     };
     let effects = family(|c| c.estimate?.p_t);
@@ -171,12 +190,18 @@ impl Judge<'_> {
         let loses_more = c.losses.is_some_and(|l| l.p_adjusted <= self.alpha.get());
         match &draft.hindrance {
             Some(Hindrance::NoBlock) if loses_more && !self.suspect => {
-                return Verdict::Worse { by: WorseBy::LostBlocks };
+                return Verdict::Worse {
+                    by: WorseBy::LostBlocks,
+                };
             }
             Some(why) => return Verdict::NotComparable { why: why.clone() },
             None if self.suspect => return open(Some(Withheld::Suspect)),
             None if c.metric.is_pooled() => return open(Some(Withheld::Descriptive)),
-            None if loses_more => return Verdict::Worse { by: WorseBy::LostBlocks },
+            None if loses_more => {
+                return Verdict::Worse {
+                    by: WorseBy::LostBlocks,
+                };
+            }
             None => {}
         }
         let question = Question {
@@ -223,7 +248,12 @@ impl Judge<'_> {
 
     /// Where the word rests on lost blocks, these are outcomes that count towards the first look.
     fn is_indicative(&self, c: &Comparison) -> bool {
-        let by_losses = matches!(c.verdict, Verdict::Worse { by: WorseBy::LostBlocks });
+        let by_losses = matches!(
+            c.verdict,
+            Verdict::Worse {
+                by: WorseBy::LostBlocks
+            }
+        );
         let outcomes = c.losses.filter(|_| by_losses).map_or(c.k, |l| l.of);
         outcomes < FIRST_LOOK || self.plan.order == BlockOrder::Sequential || *self.end != RunEnd::Complete
     }
@@ -250,9 +280,7 @@ fn notes(plan: &Plan, end: &RunEnd, duplicates: u32, aa: &[AaResult], comparison
         notes.push(Note::EndedEarly { why: why.clone() });
     }
     if comparisons.iter().any(|c| c.k < FIRST_LOOK && c.estimate.is_some()) {
-        notes.push(Note::FewBlocks {
-            first_look: FIRST_LOOK,
-        });
+        notes.push(Note::FewBlocks { first_look: FIRST_LOOK });
     }
     if duplicates > 0 {
         notes.push(Note::TakenAgain { takes: duplicates });

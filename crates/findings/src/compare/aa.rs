@@ -2,8 +2,8 @@
 
 use super::draft::Numbers;
 use super::metrics;
-use servelab_schema::findings::{AaOutcome, AaResult, ControlArm, Withheld};
 use crate::pairing::Cells;
+use servelab_schema::findings::{AaOutcome, AaResult, ControlArm, Withheld};
 use servelab_schema::{LoadId, MetricName, Plan, VariantRole};
 use servelab_stats::Probability;
 
@@ -22,7 +22,9 @@ pub(super) fn results(plan: &Plan, cells: &Cells<'_>, confidence: Probability) -
             };
             for metric in metrics(plan).filter(|m| cells.knows(&load.id, *m)) {
                 let pairs = cells.pair(&load.id, &copy.id, &arm, metric);
-                let Numbers { k, blocks, estimate, .. } = Numbers::of(plan, &pairs, metric, confidence);
+                let Numbers {
+                    k, blocks, estimate, ..
+                } = Numbers::of(plan, &pairs, metric, confidence);
                 let outcome = match estimate.and_then(|e| e.p_t) {
                     None => AaOutcome::Unknown,
                     Some(p) if p <= SUSPECT_P => AaOutcome::Differs,

@@ -5,8 +5,8 @@
 
 use crate::compare::CellMetrics;
 use crate::num::len_u32;
-use servelab_schema::findings::{Estimate, EstimatedBy, Hindrance, Interval, PooledRequests};
 use crate::pairing::Pairs;
+use servelab_schema::findings::{Estimate, EstimatedBy, Hindrance, Interval, PooledRequests};
 use servelab_stats::{PooledBlock, Probability, pooled_quantile_ratio, smallest_certifying_n};
 
 /// Resamples of the block bootstrap.
@@ -68,6 +68,8 @@ fn block<'a>(cells: impl IntoIterator<Item = &'a CellMetrics>) -> PooledBlock {
 }
 
 fn count(blocks: &[PooledBlock]) -> u32 {
-    let each = blocks.iter().map(|b| len_u32(b.values.len()).saturating_add(b.infinite));
+    let each = blocks
+        .iter()
+        .map(|b| len_u32(b.values.len()).saturating_add(b.infinite));
     each.fold(0, u32::saturating_add)
 }

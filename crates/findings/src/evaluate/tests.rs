@@ -7,8 +7,8 @@ use crate::{
 use proptest::prelude::*;
 use serde_json::{Map, Value};
 use servelab_schema::{
-    Bucket, Completion, EffectiveField, EngineRecord, MetricName, Nanos, Outcome, Plan, Reason, RunEnd, RunId, Slo, Task,
-    TelemetrySample, Trace, TrialRecord, VariantId, canonical_json, examples,
+    Bucket, Completion, EffectiveField, EngineRecord, MetricName, Nanos, Outcome, Plan, Reason, RunEnd, RunId, Slo,
+    Task, TelemetrySample, Trace, TrialRecord, VariantId, canonical_json, examples,
     findings::{ArmQuality, CellFindings, Comparison, Descriptive, Findings, Quantile, VariantFindings},
 };
 use servelab_stats::SplitMix64;
@@ -19,7 +19,11 @@ const PROMPTS: u64 = 12;
 fn planned() -> Plan {
     let mut plan = plan(&[("C2", "C1"), ("C3", "C1"), ("C4", "C2")]);
     let of = |i: u64| {
-        let (task, bucket) = if i % 3 == 0 { (Task::Dialogue, Bucket::L) } else { (Task::Qa, Bucket::S) };
+        let (task, bucket) = if i % 3 == 0 {
+            (Task::Dialogue, Bucket::L)
+        } else {
+            (Task::Qa, Bucket::S)
+        };
         let mut prompt = prompt(&format!("p{i}"), task, bucket);
         prompt.answer = (i % 2 == 0).then(|| "yes".to_owned());
         prompt
@@ -71,7 +75,11 @@ fn take(plan: &Plan, rng: &mut SplitMix64, variant: &VariantId, block: u32, take
             Outcome::Failed(f) => *record.counts.failed.entry(f.reason).or_default() += 1,
         }
     }
-    let dtype = if ["C2", "C4"].contains(&variant.as_str()) { "fp8" } else { "auto" };
+    let dtype = if ["C2", "C4"].contains(&variant.as_str()) {
+        "fp8"
+    } else {
+        "auto"
+    };
     let engine = EngineRecord {
         effective: [("kv_cache_dtype".to_owned(), EffectiveField::setting(dtype))].into(),
         metrics: Some(examples::engine_metrics()),
@@ -100,7 +108,12 @@ fn run(plan: &Plan, seed: u64, blocks: u32) -> Vec<Trial> {
 }
 
 fn findings(plan: &Plan, trials: Vec<Trial>) -> Findings {
-    evaluate(plan, &environment(), (&RunId::new("r").unwrap(), &RunEnd::Complete), trials)
+    evaluate(
+        plan,
+        &environment(),
+        (&RunId::new("r").unwrap(), &RunEnd::Complete),
+        trials,
+    )
 }
 
 /// What of a cell rests on its own trials: what its answers are held against, and what a whole family adjusts, does not.
@@ -116,7 +129,13 @@ fn own_cell(cell: &CellFindings) -> CellFindings {
 
 /// What of a comparison rests on its own arms.
 fn own_comparison(c: &Comparison) -> String {
-    canonical_json(&(c.k, &c.blocks, &c.lost, c.estimate.map(|e| (e.effect_percent, e.interval_percent)))).unwrap()
+    canonical_json(&(
+        c.k,
+        &c.blocks,
+        &c.lost,
+        c.estimate.map(|e| (e.effect_percent, e.interval_percent)),
+    ))
+    .unwrap()
 }
 
 fn involves(c: &Comparison, id: &VariantId) -> bool {
@@ -214,7 +233,10 @@ fn every_metric_of_a_trial_has_a_row() {
     let id = trial.id.clone();
     let metrics = trial.metrics.as_mut().unwrap();
     let mut descriptive = serde_json::to_value(metrics.descriptive).unwrap();
-    let empty: Vec<_> = fields(descriptive.clone()).into_iter().filter(|(_, v)| v.is_null()).collect();
+    let empty: Vec<_> = fields(descriptive.clone())
+        .into_iter()
+        .filter(|(_, v)| v.is_null())
+        .collect();
     assert!(empty.is_empty(), "the made-up run must show every field: {empty:?}");
     distinct(&mut descriptive, &mut 1000);
     metrics.descriptive = serde_json::from_value::<Descriptive>(descriptive.clone()).unwrap();
@@ -223,15 +245,25 @@ fn every_metric_of_a_trial_has_a_row() {
     metrics.values.get_mut(&MetricName::TotalThroughput).unwrap().value = total;
     let metrics = metrics.clone();
     let all = rows(&findings);
-    let of_trial: Vec<&Row> = all.iter().filter(|r| r.scope == Scope::Trial && r.trial.as_ref() == Some(&id)).collect();
-    let shown = |x: f64| of_trial.iter().any(|r| r.value.is_some_and(|v| v.total_cmp(&x).is_eq()));
+    let of_trial: Vec<&Row> = all
+        .iter()
+        .filter(|r| r.scope == Scope::Trial && r.trial.as_ref() == Some(&id))
+        .collect();
+    let shown = |x: f64| {
+        of_trial
+            .iter()
+            .any(|r| r.value.is_some_and(|v| v.total_cmp(&x).is_eq()))
+    };
     for (field, value) in fields(descriptive) {
         match value {
             Value::Object(summary) => {
                 for (part, value) in summary {
                     let x = value.as_f64().unwrap();
                     let n = value.as_u64().is_some_and(|n| of_trial.iter().any(|r| r.n == n));
-                    assert!(if part == "n" { n } else { shown(x) }, "{field}: no row shows its {part}");
+                    assert!(
+                        if part == "n" { n } else { shown(x) },
+                        "{field}: no row shows its {part}"
+                    );
                 }
             }
             value => assert!(shown(value.as_f64().unwrap()), "no row shows {field}"),
@@ -251,7 +283,11 @@ fn everything_described_of_a_trial_reaches_its_cell() {
     let plan = planned();
     let findings = findings(&plan, run(&plan, 4, 2));
     let cell = findings.cells.iter().find(|c| c.blocks > 0).unwrap();
-    let trial = findings.trials.iter().find(|t| t.variant == cell.variant && t.counts()).unwrap();
+    let trial = findings
+        .trials
+        .iter()
+        .find(|t| t.variant == cell.variant && t.counts())
+        .unwrap();
     let described = fields(serde_json::to_value(trial.metrics.as_ref().unwrap().descriptive).unwrap());
     let summaries = described.values().filter(|v| v.is_object()).count();
     // Both sums are the cell's own, and the total throughput is a compared metric.
@@ -262,9 +298,23 @@ fn everything_described_of_a_trial_reaches_its_cell() {
     let all = rows(&findings);
     for d in &cell.described {
         let of_cell = |r: &&Row| r.scope == Scope::Cell && r.variant == cell.variant && r.task.is_none();
-        let row = all.iter().filter(of_cell).find(|r| r.metric == d.metric.as_str() && r.statistic == d.statistic.as_str());
-        assert_eq!(row.and_then(|r| r.value), Some(d.over_blocks.mean), "{:?} {:?}", d.metric, d.statistic);
+        let row = all
+            .iter()
+            .filter(of_cell)
+            .find(|r| r.metric == d.metric.as_str() && r.statistic == d.statistic.as_str());
+        assert_eq!(
+            row.and_then(|r| r.value),
+            Some(d.over_blocks.mean),
+            "{:?} {:?}",
+            d.metric,
+            d.statistic
+        );
     }
     let quantiles = |q: &Quantile| all.iter().any(|r| r.scope == Scope::Cell && r.n == u64::from(q.n));
-    assert!(cell.latencies.iter().flat_map(|d| &d.quantiles).all(|q| quantiles(&q.success_only)));
+    assert!(
+        cell.latencies
+            .iter()
+            .flat_map(|d| &d.quantiles)
+            .all(|q| quantiles(&q.success_only))
+    );
 }

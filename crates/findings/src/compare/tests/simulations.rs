@@ -101,7 +101,10 @@ fn losing_the_worst_blocks_makes_no_variant_better() {
     for lost in [1, 2, 4] {
         let (now, dropped) = better_after_losing_the_worst(lost);
         println!("lost {lost}: {now} of 400 Better, {dropped} if they were dropped");
-        assert!(now <= 18, "lost {lost}: {now} of 400, more than 2.5 % + 3 standard errors");
+        assert!(
+            now <= 18,
+            "lost {lost}: {now} of 400, more than 2.5 % + 3 standard errors"
+        );
         if lost == 4 {
             assert_eq!(now, 0);
             assert!(dropped > 120, "{dropped} of 400: the case that this is about");
@@ -121,7 +124,9 @@ fn starts_that_fail_now_and_then_make_no_variant_worse() {
                 gates: vec![GateName::EngineAlive],
             };
         }
-        let by_losses = Verdict::Worse { by: WorseBy::LostBlocks };
+        let by_losses = Verdict::Worse {
+            by: WorseBy::LostBlocks,
+        };
         worse += u32::from(says(&study(&plan, &all), |v| *v == by_losses));
     }
     assert!(worse <= 8, "{worse} of 400");
