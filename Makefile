@@ -13,7 +13,7 @@ ENGINE ?= sim
 SOURCES := $(shell find crates -name '*.rs' -o -name '*.toml' -o -name '*.html' -o -name '*.css' -o -name '*.js' -o -name '*.sql' -o -name '*.txt' | grep -v /tests/)
 DATASETS := $(wildcard datasets/*.toml datasets/*/*) $(wildcard prompts/*.j2)
 
-.PHONY: help bench-instrument build demo dataset matrix report test lint deny formats clean torture torture-starvation \
+.PHONY: help bench-evaluate bench-instrument build demo dataset matrix report test lint deny formats clean torture torture-starvation \
 	engine-vllm-cpu model-smollm2 test-vllm torture-vllm check-gpu
 
 help: ## what there is to make
@@ -75,6 +75,9 @@ report: $(BIN) ## HTML, SVG, CSV and JSON of the latest run
 
 bench-instrument: $(BIN) ## the load generator beside a bare client that only drains bytes (five minutes; QUICK=1 for one)
 	$(BIN) bench-instrument $(if $(QUICK),--quick)
+
+bench-evaluate: ## what evaluating a run costs, at 10⁴, 10⁵ and 10⁶ requests (five minutes, 3 GB of temporary files)
+	$(CARGO) run --release --locked --quiet -p servelab-runner --example evaluate_bench
 
 test: lint ## what CI checks, apart from test-vllm
 	$(CARGO) test --workspace --locked --quiet

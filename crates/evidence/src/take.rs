@@ -18,7 +18,9 @@ pub struct TakeFiles {
 }
 
 impl TakeFiles {
-    pub(crate) const fn new(dir: PathBuf) -> Self {
+    /// The take in this directory, which is looked at when one of its files is asked for.
+    #[must_use]
+    pub const fn new(dir: PathBuf) -> Self {
         Self { dir }
     }
 

@@ -56,7 +56,10 @@ pub(crate) fn cell(
     let counted: Vec<&Trial> = all.iter().filter(|t| t.counts()).map(|t| t.trial).collect();
     let requests = || counted.iter().flat_map(|t| &t.requests);
     let everywhere = || all.iter().flat_map(|t| &t.trial.requests);
-    let described: Vec<&Descriptive> = counted.iter().filter_map(|t| Some(&t.metrics.as_ref()?.descriptive)).collect();
+    let described: Vec<&Descriptive> = counted
+        .iter()
+        .filter_map(|t| Some(&t.metrics.as_ref()?.descriptive))
+        .collect();
     let kind = counted
         .iter()
         .filter_map(|t| Some(t.metrics.as_ref()?.kind))
@@ -124,7 +127,9 @@ fn failures<'r>(requests: impl Iterator<Item = &'r Request>) -> BTreeMap<Reason,
 
 fn over_blocks(counted: &[&Trial]) -> BTreeMap<MetricName, OverBlocks> {
     let of = |name: MetricName| {
-        let values = counted.iter().filter_map(|t| Some(t.metrics.as_ref()?.values.get(&name)?.value));
+        let values = counted
+            .iter()
+            .filter_map(|t| Some(t.metrics.as_ref()?.values.get(&name)?.value));
         Some((name, OverBlocks::of(values)?))
     };
     MetricName::ALL.into_iter().filter_map(of).collect()
@@ -145,7 +150,9 @@ fn figures(blocks: &[&Descriptive]) -> Vec<Described> {
     type Several = (M, fn(&Descriptive) -> Option<Summary>);
     let single: [Single; 3] = [
         (M::InputThroughput, |d| d.input_throughput_tokens_per_s),
-        (M::CompletedOutputThroughput, |d| d.completed_output_throughput_tokens_per_s),
+        (M::CompletedOutputThroughput, |d| {
+            d.completed_output_throughput_tokens_per_s
+        }),
         (M::GoodputRatio, |d| d.goodput_ratio),
     ];
     let several: [Several; 11] = [
@@ -183,7 +190,11 @@ fn figures(blocks: &[&Descriptive]) -> Vec<Described> {
 }
 
 fn groups(prompts: &Prompts<'_>, counted: &[&Trial], kind: KindSeen, options: &PooledOptions) -> Vec<PooledGroup> {
-    let names: BTreeSet<(Task, Bucket)> = counted.iter().flat_map(|t| &t.groups).map(|g| (g.task, g.bucket)).collect();
+    let names: BTreeSet<(Task, Bucket)> = counted
+        .iter()
+        .flat_map(|t| &t.groups)
+        .map(|g| (g.task, g.bucket))
+        .collect();
     let options = PooledOptions {
         ecdf_points: 0,
         ..*options
@@ -243,7 +254,10 @@ fn gpus(counted: &[&Trial]) -> Option<GpuFindings> {
         memory_peak_bytes: each().filter_map(|g| g.peak_memory_bytes).max(),
         memory_headroom_bytes: each().filter_map(|g| g.headroom_bytes).min(),
         max_temperature_celsius: each().filter_map(|g| g.max_temperature_celsius).max(),
-        throttle_reasons: each().flat_map(|g| &g.throttled).flat_map(|t| t.reasons.iter().copied()).collect(),
+        throttle_reasons: each()
+            .flat_map(|g| &g.throttled)
+            .flat_map(|t| t.reasons.iter().copied())
+            .collect(),
         throttled_requests: trials.iter().map(|t| len_u32(t.throttled_requests.len())).sum(),
         requests: trials.iter().map(|t| t.requests).sum(),
     })

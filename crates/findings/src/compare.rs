@@ -11,12 +11,18 @@ mod tail;
 
 pub use aa::SUSPECT_P;
 
-use crate::{Trial, request::{Done, Request}, validity::Judged};
-use servelab_schema::findings::{AaOutcome, AaResult, Claim, Comparison, Hindrance, Note, Study, Verdict, Withheld, WorseBy};
 use crate::pairing::Cells;
 use crate::verdict::{Question, Tested};
+use crate::{
+    Trial,
+    request::{Done, Request},
+    validity::Judged,
+};
 use draft::{Draft, drafts};
 use family::Family;
+use servelab_schema::findings::{
+    AaOutcome, AaResult, Claim, Comparison, Hindrance, Note, Study, Verdict, Withheld, WorseBy,
+};
 use servelab_schema::{
     BlockOrder, LoadId, MetricName, Plan, RunEnd, Treatment, TtftKind, Validity, VariantId, VariantRole,
 };
@@ -69,7 +75,12 @@ impl CellMetrics {
             completed: record.counts.completed,
             failed: record.counts.failures(),
             metrics: values.map(|(name, v)| (*name, v.value)).collect(),
-            e2e_s: trial.requests.iter().filter_map(Request::done).map(Done::e2e_s).collect(),
+            e2e_s: trial
+                .requests
+                .iter()
+                .filter_map(Request::done)
+                .map(Done::e2e_s)
+                .collect(),
             ttft_kind: trial.metrics.as_ref().and_then(|m| m.kind.kind()),
         }
     }

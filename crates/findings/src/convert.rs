@@ -4,7 +4,10 @@ use servelab_schema::findings::{Certification, Interval, OrInfinite, Proportion,
 use servelab_stats::{self as stats, Probability, Sample};
 
 pub(crate) const fn interval(i: stats::Interval) -> Interval {
-    Interval { low: i.low, high: i.high }
+    Interval {
+        low: i.low,
+        high: i.high,
+    }
 }
 
 pub(crate) fn summary(s: stats::Summary) -> Summary {
@@ -59,5 +62,7 @@ pub(crate) fn quantile(sample: &Sample, p: Probability, failed: u32) -> Quantile
 
 /// The figures of some values; none where there are none.
 pub(crate) fn summary_of(values: impl Iterator<Item = f64>) -> Option<Summary> {
-    Sample::new(values.collect::<Vec<_>>()).ok().map(|s| summary(s.summary()))
+    Sample::new(values.collect::<Vec<_>>())
+        .ok()
+        .map(|s| summary(s.summary()))
 }

@@ -16,9 +16,7 @@ use crate::{
 use servelab_schema::{
     Check, EngineRecord, EnvironmentRecord, METHOD_VERSION, Nanos, Plan, PlannedVariant, RunEnd, RunId, Treatment, V,
     VariantId,
-    findings::{
-        CheckCount, Findings, ObservedTreatment, OverBlocks, RunIdentity, TrialFindings, VariantFindings,
-    },
+    findings::{CheckCount, Findings, ObservedTreatment, OverBlocks, RunIdentity, TrialFindings, VariantFindings},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,7 +32,11 @@ pub fn evaluate(
     trials.sort_by(|a, b| execution(a).cmp(&execution(b)));
     let prompts = Prompts::of(plan);
     let judged = judge(plan, environment, &trials);
-    let cells: Vec<CellMetrics> = trials.iter().zip(&judged).map(|(t, j)| CellMetrics::new(t, j)).collect();
+    let cells: Vec<CellMetrics> = trials
+        .iter()
+        .zip(&judged)
+        .map(|(t, j)| CellMetrics::new(t, j))
+        .collect();
     let takes = takes(&trials, &judged, &Cells::new(plan, &cells).standing(&cells));
     let study = study(plan, end, &cells);
     drop(cells);
@@ -159,7 +161,10 @@ fn variant(plan: &Plan, v: &PlannedVariant, takes: &[Take<'_>]) -> VariantFindin
         variant: v.id.clone(),
         void: first.filter(|_| tested && none_took_effect),
         unobserved: tested && own.iter().any(|t| t.judged.treatment == Treatment::Unobservable),
-        observed: by_treatment.into_iter().map(|(treatment, takes)| observed(treatment, &takes)).collect(),
+        observed: by_treatment
+            .into_iter()
+            .map(|(treatment, takes)| observed(treatment, &takes))
+            .collect(),
         startup_s: OverBlocks::of(starts.map(Nanos::as_secs_f64)),
         changed_along: v
             .control
@@ -191,3 +196,6 @@ fn observed(treatment: Treatment, takes: &[&Take<'_>]) -> ObservedTreatment {
         engine_versions: versions.into_iter().collect(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -152,7 +152,9 @@ impl<'p> Reducer<'p> {
 
     /// What is left of the trial.
     #[must_use]
-    pub fn finish(self) -> Trial {
+    pub fn finish(mut self) -> Trial {
+        // They are kept until the run is evaluated, and what they grew into by doubling need not be.
+        self.measuring.requests.shrink_to_fit();
         let held = self.record.held;
         let metrics = self.measuring.metrics();
         let groups = held.map(|held| {

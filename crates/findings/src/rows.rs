@@ -77,7 +77,7 @@ pub struct Row {
     pub bucket: Option<&'static str>,
     /// What is measured, such as `ttft` or `output-throughput`.
     pub metric: Cow<'static, str>,
-    /// `value`, `mean`, `p50`, `p90`, `p95`, `p99`, `max`, `min`, `sum`, `share`, `count`, `difference` or `effect`.
+    /// `value`, `mean`, `p50`, `p90`, `p95`, `p99`, `max`, `min`, `sd`, `sum`, `share`, `count`, `difference` or `effect`.
     pub statistic: &'static str,
     /// None where n does not certify the percentile, or there is nothing to compare.
     pub value: Option<f64>,

@@ -1,6 +1,6 @@
-//! A small plan and short traces for the tests of this room.
+//! A small plan, short traces and whole small trials for the tests of this room.
 
-use crate::CellMetrics;
+use crate::{CellMetrics, Prompts, Reducer, Trial};
 use servelab_schema::*;
 use std::{collections::BTreeMap, num::NonZeroU32};
 
@@ -257,7 +257,7 @@ pub(crate) fn window(start_ms: u64, end_ms: u64) -> Window {
     }
 }
 
-/// A valid, confirmed record of a trial.
+/// The record of a trial that no gate holds anything against, once its counts are those of at least ten requests.
 pub(crate) fn record(variant: &str, block: u32) -> TrialRecord {
     TrialRecord {
         v: V,
@@ -273,15 +273,36 @@ pub(crate) fn record(variant: &str, block: u32) -> TrialRecord {
         span: Some(window(0, 10_000)),
         held: Some(window(0, 10_000)),
         counts: TrialCounts::default(),
-        instrument: None,
-        treatment: Treatment::Confirmed,
-        prefix_cache_hit_ratio: None,
-        gates: Vec::new(),
-        validity: Validity::Valid,
+        instrument: Some(calm()),
+        scheduled_rate_per_s: None,
+        end: TrialEnd::Finished,
     }
 }
 
-/// The engine of a valid, confirmed trial that shows nothing of itself.
+/// What an instrument says that nothing disturbed.
+fn calm() -> Instrument {
+    let clock = ClockReading {
+        unix_ns: 1_795_000_000_000_000_000,
+        monotonic_ns: 86_400_000_000_000,
+    };
+    Instrument {
+        schedule_lag_p50_ns: Nanos(1000),
+        schedule_lag_p99_ns: Nanos(10_000),
+        schedule_lag_max_ns: Nanos(20_000),
+        event_loop_ticks: 3200,
+        event_loop_missed_ticks: 0,
+        event_loop_lag_p50_ns: Nanos(1000),
+        event_loop_lag_p99_ns: Nanos(10_000),
+        event_loop_lag_max_ns: Nanos(20_000),
+        starvation: Starvation::default(),
+        client_thread_cpu_ratio: ratio(0.1),
+        achieved_rate_per_s: None,
+        clocks_start: clock,
+        clocks_end: clock,
+    }
+}
+
+/// The engine of a trial; it shows nothing of itself.
 pub(crate) fn engine(variant: &str, block: u32) -> EngineRecord {
     EngineRecord {
         v: V,
@@ -298,9 +319,61 @@ pub(crate) fn engine(variant: &str, block: u32) -> EngineRecord {
         effective: BTreeMap::new(),
         metrics: None,
         startup_ns: None,
-        treatment: Treatment::Confirmed,
+        prefix_cache_wanted: false,
+        cache_at_start: CacheState::Empty,
         checks: Vec::new(),
+        refusal: None,
         ended: String::new(),
         failure: None,
     }
+}
+
+/// A machine without a GPU whose instrument was not calibrated.
+pub(crate) fn environment() -> EnvironmentRecord {
+    EnvironmentRecord {
+        gpus: Vec::new(),
+        instrument: None,
+        ..examples::environment()
+    }
+}
+
+/// A trial whose traces have gone by.
+pub(crate) fn reduce(
+    plan: &Plan,
+    record: TrialRecord,
+    engine: EngineRecord,
+    telemetry: &[TelemetrySample],
+    traces: &[Trace],
+) -> Trial {
+    reduce_beside(&[], plan, record, engine, telemetry, traces)
+}
+
+/// The same on a machine with these GPUs.
+pub(crate) fn reduce_beside(
+    gpus: &[GpuFacts],
+    plan: &Plan,
+    record: TrialRecord,
+    engine: EngineRecord,
+    telemetry: &[TelemetrySample],
+    traces: &[Trace],
+) -> Trial {
+    let prompts = Prompts::of(plan);
+    let mut reducer = Reducer::new(&prompts, plan.slo, gpus, record, engine, telemetry.to_vec());
+    for trace in traces {
+        reducer.add(trace, prompts.answer_found(trace));
+    }
+    reducer.finish()
+}
+
+/// A whole trial of one variant in one block: what its traces say is counted in its record too.
+pub(crate) fn trial(plan: &Plan, variant: &str, block: u32, traces: &[Trace]) -> Trial {
+    let mut record = record(variant, block);
+    for trace in traces.iter().filter(|t| t.measured) {
+        record.counts.planned += 1;
+        match &trace.outcome {
+            Outcome::Completed(_) => record.counts.completed += 1,
+            Outcome::Failed(f) => *record.counts.failed.entry(f.reason).or_default() += 1,
+        }
+    }
+    reduce(plan, record, engine(variant, block), &[], traces)
 }

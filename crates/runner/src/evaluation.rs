@@ -4,6 +4,10 @@
 use servelab_evidence::{EvidenceError, TakeFiles};
 use servelab_findings::{Prompts, Reducer, Trial, evaluate};
 use servelab_schema::{EnvironmentRecord, Plan, RunEnd, RunId, findings::Findings};
+use std::{
+    num::NonZeroUsize,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 /// Reads one take and leaves what its figures are made of.
 ///
@@ -36,7 +40,41 @@ pub fn evaluate_takes(
     takes: &[TakeFiles],
 ) -> Result<Findings, EvidenceError> {
     let prompts = Prompts::of(plan);
-    let reduced = takes.iter().map(|take| reduce(plan, &prompts, environment, take));
-    let trials = reduced.collect::<Result<Vec<_>, _>>()?;
+    let trials = on_all_cores(takes, |take| reduce(plan, &prompts, environment, take))?;
     Ok(evaluate(plan, environment, identity, trials))
+}
+
+/// Each take's result, in the order of the takes; the first error of that order where there is one. Reading traces costs
+/// most of an evaluation, and takes have nothing to do with each other.
+fn on_all_cores<R: Send, E: Send>(takes: &[TakeFiles], of: impl Fn(&TakeFiles) -> Result<R, E> + Sync) -> Result<Vec<R>, E> {
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut done = Vec::new();
+        loop {
+            let place = next.fetch_add(1, Ordering::Relaxed);
+            match takes.get(place).map(&of) {
+                Some(Ok(result)) => done.push((place, Ok(result))),
+                Some(Err(error)) => {
+                    // Nobody takes up more; what comes before in the order has been taken up already.
+                    next.store(takes.len(), Ordering::Relaxed);
+                    done.push((place, Err(error)));
+                }
+                None => return done,
+            }
+        }
+    };
+    let mut done = std::thread::scope(|scope| {
+        let others: Vec<_> = (1..cores.min(takes.len())).map(|_| scope.spawn(work)).collect();
+        let mut done = work();
+        for other in others {
+            match other.join() {
+                Ok(results) => done.extend(results),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        done
+    });
+    done.sort_unstable_by_key(|(place, _)| *place);
+    done.into_iter().map(|(_, result)| result).collect()
 }

@@ -369,7 +369,7 @@ mod tests {
         let of = |blame| GateName::ALL.into_iter().filter(|g| g.blame() == blame).count();
         assert_eq!(
             (of(Blame::Instrument), of(Blame::Engine), of(Blame::Setting)),
-            (8, 3, 5)
+            (8, 3, 1)
         );
     }
 }

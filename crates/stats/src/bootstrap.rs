@@ -28,22 +28,16 @@ pub fn block_bootstrap_quantiles(
     seed: u64,
 ) -> Option<Vec<Interval>> {
     let filled: Vec<&Vec<f64>> = blocks.iter().filter(|b| !b.is_empty()).collect();
-    let mut pooled: Vec<(f64, usize)> = filled
-        .iter()
-        .enumerate()
-        .flat_map(|(i, b)| b.iter().map(move |&x| (x, i)))
-        .collect();
-    if filled.len() < 2 || resamples == 0 || pooled.iter().any(|(x, _)| !x.is_finite()) {
+    if filled.len() < 2 || resamples == 0 || filled.iter().flat_map(|b| *b).any(|x| !x.is_finite()) {
         return None;
     }
-    pooled.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
-    let sizes: Vec<usize> = filled.iter().map(|b| b.len()).collect();
+    let pool = Pool::new(&filled);
     let mut rng = SplitMix64::new(seed);
     let mut draws: Vec<Vec<f64>> = vec![Vec::new(); quantiles.len()];
     for _ in 0..resamples {
         let weights = draw(&mut rng, filled.len());
         for (&p, values) in quantiles.iter().zip(&mut draws) {
-            values.extend(weighted_quantile(&pooled, &weights, &sizes, p));
+            values.extend(pool.quantile(&weights, p));
         }
     }
     let tail = Probability::new(confidence.complement() / 2.0).ok()?;
@@ -69,26 +63,86 @@ pub(crate) fn draw(rng: &mut SplitMix64, n: usize) -> Vec<usize> {
     weights
 }
 
-/// Type-7 quantile of the sorted `pooled` values, each taken as often as its block's weight.
-fn weighted_quantile(pooled: &[(f64, usize)], weights: &[usize], sizes: &[usize], p: Probability) -> Option<f64> {
-    let n: usize = weights.iter().zip(sizes).map(|(w, s)| w.saturating_mul(*s)).sum();
-    let position = count(n.checked_sub(1)?) * p.get();
-    let below = floor_index(position);
-    let fraction = position - count(below);
-    let mut seen = 0_usize;
-    let mut low = None;
-    for &(x, block) in pooled {
-        seen = seen.saturating_add(weights.get(block).copied().unwrap_or(0));
-        if low.is_none() && seen > below {
-            low = Some(x);
+/// Every how many pooled values it is noted how many of each block have gone by.
+const STRIDE: usize = 64;
+
+/// The values of all blocks, sorted, with marks by which a weighted quantile is found without going through all of them.
+struct Pool {
+    /// Each value with its block, smallest first.
+    values: Vec<(f64, usize)>,
+    /// How many values each block has.
+    sizes: Vec<usize>,
+    /// How many of each block are among the first `STRIDE`, 2 · `STRIDE`, … values; one row after the other.
+    marks: Vec<usize>,
+}
+
+impl Pool {
+    fn new(blocks: &[&Vec<f64>]) -> Self {
+        let mut values: Vec<(f64, usize)> = blocks
+            .iter()
+            .enumerate()
+            .flat_map(|(i, b)| b.iter().map(move |&x| (x, i)))
+            .collect();
+        values.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+        let mut marks = Vec::new();
+        let mut so_far = vec![0_usize; blocks.len()];
+        for stretch in values.chunks_exact(STRIDE) {
+            for (_, block) in stretch {
+                if let Some(n) = so_far.get_mut(*block) {
+                    *n += 1;
+                }
+            }
+            marks.extend_from_slice(&so_far);
         }
-        if let Some(low) = low
-            && (seen > below.saturating_add(1) || fraction <= 0.0)
-        {
-            return Some((x - low).mul_add(fraction, low));
+        Self {
+            values,
+            sizes: blocks.iter().map(|b| b.len()).collect(),
+            marks,
         }
     }
-    low
+
+    /// Where to begin so that at most `below` weighted values lie before: the place, and how many do.
+    fn begin(&self, weights: &[usize], below: usize) -> (usize, usize) {
+        let k = self.sizes.len().max(1);
+        let (mut low, mut high, mut seen) = (0, self.marks.len() / k, 0);
+        while low < high {
+            let middle = low + (high - low).div_ceil(2);
+            let row = self.marks.get((middle - 1) * k..middle * k).unwrap_or_default();
+            let before = weighted(row, weights);
+            if before <= below {
+                (low, seen) = (middle, before);
+            } else {
+                high = middle - 1;
+            }
+        }
+        (low * STRIDE, seen)
+    }
+
+    /// Type-7 quantile with each value taken as often as its block's weight; none where all weights are 0.
+    fn quantile(&self, weights: &[usize], p: Probability) -> Option<f64> {
+        let position = count(weighted(&self.sizes, weights).checked_sub(1)?) * p.get();
+        let below = floor_index(position);
+        let fraction = position - count(below);
+        let (begin, mut seen) = self.begin(weights, below);
+        let mut low = None;
+        for &(x, block) in self.values.get(begin..).unwrap_or_default() {
+            seen = seen.saturating_add(weights.get(block).copied().unwrap_or(0));
+            if low.is_none() && seen > below {
+                low = Some(x);
+            }
+            if let Some(low) = low
+                && (seen > below.saturating_add(1) || fraction <= 0.0)
+            {
+                return Some((x - low).mul_add(fraction, low));
+            }
+        }
+        low
+    }
+}
+
+/// Σ count × weight.
+fn weighted(counts: &[usize], weights: &[usize]) -> usize {
+    counts.iter().zip(weights).map(|(n, w)| n.saturating_mul(*w)).sum()
 }
 
 #[cfg(test)]
@@ -136,7 +190,11 @@ mod tests {
     proptest! {
         #[test]
         fn weights_are_repetitions(
-            blocks in prop::collection::vec(prop::collection::vec(0.0..100.0_f64, 1..8), 2..6),
+            blocks in prop_oneof![
+                prop::collection::vec(prop::collection::vec(0.0..100.0_f64, 1..8), 2..6),
+                // Many more than between two marks, many of them equal.
+                prop::collection::vec(prop::collection::vec((0_u32..40).prop_map(f64::from), 1..200), 2..6),
+            ],
             picks in prop::collection::vec(0_usize..6, 6), p in 0.01..0.99_f64
         ) {
             let p = Probability::new(p).unwrap();
@@ -144,14 +202,11 @@ mod tests {
             for i in picks {
                 weights[i % blocks.len()] += 1;
             }
-            let mut pooled: Vec<(f64, usize)> =
-                blocks.iter().enumerate().flat_map(|(i, b)| b.iter().map(move |&x| (x, i))).collect();
-            pooled.sort_by(|a, b| a.0.total_cmp(&b.0));
-            let sizes: Vec<usize> = blocks.iter().map(Vec::len).collect();
             let repeated: Vec<f64> =
                 blocks.iter().zip(&weights).flat_map(|(b, &w)| std::iter::repeat_n(b.clone(), w).flatten()).collect();
             let oracle = Sample::new(repeated).unwrap().quantile(p);
-            let got = weighted_quantile(&pooled, &weights, &sizes, p).unwrap();
+            let filled: Vec<&Vec<f64>> = blocks.iter().collect();
+            let got = Pool::new(&filled).quantile(&weights, p).unwrap();
             prop_assert!((got - oracle).abs() < 1e-9);
         }
     }

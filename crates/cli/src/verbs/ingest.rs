@@ -60,7 +60,9 @@ impl Ingest {
         }
         match refused {
             0 => Ok(Exit::Ok),
-            n => Err(Failure::environment(anyhow!("{n} of the runs could not be ingested; why stands above"))),
+            n => Err(Failure::environment(anyhow!(
+                "{n} of the runs could not be ingested; why stands above"
+            ))),
         }
     }
 }

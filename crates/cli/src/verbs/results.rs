@@ -102,7 +102,11 @@ fn list(format: Format, rows: &[ResultsRow]) -> anyhow::Result<()> {
         let ended = (!r.complete).then_some("aborted");
         let gone = row.directory_gone.then_some("directory gone");
         let state: Vec<&str> = ended.into_iter().chain(gone).collect();
-        let state = if state.is_empty() { String::new() } else { format!("[{}] ", state.join(", ")) };
+        let state = if state.is_empty() {
+            String::new()
+        } else {
+            format!("[{}] ", state.join(", "))
+        };
         vec![
             r.id.to_string(),
             started,

@@ -8,7 +8,10 @@ const ARMS: &str = "[load]\nconcurrency = 2\n[[variant]]\nid = \"C1\"\nrole = \"
 /// The line of `results list` that begins with that run; none where it is not listed. Panics where there are two.
 fn listed(project: &Project, run: &str) -> Option<String> {
     let list = project.servelab(&["results", "list"]).exits(0).out;
-    let of_run = |line: &&str| line.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').any(|word| word == run);
+    let of_run = |line: &&str| {
+        line.split(|c: char| !c.is_ascii_alphanumeric() && c != '-')
+            .any(|word| word == run)
+    };
     let mut lines = list.lines().filter(of_run);
     let line = lines.next().map(str::to_owned);
     assert_eq!(lines.next(), None, "{run} is listed twice:\n{list}");
@@ -19,7 +22,11 @@ fn listed(project: &Project, run: &str) -> Option<String> {
 fn a_deleted_run_is_listed_as_gone_and_its_name_is_free() {
     let project = Project::new(1, 3);
     project.matrix("p", &[], "blocks = 1", ARMS);
-    let run = || project.servelab(&["run", "matrix/p.toml", "--run-id", "again"]).exits(0);
+    let run = || {
+        project
+            .servelab(&["run", "matrix/p.toml", "--run-id", "again"])
+            .exits(0)
+    };
     run();
     project.servelab(&["ingest", "again"]).exits(0);
     let first = project.run("again").fingerprint().to_string();
@@ -31,7 +38,11 @@ fn a_deleted_run_is_listed_as_gone_and_its_name_is_free() {
     assert!(line.contains("directory gone"), "{line}");
     // A report needs the evidence. It must not send its reader to a list that shows the run as if it were there.
     let said = project.servelab(&["report", "again"]).exits(4);
-    assert!(said.err.contains("directory") && said.err.contains("gone"), "{}", said.err);
+    assert!(
+        said.err.contains("directory") && said.err.contains("gone"),
+        "{}",
+        said.err
+    );
     assert!(!said.err.contains("there is no run"), "{}", said.err);
     // What is gone hinders nothing else.
     project.servelab(&["ingest"]).exits(0);
@@ -49,8 +60,21 @@ fn a_deleted_run_is_listed_as_gone_and_its_name_is_free() {
 
     // A run whose directory is still there is not replaced by another that bears its name.
     let elsewhere = project.path("elsewhere");
-    let words = ["run", "matrix/p.toml", "--run-id", "again", "--runs", elsewhere.to_str().unwrap()];
+    let words = [
+        "run",
+        "matrix/p.toml",
+        "--run-id",
+        "again",
+        "--runs",
+        elsewhere.to_str().unwrap(),
+    ];
     project.servelab(&words).exits(0);
-    let said = project.servelab(&["ingest", elsewhere.join("again").to_str().unwrap()]).exits(4);
-    assert!(said.err.contains("again") && said.err.contains("runs/again"), "{}", said.err);
+    let said = project
+        .servelab(&["ingest", elsewhere.join("again").to_str().unwrap()])
+        .exits(4);
+    assert!(
+        said.err.contains("again") && said.err.contains("runs/again"),
+        "{}",
+        said.err
+    );
 }

@@ -2,8 +2,8 @@
 
 use super::draft::Numbers;
 use super::metrics;
-use servelab_schema::findings::{AaOutcome, AaResult, ControlArm, Withheld};
 use crate::pairing::Cells;
+use servelab_schema::findings::{AaOutcome, AaResult, ControlArm, Withheld};
 use servelab_schema::{LoadId, MetricName, Plan, VariantRole};
 use servelab_stats::Probability;
 

@@ -2,11 +2,11 @@
 
 use super::{metrics, tail};
 use crate::num::len_u32;
+use crate::pairing::{Cells, Pairs};
+use crate::verdict::LostToEngine;
 use servelab_schema::findings::{
     BlockEffect, Comparison, ControlArm, Estimate, EstimatedBy, Hindrance, Interval, LossTest, PooledRequests, Verdict,
 };
-use crate::pairing::{Cells, Pairs};
-use crate::verdict::LostToEngine;
 use servelab_schema::{LoadId, MetricName, Plan, PlannedVariant, VariantId, VariantRole};
 use servelab_stats::{PairedT, Probability, fisher_more_p, paired_t, sign_flip_p, tost_p};
 

@@ -5,8 +5,8 @@
 
 use crate::compare::CellMetrics;
 use crate::num::len_u32;
-use servelab_schema::findings::{Estimate, EstimatedBy, Hindrance, Interval, PooledRequests};
 use crate::pairing::Pairs;
+use servelab_schema::findings::{Estimate, EstimatedBy, Hindrance, Interval, PooledRequests};
 use servelab_stats::{PooledBlock, Probability, pooled_quantile_ratio, smallest_certifying_n};
 
 /// Resamples of the block bootstrap.

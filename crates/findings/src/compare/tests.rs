@@ -3,10 +3,10 @@ mod simulations;
 mod tail;
 
 use super::*;
-use servelab_schema::findings::{Interval, LossCause};
 use crate::testkit::{cell, plan, vid};
 use proptest::prelude::*;
 use servelab_schema::GateName;
+use servelab_schema::findings::{BlockEffect, Interval, LossCause, Lost};
 use servelab_stats::SplitMix64;
 
 fn study(plan: &Plan, cells: &[CellMetrics]) -> Study {
@@ -116,9 +116,15 @@ fn a_suspect_run_gives_no_verdict_at_all() {
         assert_eq!(c.verdict, withheld(Withheld::Suspect), "{c:?}");
         assert_eq!(c.control.to_string(), "C1", "a copy that differs is no control");
     }
-    assert!(find(&s, "C4", TPUT).losses.unwrap().p_adjusted < 0.05, "what would have been Worse by its losses");
+    assert!(
+        find(&s, "C4", TPUT).losses.unwrap().p_adjusted < 0.05,
+        "what would have been Worse by its losses"
+    );
     let aa = s.aa.iter().find(|a| a.primary).unwrap();
-    assert_eq!((aa.outcome, aa.within_delta, aa.k), (AaOutcome::Differs, Some(false), 10));
+    assert_eq!(
+        (aa.outcome, aa.within_delta, aa.k),
+        (AaOutcome::Differs, Some(false), 10)
+    );
     // An exploratory metric of the copy never makes a run suspect.
     assert_eq!(s.aa.len(), 2);
     let mut explored = plan;
@@ -135,7 +141,10 @@ fn suspect_means_one_in_a_hundred_and_not_one_in_twenty() {
         let mean = t * sd / 8.0_f64.sqrt();
         let of = |(i, w): (usize, f64)| {
             let block = u32::try_from(i).unwrap() + 1;
-            [cell("C1", block, &[(TPUT, 1.0)]), cell("C1b", block, &[(TPUT, (mean + w).exp())])]
+            [
+                cell("C1", block, &[(TPUT, 1.0)]),
+                cell("C1b", block, &[(TPUT, (mean + w).exp())]),
+            ]
         };
         let cells: Vec<CellMetrics> = wobble.into_iter().enumerate().flat_map(of).collect();
         study(&plan(&[]), &cells)
@@ -152,7 +161,10 @@ fn a_wide_or_unknown_aa_gives_no_equivalent() {
     let mut all = cells(4, 8, 0.001, &[("C1", 1.0), ("C1b", 1.0), ("C2", 1.0)]);
     assert_eq!(find(&study(&plan, &all), "C2", TPUT).verdict, Verdict::Equivalent);
     let without: Vec<CellMetrics> = all.iter().filter(|c| c.variant != vid("C1b")).cloned().collect();
-    assert_eq!(find(&study(&plan, &without), "C2", TPUT).verdict, withheld(Withheld::AaUnknown));
+    assert_eq!(
+        find(&study(&plan, &without), "C2", TPUT).verdict,
+        withheld(Withheld::AaUnknown)
+    );
     let wobbles = [0.95, 1.05, 0.94, 1.06, 0.95, 1.05, 0.94, 1.06];
     for (c, wobble) in all.iter_mut().filter(|c| c.variant == vid("C1b")).zip(wobbles) {
         *c.metrics.get_mut(&TPUT).unwrap() *= wobble;
@@ -213,7 +225,10 @@ fn kinds_of_first_tokens_must_agree() {
         variant: Some(TtftKind::Content),
         control: Some(TtftKind::Token),
     };
-    assert_eq!((&latency.verdict, latency.estimate, latency.k), (&Verdict::NotComparable { why }, None, 0));
+    assert_eq!(
+        (&latency.verdict, latency.estimate, latency.k),
+        (&Verdict::NotComparable { why }, None, 0)
+    );
     assert_eq!(find(&s, "C2", TPUT).verdict, Verdict::Worse { by: WorseBy::Effect });
 }
 
@@ -224,7 +239,10 @@ fn one_block_is_a_hint() {
     let c = find(&s, "C2", TPUT);
     let e = c.estimate.unwrap();
     assert_eq!((c.verdict.clone(), c.indicative), (nothing_shown(), true));
-    assert_eq!((e.p_t, e.interval_percent, e.p_adjusted, e.p_tost), (None, None, None, None));
+    assert_eq!(
+        (e.p_t, e.interval_percent, e.p_adjusted, e.p_tost),
+        (None, None, None, None)
+    );
     assert!(e.effect_percent < -40.0);
     assert_eq!((s.aa[0].outcome, s.aa[0].within_delta), (AaOutcome::Unknown, None));
     assert!(s.notes.iter().any(|n| matches!(n, Note::AaUnknown { .. })));
@@ -272,8 +290,13 @@ fn a_study_can_be_written_and_read_back() {
 }
 
 /// The numbers of a comparison that rest on its own cells; the adjusted p and the word rest on the family too.
-fn own_numbers(c: &Comparison) -> (u32, Vec<servelab_schema::findings::BlockEffect>, Vec<crate::outcome::Lost>, Option<Interval>) {
-    (c.k, c.blocks.clone(), c.lost.clone(), c.estimate.and_then(|e| e.interval_percent))
+fn own_numbers(c: &Comparison) -> (u32, Vec<BlockEffect>, Vec<Lost>, Option<Interval>) {
+    (
+        c.k,
+        c.blocks.clone(),
+        c.lost.clone(),
+        c.estimate.and_then(|e| e.interval_percent),
+    )
 }
 
 proptest! {

@@ -1,6 +1,6 @@
 use super::*;
-use crate::testkit::{ratio, window};
-use servelab_schema::{Nanos, examples};
+use crate::testkit::{engine, plan, ratio, record, reduce, window};
+use servelab_schema::{Nanos, TelemetrySample, TrialRecord, examples};
 
 fn rise(sum_s: f64, count: u64, at_most: &[(f64, u64)]) -> HistogramRise {
     HistogramRise {
@@ -13,8 +13,7 @@ fn rise(sum_s: f64, count: u64, at_most: &[(f64, u64)]) -> HistogramRise {
 fn trial(metrics: &EngineMetrics) -> EngineTrial<'_> {
     EngineTrial {
         metrics: Some(metrics),
-        telemetry: &[],
-        held: None,
+        kv_used: &[],
     }
 }
 
@@ -142,10 +141,14 @@ fn kv_use_is_that_of_the_held_window() {
         sample(3, 0.3),
         sample(9, 0.9),
     ];
+    let record = TrialRecord {
+        held: Some(window(1000, 3000)),
+        ..record("C1", 1)
+    };
+    let trial = reduce(&plan(&[]), record, engine("C1", 1), &telemetry, &[]);
     let found = engine_counts(&[EngineTrial {
         metrics: None,
-        telemetry: &telemetry,
-        held: Some(window(1000, 3000)),
+        kv_used: &trial.kv_used,
     }]);
     let used = found.kv_use.unwrap();
     assert_eq!((found.trials, used.n), (0, 3));

@@ -1,6 +1,15 @@
 use super::*;
-use crate::testkit::{completed, window};
-use servelab_schema::{Bytes, examples};
+use crate::testkit::{completed, engine, plan, record, reduce_beside, window};
+use servelab_schema::{Bytes, TrialRecord, examples};
+
+/// What the whole trial with these samples and traces took of its GPUs.
+fn trial_gpus(facts: &[GpuFacts], held: Window, samples: &[TelemetrySample], traces: &[Trace]) -> Option<TrialGpus> {
+    let record = TrialRecord {
+        held: Some(held),
+        ..record("C1", 1)
+    };
+    reduce_beside(facts, &plan(&[]), record, engine("C1", 1), samples, traces).gpus
+}
 
 fn reading(second: u64, gpus: Vec<GpuSample>) -> TelemetrySample {
     TelemetrySample {

@@ -1,6 +1,6 @@
 use super::*;
-use crate::testkit::{completed, failed, plan, prompt, window};
-use servelab_schema::Reason;
+use crate::testkit::{completed, engine, failed, plan, prompt, record, reduce, window};
+use servelab_schema::{Reason, TrialRecord};
 
 #[test]
 fn groups_split_the_trial() {
@@ -20,7 +20,11 @@ fn groups_split_the_trial() {
         filler,
         completed("unknown", 0, 100, 1, &[]),
     ];
-    let g = groups(&plan, window(0, 2000), &traces);
+    let record = TrialRecord {
+        held: Some(window(0, 2000)),
+        ..record("C1", 1)
+    };
+    let g = reduce(&plan, record, engine("C1", 1), &[], &traces).groups;
     let names: Vec<_> = g.iter().map(|g| (g.task, g.bucket, g.completed, g.failed)).collect();
     assert_eq!(
         names,

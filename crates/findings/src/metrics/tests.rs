@@ -1,7 +1,13 @@
 use super::*;
 use crate::testkit::{completed, content_only, failed, window};
 use proptest::prelude::*;
-use servelab_schema::Reason;
+use servelab_schema::{Reason, TtftKind, findings::Certification};
+
+fn measured(traces: &[Trace]) -> Measuring {
+    let mut measuring = Measuring::new(Some(window(0, 1000)), Slo::default());
+    traces.iter().for_each(|t| measuring.add(t, UNKNOWN_PROMPT, None));
+    measuring
+}
 
 fn value(m: &TrialMetrics, name: MetricName) -> f64 {
     m.values.get(&name).unwrap_or_else(|| panic!("no {name}")).value
@@ -25,8 +31,16 @@ fn formulas_of_one_request() {
     close(value(&m, MetricName::OutputThroughput), 6.0);
     close(value(&m, MetricName::RequestThroughput), 1.0);
     assert!(!m.values.contains_key(&MetricName::Goodput), "no objective, no goodput");
-    assert_eq!(m.median_ttft(), Some(Nanos::from_millis(100)));
+    let medians = measured(&traces);
+    assert_eq!(medians.median_ttft(), Some(Nanos::from_millis(100)));
+    assert_eq!(medians.median_generation(), Some(Nanos::from_millis(200)));
     let d = m.descriptive;
+    assert_eq!((d.prompt_tokens_total, d.completion_tokens_total), (100, 6));
+    close(d.ttft_from_scheduled_s.unwrap().max, 0.1);
+    close(d.finished_s.unwrap().max, 0.3);
+    close(d.ttft_content_s.unwrap().p50, 0.1);
+    close(d.request_throughput_tokens_per_s.unwrap().mean, 20.0);
+    close(value(&m, MetricName::TotalThroughput), 106.0 / 0.3);
     close(d.completed_output_throughput_tokens_per_s.unwrap(), 6.0 / 0.3);
     close(d.input_throughput_tokens_per_s.unwrap(), 100.0 / 0.3);
     close(d.total_throughput_tokens_per_s.unwrap(), 106.0 / 0.3);
@@ -42,7 +56,8 @@ fn nothing_gives_nothing() {
     for traces in [vec![], vec![failed("p", 0, Reason::Reset)]] {
         let m = trial_metrics(window(0, 1000), &Slo::default(), &traces);
         assert!(m.values.is_empty() && m.with_failures.is_empty() && m.kind == KindSeen::None);
-        assert_eq!(m.median_ttft(), None);
+        let medians = measured(&traces);
+        assert_eq!((medians.median_ttft(), medians.median_generation()), (None, None));
     }
     let one = [completed("p", 0, 10, 1, &[])];
     let m = trial_metrics(window(5, 5), &Slo::default(), &one);
@@ -134,8 +149,9 @@ fn two_kinds_of_first_tokens_are_no_sample() {
     let traces = [completed("a", 0, 100, 1, &[(10, 1)]), content_only("b", 0, 100, 2)];
     let m = trial_metrics(window(0, 1000), &Slo::default(), &traces);
     assert_eq!(m.kind, KindSeen::Mixed);
-    let throughputs = [&MetricName::TotalThroughput, &MetricName::RequestThroughput];
-    assert_eq!(m.values.keys().collect::<Vec<_>>(), throughputs);
+    let throughputs = [MetricName::TotalThroughput, MetricName::RequestThroughput];
+    assert_eq!(m.values.keys().copied().collect::<Vec<_>>(), throughputs);
+    assert_eq!(measured(&traces).median_ttft(), None);
     assert!(m.with_failures.is_empty() && m.descriptive.icl_s.is_none());
     let content = trial_metrics(window(0, 1000), &Slo::default(), &[content_only("b", 0, 100, 2)]);
     assert_eq!(content.kind.kind(), Some(TtftKind::Content));
@@ -161,7 +177,11 @@ proptest! {
     #[test]
     fn tokens_are_counted_once(traces in prop::collection::vec(any_trace(), 1..20), a in 0_u64..3000, b in 1_u64..3000) {
         let (whole, left, right) = (window(a, a + 2 * b), window(a, a + b), window(a + b, a + 2 * b));
-        let tokens = |w| tokens_inside(w, &traces).map_or(0, |(tokens, _)| tokens);
+        let tokens = |w| {
+            let mut inside = TokensInWindow::default();
+            traces.iter().for_each(|t| inside.add(w, t));
+            inside.known().map_or(0, |(tokens, _)| tokens)
+        };
         prop_assert_eq!(tokens(whole), tokens(left) + tokens(right));
         let all = window(0, 1_000_000);
         let expected: u64 = traces.iter().map(|t| u64::from(t.completion().unwrap().completion_tokens().get())).sum();

@@ -1,14 +1,13 @@
-use super::*;
-use crate::testkit::{completed, content_only, failed, plan, prompt, record};
-use servelab_schema::{GateName, TrialRecord, Validity};
-use servelab_stats::Certification;
-
-fn options() -> PooledOptions {
-    PooledOptions {
-        resamples: 200,
-        ecdf_points: 100,
-    }
-}
+use crate::{
+    Judged, Prompts, Trial,
+    cells::{Take, cell},
+    quality::quality,
+    testkit::{completed, content_only, failed, load_id, plan, prompt, trial, vid},
+};
+use servelab_schema::{
+    Bucket, GateName, Plan, Reason, Task, Trace, Treatment, Validity,
+    findings::{CellFindings, Certification, OrInfinite},
+};
 
 /// One block of `n` requests with TTFTs of 1, 2, … n ms above `base` ms.
 fn block(n: u64, base: u64) -> Vec<Trace> {
@@ -17,26 +16,51 @@ fn block(n: u64, base: u64) -> Vec<Trace> {
         .collect()
 }
 
-fn pool(trials: &[(TrialRecord, Vec<Trace>)]) -> Vec<PooledArm> {
+/// One take: variant, block, its traces, and whether it counts.
+type Taken = (&'static str, u32, Vec<Trace>, Validity);
+
+fn valid(variant: &'static str, block: u32, traces: Vec<Trace>) -> Taken {
+    (variant, block, traces, Validity::Valid)
+}
+
+fn two_prompts() -> Plan {
     let mut plan = plan(&[("C2", "C1")]);
     plan.prompts.prompts = vec![prompt("a", Task::Qa, Bucket::S), prompt("b", Task::Dialogue, Bucket::L)];
-    let data: Vec<TrialData<'_>> = trials
+    plan
+}
+
+/// All takes of one variant as one cell.
+fn pool(takes: &[Taken]) -> Option<CellFindings> {
+    let plan = two_prompts();
+    let judged: Vec<(Trial, Judged)> = takes
         .iter()
-        .map(|(record, traces)| TrialData {
-            plan: &plan,
-            record,
-            traces,
+        .map(|(variant, block, traces, validity)| {
+            let judged = Judged {
+                treatment: Treatment::Confirmed,
+                checks: Vec::new(),
+                gates: Vec::new(),
+                validity: validity.clone(),
+            };
+            (trial(&plan, variant, *block, traces), judged)
         })
         .collect();
-    pooled(&plan, &data, &options())
+    let takes: Vec<Take<'_>> = judged
+        .iter()
+        .map(|(trial, judged)| Take {
+            trial,
+            judged,
+            stands: true,
+        })
+        .collect();
+    let variant = vid(judged.first().map_or("C1", |(t, _)| t.record.variant.as_str()));
+    let arm = quality(&plan, &[]).into_iter().find(|arm| arm.variant == variant)?;
+    cell(&plan, &Prompts::of(&plan), (&load_id(), &variant), &takes, arm)
 }
 
 #[test]
 fn blocks_are_pooled_and_tails_certified() {
-    let trials: Vec<_> = (1..=10).map(|b| (record("C1", b), block(70, 100))).collect();
-    let arms = pool(&trials);
-    assert_eq!(arms.len(), 1);
-    let arm = &arms[0];
+    let takes: Vec<_> = (1..=10).map(|b| valid("C1", b, block(70, 100))).collect();
+    let arm = pool(&takes).unwrap();
     assert_eq!((arm.blocks, arm.left_out, arm.completed), (10, 0, 700));
     let ttft = &arm.latencies[0];
     let [p50, p90, _, p99] = ttft.quantiles[..] else {
@@ -68,9 +92,9 @@ fn blocks_are_pooled_and_tails_certified() {
 fn failures_are_counted_and_reach_the_tail() {
     let mut traces = block(90, 100);
     traces.extend((0..10).map(|i| failed("a", 1000 + i, Reason::Stalled)));
-    let arms = pool(&[(record("C1", 1), traces)]);
-    let ttft = &arms[0].latencies[0];
-    assert_eq!(arms[0].failures, [(Reason::Stalled, 10)].into());
+    let arm = pool(&[valid("C1", 1, traces)]).unwrap();
+    let ttft = &arm.latencies[0];
+    assert_eq!(arm.failures, [(Reason::Stalled, 10)].into());
     assert_eq!(
         (ttft.failed, ttft.quantiles[2].with_failures),
         (10, OrInfinite::Infinite)
@@ -88,38 +112,31 @@ fn failures_are_counted_and_reach_the_tail() {
         "the curve ends where the failures begin"
     );
     assert_eq!(ttft.quantiles[0].block_interval, None, "one block has no interval");
-    assert_eq!(arms[0].groups[0].failed, 10);
+    assert_eq!(arm.groups[0].failed, 10);
 }
 
 #[test]
 fn what_does_not_count_is_left_out_but_its_failures_are_shown() {
-    let mut invalid = record("C2", 2);
-    invalid.validity = Validity::Invalid {
-        gates: vec![GateName::Failures],
-    };
-    let mut void = record("C2", 3);
-    void.treatment = Treatment::Substituted;
+    let invalid = |gate| Validity::Invalid { gates: vec![gate] };
     let mut noisy = block(5, 5000);
     noisy.push(failed("a", 1, Reason::EngineOom));
-    let arms = pool(&[
-        (record("C2", 1), block(5, 100)),
-        (invalid, noisy),
-        (void, block(5, 5000)),
-    ]);
-    assert_eq!((arms[0].blocks, arms[0].left_out, arms[0].completed), (1, 2, 5));
-    assert!(arms[0].latencies[0].summary_s.max < 1.0 && arms[0].failures.is_empty());
-    assert_eq!(arms[0].failures_everywhere, [(Reason::EngineOom, 1)].into());
-    // A baseline has no treatment that could fail.
-    let mut baseline = record("C1", 1);
-    baseline.treatment = Treatment::NoOp;
-    assert_eq!(pool(&[(baseline, block(5, 100))])[0].blocks, 1);
+    let arm = pool(&[
+        valid("C2", 1, block(5, 100)),
+        ("C2", 2, noisy, invalid(GateName::Failures)),
+        ("C2", 3, block(5, 5000), invalid(GateName::Treatment)),
+    ])
+    .unwrap();
+    assert_eq!((arm.blocks, arm.left_out, arm.completed), (1, 2, 5));
+    assert!(arm.latencies[0].summary_s.max < 1.0 && arm.failures.is_empty());
+    assert_eq!(arm.failures_everywhere, [(Reason::EngineOom, 1)].into());
+    assert_eq!(arm.completed_everywhere, 15);
 }
 
 #[test]
 fn mixed_kinds_and_nothing() {
     let mixed = vec![completed("a", 0, 1, 1, &[]), content_only("a", 0, 1, 2)];
-    let arms = pool(&[(record("C1", 1), mixed)]);
-    assert!(arms[0].latencies.is_empty() && arms[0].ttft_kind.is_none() && arms[0].completed == 2);
-    assert!(pool(&[]).is_empty());
-    assert!(pool(&[(record("C1", 1), vec![])])[0].latencies.is_empty());
+    let arm = pool(&[valid("C1", 1, mixed)]).unwrap();
+    assert!(arm.latencies.is_empty() && arm.ttft_kind.is_none() && arm.completed == 2);
+    assert!(pool(&[]).is_none());
+    assert!(pool(&[valid("C1", 1, vec![])]).unwrap().latencies.is_empty());
 }

@@ -1,18 +1,22 @@
 use super::*;
-use crate::testkit::{completed, plan, record};
-use servelab_schema::Sha256Hex;
+use crate::{
+    Prompts, Reducer, Trial,
+    testkit::{completed, engine, plan, prompt, record},
+};
+use servelab_schema::{Bucket, Completion, PromptId, Sha256Hex, Task, Trace};
+use std::collections::BTreeSet;
 
 /// One measured answer: prompt, text, tokens, and whether it holds the known answer.
 type Said<'s> = (&'s str, u8, u32, Option<bool>);
 
-struct Trial {
-    record: TrialRecord,
-    traces: Vec<Trace>,
-    answers: Vec<Option<bool>>,
+struct Answered {
+    variant: &'static str,
+    block: u32,
+    traces: Vec<(Trace, Option<bool>)>,
 }
 
-fn trial(variant: &str, block: u32, said: &[Said<'_>]) -> Trial {
-    let trace = |(prompt, text, tokens, _): &Said<'_>| {
+fn trial(variant: &'static str, block: u32, said: &[Said<'_>]) -> Answered {
+    let trace = |(prompt, text, tokens, found): &Said<'_>| {
         let mut trace = completed(prompt, 0, 10, 1, &[(5, tokens - 1)]);
         let servelab_schema::Outcome::Completed(c) = &trace.outcome else {
             panic!("it completed")
@@ -28,25 +32,34 @@ fn trial(variant: &str, block: u32, said: &[Said<'_>]) -> Trial {
             Sha256Hex::from_bytes([*text; 32]),
         );
         trace.outcome = servelab_schema::Outcome::Completed(c.unwrap());
-        trace
+        (trace, *found)
     };
-    Trial {
-        record: record(variant, block),
+    Answered {
+        variant,
+        block,
         traces: said.iter().map(trace).collect(),
-        answers: said.iter().map(|(_, _, _, found)| *found).collect(),
     }
 }
 
-fn arms(trials: &[Trial]) -> Vec<ArmQuality> {
-    let views: Vec<QualityTrial<'_>> = trials
-        .iter()
-        .map(|t| QualityTrial {
-            record: &t.record,
-            traces: &t.traces,
-            answers: &t.answers,
-        })
-        .collect();
-    quality(&plan(&[("V", "C1"), ("W", "V")]), &views)
+fn arms(trials: &[Answered]) -> Vec<ArmQuality> {
+    let mut plan = plan(&[("V", "C1"), ("W", "V")]);
+    let names: BTreeSet<&PromptId> = trials.iter().flat_map(|t| &t.traces).map(|(t, _)| &t.prompt_id).collect();
+    plan.prompts.prompts = names.into_iter().map(|id| prompt(id.as_str(), Task::Qa, Bucket::S)).collect();
+    let prompts = Prompts::of(&plan);
+    let reduced = trials.iter().map(|t| {
+        let (record, engine) = (record(t.variant, t.block), engine(t.variant, t.block));
+        let mut reducer = Reducer::new(&prompts, plan.slo, &[], record, engine, Vec::new());
+        t.traces.iter().for_each(|(trace, found)| reducer.add(trace, *found));
+        reducer.finish()
+    });
+    let reduced: Vec<Trial> = reduced.collect();
+    let views = reduced.iter().map(|t| QualityTrial {
+        block: t.record.block,
+        variant: &t.record.variant,
+        load: &t.record.load,
+        requests: &t.requests,
+    });
+    quality(&plan, &views.collect::<Vec<_>>())
 }
 
 fn arm<'a>(arms: &'a [ArmQuality], id: &str) -> &'a ArmQuality {

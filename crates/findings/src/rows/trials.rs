@@ -52,8 +52,17 @@ pub(super) fn rows(trial: &TrialFindings, out: &mut Vec<Row>) {
 }
 
 /// Description, not certification: a trial alone certifies little.
-fn statistics(s: &Summary) -> [(&'static str, f64); 5] {
-    [("mean", s.mean), ("p50", s.p50), ("p95", s.p95), ("p99", s.p99), ("max", s.max)]
+fn statistics(s: &Summary) -> impl Iterator<Item = (&'static str, f64)> {
+    let known = [
+        ("mean", s.mean),
+        ("min", s.min),
+        ("p50", s.p50),
+        ("p90", s.p90),
+        ("p95", s.p95),
+        ("p99", s.p99),
+        ("max", s.max),
+    ];
+    known.into_iter().chain(s.sd.map(|sd| ("sd", sd)))
 }
 
 fn with_failures(row: Row, name: MetricName, metrics: &TrialMetrics) -> Row {

@@ -1,14 +1,19 @@
 //! What becomes of blocks without a value.
 
 use super::*;
-use servelab_schema::findings::{Lost, LossReason};
+use servelab_schema::findings::{LossReason, Lost};
 
 fn invalid(gate: GateName) -> Validity {
     Validity::Invalid { gates: vec![gate] }
 }
 
 /// Applies `change` to the variant's trials of these blocks.
-fn hit(all: &mut [CellMetrics], variant: &str, blocks: impl IntoIterator<Item = u32>, change: impl Fn(&mut CellMetrics)) {
+fn hit(
+    all: &mut [CellMetrics],
+    variant: &str,
+    blocks: impl IntoIterator<Item = u32>,
+    change: impl Fn(&mut CellMetrics),
+) {
     let blocks: Vec<u32> = blocks.into_iter().collect();
     all.iter_mut()
         .filter(|c| c.variant == vid(variant) && blocks.contains(&c.block))
@@ -50,12 +55,21 @@ fn every_loss_has_a_cause_and_only_the_engines_count_against_the_variant() {
     for gate in [GateName::Failures, GateName::EngineAlive, GateName::PromptTokens] {
         check(|c| c.validity = invalid(gate), LossCause::Engine, &gates(gate));
     }
-    for gate in [GateName::ScheduleLag, GateName::Clock, GateName::Certificate, GateName::MinDuration] {
+    for gate in [
+        GateName::ScheduleLag,
+        GateName::Clock,
+        GateName::Certificate,
+        GateName::MinDuration,
+    ] {
         check(|c| c.validity = invalid(gate), LossCause::Instrument, &gates(gate));
     }
     let both = || vec![GateName::EventLoopLag, GateName::EngineAlive];
     let reason = LossReason::Gates { gates: both() };
-    check(|c| c.validity = Validity::Invalid { gates: both() }, LossCause::Engine, &reason);
+    check(
+        |c| c.validity = Validity::Invalid { gates: both() },
+        LossCause::Engine,
+        &reason,
+    );
     check(|c| c.completed = 0, LossCause::Engine, &LossReason::NothingCompleted);
     let zero = |c: &mut CellMetrics| *c.metrics.get_mut(&TPUT).unwrap() = 0.0;
     check(zero, LossCause::Engine, &LossReason::Zero);
@@ -77,10 +91,15 @@ fn every_loss_has_a_cause_and_only_the_engines_count_against_the_variant() {
 #[test]
 fn a_latency_of_zero_is_no_failure_of_the_engine() {
     let mut all = ten(1.3);
-    hit(&mut all, "C2", [3], |c| *c.metrics.get_mut(&MetricName::TtftP50).unwrap() = 0.0);
+    hit(&mut all, "C2", [3], |c| {
+        *c.metrics.get_mut(&MetricName::TtftP50).unwrap() = 0.0
+    });
     let s = study(&plan(&[("C2", "C1")]), &all);
     let c = find(&s, "C2", MetricName::TtftP50);
-    assert_eq!((c.lost[0].cause, &c.lost[0].reason), (LossCause::NoValue, &LossReason::Zero));
+    assert_eq!(
+        (c.lost[0].cause, &c.lost[0].reason),
+        (LossCause::NoValue, &LossReason::Zero)
+    );
     assert!(find(&s, "C2", TPUT).lost.is_empty());
 }
 
@@ -110,14 +129,20 @@ fn five_of_ten_against_none_of_twenty_is_worse_in_a_family_of_seven_and_four_are
     arms.extend(names.map(|n| (n, 1.3)));
     for (lost, expected) in [(4, "NotComparable"), (5, "Worse"), (10, "Worse")] {
         let mut all = cells(6, 10, 0.01, &arms);
-        hit(&mut all, "C2", 1..=lost, |c| c.validity = invalid(GateName::EngineAlive));
+        hit(&mut all, "C2", 1..=lost, |c| {
+            c.validity = invalid(GateName::EngineAlive)
+        });
         let s = study(&plan, &all);
         let c = find(&s, "C2", TPUT);
         assert_eq!(c.verdict.as_str(), expected, "{lost} lost");
         let losses = c.losses.unwrap();
         assert!((losses.p_adjusted - 7.0 * losses.p).abs() < 1e-12);
         assert!(!c.indicative || lost < 5, "lost blocks are outcomes too");
-        assert_eq!(find(&s, "C3", TPUT).verdict, Verdict::Better, "the others keep their word");
+        assert_eq!(
+            find(&s, "C3", TPUT).verdict,
+            Verdict::Better,
+            "the others keep their word"
+        );
     }
 }
 
@@ -131,7 +156,12 @@ fn a_variant_that_never_served_is_worse_though_it_has_no_numbers() {
     });
     let c = of_c2(&all);
     assert_eq!((c.k, c.estimate, c.indicative), (0, None, false));
-    assert_eq!(c.verdict, Verdict::Worse { by: WorseBy::LostBlocks });
+    assert_eq!(
+        c.verdict,
+        Verdict::Worse {
+            by: WorseBy::LostBlocks
+        }
+    );
     // Where the control never served either, that says nothing of the variant.
     for arm in ["C1", "C1b"] {
         hit(&mut all, arm, 1..=10, |c| c.validity = invalid(GateName::EngineAlive));
@@ -201,7 +231,10 @@ fn a_block_lost_to_the_engine_is_not_taken_again_until_it_is_lucky() {
     };
     let k = |s: &Study| find(s, "C2", TPUT).k;
     let retaken = with(invalid(GateName::EventLoopLag), Validity::Valid);
-    assert_eq!((k(&retaken), &retaken.notes[..]), (10, &[Note::TakenAgain { takes: 1 }][..]));
+    assert_eq!(
+        (k(&retaken), &retaken.notes[..]),
+        (10, &[Note::TakenAgain { takes: 1 }][..])
+    );
     assert_eq!(k(&with(Validity::Aborted { why: "power".into() }, Validity::Valid)), 10);
     let lucky = with(invalid(GateName::EngineAlive), Validity::Valid);
     assert_eq!((k(&lucky), find(&lucky, "C2", TPUT).losses.unwrap().lost), (9, 1));

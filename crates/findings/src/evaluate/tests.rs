@@ -1,0 +1,320 @@
+//! What must hold of every run: small ones are made up and evaluated.
+
+use crate::{
+    Row, Scope, Trial, evaluate, rows,
+    testkit::{completed, engine, environment, failed, plan, prompt, record, reduce, vid},
+};
+use proptest::prelude::*;
+use serde_json::{Map, Value};
+use servelab_schema::{
+    Bucket, Completion, EffectiveField, EngineRecord, MetricName, Nanos, Outcome, Plan, Reason, RunEnd, RunId, Slo,
+    Task, TelemetrySample, Trace, TrialRecord, VariantId, canonical_json, examples,
+    findings::{ArmQuality, CellFindings, Comparison, Descriptive, Findings, Quantile, VariantFindings},
+};
+use servelab_stats::SplitMix64;
+
+const PROMPTS: u64 = 12;
+
+/// C4 is a setting on top of C2, the others are each one against the baseline.
+fn planned() -> Plan {
+    let mut plan = plan(&[("C2", "C1"), ("C3", "C1"), ("C4", "C2")]);
+    let of = |i: u64| {
+        let (task, bucket) = if i % 3 == 0 {
+            (Task::Dialogue, Bucket::L)
+        } else {
+            (Task::Qa, Bucket::S)
+        };
+        let mut prompt = prompt(&format!("p{i}"), task, bucket);
+        prompt.answer = (i % 2 == 0).then(|| "yes".to_owned());
+        prompt
+    };
+    plan.prompts.prompts = (0..PROMPTS).map(of).collect();
+    plan.slo = Slo {
+        ttft_ns: Some(Nanos::from_millis(120)),
+        ..Slo::default()
+    };
+    plan
+}
+
+fn with_text(trace: Trace, text: &str) -> Trace {
+    let outcome = match trace.outcome {
+        Outcome::Completed(c) => Outcome::Completed(Completion::with_text(c, Some(text.to_owned()))),
+        failed @ Outcome::Failed(_) => failed,
+    };
+    Trace {
+        outcome,
+        connect_ns: Nanos::from_millis(1),
+        ..trace
+    }
+}
+
+/// One take; now and then a request fails, and then the trial is Invalid.
+fn take(plan: &Plan, rng: &mut SplitMix64, variant: &VariantId, block: u32, take: u32) -> Trial {
+    let mut below = |n: u64| rng.next_u64() % n;
+    let traces: Vec<Trace> = (0..PROMPTS)
+        .map(|i| {
+            let (name, sent) = (format!("p{i}"), i * 500);
+            if below(100) == 0 {
+                return failed(&name, sent, Reason::Stalled);
+            }
+            let first = u32::try_from(1 + below(2)).unwrap();
+            let trace = completed(&name, sent, 80 + below(60), first, &[(10 + below(20), 2), (15, 1)]);
+            with_text(trace, if below(3) == 0 { "no" } else { "yes" })
+        })
+        .collect();
+    let mut record = TrialRecord {
+        take,
+        order: u32::try_from(1 + below(9)).unwrap(),
+        ..record(variant.as_str(), block)
+    };
+    record.id = servelab_schema::TrialId::new(format!("b{block:02}-{variant}-c8-t{take}")).unwrap();
+    for trace in &traces {
+        record.counts.planned += 1;
+        match &trace.outcome {
+            Outcome::Completed(_) => record.counts.completed += 1,
+            Outcome::Failed(f) => *record.counts.failed.entry(f.reason).or_default() += 1,
+        }
+    }
+    let dtype = if ["C2", "C4"].contains(&variant.as_str()) {
+        "fp8"
+    } else {
+        "auto"
+    };
+    let engine = EngineRecord {
+        effective: [("kv_cache_dtype".to_owned(), EffectiveField::setting(dtype))].into(),
+        metrics: Some(examples::engine_metrics()),
+        startup_ns: Some(Nanos::from_millis(900 + below(100))),
+        ..engine(variant.as_str(), block)
+    };
+    let sample = |s: u64| TelemetrySample {
+        t_ns: Nanos::from_secs(s),
+        ..examples::telemetry()
+    };
+    let telemetry: Vec<TelemetrySample> = (0..=10).map(sample).collect();
+    reduce(plan, record, engine, &telemetry, &traces)
+}
+
+/// Every variant in every block, and one trial of block 1 taken again.
+fn run(plan: &Plan, seed: u64, blocks: u32) -> Vec<Trial> {
+    let mut rng = SplitMix64::new(seed);
+    let mut trials = Vec::new();
+    for block in 1..=blocks {
+        for variant in &plan.variants {
+            trials.push(take(plan, &mut rng, &variant.id, block, 1));
+        }
+    }
+    trials.push(take(plan, &mut rng, &vid("C3"), 1, 2));
+    trials
+}
+
+fn findings(plan: &Plan, trials: Vec<Trial>) -> Findings {
+    evaluate(
+        plan,
+        &environment(),
+        (&RunId::new("r").unwrap(), &RunEnd::Complete),
+        trials,
+    )
+}
+
+/// What of a cell rests on its own trials: what its answers are held against, and what a whole family adjusts, does not.
+fn own_cell(cell: &CellFindings) -> CellFindings {
+    CellFindings {
+        quality: ArmQuality {
+            against: Vec::new(),
+            ..cell.quality.clone()
+        },
+        ..cell.clone()
+    }
+}
+
+/// What of a comparison rests on its own arms.
+fn own_comparison(c: &Comparison) -> String {
+    canonical_json(&(
+        c.k,
+        &c.blocks,
+        &c.lost,
+        c.estimate.map(|e| (e.effect_percent, e.interval_percent)),
+    ))
+    .unwrap()
+}
+
+fn involves(c: &Comparison, id: &VariantId) -> bool {
+    c.variant == *id || c.control.arms().any(|arm| arm == id)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(6))]
+
+    #[test]
+    fn order_of_the_trials_does_not_matter(seed: u64, blocks in 1_u32..4, turn in 0_usize..20, back: bool) {
+        let plan = planned();
+        let mut other = run(&plan, seed, blocks);
+        let turn = turn % other.len();
+        other.rotate_left(turn);
+        if back {
+            other.reverse();
+        }
+        let forward = canonical_json(&findings(&plan, run(&plan, seed, blocks))).unwrap();
+        prop_assert_eq!(canonical_json(&findings(&plan, other)).unwrap(), forward);
+    }
+
+    #[test]
+    fn findings_survive_writing_and_reading(seed: u64, blocks in 1_u32..4) {
+        let plan = planned();
+        let text = canonical_json(&findings(&plan, run(&plan, seed, blocks))).unwrap();
+        let back: Findings = serde_json::from_str(&text).unwrap();
+        prop_assert_eq!(canonical_json(&back).unwrap(), text);
+    }
+
+    /// A variant depends on the dropped trial where that is its own or its control's: both arms' starts decide whether its
+    /// setting took effect. A comparison depends where the trial's variant is one of its arms. Nothing else may change but
+    /// what is said of families (adjusted p, the words that rest on them) and of the whole run.
+    #[test]
+    fn dropping_a_trial_changes_only_what_depends_on_it(seed: u64, blocks in 2_u32..4, which in 0_usize..20) {
+        let plan = planned();
+        let mut rest = run(&plan, seed, blocks);
+        let dropped = rest.remove(which % rest.len()).record;
+        let (before, after) = (findings(&plan, run(&plan, seed, blocks)), findings(&plan, rest));
+        let depends = |id: &VariantId| {
+            let control = plan.variant(id).and_then(|v| v.control.as_ref());
+            *id == dropped.variant || control == Some(&dropped.variant)
+        };
+        for b in before.trials.iter().filter(|t| t.id != dropped.id) {
+            let a = after.trials.iter().find(|t| t.id == b.id).unwrap();
+            prop_assert_eq!((&a.metrics, &a.groups, &a.timeline), (&b.metrics, &b.groups, &b.timeline));
+            if !depends(&b.variant) {
+                prop_assert_eq!(a, b);
+            }
+        }
+        prop_assert_eq!(after.trials.len() + 1, before.trials.len());
+        let of_others = |f: &Findings| -> Vec<VariantFindings> {
+            f.variants.iter().filter(|v| !depends(&v.variant)).cloned().collect()
+        };
+        prop_assert_eq!(of_others(&after), of_others(&before));
+        let cells = |f: &Findings| -> Vec<CellFindings> {
+            f.cells.iter().filter(|c| !depends(&c.variant)).map(own_cell).collect()
+        };
+        prop_assert_eq!(cells(&after), cells(&before));
+        // Everything depends on whether the run is Suspect.
+        prop_assume!(!before.study.suspect && !after.study.suspect);
+        let untouched = |f: &Findings| -> Vec<String> {
+            let others = f.study.comparisons.iter().filter(|c| !involves(c, &dropped.variant) && !depends(&c.variant));
+            others.map(own_comparison).collect()
+        };
+        prop_assert_eq!(untouched(&after), untouched(&before));
+    }
+}
+
+/// Gives every number of a JSON value another value, none of them twice.
+fn distinct(value: &mut Value, next: &mut u32) {
+    match value {
+        Value::Number(_) => {
+            *next += 1;
+            *value = Value::from(*next);
+        }
+        Value::Object(fields) => fields.values_mut().for_each(|v| distinct(v, next)),
+        _ => {}
+    }
+}
+
+fn fields(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(fields) => fields,
+        other => panic!("{other}"),
+    }
+}
+
+/// Every number of a trial's metrics is in some row of that trial: as its value, or as the n beside one.
+#[test]
+fn every_metric_of_a_trial_has_a_row() {
+    let plan = planned();
+    let mut findings = findings(&plan, run(&plan, 4, 1));
+    let trial = findings.trials.iter_mut().find(|t| t.counts()).unwrap();
+    let id = trial.id.clone();
+    let metrics = trial.metrics.as_mut().unwrap();
+    let mut descriptive = serde_json::to_value(metrics.descriptive).unwrap();
+    let empty: Vec<_> = fields(descriptive.clone())
+        .into_iter()
+        .filter(|(_, v)| v.is_null())
+        .collect();
+    assert!(empty.is_empty(), "the made-up run must show every field: {empty:?}");
+    distinct(&mut descriptive, &mut 1000);
+    metrics.descriptive = serde_json::from_value::<Descriptive>(descriptive.clone()).unwrap();
+    // It is a metric of its own, and there it has its row.
+    let total = metrics.descriptive.total_throughput_tokens_per_s.unwrap();
+    metrics.values.get_mut(&MetricName::TotalThroughput).unwrap().value = total;
+    let metrics = metrics.clone();
+    let all = rows(&findings);
+    let of_trial: Vec<&Row> = all
+        .iter()
+        .filter(|r| r.scope == Scope::Trial && r.trial.as_ref() == Some(&id))
+        .collect();
+    let shown = |x: f64| {
+        of_trial
+            .iter()
+            .any(|r| r.value.is_some_and(|v| v.total_cmp(&x).is_eq()))
+    };
+    for (field, value) in fields(descriptive) {
+        match value {
+            Value::Object(summary) => {
+                for (part, value) in summary {
+                    let x = value.as_f64().unwrap();
+                    let n = value.as_u64().is_some_and(|n| of_trial.iter().any(|r| r.n == n));
+                    assert!(
+                        if part == "n" { n } else { shown(x) },
+                        "{field}: no row shows its {part}"
+                    );
+                }
+            }
+            value => assert!(shown(value.as_f64().unwrap()), "no row shows {field}"),
+        }
+    }
+    for (name, value) in &metrics.values {
+        let row = of_trial.iter().find(|r| r.metric == name.as_str()).unwrap();
+        assert_eq!((row.value, row.n), (Some(value.value), u64::from(value.n)), "{name}");
+        let failures = metrics.with_failures.get(name);
+        assert_eq!(row.with_failures, failures.and_then(|f| f.finite()), "{name}");
+    }
+}
+
+/// What a trial describes reaches its cell: every single value, and four statistics of every summary.
+#[test]
+fn everything_described_of_a_trial_reaches_its_cell() {
+    let plan = planned();
+    let findings = findings(&plan, run(&plan, 4, 2));
+    let cell = findings.cells.iter().find(|c| c.blocks > 0).unwrap();
+    let trial = findings
+        .trials
+        .iter()
+        .find(|t| t.variant == cell.variant && t.counts())
+        .unwrap();
+    let described = fields(serde_json::to_value(trial.metrics.as_ref().unwrap().descriptive).unwrap());
+    let summaries = described.values().filter(|v| v.is_object()).count();
+    // Both sums are the cell's own, and the total throughput is a compared metric.
+    let single = described.len() - summaries - 3;
+    assert_eq!(cell.described.len(), single + 4 * summaries);
+    assert!(cell.prompt_tokens_total > 0 && cell.completion_tokens_total > 0);
+    assert!(cell.over_blocks.contains_key(&MetricName::TotalThroughput));
+    let all = rows(&findings);
+    for d in &cell.described {
+        let of_cell = |r: &&Row| r.scope == Scope::Cell && r.variant == cell.variant && r.task.is_none();
+        let row = all
+            .iter()
+            .filter(of_cell)
+            .find(|r| r.metric == d.metric.as_str() && r.statistic == d.statistic.as_str());
+        assert_eq!(
+            row.and_then(|r| r.value),
+            Some(d.over_blocks.mean),
+            "{:?} {:?}",
+            d.metric,
+            d.statistic
+        );
+    }
+    let quantiles = |q: &Quantile| all.iter().any(|r| r.scope == Scope::Cell && r.n == u64::from(q.n));
+    assert!(
+        cell.latencies
+            .iter()
+            .flat_map(|d| &d.quantiles)
+            .all(|q| quantiles(&q.success_only))
+    );
+}
