@@ -88,7 +88,7 @@ pub struct RunOutcome {
     pub error: Option<RunError>,
     /// Everything it says.
     pub findings: Findings,
-    /// Of those, takes of a trial that the instrument had made Invalid before.
+    /// Takes of a trial that the instrument had made Invalid before.
     pub retakes: usize,
     /// Trials that stayed lost to the instrument.
     pub lost: usize,

@@ -4,6 +4,10 @@
     reason = "constants that a unit test constructs once; a wrong one never leaves it"
 )]
 
+mod findings;
+
+pub use findings::findings;
+
 use crate::{
     ArgValue, BlockOrder, Bucket, Bytes, Chunk, ClockAnchor, ClockReading, CloudFacts, CloudProvider, Completion,
     Dialect, EngineKind, EngineMetrics, EngineRecord, EngineSpec, EnvironmentRecord, Expectation, Failure, FieldValue,

@@ -2,6 +2,7 @@
 //! templates only place them.
 
 mod checkpoints;
+mod described;
 mod engine;
 mod gpu;
 mod groups;
@@ -139,6 +140,7 @@ pub(crate) struct LoadView {
     values: Table,
     values_note: String,
     slo: Option<Table>,
+    described: Table,
     pub(crate) ecdfs: Vec<Figure>,
     pub(crate) group_figures: Vec<Figure>,
     groups: Table,
@@ -269,6 +271,7 @@ fn load(cx: &Context<'_>, load: &NamedLoad) -> Result<LoadView, ReportError> {
         values: values::values(cx, load),
         values_note: values::NOTE.to_owned(),
         slo: values::slo(cx, load),
+        described: described::table(cx, load),
         ecdfs: values::ecdfs(cx, load)?,
         group_figures: groups::figures(cx, load)?,
         groups: groups::table(cx, load),
