@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn rows_of_the_first_step_live_through_the_second() {
-        let mut conn = Connection::open_in_memory().unwrap();
+        let conn = Connection::open_in_memory().unwrap();
         let rows = "INSERT INTO run VALUES ('r','f','n','simulated',1,1,'0','a','b',1,'{}','{}','{}');
             INSERT INTO variant VALUES ('r','C1',0,'baseline',NULL,NULL,'h');
             INSERT INTO load VALUES ('r','c8',0,'{}');

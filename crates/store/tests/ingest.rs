@@ -156,7 +156,7 @@ fn stored_findings(store: &Store, run: &RunId) -> Vec<FindingRow> {
                 row.get("certified_bound")?,
                 row.get("with_failures")?,
             ],
-            n: row.get("n")?,
+            n: row.get::<_, i64>("n")?.unsigned_abs(),
             words: [row.get("interval")?, row.get("verdict")?],
             flags: [row.get("is_primary")?, row.get("with_failures_infinite")?],
             note: row.get("note")?,

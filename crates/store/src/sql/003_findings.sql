@@ -41,3 +41,6 @@ CREATE TABLE finding (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX finding_by_metric ON finding (metric, statistic, variant);
+
+-- All that a list of runs shows. The rows of `run` hold whole documents: walking through those takes seconds for a thousand runs.
+CREATE INDEX run_list ON run (started_utc, id, fingerprint, name, engine_kind, complete, dir, brief_json);

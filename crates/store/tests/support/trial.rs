@@ -36,7 +36,7 @@ pub(crate) fn write(
     let started = arm.treatment != Treatment::Rejected;
     let traces = if started { play(f, plan, block, arm) } else { Vec::new() };
     let late = f.invalid.contains(&(block.block, arm.id));
-    let record = record(f, &id, plan, block, planned, arm, &traces, late);
+    let record = record(f, &id, plan, block, planned, &traces, late);
     let take = run.trial(&id).unwrap();
     let told = if f.full { told(arm, &traces) } else { Told::default() };
     let mut engine = EngineRecord {
@@ -341,14 +341,12 @@ fn telemetry(traces: &[Trace], gpu: bool) -> Vec<TelemetrySample> {
     samples.collect()
 }
 
-#[expect(clippy::too_many_arguments, reason = "a made-up record is made of independent facts")]
 fn record(
     f: &Fixture,
     id: &TrialId,
     plan: &Plan,
     block: &PlannedBlock,
     planned: &PlannedTrial,
-    arm: &Arm,
     traces: &[Trace],
     late: bool,
 ) -> TrialRecord {
