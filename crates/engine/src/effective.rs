@@ -312,7 +312,11 @@ mod tests {
             log: Some(log),
             ..ConfigSources::default()
         };
-        assert_eq!(effective(sources).get(field).map(|f| f.value.as_str()), expected, "{log}");
+        assert_eq!(
+            effective(sources).get(field).map(|f| f.value.as_str()),
+            expected,
+            "{log}"
+        );
     }
 
     #[test]

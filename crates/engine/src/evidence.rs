@@ -26,13 +26,22 @@ pub struct Shown<'a> {
 #[must_use]
 pub fn checks(expect: &Expectation, shown: Shown<'_>) -> Vec<Check> {
     let mut checks = Vec::new();
-    let cache_config = shown.before.or(shown.after).map(Snapshot::cache_config).unwrap_or_default();
+    let cache_config = shown
+        .before
+        .or(shown.after)
+        .map(Snapshot::cache_config)
+        .unwrap_or_default();
     for (label, value) in &expect.cache_config {
         // A page without the label says nothing of it.
         let found = cache_config.get(label).map(String::as_str);
         checks.push(Check {
             field: Some(format!("cache_config.{label}")),
-            ..value_check(&format!("cache_config_info {label}"), value, found, CheckResult::Unknown)
+            ..value_check(
+                &format!("cache_config_info {label}"),
+                value,
+                found,
+                CheckResult::Unknown,
+            )
         });
     }
     let args = shown.log.and_then(non_default_args);
@@ -42,7 +51,11 @@ pub fn checks(expect: &Expectation, shown: Shown<'_>) -> Vec<Check> {
             checks.push(effective_check(field, value, Some(is)));
             continue;
         }
-        let missing = if args.is_none() { CheckResult::Unknown } else { CheckResult::Absent };
+        let missing = if args.is_none() {
+            CheckResult::Unknown
+        } else {
+            CheckResult::Absent
+        };
         let found = args.as_ref().and_then(|a| a.get(field)).map(String::as_str);
         checks.push(Check {
             told: true,

@@ -6,8 +6,8 @@ use servelab_engine::{
     effective::{ConfigSources, effective},
     log,
 };
-use servelab_schema::{EngineMetrics, Ratio};
 use servelab_schema::{EffectiveField, same_value};
+use servelab_schema::{EngineMetrics, Ratio};
 use std::collections::BTreeMap;
 
 const NEW: &str = include_str!("data/vllm-0.32.0.prom");
@@ -137,7 +137,10 @@ fn check(log: &str, expected: &[(&str, &str)]) -> BTreeMap<String, EffectiveFiel
     });
     for (field, value) in expected {
         let found = fields.get(*field).map(|f| f.value.as_str());
-        assert!(found.is_some_and(|f| same_value(f, value)), "{field}: {found:?}, not {value}");
+        assert!(
+            found.is_some_and(|f| same_value(f, value)),
+            "{field}: {found:?}, not {value}"
+        );
     }
     for place in ["argument.host", "argument.port", "argument.api_key"] {
         assert!(!fields.contains_key(place), "where it runs is no setting");

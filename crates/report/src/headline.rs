@@ -23,7 +23,11 @@ pub struct HeadlineText {
 /// The headlines of a run as sentences, in their order.
 #[must_use]
 pub fn headlines(plan: &Plan, findings: &Findings) -> Vec<HeadlineText> {
-    findings.headlines.iter().filter_map(|h| headline(plan, findings, h)).collect()
+    findings
+        .headlines
+        .iter()
+        .filter_map(|h| headline(plan, findings, h))
+        .collect()
 }
 
 fn headline(plan: &Plan, findings: &Findings, headline: &Headline) -> Option<HeadlineText> {
@@ -337,8 +341,15 @@ mod tests {
             };
         });
         assert_eq!(line.word, "No evidence");
-        assert!(line.text.contains("no evidence that it differs from C1 + C1b in output throughput"));
-        assert!(line.text.contains("About 12 blocks would show an effect of this size"), "{}", line.text);
+        assert!(
+            line.text
+                .contains("no evidence that it differs from C1 + C1b in output throughput")
+        );
+        assert!(
+            line.text.contains("About 12 blocks would show an effect of this size"),
+            "{}",
+            line.text
+        );
         let line = said(|c| {
             c.verdict = Verdict::NoEvidence {
                 blocks_to_show: None,
@@ -346,13 +357,19 @@ mod tests {
             };
         });
         assert!(!line.text.contains("would show"), "{}", line.text);
-        assert!(line.text.contains("he run is Suspect, so no verdict is given"), "{}", line.text);
+        assert!(
+            line.text.contains("he run is Suspect, so no verdict is given"),
+            "{}",
+            line.text
+        );
     }
 
     #[test]
     fn blocks_lost_to_the_engine_have_a_sentence_of_their_own() {
         let line = said(|c| {
-            c.verdict = Verdict::Worse { by: WorseBy::LostBlocks };
+            c.verdict = Verdict::Worse {
+                by: WorseBy::LostBlocks,
+            };
             c.losses = Some(LossTest {
                 lost: 4,
                 of: 4,
@@ -380,7 +397,10 @@ mod tests {
     fn a_void_variant_is_never_said_to_make_no_difference() {
         let (plan, mut findings) = (examples::plan(), examples::findings());
         let words = format!("error: {}", "é".repeat(MOST_WORDS));
-        let Headline::Compared { load, variant, control, .. } = findings.headlines.remove(0) else {
+        let Headline::Compared {
+            load, variant, control, ..
+        } = findings.headlines.remove(0)
+        else {
             panic!("the example compares");
         };
         findings.headlines.push(Headline::Void {
@@ -392,7 +412,10 @@ mod tests {
         });
         let line = headlines(&plan, &findings).remove(0);
         assert_eq!((line.word.as_str(), line.tone), ("REJECTED", Tone::Void));
-        assert!(line.text.starts_with("C3 is not compared with C1: its setting (enforce-eager) was REJECTED. Reason: error: é"));
+        assert!(
+            line.text
+                .starts_with("C3 is not compared with C1: its setting (enforce-eager) was REJECTED. Reason: error: é")
+        );
         assert!(line.text.ends_with("é…"), "{}", line.text);
         assert!(line.text.chars().count() < MOST_WORDS + 100, "a long quotation is cut");
     }
@@ -414,7 +437,10 @@ mod tests {
         brief.effects[0].effect_percent = None;
         assert_eq!(one_line(&brief), "C3 Worse (fails more often) in output throughput");
         brief.effects.clear();
-        assert_eq!(one_line(&brief), "no variant is shown to be better or worse in output throughput");
+        assert_eq!(
+            one_line(&brief),
+            "no variant is shown to be better or worse in output throughput"
+        );
         brief.valid = 0;
         assert_eq!(one_line(&brief), "no trial is valid, so nothing is compared");
     }

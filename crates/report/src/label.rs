@@ -61,7 +61,7 @@ pub(crate) const fn formula(metric: MetricName) -> &'static str {
 pub(crate) const fn described(metric: DescribedMetric) -> &'static str {
     match metric {
         DescribedMetric::InputThroughput => "input throughput",
-        DescribedMetric::CompletedOutputThroughput => "output throughput of completed requests",
+        DescribedMetric::CompletedOutputThroughput => "completed output throughput",
         DescribedMetric::GoodputRatio => "good requests",
         DescribedMetric::Interactivity => "interactivity",
         DescribedMetric::PerRequestThroughput => "per-request throughput",

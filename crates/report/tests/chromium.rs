@@ -259,7 +259,8 @@ fn check_verdicts(seen: &Value, json: &Value) {
             );
         }
         let verdict = cells[4]["text"].as_str().unwrap().to_lowercase().replace(' ', "-");
-        let void = c["verdict"] == "not-comparable";
+        let took_effect = ["CONFIRMED", "UNOBSERVABLE"].map(Value::from).contains(&c["treatment"]);
+        let void = c["verdict"] == "not-comparable" && !took_effect;
         let said = c[if void { "treatment" } else { "verdict" }]
             .as_str()
             .unwrap()

@@ -144,7 +144,12 @@ async fn within<T>(budget: Option<&Budget>, started: u64, stop: &StopFlag, work:
 }
 
 /// Holds the GPUs that the engines may use.
-fn hold_gpus(place: &PlaceFacts, options: &RunOptions, gpus: Option<&Gpus>, dir: &Path) -> Result<Option<HeldGpus>, RunError> {
+fn hold_gpus(
+    place: &PlaceFacts,
+    options: &RunOptions,
+    gpus: Option<&Gpus>,
+    dir: &Path,
+) -> Result<Option<HeldGpus>, RunError> {
     let Some(machine) = &options.machine else {
         return Ok(None);
     };

@@ -11,7 +11,10 @@ fn round_trip<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: &T) {
 
 fn round_trip_of<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: &T, version: u32) {
     let text = serde_json::to_string(value).unwrap();
-    assert!(text.starts_with(&format!("{{\"v\":{version},")), "v comes first: {text}");
+    assert!(
+        text.starts_with(&format!("{{\"v\":{version},")),
+        "v comes first: {text}"
+    );
     assert_eq!(&serde_json::from_str::<T>(&text).unwrap(), value);
     let canonical = canonical_json(value).unwrap();
     assert_eq!(
@@ -101,8 +104,18 @@ fn what_cannot_be_true_cannot_be_read() {
         "\"v\":1",
         "format version 1, but this servelab reads version 2",
     );
-    refused(&examples::findings(), "\"stands\"", "\"counts\"", "unknown field `counts`");
-    refused(&examples::findings(), "\"worse\"", "\"slower\"", "unknown variant `slower`");
+    refused(
+        &examples::findings(),
+        "\"stands\"",
+        "\"counts\"",
+        "unknown field `counts`",
+    );
+    refused(
+        &examples::findings(),
+        "\"worse\"",
+        "\"slower\"",
+        "unknown variant `slower`",
+    );
     refused(
         &examples::telemetry(),
         "\"cpu_busy_ratio\":0.5",

@@ -31,7 +31,12 @@ fn fill(path: &Path, runs: u32, document_bytes: usize) -> Result<(), Box<dyn Err
             "INSERT INTO run VALUES (?1, ?2, 'c1-c8', 'simulated', 20, 1, '0.1.0', ?3, ?3, 1, '{}', ?4, '{}', ?5, ?4, ?6)",
         )?;
         for run in 0..runs {
-            let utc = format!("2026-11-{:02}T{:02}:{:02}:00Z", run / 1440 % 28 + 1, run / 60 % 24, run % 60);
+            let utc = format!(
+                "2026-11-{:02}T{:02}:{:02}:00Z",
+                run / 1440 % 28 + 1,
+                run / 60 % 24,
+                run % 60
+            );
             let (id, dir) = (format!("run-{run:05}"), format!("/runs/run-{run:05}"));
             insert.execute(params![id, format!("{run:064x}"), utc, document, dir, brief])?;
         }

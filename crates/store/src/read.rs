@@ -173,7 +173,14 @@ impl Store {
         for (key, take) in self.takes(id)? {
             let telemetry = self.telemetry(key)?;
             let gpus = &run.environment.gpus;
-            let mut reducer = Reducer::new(&prompts, run.plan.slo, gpus, take.record.clone(), take.engine, telemetry);
+            let mut reducer = Reducer::new(
+                &prompts,
+                run.plan.slo,
+                gpus,
+                take.record.clone(),
+                take.engine,
+                telemetry,
+            );
             self.requests(id, key, &take.record, |trace, answer| reducer.add(&trace, answer))?;
             trials.push(reducer.finish());
         }

@@ -84,7 +84,9 @@ fn answers(store: &Store, run: &str, trial: &str) -> Vec<(String, Option<bool>)>
     let sql = "SELECT prompt_id, answer_found FROM request JOIN trial ON trial.key = request.trial \
                WHERE run_id = ?1 AND trial.id = ?2 ORDER BY request.position";
     let mut query = conn.prepare(sql).unwrap();
-    let rows = query.query_map([run, trial], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    let rows = query
+        .query_map([run, trial], |row| Ok((row.get(0)?, row.get(1)?)))
+        .unwrap();
     rows.map(Result::unwrap).collect()
 }
 
@@ -170,6 +172,7 @@ fn every_number_of_the_findings_is_a_row() {
     let dir = TempDir::new().unwrap();
     let run = sealed(
         &Fixture {
+            blocks: 3,
             full: true,
             gpu: true,
             ..Fixture::study("r1")
@@ -371,7 +374,9 @@ fn a_database_of_the_version_before_findings_is_a_cache_that_is_filled_again() {
     let mut store = open(&dir);
     assert_eq!(store.runs().unwrap(), [], "what has no findings is not listed");
     let conn = Connection::open(store.path()).unwrap();
-    let left: i64 = conn.query_row("SELECT count(*) FROM trial", [], |row| row.get(0)).unwrap();
+    let left: i64 = conn
+        .query_row("SELECT count(*) FROM trial", [], |row| row.get(0))
+        .unwrap();
     assert_eq!(left, 0, "the rows went with their run");
     let run = sealed(&Fixture::small("r1"), dir.path());
     assert_eq!(store.ingest(&run).unwrap(), Ingested::New);
@@ -414,15 +419,7 @@ fn a_reader_sees_the_last_whole_run_while_a_writer_is_at_work() {
     writer.execute_batch("COMMIT").unwrap();
     assert!(reader.runs().unwrap().is_empty());
     // The rows of the run went with it.
-    for table in [
-        "variant",
-        "load",
-        "prompt",
-        "trial",
-        "request",
-        "finding",
-        "telemetry",
-    ] {
+    for table in ["variant", "load", "prompt", "trial", "request", "finding", "telemetry"] {
         let left: i64 = writer
             .query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))
             .unwrap();
@@ -463,11 +460,7 @@ fn a_file_that_is_no_database_is_named() {
     .unwrap();
     let err = Store::open(&path).unwrap_err();
     assert!(err.to_string().contains("notes.txt"), "{err}");
-    assert!(
-        fs::read_to_string(&path)
-            .unwrap()
-            .starts_with("these are my notes")
-    );
+    assert!(fs::read_to_string(&path).unwrap().starts_with("these are my notes"));
 }
 
 #[test]

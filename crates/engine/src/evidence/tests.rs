@@ -9,7 +9,9 @@ fn expect_effective(field: &str, value: &str) -> Expectation {
 }
 
 fn fields(of: &[(&str, &str)]) -> BTreeMap<String, EffectiveField> {
-    of.iter().map(|(name, value)| ((*name).to_owned(), dialect::field(name, value))).collect()
+    of.iter()
+        .map(|(name, value)| ((*name).to_owned(), dialect::field(name, value)))
+        .collect()
 }
 
 /// One check, from a log and fields.
@@ -49,7 +51,10 @@ fn labels_of_the_cache() {
     };
     for (page, result) in [
         ("vllm:cache_config_info{cache_dtype=\"fp8\"} 1\n", CheckResult::Found),
-        ("vllm:cache_config_info{cache_dtype=\"fp8_e5m2\"} 1\n", CheckResult::Differs),
+        (
+            "vllm:cache_config_info{cache_dtype=\"fp8_e5m2\"} 1\n",
+            CheckResult::Differs,
+        ),
         ("vllm:cache_config_info{block_size=\"16\"} 1\n", CheckResult::Unknown),
     ] {
         let page = Snapshot::parse(page);
@@ -100,12 +105,19 @@ fn what_an_engine_was_told_is_marked_as_that() {
     let log = "INFO non-default args: {'dtype': 'bfloat16'}\n";
     let check = one(&told, Some(log), &[]);
     assert!(check.told && check.result == CheckResult::Found && check.field.is_none());
-    assert_eq!(one(&told, Some("INFO non-default args: {'port': 1}\n"), &[]).result, CheckResult::Absent);
+    assert_eq!(
+        one(&told, Some("INFO non-default args: {'port': 1}\n"), &[]).result,
+        CheckResult::Absent
+    );
     assert_eq!(one(&told, Some("nothing"), &[]).result, CheckResult::Unknown);
     // What the engine made of it is no mere repetition.
     let made = one(&told, Some(log), &[("dtype", "torch.float16")]);
     assert!(!made.told && made.result == CheckResult::Differs && made.field.as_deref() == Some("dtype"));
-    let named = one(&expect_effective("argument.dtype", "x"), Some(log), &[("argument.dtype", "x")]);
+    let named = one(
+        &expect_effective("argument.dtype", "x"),
+        Some(log),
+        &[("argument.dtype", "x")],
+    );
     assert!(named.told && named.result == CheckResult::Found);
 }
 
@@ -134,7 +146,13 @@ fn what_a_field_is() {
     assert_eq!(kind("kv_cache_tokens"), FieldKind::Room);
     assert_eq!(kind("cache_config.num_gpu_blocks"), FieldKind::RoomDetail);
     assert_eq!(kind("enforce_eager"), FieldKind::Setting);
-    assert_eq!(dialect::field("cache_config.cache_dtype", "auto").set_by, ["cache", "kv_cache_dtype"]);
-    assert_eq!(dialect::field("speculative_config.method", "ngram").set_by, ["speculative"]);
+    assert_eq!(
+        dialect::field("cache_config.cache_dtype", "auto").set_by,
+        ["cache", "kv_cache_dtype"]
+    );
+    assert_eq!(
+        dialect::field("speculative_config.method", "ngram").set_by,
+        ["speculative"]
+    );
     assert!(dialect::field("enforce_eager", "True").set_by.is_empty());
 }

@@ -157,7 +157,12 @@ impl RunWriter {
         cut: CutOff<'_>,
         redact: &dyn Fn(&str) -> String,
     ) -> Result<Option<TakeFiles>, EvidenceError> {
-        let CutOff { block, trial, take, why } = cut;
+        let CutOff {
+            block,
+            trial,
+            take,
+            why,
+        } = cut;
         let Ok(id) = trial.take_id(block.block, take) else {
             return Ok(None);
         };

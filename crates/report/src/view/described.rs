@@ -27,7 +27,9 @@ pub(crate) fn table(cx: &Context<'_>, load: &NamedLoad) -> Table {
     let variants = || cx.run.plan.variants.iter().map(|v| &v.id);
     let total = variants().filter_map(|id| total(cx, load, id));
     // The share of good requests stands beside the objectives.
-    let metrics = DescribedMetric::ALL.into_iter().filter(|m| *m != DescribedMetric::GoodputRatio);
+    let metrics = DescribedMetric::ALL
+        .into_iter()
+        .filter(|m| *m != DescribedMetric::GoodputRatio);
     let others = metrics.flat_map(|metric| {
         let of = move |id: &VariantId| row(cx, load, id, metric);
         variants().filter_map(of).collect::<Vec<_>>()
@@ -39,8 +41,9 @@ pub(crate) fn table(cx: &Context<'_>, load: &NamedLoad) -> Table {
                block below it; nothing certifies these percentiles"
             .to_owned(),
         columns: vec![
-            Column::text("Metric"),
+            // First what is short: it stays in sight while a narrow window scrolls the rest.
             Column::text("Variant"),
+            Column::text("Metric"),
             Column::text("Unit"),
             Column::number("Mean", "").hint("of the block's requests or chunks; the value itself where a block has one"),
             Column::number("p50", ""),
@@ -70,8 +73,8 @@ const ONE_VALUE: &str = "a block has one value of it";
 
 fn head(metric: &str, formula: &str, variant: &VariantId, unit: &str) -> Vec<Cell> {
     vec![
-        Cell::name(metric).title(formula),
-        Cell::text(variant.to_string()),
+        Cell::name(variant.to_string()),
+        Cell::text(metric).title(formula),
         Cell::text(unit),
     ]
 }
@@ -84,7 +87,12 @@ fn row(cx: &Context<'_>, load: &NamedLoad, variant: &VariantId, metric: Describe
     let single = of(DescribedStatistic::Value);
     let first = single.or_else(|| of(DescribedStatistic::Mean))?;
     let unit = if in_ms(metric) { "ms" } else { metric.unit() };
-    let mut cells = head(label::described(metric), label::described_formula(metric), variant, unit);
+    let mut cells = head(
+        label::described(metric),
+        label::described_formula(metric),
+        variant,
+        unit,
+    );
     cells.push(cell(metric, first.over_blocks));
     cells.extend(STATISTICS.into_iter().skip(1).map(|statistic| match of(statistic) {
         Some(d) => cell(metric, d.over_blocks),
@@ -111,10 +119,8 @@ fn cell(metric: DescribedMetric, value: OverBlocks) -> Cell {
     } else {
         String::new()
     };
-    Cell::number(ms(value.mean), value.mean)
-        .below(range)
-        .title(format!(
-            "mean of {}; lowest and highest block",
-            number::count(value.n, "block")
-        ))
+    Cell::number(ms(value.mean), value.mean).below(range).title(format!(
+        "mean of {}; lowest and highest block",
+        number::count(value.n, "block")
+    ))
 }

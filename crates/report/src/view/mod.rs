@@ -217,12 +217,7 @@ fn kind_view(run: &RunData) -> Kind {
 pub(crate) fn run(run: &RunData, doc: &RunDoc) -> Result<RunView, ReportError> {
     let anchor = format!("run-{}", run.manifest.run_id);
     let cx = Context { run, doc, anchor };
-    let loads = run
-        .plan
-        .loads
-        .iter()
-        .map(|l| load(&cx, l))
-        .collect::<Result<_, _>>()?;
+    let loads = run.plan.loads.iter().map(|l| load(&cx, l)).collect::<Result<_, _>>()?;
     let (failure_details, failure_total) = trials::failure_details(&cx);
     Ok(RunView {
         name: run.manifest.name.clone(),

@@ -6,7 +6,9 @@ use crate::{
     plot::{self, Curve},
     table::{Cell, Column, Row, Table, Tone},
 };
-use servelab_schema::findings::{CellFindings, Certification, DescribedMetric, Distribution, LatencyKind, OrInfinite, OverBlocks, PooledQuantile};
+use servelab_schema::findings::{
+    CellFindings, Certification, DescribedMetric, Distribution, LatencyKind, OrInfinite, OverBlocks, PooledQuantile,
+};
 use servelab_schema::{MetricName, NamedLoad, PlannedVariant};
 
 /// How to read the table of values.
@@ -281,7 +283,10 @@ mod tests {
     }
 
     fn bound(bound: OrInfinite) -> Certification {
-        Certification::Certified { bound, rank_from_top: 44 }
+        Certification::Certified {
+            bound,
+            rank_from_top: 44,
+        }
     }
 
     #[test]

@@ -241,7 +241,10 @@ impl Played {
     }
 
     fn empty_cells(&self) -> Vec<&str> {
-        self.findings.cells_without_valid_trial().map(|c| c.variant.as_str()).collect()
+        self.findings
+            .cells_without_valid_trial()
+            .map(|c| c.variant.as_str())
+            .collect()
     }
 }
 

@@ -2,13 +2,13 @@
 
 use super::{OK, engine_record, manifest, trial_record};
 use crate::{
-    Bucket, GateName, GateOutcome, GateResult, LoadId, MetricName, Nanos, Reason, Task, Treatment, TtftKind,
-    V, Validity, VariantId,
+    Bucket, GateName, GateOutcome, GateResult, LoadId, MetricName, Nanos, Reason, Task, Treatment, TtftKind, V,
+    Validity, VariantId,
     findings::{
         AaOutcome, AaResult, ArmQuality, BlockEffect, Brief, BriefEffect, Caveats, CellFindings, Certification,
         CheckCount, Comparison, Confounded, ControlArm, Described, DescribedMetric, DescribedStatistic, Descriptive,
         Distribution, EngineCounts, Estimate, EstimatedBy, FailureWords, Findings, GroupMetrics, Headline, Interval,
-        KindSeen, LatencyKind, LossCause, LossReason, Lost, MetricValue, Note, NoTriangle, ObservedTreatment,
+        KindSeen, LatencyKind, LossCause, LossReason, Lost, MetricValue, NoTriangle, Note, ObservedTreatment,
         OrInfinite, OutsideFindings, OverBlocks, PooledGroup, PooledQuantile, Proportion, QualityChange, Quantile,
         RunIdentity, Study, Summary, Timeline, TrialFindings, TrialMetrics, VariantFindings, Verdict, WorseBy,
     },
@@ -162,9 +162,7 @@ fn study() -> Study {
             losses: None,
             requests: None,
             estimate: Some(estimate(-18.2, -0.2)),
-            verdict: Verdict::Worse {
-                by: WorseBy::Effect,
-            },
+            verdict: Verdict::Worse { by: WorseBy::Effect },
             indicative: false,
         }],
         aa: vec![AaResult {

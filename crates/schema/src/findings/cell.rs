@@ -224,7 +224,9 @@ impl DescribedMetric {
             | Self::PerRequestThroughput => "tokens/s",
             Self::GoodputRatio => "ratio",
             Self::TokensPerChunk | Self::OutputTokens | Self::PromptTokens => "tokens",
-            Self::Ntpot | Self::Icl | Self::TtftContent | Self::TtftFromScheduled | Self::Finished | Self::Connect => "s",
+            Self::Ntpot | Self::Icl | Self::TtftContent | Self::TtftFromScheduled | Self::Finished | Self::Connect => {
+                "s"
+            }
         }
     }
 }

@@ -72,7 +72,9 @@ fn says(engine: &mut EngineRecord, words: &str, dies: bool) {
     engine.ended = said();
     engine.cache_config.insert(said(), said());
     let field = EffectiveField::setting(words);
-    engine.effective.extend([(said(), field.clone()), ("seed".to_owned(), field)]);
+    engine
+        .effective
+        .extend([(said(), field.clone()), ("seed".to_owned(), field)]);
     for check in &mut engine.checks {
         check.found = Some(said());
     }
@@ -274,7 +276,12 @@ fn told(arm: &Arm, traces: &[Trace]) -> Told {
         ("kv_cache_tokens".to_owned(), room),
     ]);
     // The control does not show the setting at all.
-    let own = |factor: &str| (factor.replace('-', "_"), EffectiveField::setting(&format!("<{}>", arm.id)));
+    let own = |factor: &str| {
+        (
+            factor.replace('-', "_"),
+            EffectiveField::setting(&format!("<{}>", arm.id)),
+        )
+    };
     effective.extend(arm.factor.map(own));
     Told {
         effective,
