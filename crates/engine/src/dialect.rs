@@ -261,8 +261,10 @@ mod tests {
 
     #[test]
     fn a_cache_that_is_off_is_said_in_either_way() {
-        let says =
-            |field: &str, value: &str| has_no_prefix_cache(&BTreeMap::from([(field.to_owned(), value.to_owned())]));
+        let says = |field: &str, value: &str| {
+            let shown = EffectiveField::setting(value);
+            has_no_prefix_cache(&BTreeMap::from([(field.to_owned(), shown)]))
+        };
         assert!(says("cache_config.enable_prefix_caching", "False") && says("enable_prefix_caching", "False"));
         assert!(says("disable_radix_cache", "True"));
         assert!(!says("enable_prefix_caching", "True") && !says("disable_radix_cache", "False"));

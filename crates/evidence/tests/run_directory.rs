@@ -5,7 +5,7 @@
 mod small_disk;
 
 use servelab_evidence::{Disk, EvidenceError, FileLayer, RunWriter, SealedRun, names};
-use servelab_schema::{ClockAnchor, Nanos, RunEnd, RunId, Sha256Hex, examples};
+use servelab_schema::{ClockAnchor, Nanos, RunId, Sha256Hex, examples};
 use small_disk::SmallDisk;
 use std::{
     fs,
@@ -33,7 +33,7 @@ fn create(layer: Arc<dyn FileLayer>, runs: &Path) -> Result<RunWriter, EvidenceE
 
 /// One take with two traces, sealed.
 fn write(layer: Arc<dyn FileLayer>, runs: &Path) -> Result<Sha256Hex, EvidenceError> {
-    let mut run = create(layer, runs)?;
+    let run = create(layer, runs)?;
     let trial = run.trial(&examples::trial_id())?;
     let mut traces = trial.traces()?;
     traces.append(&examples::trace())?;
@@ -44,8 +44,7 @@ fn write(layer: Arc<dyn FileLayer>, runs: &Path) -> Result<Sha256Hex, EvidenceEr
     telemetry.finish()?;
     trial.engine(&examples::engine_record())?;
     trial.finish(&examples::trial_record())?;
-    run.note_trial(&examples::trial_record());
-    run.seal(RunEnd::Complete, end())
+    run.seal(end(), &examples::findings())
 }
 
 #[test]
@@ -57,17 +56,46 @@ fn what_is_written_comes_back() {
     assert_eq!(run.plan().unwrap(), examples::plan());
     assert_eq!(run.environment().unwrap(), examples::environment());
     let id = examples::trial_id();
-    assert_eq!(run.traces(&id).unwrap(), [examples::trace(), examples::failed_trace()]);
-    assert_eq!(run.telemetry(&id).unwrap(), [examples::telemetry()]);
-    assert_eq!(run.engine_record(&id).unwrap(), examples::engine_record());
-    assert_eq!(run.trial_record(&id).unwrap(), examples::trial_record());
-    assert_eq!(run.manifest().files.len(), 6);
+    let take = run.take(&id);
+    let traces: Result<Vec<_>, _> = take.traces().unwrap().collect();
+    assert_eq!(traces.unwrap(), [examples::trace(), examples::failed_trace()]);
+    let telemetry: Result<Vec<_>, _> = take.telemetry().unwrap().collect();
+    assert_eq!(telemetry.unwrap(), [examples::telemetry()]);
+    assert_eq!(take.engine().unwrap(), examples::engine_record());
+    assert_eq!(take.record().unwrap(), examples::trial_record());
+    assert_eq!(run.findings().unwrap(), examples::findings());
+    // What the manifest says of trials and end is what the findings say.
+    let trials: Vec<_> = run.trials().cloned().collect();
+    assert_eq!(trials, examples::manifest().trials);
+    assert_eq!(run.manifest().end, examples::findings().run.end);
+    assert!(run.manifest().files.iter().any(|f| f.path == names::FINDINGS));
+    assert_eq!(run.manifest().files.len(), 7);
+}
+
+#[test]
+fn a_row_that_does_not_read_names_its_line_and_hides_no_other() {
+    let runs = tempfile::tempdir().unwrap();
+    let run = create(Arc::new(Disk), runs.path()).unwrap();
+    let trial = run.trial(&examples::trial_id()).unwrap();
+    let mut traces = trial.traces().unwrap();
+    traces.append(&examples::trace()).unwrap();
+    let path = trial.dir().join(names::TRACES);
+    let mut file = fs::OpenOptions::new().append(true).open(&path).unwrap();
+    std::io::Write::write_all(&mut file, b"{\"v\":1}\n").unwrap();
+    traces.append(&examples::failed_trace()).unwrap();
+    let rows: Vec<_> = run.take(&examples::trial_id()).traces().unwrap().collect();
+    let [first, bad, last] = <[_; 3]>::try_from(rows).unwrap();
+    assert_eq!(first.unwrap(), examples::trace());
+    assert!(bad.unwrap_err().to_string().contains("traces.jsonl:2"));
+    assert_eq!(last.unwrap(), examples::failed_trace());
+    // An engine that never started leaves no such file.
+    assert_eq!(run.take(&examples::trial_id()).telemetry().unwrap().count(), 0);
 }
 
 #[test]
 fn what_a_child_wrote_can_be_cleaned_before_the_seal() {
     let runs = tempfile::tempdir().unwrap();
-    let mut run = create(Arc::new(Disk), runs.path()).unwrap();
+    let run = create(Arc::new(Disk), runs.path()).unwrap();
     let trial = run.trial(&examples::trial_id()).unwrap();
     let (mut file, path) = trial.child_output(names::SERVER_LOG).unwrap();
     std::io::Write::write_all(&mut file, b"key=abc \xff\n").unwrap();
@@ -89,8 +117,7 @@ fn what_a_child_wrote_can_be_cleaned_before_the_seal() {
     trial.traces().unwrap().finish().unwrap();
     trial.telemetry().unwrap().finish().unwrap();
     trial.finish(&examples::trial_record()).unwrap();
-    run.note_trial(&examples::trial_record());
-    run.seal(RunEnd::Complete, end()).unwrap();
+    run.seal(end(), &examples::findings()).unwrap();
     let sealed = SealedRun::open(&runs.path().join("r1")).unwrap();
     assert!(sealed.manifest().files.iter().all(|f| !f.path.ends_with(".tmp")));
 }

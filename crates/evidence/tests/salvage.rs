@@ -1,11 +1,18 @@
 //! What was cut off is closed without losing a byte, and only what was cut off.
-#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test may fail by panicking"
+)]
 
 use servelab_evidence::{
-    Disk, EvidenceError, RunWriter, SealedRun, names,
-    salvage::{Closed, CutOff, close},
+    Disk, EvidenceError, RunWriter, SealedRun, TakeFiles, names,
+    salvage::{Closed, Closing, CutOff, close},
 };
-use servelab_schema::{ClockAnchor, Nanos, Plan, RunEnd, RunId, TrialId, Validity, examples};
+use servelab_schema::{
+    ClockAnchor, EnvironmentRecord, Nanos, Plan, RunEnd, RunId, TrialEnd, TrialId, Validity, examples,
+    findings::{Findings, RunIdentity, TrialFindings},
+};
 use std::{
     fs::{self, OpenOptions},
     io::Write,
@@ -17,6 +24,52 @@ const WHY: &str = "the runner was killed";
 
 fn run_id() -> RunId {
     RunId::new("r1").unwrap()
+}
+
+/// Findings that say of each take only whether it was cut off.
+fn evaluated((run_id, end): (&RunId, &RunEnd), takes: &[TakeFiles]) -> Result<Findings, EvidenceError> {
+    let example = examples::findings();
+    let of = |take: &TakeFiles| {
+        let record = take.record()?;
+        let validity = match record.end {
+            TrialEnd::Interrupted { why } => Validity::Aborted { why },
+            TrialEnd::Finished => Validity::Valid,
+        };
+        Ok(TrialFindings {
+            id: record.id,
+            validity,
+            ..example.trials[0].clone()
+        })
+    };
+    Ok(Findings {
+        trials: takes.iter().map(of).collect::<Result<_, _>>()?,
+        run: RunIdentity {
+            run_id: run_id.clone(),
+            end: end.clone(),
+            ..example.run
+        },
+        ..example
+    })
+}
+
+/// Knows one secret.
+struct Redacting;
+
+impl Closing for Redacting {
+    fn redact(&self, _: &Plan, text: &str) -> String {
+        text.replace("abc", "[redacted]")
+    }
+
+    fn evaluate(
+        &self,
+        plan: &Plan,
+        environment: &EnvironmentRecord,
+        identity: (&RunId, &RunEnd),
+        takes: &[TakeFiles],
+    ) -> Result<Findings, EvidenceError> {
+        assert_eq!((plan, environment), (&examples::plan(), &examples::environment()));
+        evaluated(identity, takes)
+    }
 }
 
 fn create(runs: &Path) -> RunWriter {
@@ -32,14 +85,13 @@ fn id(plan: &Plan, trial: usize, take: u32) -> TrialId {
 /// One take that ended, and one that has a row, half a row, a log and half a document.
 fn cut_off(runs: &Path) -> PathBuf {
     let plan = examples::plan();
-    let mut run = create(runs);
+    let run = create(runs);
     run.events().unwrap().append(&examples::event()).unwrap();
     let mut record = examples::trial_record();
     (record.id, record.order) = (id(&plan, 0, 1), 1);
     let done = run.trial(&record.id).unwrap();
     done.engine(&examples::engine_record()).unwrap();
     done.finish(&record).unwrap();
-    run.note_trial(&record);
     let second = run.trial(&id(&plan, 2, 1)).unwrap();
     second.traces().unwrap().append(&examples::trace()).unwrap();
     let path = second.dir().join(names::TRACES);
@@ -56,9 +108,7 @@ fn cut_off(runs: &Path) -> PathBuf {
 }
 
 fn close_it(runs: &Path) -> Result<Closed, EvidenceError> {
-    close(Arc::new(Disk), runs, &run_id(), WHY, &|_, text| {
-        text.replace("abc", "[redacted]")
-    })
+    close(Arc::new(Disk), runs, &run_id(), WHY, &Redacting)
 }
 
 #[test]
@@ -73,11 +123,16 @@ fn a_killed_run_is_closed_with_all_its_bytes() {
     assert_eq!(run.manifest().end, RunEnd::Aborted { why: WHY.into() });
     let ids: Vec<_> = run.trials().map(|t| t.id.clone()).collect();
     assert_eq!(ids, [id(&plan, 0, 1), second.clone()]);
-    assert_eq!(run.traces(&second).unwrap(), [examples::trace()]);
-    let record = run.trial_record(&second).unwrap();
-    assert_eq!(record.validity, Validity::Aborted { why: WHY.into() });
+    let take = run.take(&second);
+    let traces: Result<Vec<_>, _> = take.traces().unwrap().collect();
+    assert_eq!(traces.unwrap(), [examples::trace()]);
+    let record = take.record().unwrap();
+    assert_eq!(record.end, TrialEnd::Interrupted { why: WHY.into() });
+    let sealed: Vec<_> = run.trials().map(|t| t.validity.clone()).collect();
+    assert_eq!(sealed, [Validity::Valid, Validity::Aborted { why: WHY.into() }]);
+    assert_eq!(run.findings().unwrap().run.end, closed.end);
     assert_eq!((record.counts.completed, record.counts.planned), (1, 1));
-    assert_eq!(run.engine_record(&second).unwrap().failure.as_deref(), Some(WHY));
+    assert_eq!(take.engine().unwrap().failure.as_deref(), Some(WHY));
     let folder = dir.join("trials").join(second.as_str());
     let text = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
     assert_eq!(text("traces.jsonl.torn"), "{\"v\":1,\"req");
@@ -138,7 +193,7 @@ fn only_what_was_cut_off_is_closed() {
 fn a_take_that_an_error_ended_is_sealed_with_its_run() {
     let runs = tempfile::tempdir().unwrap();
     let plan = examples::plan();
-    let mut run = create(runs.path());
+    let run = create(runs.path());
     let take = run.trial(&id(&plan, 1, 2)).unwrap();
     take.traces().unwrap().append(&examples::failed_trace()).unwrap();
     let cut = |trial: usize| CutOff {
@@ -147,16 +202,17 @@ fn a_take_that_an_error_ended_is_sealed_with_its_run() {
         take: 2,
         why: "disk",
     };
-    run.cut_short(&plan, cut(1), &str::to_owned).unwrap();
+    let ended = run.cut_short(&plan, cut(1), &str::to_owned).unwrap().unwrap();
     // Not begun: nothing to end.
-    run.cut_short(&plan, cut(2), &str::to_owned).unwrap();
+    assert!(run.cut_short(&plan, cut(2), &str::to_owned).unwrap().is_none());
     let anchor = ClockAnchor {
         utc: "2026-11-22T10:01:00Z".into(),
         monotonic_ns: Nanos::from_secs(60),
     };
-    run.seal(RunEnd::Complete, anchor).unwrap();
+    let findings = evaluated((&run_id(), &RunEnd::Complete), &[ended]).unwrap();
+    run.seal(anchor, &findings).unwrap();
     let sealed = SealedRun::open(&runs.path().join("r1")).unwrap();
-    let records: Vec<_> = sealed.trials().map(|t| sealed.trial_record(&t.id).unwrap()).collect();
+    let records: Vec<_> = sealed.trials().map(|t| sealed.take(&t.id).record().unwrap()).collect();
     assert_eq!(records.len(), 1);
     assert_eq!((records[0].take, records[0].counts.failures()), (2, 1));
 }

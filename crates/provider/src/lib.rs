@@ -32,7 +32,7 @@ pub use error::ProviderError;
 pub use group::KillHandle;
 pub use guard::{Guarded, stand_guard};
 pub use identity::{Identity, ProcessId};
-pub use place::{Ended, Exit, Host, Log, Place, PlaceFacts, VisibleGpus, Running, Salvage, Start, Started, Task};
+pub use place::{Ended, Exit, Host, Log, Place, PlaceFacts, Running, Salvage, Start, Started, Task, VisibleGpus};
 pub use ready::{Failed, Ready, Wait, wait_ready};
 
 use docker::Docker;

@@ -137,23 +137,3 @@ fn value(row: &str, m: &RowDoc) -> Cells {
         m.note.clone(),
     ]
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(cell: &str, expected: &str) {
-        assert_eq!(harmless(cell), expected);
-    }
-
-    #[test]
-    fn no_cell_is_a_formula_and_numbers_stay_numbers() {
-        check("=HYPERLINK(\"http://x\")", "'=HYPERLINK(\"http://x\")");
-        check("+cmd|' /C calc'!A0", "'+cmd|' /C calc'!A0");
-        check("-1+2", "'-1+2");
-        check("@SUM(A1)", "'@SUM(A1)");
-        check("\t=1", "'\t=1");
-        check("-3.25", "-3.25");
-        check("plain", "plain");
-    }
-}

@@ -23,7 +23,11 @@ pub struct HeadlineText {
 /// The headlines of a run as sentences, in their order.
 #[must_use]
 pub fn headlines(plan: &Plan, findings: &Findings) -> Vec<HeadlineText> {
-    findings.headlines.iter().filter_map(|h| headline(plan, findings, h)).collect()
+    findings
+        .headlines
+        .iter()
+        .filter_map(|h| headline(plan, findings, h))
+        .collect()
 }
 
 fn headline(plan: &Plan, findings: &Findings, headline: &Headline) -> Option<HeadlineText> {
@@ -293,5 +297,151 @@ pub(crate) fn one_line(brief: &Brief) -> String {
         format!("no variant is shown to be better or worse in {metric}")
     } else {
         format!("{} in {metric}", parts.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use servelab_schema::{
+        examples,
+        findings::{Claim, LossTest, Withheld},
+    };
+
+    /// The headlines of the example run after a change of its one comparison.
+    fn said(change: impl FnOnce(&mut Comparison)) -> HeadlineText {
+        let mut findings = examples::findings();
+        change(&mut findings.study.comparisons[0]);
+        let mut all = headlines(&examples::plan(), &findings);
+        assert_eq!(all.len(), 1);
+        all.remove(0)
+    }
+
+    #[test]
+    fn a_comparison_is_said_with_its_certainty_its_blocks_and_its_caveats() {
+        let line = said(|_| {});
+        assert_eq!((line.word.as_str(), line.tone), ("Worse", Tone::Worse));
+        for part in [
+            "In simulation, C3 (enforce-eager) serves 18.2\u{202f}% fewer output tokens/s than C1 + C1b",
+            "95\u{202f}% interval −20.7",
+            "3 of 4 blocks",
+            "Holm-adjusted p\u{a0}<",
+            "Changed along with the setting, so part of it may be theirs: async_scheduling.",
+        ] {
+            assert!(line.text.contains(part), "{part} is not in {}", line.text);
+        }
+    }
+
+    #[test]
+    fn a_word_that_is_withheld_says_why() {
+        let line = said(|c| {
+            c.verdict = Verdict::NoEvidence {
+                blocks_to_show: Some(12),
+                withheld: None,
+            };
+        });
+        assert_eq!(line.word, "No evidence");
+        assert!(
+            line.text
+                .contains("no evidence that it differs from C1 + C1b in output throughput")
+        );
+        assert!(
+            line.text.contains("About 12 blocks would show an effect of this size"),
+            "{}",
+            line.text
+        );
+        let line = said(|c| {
+            c.verdict = Verdict::NoEvidence {
+                blocks_to_show: None,
+                withheld: Some(Withheld::Suspect),
+            };
+        });
+        assert!(!line.text.contains("would show"), "{}", line.text);
+        assert!(
+            line.text.contains("he run is Suspect, so no verdict is given"),
+            "{}",
+            line.text
+        );
+    }
+
+    #[test]
+    fn blocks_lost_to_the_engine_have_a_sentence_of_their_own() {
+        let line = said(|c| {
+            c.verdict = Verdict::Worse {
+                by: WorseBy::LostBlocks,
+            };
+            c.losses = Some(LossTest {
+                lost: 4,
+                of: 4,
+                control_lost: 0,
+                control_of: 8,
+                p: 0.002,
+                p_adjusted: 0.002,
+            });
+        });
+        assert_eq!(line.word, "Worse");
+        assert!(line.text.contains("fails more often than C1 + C1b"), "{}", line.text);
+        let line = said(|c| {
+            c.verdict = Verdict::NotComparable {
+                why: Hindrance::LostToEngine {
+                    would_be: Claim::Better,
+                    blocks: 2,
+                },
+            };
+        });
+        assert_eq!(line.word, "Not comparable");
+        assert!(line.text.contains("3 of 4 blocks count"), "{}", line.text);
+    }
+
+    #[test]
+    fn a_void_variant_is_never_said_to_make_no_difference() {
+        let (plan, mut findings) = (examples::plan(), examples::findings());
+        let words = format!("error: {}", "é".repeat(MOST_WORDS));
+        let Headline::Compared {
+            load, variant, control, ..
+        } = findings.headlines.remove(0)
+        else {
+            panic!("the example compares");
+        };
+        findings.headlines.push(Headline::Void {
+            load,
+            variant,
+            control,
+            treatment: Treatment::Rejected,
+            words: Some(words),
+        });
+        let line = headlines(&plan, &findings).remove(0);
+        assert_eq!((line.word.as_str(), line.tone), ("REJECTED", Tone::Void));
+        assert!(
+            line.text
+                .starts_with("C3 is not compared with C1: its setting (enforce-eager) was REJECTED. Reason: error: é")
+        );
+        assert!(line.text.ends_with("é…"), "{}", line.text);
+        assert!(line.text.chars().count() < MOST_WORDS + 100, "a long quotation is cut");
+    }
+
+    #[test]
+    fn a_suspect_run_says_nothing_but_that() {
+        let mut findings = examples::findings();
+        findings.headlines = vec![Headline::Suspect];
+        let line = headlines(&examples::plan(), &findings).remove(0);
+        assert_eq!((line.word.as_str(), line.tone), ("Suspect", Tone::Warn));
+        findings.brief.suspect = true;
+        assert!(one_line(&findings.brief).starts_with("Suspect"));
+    }
+
+    #[test]
+    fn a_run_in_a_line() {
+        let mut brief = examples::findings().brief;
+        assert_eq!(one_line(&brief), "C3 −18.2\u{202f}% Worse in output throughput");
+        brief.effects[0].effect_percent = None;
+        assert_eq!(one_line(&brief), "C3 Worse (fails more often) in output throughput");
+        brief.effects.clear();
+        assert_eq!(
+            one_line(&brief),
+            "no variant is shown to be better or worse in output throughput"
+        );
+        brief.valid = 0;
+        assert_eq!(one_line(&brief), "no trial is valid, so nothing is compared");
     }
 }

@@ -1,7 +1,7 @@
 //! Names as people read them: metrics, verdicts, loads, kinds.
 
 use crate::{number, remarks, table::Tone};
-use servelab_schema::findings::{Comparison, LatencyKind, Verdict, WorseBy};
+use servelab_schema::findings::{Comparison, DescribedMetric, LatencyKind, Verdict, WorseBy};
 use servelab_schema::{
     Arrivals, EngineKind, Load, MetricName, Plan, PlannedVariant, RunEnd, Stop, Validity, VariantRole,
 };
@@ -26,6 +26,80 @@ pub(crate) const fn metric(name: MetricName) -> &'static str {
         MetricName::E2eP90 => "E2E p90",
         MetricName::E2eP95 => "E2E p95",
         MetricName::E2eP99 => "E2E p99",
+    }
+}
+
+/// A metric's formula.
+pub(crate) const fn formula(metric: MetricName) -> &'static str {
+    match metric {
+        MetricName::OutputThroughput => {
+            "output tokens that arrive inside the held window, fillers included, divided by the window's length"
+        }
+        MetricName::TotalThroughput => {
+            "prompt and output tokens of the completed measured requests, divided by the time from the first send to the last \
+             completion"
+        }
+        MetricName::RequestThroughput => "completed measured requests divided by the held window's length",
+        MetricName::Goodput => {
+            "completed measured requests that meet every declared objective, divided by the held window's length"
+        }
+        MetricName::TtftMean | MetricName::TtftP50 | MetricName::TtftP90 | MetricName::TtftP95 => {
+            "first token chunk − sent; sent is just before the first byte on an open connection"
+        }
+        MetricName::TpotMean | MetricName::TpotP50 | MetricName::TpotP90 | MetricName::TpotP95 => {
+            "(last token chunk − first token chunk) / (N − m₁), m₁ = tokens in the first token chunk; none where N = m₁"
+        }
+        MetricName::E2eMean | MetricName::E2eP50 | MetricName::E2eP90 | MetricName::E2eP95 => "last token chunk − sent",
+        MetricName::E2eP99 => {
+            "last token chunk − sent, of all blocks' requests together, failed ones as +∞; compared by the ratio of the \
+             percentiles with an interval from resampling whole blocks, and not tested"
+        }
+    }
+}
+
+/// A figure that no verdict is built on, as printed.
+pub(crate) const fn described(metric: DescribedMetric) -> &'static str {
+    match metric {
+        DescribedMetric::InputThroughput => "input throughput",
+        DescribedMetric::CompletedOutputThroughput => "completed output throughput",
+        DescribedMetric::GoodputRatio => "good requests",
+        DescribedMetric::Interactivity => "interactivity",
+        DescribedMetric::PerRequestThroughput => "per-request throughput",
+        DescribedMetric::Ntpot => "NTPOT",
+        DescribedMetric::Icl => "ICL",
+        DescribedMetric::TokensPerChunk => "tokens per chunk",
+        DescribedMetric::TtftContent => "TTFT of the first text",
+        DescribedMetric::TtftFromScheduled => "TTFT from the scheduled time",
+        DescribedMetric::Finished => "end of the answer's body",
+        DescribedMetric::Connect => "time to connect",
+        DescribedMetric::OutputTokens => "output tokens",
+        DescribedMetric::PromptTokens => "prompt tokens",
+    }
+}
+
+/// The formula of such a figure.
+pub(crate) const fn described_formula(metric: DescribedMetric) -> &'static str {
+    match metric {
+        DescribedMetric::InputThroughput => {
+            "prompt tokens of the completed measured requests, divided by the time from the first send to the last completion"
+        }
+        DescribedMetric::CompletedOutputThroughput => {
+            "output tokens of the completed measured requests, divided by the time from the first send to the last completion"
+        }
+        DescribedMetric::GoodputRatio => "measured requests that meet every declared objective / all measured requests",
+        DescribedMetric::Interactivity => "1 / TPOT of each request: the tokens per second that one user sees",
+        DescribedMetric::PerRequestThroughput => "N / E2E of each request: its tokens per second, the wait included",
+        DescribedMetric::Ntpot => "E2E / N of each request: time per output token, the wait included",
+        DescribedMetric::Icl => {
+            "inter-chunk latency: gaps between two token chunks; not comparable where chunks hold different numbers of tokens"
+        }
+        DescribedMetric::TokensPerChunk => "tokens of a chunk after each request's first one",
+        DescribedMetric::TtftContent => "first text that is not empty − sent",
+        DescribedMetric::TtftFromScheduled => "first token chunk − scheduled: what a user of an open loop waits",
+        DescribedMetric::Finished => "end of the answer's body − sent",
+        DescribedMetric::Connect => "time to open the connection, of requests that opened one",
+        DescribedMetric::OutputTokens => "output tokens of a completed measured request",
+        DescribedMetric::PromptTokens => "prompt tokens of a completed measured request",
     }
 }
 

@@ -75,7 +75,10 @@ pub fn results_show(data: &RunData) -> ResultsView {
     ];
     let (columns, verdicts) = crate::view::verdict_texts(data, &doc);
     ResultsView {
-        facts: facts.into_iter().map(|(label, value)| (label.to_owned(), value)).collect(),
+        facts: facts
+            .into_iter()
+            .map(|(label, value)| (label.to_owned(), value))
+            .collect(),
         headlines: headlines(&data.plan, &data.findings),
         columns,
         verdicts,

@@ -1,9 +1,6 @@
 //! `summary.json`: findings flat, every number with its unit, its n and its interval, for programs that want rows.
 
-use crate::{
-    headline::one_line,
-    label, remarks,
-};
+use crate::{headline::one_line, label, remarks};
 use serde::Serialize;
 use servelab_findings::{Row, RowInterval, Scope, rows, verdict_word};
 use servelab_schema::{
@@ -223,7 +220,9 @@ fn notes(data: &RunData) -> Vec<String> {
     let said = study.notes.iter().map(|note| remarks::note(plan, note));
     let mut lost: Vec<String> = Vec::new();
     for c in study.comparisons.iter().filter(|c| c.primary && c.estimate.is_some()) {
-        let sentences = remarks::lost(&c.lost).into_iter().map(|why| format!("Not counted: {why}."));
+        let sentences = remarks::lost(&c.lost)
+            .into_iter()
+            .map(|why| format!("Not counted: {why}."));
         let new: Vec<String> = sentences.filter(|why| !lost.contains(why)).collect();
         lost.extend(new);
     }
@@ -319,7 +318,11 @@ fn comparison(data: &RunData, c: &Comparison) -> ComparisonDoc {
             _ => None,
         },
         indicative: c.indicative,
-        note: said.into_iter().filter(|note| !note.is_empty()).collect::<Vec<_>>().join("; "),
+        note: said
+            .into_iter()
+            .filter(|note| !note.is_empty())
+            .collect::<Vec<_>>()
+            .join("; "),
     }
 }
 

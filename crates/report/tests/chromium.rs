@@ -16,7 +16,6 @@
 mod support;
 
 use serde_json::Value;
-use servelab_evidence::SealedRun;
 use servelab_report::build;
 use servelab_schema::RunId;
 use servelab_store::Store;
@@ -183,8 +182,7 @@ fn made(name: &str, fixtures: &[Fixture]) -> (PathBuf, Value) {
     let dir = TempDir::new().unwrap();
     let mut store = Store::open(&dir.path().join("servelab.db")).unwrap();
     for fixture in fixtures {
-        let sealed = SealedRun::open(&fixture.seal_into(dir.path())).unwrap();
-        store.ingest(&sealed).unwrap();
+        store.ingest(&fixture.sealed(dir.path())).unwrap();
     }
     let ids: Vec<RunId> = fixtures.iter().map(|f| RunId::new(&*f.run_id).unwrap()).collect();
     let files = build(&store, &ids, &out).unwrap();
@@ -261,7 +259,8 @@ fn check_verdicts(seen: &Value, json: &Value) {
             );
         }
         let verdict = cells[4]["text"].as_str().unwrap().to_lowercase().replace(' ', "-");
-        let void = c["verdict"] == "not-comparable";
+        let took_effect = ["CONFIRMED", "UNOBSERVABLE"].map(Value::from).contains(&c["treatment"]);
+        let void = c["verdict"] == "not-comparable" && !took_effect;
         let said = c[if void { "treatment" } else { "verdict" }]
             .as_str()
             .unwrap()

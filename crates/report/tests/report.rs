@@ -5,7 +5,6 @@
 mod support;
 
 use serde_json::Value;
-use servelab_evidence::SealedRun;
 use servelab_report::{ReportError, ReportFiles, build, results_list, results_show};
 use servelab_schema::RunId;
 use servelab_store::Store;
@@ -16,9 +15,7 @@ use tempfile::TempDir;
 fn stored(fixtures: &[Fixture], dir: &Path) -> (Store, Vec<RunId>) {
     let mut store = Store::open(&dir.join("servelab.db")).unwrap();
     let ids = fixtures.iter().map(|f| {
-        store
-            .ingest(&SealedRun::open(&f.seal_into(&dir.join("runs"))).unwrap())
-            .unwrap();
+        store.ingest(&f.sealed(&dir.join("runs"))).unwrap();
         RunId::new(&*f.run_id).unwrap()
     });
     let ids = ids.collect();
@@ -317,13 +314,19 @@ fn several_runs_have_an_index_and_a_section_each() {
 fn the_terminal_has_the_same_findings() {
     let report = made(&[Fixture::small("r1")]);
     let rows = results_list(&report.store).unwrap();
-    assert_eq!((rows.len(), rows[0].trials, rows[0].valid_trials), (1, 12, 12));
+    let brief = &rows[0].run.brief;
+    assert_eq!((rows.len(), brief.trials, brief.valid), (1, 12, 12));
+    assert!(!rows[0].directory_gone);
     assert!(rows[0].headline.starts_with("C2 +"), "{}", rows[0].headline);
     assert_eq!(rows[0].headline, report.json["runs"][0]["headline"]);
-    let view = results_show(&report.store, &RunId::new("r1").unwrap()).unwrap();
+    let id = RunId::new("r1").unwrap();
+    let view = results_show(&report.store.load_run(&id).unwrap());
     assert_eq!(view.columns.len(), view.verdicts[0].len());
     assert!(view.verdicts[0].contains(&"Better".to_owned()));
     assert!(view.headlines[0].text.contains("serves"));
+    // A run that was deleted stays listed, and the list says so.
+    fs::remove_dir_all(&rows[0].run.dir).unwrap();
+    assert!(results_list(&report.store).unwrap()[0].directory_gone);
 }
 
 #[test]
@@ -545,30 +548,25 @@ fn what_changed_along_with_a_setting_is_named() {
         let fields = of(id)["changed_along"]["fields"].as_array().unwrap();
         fields
             .iter()
-            .map(|f| {
-                (
-                    f["field"].as_str().unwrap().to_owned(),
-                    f["confounded"].as_bool().unwrap(),
-                )
-            })
+            .map(|f| (f["field"].as_str().unwrap().to_owned(), f["kind"] == "setting"))
             .collect()
     };
     assert_eq!(fields("C7"), [("async_scheduling".to_owned(), true)]);
     assert_eq!(fields("C5"), [("kv_cache_tokens".to_owned(), false)]);
     assert_eq!(fields("C2"), []);
-    assert_eq!(of("C4")["changed_along"], Value::Null, "it never started");
+    assert_eq!(of("C4")["changed_along"]["variant_starts"], 0, "it never started");
     assert_eq!(of("C4")["observed"][0]["treatment"], "REJECTED");
     assert!(
-        of("C4")["engine_words"][0]
+        of("C4")["observed"][0]["engine_words"][0]
             .as_str()
             .unwrap()
             .contains("unrecognized arguments")
     );
-    near(&of("C1")["startup"]["mean"], 41.0, 1e-9);
+    near(&of("C1")["startup_s"]["mean"], 41.0, 1e-9);
     assert!(report.html.contains("so part of it may be theirs: async_scheduling."));
     let page = section(&report.html, "run-r1-treatment");
     for words in [
-        "async_scheduling True → False",
+        "async_scheduling true → false",
         "and so: kv_cache_tokens 100000 → 200000",
         "not known",
         "mean of 10 starts",
@@ -663,4 +661,135 @@ fn what_the_gpus_took_is_in_the_files_for_programs() {
         assert!(csv.contains(&format!(",{name},")), "{name}");
     }
     assert!(!made(&[Fixture::small("r1")]).json.to_string().contains("gpu-power"));
+}
+
+#[test]
+fn what_is_described_reaches_page_and_files() {
+    let report = made(&[Fixture::small("r1")]);
+    // Metric, statistics, and its name on the page.
+    let all: [(&str, &[&str], &str); 7] = [
+        ("icl", &["mean", "p50", "p95", "p99"], "ICL"),
+        ("ntpot", &["mean", "p50", "p95", "p99"], "NTPOT"),
+        ("interactivity", &["mean", "p50", "p95", "p99"], "interactivity"),
+        ("input-throughput", &["value"], "input throughput"),
+        ("total-throughput", &["mean"], "total throughput"),
+        (
+            "per-request-throughput",
+            &["mean", "p50", "p95", "p99"],
+            "per-request throughput",
+        ),
+        (
+            "ttft-from-scheduled",
+            &["mean", "p50", "p95", "p99"],
+            "TTFT from the scheduled time",
+        ),
+    ];
+    let page = section(&report.html, "run-r1-c8-values");
+    let table = page.split("id=\"run-r1-c8-described-t\"").nth(1).unwrap();
+    let rows: Vec<&str> = table.split("<tr").skip(2).collect();
+    let csv = fs::read_to_string(&report.files.csv).unwrap();
+    for (name, statistics, label) in all {
+        let row = rows
+            .iter()
+            .find(|row| row.contains(&format!(">{label}</td>")) && row.contains(">C2</th>"));
+        let row = row.unwrap_or_else(|| panic!("{label} of C2 is not on the page"));
+        let shown: Vec<f64> = row
+            .split("data-sort=\"")
+            .filter_map(|rest| rest.split('"').next()?.parse().ok())
+            .collect();
+        for statistic in statistics {
+            let found = metric(&report.json, "C2", name, statistic);
+            let value = found["value"].as_f64().unwrap();
+            assert!(
+                shown.iter().any(|v| (v / value - 1.0).abs() < 1e-12),
+                "{name} {statistic}: {value} is not among {shown:?}"
+            );
+            assert_eq!((found["n"].as_u64(), found["n_of"].as_str()), (Some(4), Some("blocks")));
+            let (low, high) = (&found["interval"]["low"], &found["interval"]["high"]);
+            assert!(low.as_f64().unwrap() <= value && value <= high.as_f64().unwrap());
+            let unit = found["unit"].as_str().unwrap();
+            assert!(
+                csv.contains(&format!(",{name},{statistic},{value},{unit},4,blocks,")),
+                "{name}"
+            );
+            assert!(
+                row.contains(if unit == "s" { ">ms<" } else { ">tokens&#x2f;s<" }),
+                "{row}"
+            );
+        }
+    }
+    // Sums of tokens: 72 prompts of 32 new tokens each.
+    near(
+        &metric(&report.json, "C1", "completion-tokens-total", "sum")["value"],
+        72.0 * 32.0,
+        0.0,
+    );
+    // Everything that the findings describe of a cell is there, whatever it is.
+    let findings = report.store.load_run(&RunId::new("r1").unwrap()).unwrap().findings;
+    for cell in &findings.cells {
+        assert!(cell.described.len() > 30, "{}", cell.described.len());
+        for d in &cell.described {
+            let found = metric(
+                &report.json,
+                cell.variant.as_str(),
+                d.metric.as_str(),
+                d.statistic.as_str(),
+            );
+            near(&found["value"], d.over_blocks.mean, 0.0);
+        }
+    }
+}
+
+fn keys(value: &Value) -> Vec<&str> {
+    let mut keys: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
+    keys.sort_unstable();
+    keys
+}
+
+/// Programs read these files: a field that goes or changes its name is a new version.
+#[test]
+fn the_files_for_programs_keep_their_shape() {
+    let report = made(&[Fixture::small("r1")]);
+    assert_eq!(report.json["v"], 2);
+    let run = &report.json["runs"][0];
+    assert_eq!(
+        keys(run).join(" "),
+        "aa comparisons engine_kind failures headline metrics notes run suspect treatments trials"
+    );
+    let comparison = "adjustment blocks_to_show control effect_percent exploratory higher_is_better indicative interval key load \
+                      mean_log_ratio metric n n_of n_planned note p_adjusted p_sign_flip p_t primary sd_log_ratio treatment \
+                      unit variant verdict";
+    assert_eq!(keys(&run["comparisons"][0]).join(" "), comparison);
+    assert_eq!(keys(&run["aa"][0]).join(" "), comparison);
+    let value = "bucket certified_bound interval load metric n n_of note statistic task unit value variant with_failures \
+                 with_failures_infinite";
+    assert_eq!(keys(&run["metrics"][0]).join(" "), value);
+    let treatment = "changed_along control factor observed planned role startup_s unobserved variant void";
+    assert_eq!(keys(&run["treatments"][0]).join(" "), treatment);
+    assert_eq!(
+        keys(&run["trials"][0]).join(" "),
+        "block completed failed id load treatment validity variant"
+    );
+    let csv = fs::read_to_string(&report.files.csv).unwrap();
+    assert_eq!(
+        csv.lines().next().unwrap(),
+        "engine_kind,run,fingerprint,row,load,variant,control,task,bucket,metric,statistic,value,unit,n,n_of,low,high,interval,\
+         p_t,p_adjusted,p_sign_flip,verdict,treatment,exploratory,note"
+    );
+}
+
+#[test]
+fn failures_in_the_tail_leave_no_percentile() {
+    // One of 18 requests of every trial of C2 fails: more than p95 leaves room for.
+    let report = made(&[Fixture {
+        failures: vec!["EngineCore encountered an issue".to_owned()],
+        blocks: 8,
+        ..Fixture::small("r1")
+    }]);
+    let p95 = metric(&report.json, "C2", "ttft", "p95");
+    assert_eq!((&p95["value"], &p95["n"]), (&Value::Null, &136.into()), "{p95}");
+    assert_eq!(p95["with_failures_infinite"], true);
+    assert!(metric(&report.json, "C1", "ttft", "p95")["value"].is_f64());
+    let page = section(&report.html, "run-r1-c8-values");
+    assert!(page.contains("failures reach the tail") && page.contains("+∞"));
 }

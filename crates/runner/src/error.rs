@@ -4,8 +4,8 @@ use crate::{LockError, StopReason};
 use servelab_engine::EngineError;
 use servelab_evidence::EvidenceError;
 use servelab_load::LoadError;
-use servelab_schema::RunId;
 use servelab_provider::ProviderError;
+use servelab_schema::RunId;
 use std::path::PathBuf;
 
 /// A run cannot go on. What was measured before is sealed as Aborted, but for [`RunError::Unsealed`].

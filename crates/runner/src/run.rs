@@ -86,7 +86,7 @@ pub struct RunOutcome {
     pub error: Option<RunError>,
     /// Everything it says.
     pub findings: Findings,
-    /// Of those, takes of a trial that the instrument had made Invalid before.
+    /// Takes of a trial that the instrument had made Invalid before.
     pub retakes: usize,
     /// Trials that stayed lost to the instrument.
     pub lost: usize,
@@ -141,7 +141,12 @@ async fn within<T>(budget: Option<&Budget>, started: WallInstant, stop: &StopFla
 }
 
 /// Holds the GPUs that the engines may use.
-fn hold_gpus(place: &PlaceFacts, options: &RunOptions, gpus: Option<&Gpus>, dir: &Path) -> Result<Option<HeldGpus>, RunError> {
+fn hold_gpus(
+    place: &PlaceFacts,
+    options: &RunOptions,
+    gpus: Option<&Gpus>,
+    dir: &Path,
+) -> Result<Option<HeldGpus>, RunError> {
     let Some(machine) = &options.machine else {
         return Ok(None);
     };

@@ -94,7 +94,9 @@ pub(crate) async fn take_all(
                 let files = run.cut_short(plan, cut, &|text| takes.redact(text));
                 let cut_off = files.and_then(|files| {
                     let files = files.iter();
-                    files.map(|f| reduce(plan, &prompts, environment, f)).collect::<Result<Vec<_>, _>>()
+                    files
+                        .map(|f| reduce(plan, &prompts, environment, f))
+                        .collect::<Result<Vec<_>, _>>()
                 });
                 sealable = cut_off.map(|cut_off| trials.extend(cut_off));
                 error = Some(ended_by);

@@ -62,7 +62,7 @@ impl<'a> Trial<'a> {
         requests: &'a Requests,
         access: &'a EngineAccess,
         gpus: Option<&'a Gpus>,
-        ) -> Result<Self, RunError> {
+    ) -> Result<Self, RunError> {
         let PlannedTrial { variant, load, .. } = trial;
         let id = trial
             .take_id(block.block, take)

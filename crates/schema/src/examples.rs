@@ -4,16 +4,20 @@
     reason = "constants that a unit test constructs once; a wrong one never leaves it"
 )]
 
+mod findings;
+
+pub use findings::findings;
+
 use crate::{
     ArgValue, BlockOrder, Bucket, Bytes, Chunk, ClockAnchor, ClockReading, CloudFacts, CloudProvider, Completion,
     Dialect, EngineKind, EngineMetrics, EngineRecord, EngineSpec, EnvironmentRecord, Expectation, Failure, FieldValue,
-    FinishReason, Gates, GpuFacts, GpuSample, HistogramRise, HostFacts, HostSample,
-    Instrument, InstrumentCertificate, Limits, Load, LoadId, METHOD_VERSION, Margin, Message, MetricName, ModelFacts,
-    NamedLoad, Nanos, Origin, Outcome, OutputPolicy, Plan, PlannedBlock, PlannedTrial, PlannedVariant, Profile, Prompt,
-    PromptId, PromptManifest, PromptRef, PromptSetId, PromptSetRef, PromptSource, Provider, Ratio, Reason, RequestId,
-    Role, RunEnd, RunId, RunManifest, SealedFile, Sha256Hex, Slo, SourceFile, SourceRecord, Starvation, Stop, Task,
-    TelemetrySample, ThrottleReason, Timeouts, Trace, TrialCounts, TrialId, TrialRecord, TrialSummary,
-    TtftKind, V, VariantId, VariantRole, WarmUp, WeightFile, Window,
+    FinishReason, Gates, GpuFacts, GpuSample, HistogramRise, HostFacts, HostSample, Instrument, InstrumentCertificate,
+    Limits, Load, LoadId, METHOD_VERSION, Margin, Message, MetricName, ModelFacts, NamedLoad, Nanos, Origin, Outcome,
+    OutputPolicy, Plan, PlannedBlock, PlannedTrial, PlannedVariant, Profile, Prompt, PromptId, PromptManifest,
+    PromptRef, PromptSetId, PromptSetRef, PromptSource, Provider, Ratio, Reason, RequestId, Role, RunEnd, RunId,
+    RunManifest, SealedFile, Sha256Hex, Slo, SourceFile, SourceRecord, Starvation, Stop, Task, TelemetrySample,
+    ThrottleReason, Timeouts, Trace, TrialCounts, TrialId, TrialRecord, TrialSummary, TtftKind, V, VariantId,
+    VariantRole, WarmUp, WeightFile, Window,
 };
 use std::{collections::BTreeMap, num::NonZeroU32};
 

@@ -65,6 +65,12 @@ pub fn markdown() -> String {
     );
     section(
         &mut out,
+        &examples::findings(),
+        "findings.json",
+        "one document a run, written at the seal",
+    );
+    section(
+        &mut out,
         &examples::manifest(),
         "run_manifest.json",
         "one document a run, written last",

@@ -16,7 +16,10 @@ pub fn normal_value(text: &str) -> String {
         // An integer too long for a float keeps its digits.
         Some(n) if n.abs() < 9e15 => format!("{}", n + 0.0),
         Some(_) => text.to_owned(),
-        None if ["true", "false", "none", "null"].iter().any(|word| text.eq_ignore_ascii_case(word)) => {
+        None if ["true", "false", "none", "null"]
+            .iter()
+            .any(|word| text.eq_ignore_ascii_case(word)) =>
+        {
             let word = text.to_ascii_lowercase();
             if word == "null" { "none".to_owned() } else { word }
         }
@@ -48,7 +51,12 @@ mod tests {
         ] {
             assert!(same_value(a, b), "{a} {b}");
         }
-        for (a, b) in [("1", "true"), ("auto", "none"), ("fp8", "fp8_e5m2"), ("9007199254740993", "9007199254740992")] {
+        for (a, b) in [
+            ("1", "true"),
+            ("auto", "none"),
+            ("fp8", "fp8_e5m2"),
+            ("9007199254740993", "9007199254740992"),
+        ] {
             assert!(!same_value(a, b), "{a} {b}");
         }
         assert_eq!(normal_value("0.90"), "0.9");

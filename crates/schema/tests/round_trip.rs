@@ -6,8 +6,15 @@ use servelab_schema::{Completion, Plan, Prompt, TokenBudget, Trace, canonical_js
 use std::{fmt::Debug, num::NonZeroU32};
 
 fn round_trip<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: &T) {
+    round_trip_of(value, 1);
+}
+
+fn round_trip_of<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: &T, version: u32) {
     let text = serde_json::to_string(value).unwrap();
-    assert!(text.starts_with("{\"v\":1,"), "v comes first: {text}");
+    assert!(
+        text.starts_with(&format!("{{\"v\":{version},")),
+        "v comes first: {text}"
+    );
     assert_eq!(&serde_json::from_str::<T>(&text).unwrap(), value);
     let canonical = canonical_json(value).unwrap();
     assert_eq!(
@@ -23,11 +30,12 @@ fn every_document() {
     round_trip(&examples::plan());
     round_trip(&examples::environment());
     round_trip(&examples::event());
-    round_trip(&examples::engine_record());
+    round_trip_of(&examples::engine_record(), 2);
     round_trip(&examples::trace());
     round_trip(&examples::failed_trace());
     round_trip(&examples::telemetry());
-    round_trip(&examples::trial_record());
+    round_trip_of(&examples::trial_record(), 2);
+    round_trip(&examples::findings());
     round_trip(&examples::manifest());
 }
 
@@ -90,6 +98,24 @@ fn what_cannot_be_true_cannot_be_read() {
     );
     refused(&examples::plan(), "\"delta\":0.03", "\"delta\":0", "is no margin");
     refused(&examples::plan(), "\"concurrency\":8", "\"concurrency\":0", "nonzero");
+    refused(
+        &examples::trial_record(),
+        "\"v\":2",
+        "\"v\":1",
+        "format version 1, but this servelab reads version 2",
+    );
+    refused(
+        &examples::findings(),
+        "\"stands\"",
+        "\"counts\"",
+        "unknown field `counts`",
+    );
+    refused(
+        &examples::findings(),
+        "\"worse\"",
+        "\"slower\"",
+        "unknown variant `slower`",
+    );
     refused(
         &examples::telemetry(),
         "\"cpu_busy_ratio\":0.5",

@@ -41,14 +41,22 @@ impl Store {
         let id = &run.manifest().run_id;
         if let Some((stored, dir)) = stored(&tx, id)? {
             if &stored == run.fingerprint() {
-                tx.execute("UPDATE run SET dir = ?2 WHERE id = ?1", params![id.as_str(), dir_text(run)])
-                    .map_err(StoreError::sql(DOING))?;
+                tx.execute(
+                    "UPDATE run SET dir = ?2 WHERE id = ?1",
+                    params![id.as_str(), dir_text(run)],
+                )
+                .map_err(StoreError::sql(DOING))?;
                 tx.commit().map_err(StoreError::sql(DOING))?;
                 return Ok(Ingested::Already);
             }
             if SealedRun::noted_fingerprint(&dir).as_ref() == Some(&stored) {
                 let (run, given) = (id.clone(), run.fingerprint().clone());
-                return Err(StoreError::Conflict { run, stored, given, dir });
+                return Err(StoreError::Conflict {
+                    run,
+                    stored,
+                    given,
+                    dir,
+                });
             }
             tx.execute("DELETE FROM run WHERE id = ?1", [id.as_str()])
                 .map_err(StoreError::sql(DOING))?;
@@ -65,15 +73,20 @@ impl Store {
 
 fn dir_text(run: &SealedRun) -> String {
     let dir = run.dir();
-    dir.canonicalize().unwrap_or_else(|_| dir.to_owned()).display().to_string()
+    dir.canonicalize()
+        .unwrap_or_else(|_| dir.to_owned())
+        .display()
+        .to_string()
 }
 
 /// Fingerprint and directory of the stored run of that name.
 fn stored(tx: &Transaction<'_>, run: &RunId) -> Result<Option<(Sha256Hex, PathBuf)>, StoreError> {
     let found: Option<(String, String)> = tx
-        .query_row("SELECT fingerprint, dir FROM run WHERE id = ?1", [run.as_str()], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })
+        .query_row(
+            "SELECT fingerprint, dir FROM run WHERE id = ?1",
+            [run.as_str()],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
         .optional()
         .map_err(StoreError::sql(DOING))?;
     let read = |(text, dir): (String, String)| {
@@ -83,12 +96,7 @@ fn stored(tx: &Transaction<'_>, run: &RunId) -> Result<Option<(Sha256Hex, PathBu
     found.map(read).transpose()
 }
 
-fn insert_run(
-    tx: &Transaction<'_>,
-    run: &SealedRun,
-    plan: &Plan,
-    findings: &Findings,
-) -> Result<(), StoreError> {
+fn insert_run(tx: &Transaction<'_>, run: &SealedRun, plan: &Plan, findings: &Findings) -> Result<(), StoreError> {
     let m = run.manifest();
     tx.execute(
         "INSERT INTO run VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
@@ -171,12 +179,7 @@ fn prepare<'t>(tx: &'t Transaction<'_>, sql: &str) -> Result<Statement<'t>, Stor
     tx.prepare(sql).map_err(StoreError::sql(DOING))
 }
 
-fn insert_trials(
-    tx: &Transaction<'_>,
-    run: &SealedRun,
-    plan: &Plan,
-    findings: &Findings,
-) -> Result<(), StoreError> {
+fn insert_trials(tx: &Transaction<'_>, run: &SealedRun, plan: &Plan, findings: &Findings) -> Result<(), StoreError> {
     let mut rows = TrialRows::new(tx, run.manifest().run_id.as_str())?;
     let prompts = Prompts::of(plan);
     for (position, found) in (0_u32..).zip(&findings.trials) {
@@ -199,7 +202,7 @@ fn insert_findings(tx: &Transaction<'_>, run: &RunId, findings: &Findings) -> Re
     let mut insert = prepare(
         tx,
         "INSERT INTO finding VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, \
-         ?19, ?20, ?21, ?22, ?23)",
+         ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27)",
     )?;
     for (position, row) in (0_u32..).zip(rows(findings)) {
         let n = i64::try_from(row.n).map_err(|_| StoreError::TooLarge {
@@ -226,8 +229,12 @@ fn insert_findings(tx: &Transaction<'_>, run: &RunId, findings: &Findings) -> Re
                 row.interval.map(|i| i.low),
                 row.interval.map(|i| i.high),
                 row.interval.map(|i| i.kind),
+                row.certified_bound,
+                row.with_failures,
+                row.with_failures_infinite,
                 row.p,
                 row.p_adjusted,
+                row.p_sign_flip,
                 row.verdict,
                 row.primary,
                 row.note,

@@ -16,6 +16,10 @@ use std::{num::NonZeroU32, path::PathBuf};
 
 const DOING: &str = "reading a run";
 
+/// Answered by the index `run_list` alone: no row of `run`, which holds whole documents, is touched.
+const LIST: &str = "SELECT id, fingerprint, name, engine_kind, started_utc, complete, dir, brief_json FROM run \
+                    ORDER BY started_utc DESC, id DESC";
+
 /// One ingested run, for lists.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunSummary {
@@ -70,13 +74,7 @@ impl Store {
     /// [`StoreError::Sql`] or [`StoreError::Corrupt`].
     pub fn runs(&self) -> Result<Vec<RunSummary>, StoreError> {
         let doing = "listing runs";
-        let mut query = self
-            .conn
-            .prepare(
-                "SELECT id, fingerprint, name, engine_kind, started_utc, complete, dir, brief_json FROM run \
-                 ORDER BY started_utc DESC, id DESC",
-            )
-            .map_err(StoreError::sql(doing))?;
+        let mut query = self.conn.prepare(LIST).map_err(StoreError::sql(doing))?;
         let mut rows = query.query([]).map_err(StoreError::sql(doing))?;
         let mut runs = Vec::new();
         while let Some(row) = rows.next().map_err(StoreError::sql(doing))? {
@@ -175,7 +173,14 @@ impl Store {
         for (key, take) in self.takes(id)? {
             let telemetry = self.telemetry(key)?;
             let gpus = &run.environment.gpus;
-            let mut reducer = Reducer::new(&prompts, run.plan.slo, gpus, take.record.clone(), take.engine, telemetry);
+            let mut reducer = Reducer::new(
+                &prompts,
+                run.plan.slo,
+                gpus,
+                take.record.clone(),
+                take.engine,
+                telemetry,
+            );
             self.requests(id, key, &take.record, |trace, answer| reducer.add(&trace, answer))?;
             trials.push(reducer.finish());
         }
@@ -283,5 +288,20 @@ impl<N: Fn() -> String> Columns<'_, N> {
             from_word("request.text_sha256", self.get("text_sha256")?)?,
         )
         .map_err(|why| self.bad("chunks", why))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_reads_one_index_and_no_row() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("servelab.db")).unwrap();
+        let mut query = store.conn.prepare(&format!("EXPLAIN QUERY PLAN {LIST}")).unwrap();
+        let steps = query.query_map([], |row| row.get::<_, String>("detail")).unwrap();
+        let steps: Vec<String> = steps.map(Result::unwrap).collect();
+        assert_eq!(steps, ["SCAN run USING COVERING INDEX run_list"]);
     }
 }

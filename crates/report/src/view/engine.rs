@@ -5,7 +5,9 @@ use crate::{
     number,
     table::{Cell, Column, Row, Table},
 };
-use servelab_schema::findings::{Acceptance, BucketQuantile, CellFindings, EngineTimes, KvUse, OutsideFindings, OverBlocks};
+use servelab_schema::findings::{
+    Acceptance, BucketQuantile, CellFindings, EngineTimes, KvUse, OutsideFindings, OverBlocks,
+};
 
 const SILENT: &str = "the engine does not tell";
 

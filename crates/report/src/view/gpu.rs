@@ -124,7 +124,12 @@ fn row(cell: &CellFindings, gpu: &GpuFindings) -> Row {
 }
 
 fn throttled(gpu: &GpuFindings) -> Cell {
-    let words: Vec<&str> = gpu.throttle_reasons.iter().copied().map(ThrottleReason::as_str).collect();
+    let words: Vec<&str> = gpu
+        .throttle_reasons
+        .iter()
+        .copied()
+        .map(ThrottleReason::as_str)
+        .collect();
     let tone = if words.is_empty() { Tone::Plain } else { Tone::Warn };
     share_cell(gpu.throttled_ratio).below(words.join(", ")).tone(tone)
 }

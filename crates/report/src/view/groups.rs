@@ -130,7 +130,8 @@ pub(crate) fn figures(cx: &Context<'_>, load: &NamedLoad) -> Result<Vec<Figure>,
         .collect();
     let mut figures = Vec::new();
     for (name, title, y_label, caption, value) in plots {
-        let series: Vec<GroupSeries> = cx.run
+        let series: Vec<GroupSeries> = cx
+            .run
             .plan
             .variants
             .iter()

@@ -5,34 +5,7 @@ use crate::{
     label,
     table::{Cell, Column, Row, Table},
 };
-use servelab_schema::MetricName;
-
-const fn formula(metric: MetricName) -> &'static str {
-    match metric {
-        MetricName::OutputThroughput => {
-            "output tokens that arrive inside the held window, fillers included, divided by the window's length"
-        }
-        MetricName::TotalThroughput => {
-            "prompt and output tokens of the completed measured requests, divided by the time from the first send to the last \
-             completion"
-        }
-        MetricName::RequestThroughput => "completed measured requests divided by the held window's length",
-        MetricName::Goodput => {
-            "completed measured requests that meet every declared objective, divided by the held window's length"
-        }
-        MetricName::TtftMean | MetricName::TtftP50 | MetricName::TtftP90 | MetricName::TtftP95 => {
-            "first token chunk − sent; sent is just before the first byte on an open connection"
-        }
-        MetricName::TpotMean | MetricName::TpotP50 | MetricName::TpotP90 | MetricName::TpotP95 => {
-            "(last token chunk − first token chunk) / (N − m₁), m₁ = tokens in the first token chunk; none where N = m₁"
-        }
-        MetricName::E2eMean | MetricName::E2eP50 | MetricName::E2eP90 | MetricName::E2eP95 => "last token chunk − sent",
-        MetricName::E2eP99 => {
-            "last token chunk − sent, of all blocks' requests together, failed ones as +∞; compared by the ratio of the \
-             percentiles with an interval from resampling whole blocks, and not tested"
-        }
-    }
-}
+use servelab_schema::{MetricName, findings::DescribedMetric};
 
 /// Each metric's formula and unit.
 pub(crate) fn metrics() -> Table {
@@ -41,7 +14,16 @@ pub(crate) fn metrics() -> Table {
             Cell::name(label::metric(metric)),
             Cell::text(metric.unit()),
             Cell::text(label::direction(metric)),
-            Cell::long(formula(metric)),
+            Cell::long(label::formula(metric)),
+        ],
+        ..Row::default()
+    });
+    let described = DescribedMetric::ALL.into_iter().map(|metric| Row {
+        cells: vec![
+            Cell::name(label::described(metric)),
+            Cell::text(metric.unit()),
+            Cell::text("described, never compared"),
+            Cell::long(label::described_formula(metric)),
         ],
         ..Row::default()
     });
@@ -55,7 +37,7 @@ pub(crate) fn metrics() -> Table {
             Column::text("Direction"),
             Column::text("Formula"),
         ],
-        rows: rows.collect(),
+        rows: rows.chain(described).collect(),
     }
 }
 

@@ -2,6 +2,7 @@
 //! templates only place them.
 
 mod checkpoints;
+mod described;
 mod engine;
 mod gpu;
 mod groups;
@@ -139,6 +140,7 @@ pub(crate) struct LoadView {
     values: Table,
     values_note: String,
     slo: Option<Table>,
+    described: Table,
     pub(crate) ecdfs: Vec<Figure>,
     pub(crate) group_figures: Vec<Figure>,
     groups: Table,
@@ -215,12 +217,7 @@ fn kind_view(run: &RunData) -> Kind {
 pub(crate) fn run(run: &RunData, doc: &RunDoc) -> Result<RunView, ReportError> {
     let anchor = format!("run-{}", run.manifest.run_id);
     let cx = Context { run, doc, anchor };
-    let loads = run
-        .plan
-        .loads
-        .iter()
-        .map(|l| load(&cx, l))
-        .collect::<Result<_, _>>()?;
+    let loads = run.plan.loads.iter().map(|l| load(&cx, l)).collect::<Result<_, _>>()?;
     let (failure_details, failure_total) = trials::failure_details(&cx);
     Ok(RunView {
         name: run.manifest.name.clone(),
@@ -269,6 +266,7 @@ fn load(cx: &Context<'_>, load: &NamedLoad) -> Result<LoadView, ReportError> {
         values: values::values(cx, load),
         values_note: values::NOTE.to_owned(),
         slo: values::slo(cx, load),
+        described: described::table(cx, load),
         ecdfs: values::ecdfs(cx, load)?,
         group_figures: groups::figures(cx, load)?,
         groups: groups::table(cx, load),

@@ -143,8 +143,9 @@ fn points(change: Option<AnswerChange>, alpha: f64) -> Cell {
         || Cell::absent("no question with a known answer that both completed"),
         |a| {
             let sign = if a.points > 0.0 { "+" } else { "" };
-            let ends =
-                |i: servelab_schema::findings::Interval| format!("{} to {}", number::fixed(i.low, 1), number::fixed(i.high, 1));
+            let ends = |i: servelab_schema::findings::Interval| {
+                format!("{} to {}", number::fixed(i.low, 1), number::fixed(i.high, 1))
+            };
             let tone = if a.is_worse(alpha) { Tone::Worse } else { Tone::Plain };
             Cell::number(format!("{sign}{}", number::fixed(a.points, 1)), a.points)
                 .below(a.interval_points.map(ends).unwrap_or_else(|| format!("n = {}", a.n)))

@@ -6,8 +6,8 @@ use crate::{
     summary::RunDoc,
     table::{Cell, Column, Row, Table, Tone},
 };
-use servelab_store::RunData;
 use servelab_schema::{BlockOrder, CloudFacts, CloudProvider, EngineKind, GpuFacts, RunEnd, VariantRole};
+use servelab_store::RunData;
 
 /// One line under the run's name.
 pub(crate) fn subtitle(cx: &Context<'_>) -> String {

@@ -65,7 +65,13 @@ pub(crate) fn groups(cx: &Context<'_>) -> Vec<Group> {
 fn strip(cx: &Context<'_>, t: &TrialFindings, held: Option<Window>) -> Strip {
     let line = &t.timeline;
     let axis = Axis { end: line.end_ns };
-    let most = line.in_flight.iter().chain(&line.waiting).map(|p| p.1).max().unwrap_or(0);
+    let most = line
+        .in_flight
+        .iter()
+        .chain(&line.waiting)
+        .map(|p| p.1)
+        .max()
+        .unwrap_or(0);
     let (_, word, _) = label::validity(&t.validity);
     Strip {
         anchor: format!("{}-{}", cx.anchor, t.id),

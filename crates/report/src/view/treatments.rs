@@ -92,7 +92,9 @@ fn evidence(checks: &[CheckCount]) -> String {
             CheckResult::Absent => "absent",
             CheckResult::Unknown => "not to be seen",
         };
-        let entry = found.entry((&check.expected, result)).or_insert((check.found.as_deref(), 0));
+        let entry = found
+            .entry((&check.expected, result))
+            .or_insert((check.found.as_deref(), 0));
         entry.1 += trials;
     }
     let said = found.into_iter().map(|((expected, result), (words, n))| {
@@ -124,7 +126,14 @@ fn changed_along(found: Option<&Confounded>) -> Cell {
     }
     let settings: Vec<&ChangedField> = found.settings().collect();
     // Blocks, bytes and tokens say the same: the tokens do where they are there.
-    let of_kind = |kind: FieldKind| found.fields.iter().filter(move |f| f.kind == kind).map(change).collect::<Vec<_>>();
+    let of_kind = |kind: FieldKind| {
+        found
+            .fields
+            .iter()
+            .filter(move |f| f.kind == kind)
+            .map(change)
+            .collect::<Vec<_>>()
+    };
     let follows = Some(of_kind(FieldKind::Room)).filter(|room| !room.is_empty());
     let follows = follows.unwrap_or_else(|| of_kind(FieldKind::RoomDetail));
     let all: Vec<String> = found.fields.iter().map(change).collect();

@@ -80,7 +80,9 @@ pub(crate) fn failure_details(cx: &Context<'_>) -> (Table, String) {
                 detail,
                 requests,
             } = words;
-            *said.entry((trial.variant.as_str(), *reason, *http_status, detail)).or_default() += requests;
+            *said
+                .entry((trial.variant.as_str(), *reason, *http_status, detail))
+                .or_default() += requests;
         }
     }
     let different = said.len();
@@ -137,12 +139,7 @@ pub(crate) fn invalid(cx: &Context<'_>) -> Table {
     type Key<'k> = (usize, &'k str, &'k str, &'k str, &'k str);
     let mut found: BTreeMap<Key<'_>, Vec<&TrialFindings>> = BTreeMap::new();
     for r in &cx.run.findings.trials {
-        let place = cx.run
-            .plan
-            .variants
-            .iter()
-            .take_while(|v| v.id != r.variant)
-            .count();
+        let place = cx.run.plan.variants.iter().take_while(|v| v.id != r.variant).count();
         let word = label::validity(&r.validity).1;
         if let Validity::Aborted { why } = &r.validity {
             found.entry((place, word, "", why, "")).or_default().push(r);

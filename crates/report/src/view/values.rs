@@ -6,7 +6,9 @@ use crate::{
     plot::{self, Curve},
     table::{Cell, Column, Row, Table, Tone},
 };
-use servelab_schema::findings::{CellFindings, Certification, DescribedMetric, Distribution, LatencyKind, OrInfinite, OverBlocks, PooledQuantile};
+use servelab_schema::findings::{
+    CellFindings, Certification, DescribedMetric, Distribution, LatencyKind, OrInfinite, OverBlocks, PooledQuantile,
+};
 use servelab_schema::{MetricName, NamedLoad, PlannedVariant};
 
 /// How to read the table of values.
@@ -260,4 +262,59 @@ pub(crate) fn ecdfs(cx: &Context<'_>, load: &NamedLoad) -> Result<Vec<Figure>, R
         }));
     }
     Ok(figures)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use servelab_schema::findings::{Interval, Quantile};
+
+    fn quantile(certified: Certification, with_failures: OrInfinite) -> PooledQuantile {
+        PooledQuantile {
+            success_only: Quantile {
+                p: 0.95,
+                n: 1_300,
+                point: 0.25,
+                certified,
+            },
+            with_failures,
+            block_interval: Some(Interval { low: 0.2, high: 0.3 }),
+        }
+    }
+
+    fn bound(bound: OrInfinite) -> Certification {
+        Certification::Certified {
+            bound,
+            rank_from_top: 44,
+        }
+    }
+
+    #[test]
+    fn a_certified_percentile_is_printed_with_all_that_stands_behind_it() {
+        let finite = OrInfinite::Finite(0.31);
+        let cell = quantile_cell(Some(&quantile(bound(finite), finite)));
+        assert_eq!((cell.text.as_str(), cell.below.as_str()), ("250", "200 to 300"));
+        assert_eq!(cell.sort.as_deref(), Some("0.25"));
+        assert!(cell.title.contains("at most 310 ms") && cell.title.contains("value 44 from the top"));
+        // Failures may reach the percentile itself and not yet its bound, never the other way round.
+        let cell = quantile_cell(Some(&quantile(bound(finite), OrInfinite::Infinite)));
+        assert!(cell.title.ends_with("+∞"), "{}", cell.title);
+    }
+
+    #[test]
+    fn a_bound_among_the_failures_is_no_number() {
+        let cell = quantile_cell(Some(&quantile(bound(OrInfinite::Infinite), OrInfinite::Finite(0.26))));
+        assert_eq!((cell.text.as_str(), cell.sort.as_deref()), ("+∞", None));
+        assert!(cell.title.contains("value 44 from the top is a failed request"));
+        assert!(!cell.below.contains("200"), "{}", cell.below);
+    }
+
+    #[test]
+    fn what_n_does_not_certify_says_what_it_needs() {
+        let few = Certification::NotCertifiable { needs: 1_301 };
+        let cell = quantile_cell(Some(&quantile(few, OrInfinite::Finite(0.26))));
+        assert_eq!((cell.text.as_str(), cell.sort.as_deref()), ("not certifiable", None));
+        assert!(cell.below.contains("needs 1301"), "{}", cell.below);
+        assert_eq!(quantile_cell(None).text, "–");
+    }
 }

@@ -80,7 +80,7 @@ fn p_cell(p: Option<f64>) -> Cell {
 fn verdict_cell(cx: &Context<'_>, c: &Comparison) -> Cell {
     let (icon, word, tone) = label::verdict(&c.verdict);
     let word = cx
-            .void(&c.variant)
+        .void(&c.variant)
         .map_or_else(|| word.to_owned(), |treatment| treatment.to_string());
     Cell::text(word).icon(icon).tone(tone)
 }
@@ -99,7 +99,13 @@ pub(crate) fn primary(cx: &Context<'_>, load: &NamedLoad) -> Table {
     let metric = cx.run.plan.primary_metric;
     let confidence = number::fixed((1.0 - cx.run.plan.alpha.get()) * 100.0, 0);
     let mut rows: Vec<Row> = cx.run.findings.primary(&load.id).map(|c| primary_row(cx, c)).collect();
-    let aa = cx.run.findings.study.aa.iter().filter(|a| a.primary && a.load == load.id);
+    let aa = cx
+        .run
+        .findings
+        .study
+        .aa
+        .iter()
+        .filter(|a| a.primary && a.load == load.id);
     rows.extend(aa.map(|a| Row {
         key: aa_key(a),
         dim: a.outcome == AaOutcome::Agrees,
@@ -199,7 +205,13 @@ pub(crate) fn effects(cx: &Context<'_>, load: &NamedLoad) -> Result<Option<Figur
             }
         })
         .collect();
-    let aa = cx.run.findings.study.aa.iter().filter(|a| a.primary && a.load == load.id);
+    let aa = cx
+        .run
+        .findings
+        .study
+        .aa
+        .iter()
+        .filter(|a| a.primary && a.load == load.id);
     bars.extend(aa.map(|a| EffectBar {
         name: format!("{} copy of {}", a.variant, a.control),
         effect: ends(a.estimate.as_ref()),

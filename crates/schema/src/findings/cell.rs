@@ -175,6 +175,24 @@ pub enum DescribedMetric {
 }
 
 impl DescribedMetric {
+    /// Every one, in the order of tables.
+    pub const ALL: [Self; 14] = [
+        Self::InputThroughput,
+        Self::CompletedOutputThroughput,
+        Self::GoodputRatio,
+        Self::Interactivity,
+        Self::PerRequestThroughput,
+        Self::Ntpot,
+        Self::Icl,
+        Self::TokensPerChunk,
+        Self::TtftContent,
+        Self::TtftFromScheduled,
+        Self::Finished,
+        Self::Connect,
+        Self::OutputTokens,
+        Self::PromptTokens,
+    ];
+
     /// The name as written in files.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -206,7 +224,9 @@ impl DescribedMetric {
             | Self::PerRequestThroughput => "tokens/s",
             Self::GoodputRatio => "ratio",
             Self::TokensPerChunk | Self::OutputTokens | Self::PromptTokens => "tokens",
-            Self::Ntpot | Self::Icl | Self::TtftContent | Self::TtftFromScheduled | Self::Finished | Self::Connect => "s",
+            Self::Ntpot | Self::Icl | Self::TtftContent | Self::TtftFromScheduled | Self::Finished | Self::Connect => {
+                "s"
+            }
         }
     }
 }

@@ -98,7 +98,10 @@ impl Findings {
 
     /// Comparisons on the primary metric under one load.
     pub fn primary<'s>(&'s self, load: &'s LoadId) -> impl Iterator<Item = &'s Comparison> + 's {
-        self.study.comparisons.iter().filter(move |c| c.primary && &c.load == load)
+        self.study
+            .comparisons
+            .iter()
+            .filter(move |c| c.primary && &c.load == load)
     }
 
     /// The comparison of a variant with one control.

@@ -1,6 +1,6 @@
 //! What one trial says.
 
-use super::{Certification, OrInfinite, Summary, TimeOutside, NoTriangle, TrialGpus};
+use super::{Certification, NoTriangle, OrInfinite, Summary, TimeOutside, TrialGpus};
 use crate::{
     Bucket, Check, GateResult, LoadId, MetricName, Nanos, Reason, Task, Treatment, TrialCounts, TrialId, TtftKind,
     Validity, VariantId,

@@ -28,8 +28,12 @@ CREATE TABLE finding (
     low REAL,
     high REAL,
     interval TEXT,
+    certified_bound REAL,
+    with_failures REAL,
+    with_failures_infinite INTEGER NOT NULL CHECK (with_failures_infinite IN (0, 1)),
     p REAL,
     p_adjusted REAL,
+    p_sign_flip REAL,
     verdict TEXT,
     is_primary INTEGER NOT NULL CHECK (is_primary IN (0, 1)),
     note TEXT NOT NULL,
@@ -37,3 +41,6 @@ CREATE TABLE finding (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX finding_by_metric ON finding (metric, statistic, variant);
+
+-- All that a list of runs shows. The rows of `run` hold whole documents: walking through those takes seconds for a thousand runs.
+CREATE INDEX run_list ON run (started_utc, id, fingerprint, name, engine_kind, complete, dir, brief_json);

@@ -6,9 +6,10 @@
 mod plan;
 mod trial;
 
-use servelab_evidence::{FileLayer, RunFile, RunWriter};
+use servelab_evidence::{FileLayer, RunFile, RunWriter, SealedRun, TakeFiles};
+use servelab_findings::{Prompts, Reducer, Trial, evaluate};
 use servelab_schema::{
-    CheckpointFacts, ClockAnchor, EnvironmentRecord, HostFacts, Nanos, RunEnd, RunId, Sha256Hex, Treatment, V,
+    CheckpointFacts, ClockAnchor, EnvironmentRecord, HostFacts, Nanos, Plan, RunEnd, RunId, Sha256Hex, Treatment, V,
     WeightFile,
 };
 use std::{
@@ -145,15 +146,17 @@ impl Fixture {
     pub(crate) fn seal_into(&self, runs: &Path) -> PathBuf {
         let plan = plan::plan(self);
         let id = RunId::new(&*self.run_id).unwrap();
-        let mut run = RunWriter::create(Arc::new(NoSync), runs, &id, &plan, &environment(self)).unwrap();
+        let environment = environment(self);
+        let run = RunWriter::create(Arc::new(NoSync), runs, &id, &plan, &environment).unwrap();
         let arms = self.all_arms();
+        let mut takes = Vec::new();
         for block in &plan.blocks {
             for planned in &block.trials {
                 if self.aborted && block.block == self.blocks && planned.order > 1 {
                     break;
                 }
                 let arm = arms.iter().find(|arm| arm.id == planned.variant.as_str()).unwrap();
-                trial::write(&mut run, self, &plan, block, planned, arm);
+                takes.push(run.take(&trial::write(&run, self, &plan, block, planned, arm)));
             }
         }
         let dir = run.dir().to_owned();
@@ -164,9 +167,31 @@ impl Fixture {
         } else {
             RunEnd::Complete
         };
-        run.seal(end, anchor("2026-11-21T10:30:00Z", 1_800)).unwrap();
+        let trials = reduce(&plan, &environment, &takes);
+        let findings = evaluate(&plan, &environment, (&id, &end), trials);
+        run.seal(anchor("2026-11-21T10:30:00Z", 1_800), &findings).unwrap();
         dir
     }
+
+    /// The sealed run.
+    pub(crate) fn sealed(&self, runs: &Path) -> SealedRun {
+        SealedRun::open(&self.seal_into(runs)).unwrap()
+    }
+}
+
+/// What is left of takes once their traces have gone by, as the runner does it.
+fn reduce(plan: &Plan, environment: &EnvironmentRecord, takes: &[TakeFiles]) -> Vec<Trial> {
+    let prompts = Prompts::of(plan);
+    let of = |take: &TakeFiles| {
+        let telemetry = take.telemetry().unwrap().map(Result::unwrap).collect();
+        let (record, engine) = (take.record().unwrap(), take.engine().unwrap());
+        let mut reducer = Reducer::new(&prompts, plan.slo, &environment.gpus, record, engine, telemetry);
+        for trace in take.traces().unwrap().map(Result::unwrap) {
+            reducer.add(&trace, prompts.answer_found(&trace));
+        }
+        reducer.finish()
+    };
+    takes.iter().map(of).collect()
 }
 
 fn anchor(utc: &str, seconds: u64) -> ClockAnchor {
@@ -281,7 +306,10 @@ impl FileLayer for NoSync {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         fs::rename(from, to)
     }
-    fn sync_dir(&self, _: &Path) -> io::Result<()> {
+    fn truncate(&self, path: &Path, bytes: u64) -> io::Result<()> {
+        File::options().write(true).open(path)?.set_len(bytes)
+    }
+    fn sync(&self, _: &Path) -> io::Result<()> {
         Ok(())
     }
 }

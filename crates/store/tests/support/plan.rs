@@ -96,13 +96,15 @@ pub(crate) fn plan(f: &Fixture) -> Plan {
             event_loop_lag_p99_ns: Nanos::from_millis(2),
             event_loop_lag_ttft_ratio: ratio(0.01),
             starvation_ratio: ratio(0.02),
-            certified_error_delta_ratio: ratio(0.5),
+            // The example certificate is coarse beside these short times.
+            certified_error_delta_ratio: ratio(5.0),
             client_thread_cpu_ratio: ratio(0.8),
             achieved_rate_ratio: ratio(0.02),
             held_window_ratio: ratio(0.6),
             min_requests: 9,
             min_duration_ns: Nanos::from_secs(1),
-            failures_ratio: ratio(0.2),
+            // Fixtures make whole handfuls of requests fail to be looked at.
+            failures_ratio: ratio(0.5),
         },
         slo: Slo {
             ttft_ns: Some(Nanos::from_secs(2)),

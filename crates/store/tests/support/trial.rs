@@ -1,12 +1,14 @@
-//! One take: a closed loop played on paper, with its gates, engine record and telemetry.
+//! One take: a closed loop played on paper, with its record, engine record and telemetry. Facts only: what they amount to is
+//! settled by `findings`, as in any run.
 
 use super::{Arm, Fixture, Rng, digest, plan::CONCURRENCY};
 use servelab_evidence::RunWriter;
 use servelab_schema::{
-    ArgValue, Check, CheckResult, Chunk, ClockReading, Completion, EngineMetrics, EngineRecord, Failure, FinishReason,
-    GateName, GateOutcome, GateResult, GpuSample, HistogramRise, HostSample, Instrument, Nanos, Outcome, Plan,
-    PlannedBlock, PlannedTrial, PromptRef, Ratio, Reason, RequestId, SpeculationRise, Starvation, TelemetrySample,
-    ThrottleReason, Trace, Treatment, TrialCounts, TrialId, TrialRecord, TtftKind, V, Validity, VariantId, Window,
+    ArgValue, CacheState, Check, CheckResult, Chunk, ClockReading, Completion, EffectiveField, EngineMetrics,
+    EngineRecord, Failure, FieldKind, FinishReason, GpuSample, HistogramRise, HostSample, Instrument, Nanos, Outcome,
+    Plan, PlannedBlock, PlannedTrial, PromptRef, Ratio, Reason, RequestId, SpeculationRise, Starvation,
+    TelemetrySample, ThrottleReason, Trace, Treatment, TrialCounts, TrialEnd, TrialId, TrialRecord, TtftKind, V,
+    VariantId, Window,
 };
 use std::collections::BTreeMap;
 
@@ -23,27 +25,27 @@ fn nanos(seconds: f64) -> Nanos {
 }
 
 pub(crate) fn write(
-    run: &mut RunWriter,
+    run: &RunWriter,
     f: &Fixture,
     plan: &Plan,
     block: &PlannedBlock,
     planned: &PlannedTrial,
     arm: &Arm,
-) {
+) -> TrialId {
     let id = TrialId::new(format!("b{:02}-{:02}-{}-c8-t1", block.block, planned.order, arm.id)).unwrap();
     let started = arm.treatment != Treatment::Rejected;
     let traces = if started { play(f, plan, block, arm) } else { Vec::new() };
     let late = f.invalid.contains(&(block.block, arm.id));
-    let record = record(f, &id, plan, block, planned, arm, &traces, late);
+    let record = record(f, &id, plan, block, planned, &traces, late);
     let take = run.trial(&id).unwrap();
     let told = if f.full { told(arm, &traces) } else { Told::default() };
     let mut engine = EngineRecord {
         effective: told.effective,
         metrics: told.metrics,
-        ..engine(&id, plan, arm)
+        ..engine(&id, plan, arm, f.full)
     };
     if let Some(words) = f.words.as_ref().filter(|_| arm.factor.is_some()) {
-        says(&mut engine, words);
+        says(&mut engine, words, block.block == 1);
     }
     take.engine(&engine).unwrap();
     if started {
@@ -56,18 +58,23 @@ pub(crate) fn write(
     }
     take.text("server.log", "INFO <b>ready</b>\n").unwrap();
     take.finish(&record).unwrap();
-    run.note_trial(&record);
+    id
 }
 
-/// An engine that says these words in every place.
-fn says(engine: &mut EngineRecord, words: &str) {
+/// An engine that says these words in every place; where it dies, of its death too.
+fn says(engine: &mut EngineRecord, words: &str, dies: bool) {
     let said = || words.to_owned();
     engine.version = Some(said());
     engine.served_model = Some(said());
-    engine.failure = Some(said());
+    if dies {
+        engine.failure = Some(said());
+    }
     engine.ended = said();
     engine.cache_config.insert(said(), said());
-    engine.effective.extend([(said(), said()), ("seed".to_owned(), said())]);
+    let field = EffectiveField::setting(words);
+    engine
+        .effective
+        .extend([(said(), field.clone()), ("seed".to_owned(), field)]);
     for check in &mut engine.checks {
         check.found = Some(said());
     }
@@ -234,7 +241,7 @@ fn chunks(arm: &Arm, speed: f64, tokens: u32, rng: &mut Rng) -> Vec<Chunk> {
 /// What an engine shows of itself.
 #[derive(Default)]
 struct Told {
-    effective: BTreeMap<String, String>,
+    effective: BTreeMap<String, EffectiveField>,
     metrics: Option<EngineMetrics>,
 }
 
@@ -259,15 +266,23 @@ fn told(arm: &Arm, traces: &[Trace]) -> Told {
     };
     let drafts = arm.tokens_per_chunk > 1;
     let tokens = if arm.id == "C5" { "200000" } else { "100000" };
-    let mut effective = BTreeMap::from(
-        [
-            ("async_scheduling", if drafts { "False" } else { "True" }),
-            ("kv_cache_tokens", tokens),
-        ]
-        .map(|(field, value)| (field.to_owned(), value.to_owned())),
-    );
+    let room = EffectiveField {
+        kind: FieldKind::Room,
+        ..EffectiveField::setting(tokens)
+    };
+    let scheduling = EffectiveField::setting(if drafts { "False" } else { "True" });
+    let mut effective = BTreeMap::from([
+        ("async_scheduling".to_owned(), scheduling),
+        ("kv_cache_tokens".to_owned(), room),
+    ]);
     // The control does not show the setting at all.
-    effective.extend(arm.factor.map(|f| (f.replace('-', "_"), format!("<{}>", arm.id))));
+    let own = |factor: &str| {
+        (
+            factor.replace('-', "_"),
+            EffectiveField::setting(&format!("<{}>", arm.id)),
+        )
+    };
+    effective.extend(arm.factor.map(own));
     Told {
         effective,
         metrics: Some(EngineMetrics {
@@ -333,14 +348,12 @@ fn telemetry(traces: &[Trace], gpu: bool) -> Vec<TelemetrySample> {
     samples.collect()
 }
 
-#[expect(clippy::too_many_arguments, reason = "a made-up record is made of independent facts")]
 fn record(
     f: &Fixture,
     id: &TrialId,
     plan: &Plan,
     block: &PlannedBlock,
     planned: &PlannedTrial,
-    arm: &Arm,
     traces: &[Trace],
     late: bool,
 ) -> TrialRecord {
@@ -354,7 +367,6 @@ fn record(
         })
     };
     let failed = u32::try_from(measured().filter(|t| t.completion().is_none()).count()).unwrap();
-    let gates = gates(arm, late);
     TrialRecord {
         v: V,
         id: id.clone(),
@@ -366,6 +378,13 @@ fn record(
         engine_kind: plan.engine_kind,
         time_scale: plan.engine.time_scale().get(),
         started_utc: format!("2026-11-21T10:{:02}:{:02}Z", block.block, planned.order),
+        end: if f.aborted && traces.is_empty() {
+            TrialEnd::Interrupted {
+                why: "the engine never started".to_owned(),
+            }
+        } else {
+            TrialEnd::Finished
+        },
         span: window(sent(&mut traces.iter()), ended(&mut traces.iter())),
         held: window(sent(&mut measured()), ended(&mut measured())),
         counts: TrialCounts {
@@ -394,48 +413,32 @@ fn record(
             clocks_start: clocks(0),
             clocks_end: clocks(3),
         }),
-        treatment: arm.treatment,
-        prefix_cache_hit_ratio: Ratio::new(0.0).ok(),
-        validity: if f.aborted && traces.is_empty() {
-            Validity::Aborted {
-                why: "the engine never started".to_owned(),
-            }
-        } else {
-            Validity::from_gates(&gates)
-        },
-        gates,
+        scheduled_rate_per_s: None,
     }
 }
 
-fn gates(arm: &Arm, late: bool) -> Vec<GateResult> {
-    let all = GateName::ALL.into_iter().map(|gate| {
-        let (outcome, observed, limit) = match gate {
-            GateName::ScheduleLag if late => (GateOutcome::Failed, "p99 40.00ms", "≤ 4.10ms"),
-            GateName::ScheduleLag => (GateOutcome::Passed, "p99 0.09ms", "≤ 4.10ms"),
-            GateName::AchievedRate => (GateOutcome::NotApplicable, "closed loop", "within 2 %"),
-            GateName::Treatment if !matches!(arm.treatment, Treatment::Confirmed | Treatment::Unobservable) => {
-                (GateOutcome::Failed, "not in force", "CONFIRMED or UNOBSERVABLE")
-            }
-            _ => (GateOutcome::Passed, "fine", "fine"),
-        };
-        GateResult {
-            gate,
-            outcome,
-            observed: observed.to_owned(),
-            limit: limit.to_owned(),
-        }
-    });
-    all.collect()
+/// What an arm's engine shows of its setting, so that the run settles on the arm's treatment.
+fn check(arm: &Arm, setting: &str) -> Check {
+    let (result, found) = match arm.treatment {
+        Treatment::Confirmed => (CheckResult::Found, Some(format!("{setting} = <{}>", arm.id))),
+        // The control leaves it as the engine ships it.
+        Treatment::NoOp => (CheckResult::Differs, Some("False".to_owned())),
+        Treatment::Substituted => (CheckResult::Differs, Some("another".to_owned())),
+        Treatment::Rejected | Treatment::Unobservable => (CheckResult::Unknown, None),
+    };
+    Check {
+        expected: format!("log contains \"{setting}\""),
+        found,
+        result,
+        field: None,
+        told: false,
+    }
 }
 
-fn engine(id: &TrialId, plan: &Plan, arm: &Arm) -> EngineRecord {
+fn engine(id: &TrialId, plan: &Plan, arm: &Arm, prefix_cache_wanted: bool) -> EngineRecord {
     let setting = arm.factor.unwrap_or("max-num-seqs");
     let rejected = arm.treatment == Treatment::Rejected;
-    let result = match arm.treatment {
-        Treatment::Confirmed => CheckResult::Found,
-        Treatment::NoOp | Treatment::Substituted => CheckResult::Differs,
-        Treatment::Rejected | Treatment::Unobservable => CheckResult::Absent,
-    };
+    let words = rejected.then(|| format!("error: unrecognized arguments: --{setting}"));
     EngineRecord {
         v: V,
         trial: id.clone(),
@@ -456,17 +459,15 @@ fn engine(id: &TrialId, plan: &Plan, arm: &Arm) -> EngineRecord {
         effective: BTreeMap::new(),
         metrics: None,
         startup_ns: (!rejected).then(|| Nanos::from_secs(41)),
-        treatment: arm.treatment,
-        checks: vec![Check {
-            expected: format!("log contains \"{setting}\""),
-            found: (result != CheckResult::Absent).then(|| format!("{setting} = <{}>", arm.id)),
-            result,
-        }],
+        prefix_cache_wanted,
+        cache_at_start: CacheState::Empty,
+        checks: arm.factor.map(|_| check(arm, setting)).into_iter().collect(),
+        refusal: words.clone(),
         ended: if rejected {
             "exit 2".to_owned()
         } else {
             "SIGTERM, exit 0".to_owned()
         },
-        failure: rejected.then(|| format!("error: unrecognized arguments: --{setting}")),
+        failure: words,
     }
 }
