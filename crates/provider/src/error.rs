@@ -47,7 +47,7 @@ pub enum ProviderError {
     NotUp(Failed),
     /// The simulated engine where a real one is declared.
     #[error(
-        "{base} is the simulated engine, as its /version says, and numbers of this provider would be labelled MEASURED; \
+        "{base} is the simulated engine, as a page of it says, and numbers of this provider would be labelled MEASURED; \
          use [engine.provider.sim]"
     )]
     Simulated {

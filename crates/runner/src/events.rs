@@ -190,7 +190,7 @@ mod tests {
         tracing::subscriber::with_default(subscriber, || {
             tracing::info!(target: TARGET, "before the run");
             let secrets = Secrets::of([("MY_TOKEN".to_owned(), "s3cret-value".to_owned())]);
-            log.open(run.events().unwrap(), 0, secrets);
+            log.open(run.events().unwrap(), WallInstant(0), secrets);
             tracing::warn!(target: TARGET, trial = "t1", n = 3, "it said s3cret-value");
             tracing::info!(target: "hyper::client", "not ours");
             tracing::debug!(target: TARGET, "too much");

@@ -270,6 +270,7 @@ fn seal(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use servelab_schema::{Nanos, WallNanos};
 
     #[tokio::test]
     async fn a_budget_that_is_used_up_asks_the_work_to_end() {

@@ -191,10 +191,10 @@ fn two_runs_do_not_measure_beside_each_other_unless_told() {
 fn a_trial_that_the_instrument_lost_is_taken_again_and_both_are_kept() {
     let project = Project::new(1, 6);
     project.matrix("long", &[], "blocks = 1", &format!("[load]\nconcurrency = 2\n{ARM}"));
-    // The load cannot be held from the first to the last request of all.
+    // No thread of a client takes nothing.
     let file = project.path("matrix/long.toml");
     let text = fs::read_to_string(&file).unwrap();
-    fs::write(&file, text.replace("held-window-ratio = 0.01", "held-window-ratio = 1")).unwrap();
+    fs::write(&file, text.replace("client-thread-cpu-ratio = 8", "client-thread-cpu-ratio = 0.000001")).unwrap();
     let said = project
         .servelab(&["run", "matrix/long.toml", "--run-id", "r1"])
         .exits(6);
@@ -209,7 +209,7 @@ fn a_trial_that_the_instrument_lost_is_taken_again_and_both_are_kept() {
     let ids: Vec<_> = takes.iter().map(|t| (t.id.to_string(), t.take)).collect();
     assert_eq!(ids, [(FIRST.to_owned(), 1), ("b01-01-C1-c2-t2".to_owned(), 2)]);
     for take in &takes {
-        let gates = vec![GateName::HeldWindow];
+        let gates = vec![GateName::ClientCpu];
         assert_eq!(take.validity, Validity::Invalid { gates });
         assert_eq!(take.counts.completed, 6, "each is measured in full");
     }

@@ -85,7 +85,13 @@ impl Drop for Sim {
     }
 }
 
-/// A port that passes everything on to `to`, and answers `/version` as a real engine would.
+/// The pages on which the simulated engine names itself, as a real one has them.
+const REAL: [(&str, &str); 2] = [
+    ("GET /version", r#"{"version":"0.32.0"}"#),
+    ("GET /v1/models", r#"{"object":"list","data":[]}"#),
+];
+
+/// A port that passes everything on to `to`, and names itself as a real engine would.
 pub(crate) fn disguised(to: u16) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -128,8 +134,7 @@ fn pass_on(mut client: &TcpStream, to: u16, hidden: &[&str]) {
         }
         let sent = if hidden.iter().any(|page| piece.starts_with(page.as_bytes())) {
             write!(client, "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")
-        } else if piece.starts_with(b"GET /version") {
-            let body = "{\"version\":\"0.32.0\"}";
+        } else if let Some((_, body)) = REAL.iter().find(|(page, _)| piece.starts_with(page.as_bytes())) {
             let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length";
             write!(client, "{head}: {}\r\n\r\n{body}", body.len())
         } else {

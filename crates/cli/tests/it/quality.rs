@@ -118,7 +118,7 @@ fn natural_answers_are_kept_checked_and_compared() {
     let treatments = summary["runs"][0]["treatments"].as_array().unwrap();
     let speculative = treatments.iter().find(|t| t["variant"] == "SPEC").unwrap();
     assert_eq!(speculative["observed"][0]["treatment"], "CONFIRMED");
-    assert_eq!(speculative["startup"]["n"], 2);
+    assert_eq!(speculative["startup_s"]["n"], 2);
 }
 
 #[test]

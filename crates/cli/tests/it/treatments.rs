@@ -123,7 +123,7 @@ expect = { effective = { dtype = "torch.bfloat16" } }
 "#;
 
 /// One run of a vain flag: what each of the ways of asking says of it must be the same.
-fn says_no_op_everywhere(name: &str, experiment: &str) -> SealedRun {
+fn says_no_op_everywhere(name: &str, experiment: &str) -> (Project, SealedRun) {
     let project = Project::new(1, 3);
     project.matrix(name, &[], experiment, VAIN);
     let matrix = format!("matrix/{name}.toml");
@@ -168,20 +168,20 @@ fn says_no_op_everywhere(name: &str, experiment: &str) -> SealedRun {
     let page = fs::read_to_string(project.path("report/out/index.html")).unwrap();
     assert!(page.contains("in every start of both"), "the evidence is quoted");
     assert!(!page.contains("CONFIRMED</"), "nothing on the page says otherwise");
-    run
+    (project, run)
 }
 
 #[test]
 fn a_vain_flag_before_its_control_gets_one_answer_everywhere() {
     // With this seed the variant comes first, so that its own trial cannot know.
-    let run = says_no_op_everywhere("first", "blocks = 1\nseed = 1");
+    let (_project, run) = says_no_op_everywhere("first", "blocks = 1\nseed = 1");
     let order: Vec<String> = run.trials().map(|t| t.id.to_string()).collect();
     assert!(order[0].contains("DTYPE"), "{order:?}");
 }
 
 #[test]
 fn a_vain_flag_after_its_control_gets_the_same_answer() {
-    let run = says_no_op_everywhere("same", "blocks = 1\norder = \"sequential\"");
+    let (_project, run) = says_no_op_everywhere("same", "blocks = 1\norder = \"sequential\"");
     let note = run.environment().unwrap().model.unwrap().weights_note.unwrap();
     assert!(note.contains("simulated"), "{note}");
 }

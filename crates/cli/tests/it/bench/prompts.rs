@@ -55,7 +55,7 @@ fn a_simulated_engine_is_measured_and_labelled() {
         .map(|g| g["gate"].as_str().unwrap())
         .collect();
     assert!(
-        gates.starts_with(&["schedule-lag", "event-loop-lag", "client-cpu"]),
+        gates.starts_with(&["schedule-lag", "event-loop-lag", "starvation"]),
         "{gates:?}"
     );
 }
