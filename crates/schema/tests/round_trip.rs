@@ -107,8 +107,8 @@ fn what_cannot_be_true_cannot_be_read() {
     refused(
         &examples::findings(),
         "\"stands\"",
-        "\"counts\"",
-        "unknown field `counts`",
+        "\"stood\"",
+        "unknown field `stood`",
     );
     refused(
         &examples::findings(),
