@@ -139,7 +139,7 @@ fn a_killed_run_is_closed_with_all_its_bytes() {
     assert_eq!(text("engine.json.tmp.torn"), "{\"v\":1");
     assert_eq!(text("server.log"), "key=[redacted]\n");
     assert_eq!(closed.torn.len(), 2, "{:?}", closed.torn);
-    assert!(run.manifest().finished.utc > "2026".to_owned());
+    assert!(run.manifest().finished.utc.as_str() > "2026");
     assert!(
         matches!(close_it(runs.path()), Err(EvidenceError::Sealed(_))),
         "once is enough"

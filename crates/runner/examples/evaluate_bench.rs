@@ -3,7 +3,12 @@
 //! `evaluate_bench [REQUESTS…]` writes a run directory of ten variants in ten blocks for each size into the folder for
 //! temporary files (2.6 GB at 10⁶), evaluates it in a process of its own, reads it in another that only parses, and takes it
 //! away again. Peak memory is the kernel's `VmHWM` of the evaluating process, so that what made the files does not count.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program that prints a table")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a program that takes times and prints a table"
+)]
 
 use servelab_evidence::{Disk, RunWriter, TakeFiles, names};
 use servelab_random::SplitMix64;

@@ -271,7 +271,7 @@ mod tests {
         let words = format!("{} s3cret-value", "x".repeat(Failure::MAX_DETAIL - 8));
         let mut failed = said.clone();
         let reason = servelab_schema::Reason::HttpStatus;
-        failed.outcome = Outcome::Failed(Failure::new(reason, Some(401), &words, Nanos(1)));
+        failed.outcome = Outcome::Failed(Failure::new(reason, Some(401), &words, servelab_schema::Nanos(1)));
         let clean = EngineAccess::clean_trace(&secrets, &failed).unwrap();
         let said = format!("{clean:?}");
         assert!(

@@ -50,7 +50,7 @@ pub enum RunError {
         /// What ended the run before, where it was an error.
         earlier: Option<Box<Self>>,
         /// Why it could not be sealed.
-        source: EvidenceError,
+        source: Box<EvidenceError>,
     },
     /// The plan contradicts itself.
     #[error("plan.json: {0}; make the plan again with `servelab plan`")]

@@ -152,7 +152,7 @@ fn hold_gpus(
     };
     let facts = gpus.map(Gpus::facts).unwrap_or_default();
     let (facts, visible) = match &place.gpus {
-        VisibleGpus::None => (&[] as &[GpuFacts], None),
+        VisibleGpus::None => (<&[GpuFacts]>::default(), None),
         VisibleGpus::All => (facts, None),
         VisibleGpus::Only(ids) => (facts, Some(ids.clone())),
         VisibleGpus::Inherited => (facts, env::var("CUDA_VISIBLE_DEVICES").ok()),
@@ -251,7 +251,7 @@ fn seal(
                 run: run_id,
                 dir,
                 earlier: error.map(Box::new),
-                source,
+                source: Box::new(source),
             });
         }
     };
