@@ -3,7 +3,7 @@
 usage: check.py RUN_DIR SUMMARY_JSON [SMI_CSV]     without SMI_CSV (a machine without a GPU) only the pipeline is checked
 
 SMI_CSV is `nvidia-smi --query-gpu=… --format=csv,nounits` of QUERY, sampled during the run. Both clocks are this machine's; telemetry is
-matched to nvidia-smi by wall time: `started_utc` of the trial plus `t_ns`. Prints one line a fact and one a check; exit code 1 where a
+matched to nvidia-smi by wall time: `started_utc` of the trial, plus the engine's startup, plus `t_ns`. Prints one line a fact and one a check; exit code 1 where a
 check failed. A field that the driver does not give is printed as such and fails only where every GPU of this check's kind has it.
 """
 
@@ -57,7 +57,8 @@ class Trial:
         self.traces = jsonl(folder / "traces.jsonl")
         self.telemetry = jsonl(folder / "telemetry.jsonl")
         self.variant = self.record["variant"]
-        self.start = datetime.datetime.fromisoformat(self.record["started_utc"]).timestamp()
+        # A trial's clock starts when its engine is ready.
+        self.start = datetime.datetime.fromisoformat(self.record["started_utc"]).timestamp() + self.engine["startup_ns"] / 1e9
         span = self.record["span"] or {"start_ns": 0, "end_ns": 0}
         self.begin_ns, self.end_ns = span["start_ns"], span["end_ns"]
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Checks GPU telemetry and the whole pipeline on a machine with an NVIDIA GPU; see README.md. Five minutes at most.
+# Checks GPU telemetry and the whole pipeline on a machine with an NVIDIA GPU; see README.md. Six to seven minutes.
 #
 #   SERVELAB  the program (default: where cargo builds it)     OUT  folder for the evidence (default: a new one below /tmp)
 #   GPU_CHECK_PYTHON  a Python with torch, tokenizers, jinja2 and aiohttp (default: python3)
@@ -11,7 +11,7 @@ fail() { echo "gpu-check: $*" >&2; exit 1; }
 
 : "${SERVELAB:=target/release/servelab}" "${OUT:=$(mktemp -d)}"
 export GPU_CHECK_PYTHON="${GPU_CHECK_PYTHON:-python3}" GPU_CHECK_DEVICE="${GPU_CHECK_DEVICE:-cuda}" GPU_CHECK_MODEL="${GPU_CHECK_MODEL:-1b}"
-matrix=matrix/gpu-check.toml limit_s=240
+matrix=matrix/gpu-check.toml limit_s=420
 if [ "$GPU_CHECK_DEVICE" = cpu ]; then
   matrix=matrix/gpu-check-cpu.toml GPU_CHECK_MODEL=tiny limit_s=1800
 fi

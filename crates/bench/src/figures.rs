@@ -3,10 +3,7 @@
 //! What was not observed is null, never 0. Figures of failed requests are none: a failure stands in `with_failures_s`, as ∞.
 
 use serde::Serialize;
-use servelab_schema::{
-    EngineKind, GateResult, Instrument, Reason, TtftKind,
-    findings::Summary,
-};
+use servelab_schema::{EngineKind, GateResult, Instrument, Reason, TtftKind, findings::Summary};
 use servelab_stats::{Certification, Probability, Quantile, Sample, smallest_certifying_n};
 use std::{collections::BTreeMap, num::NonZeroU32};
 

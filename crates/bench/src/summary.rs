@@ -8,7 +8,8 @@ use crate::{
 use servelab_findings::{meets, trial_metrics};
 use servelab_load::{LoadResult, Stop, bench::conversation::turn_of};
 use servelab_schema::{
-    Completion, GateOutcome, Load, MetricName, Nanos, Outcome, Reason, Slo, Trace, TrialCounts, Window, findings::KindSeen,
+    Completion, GateOutcome, Load, MetricName, Nanos, Outcome, Reason, Slo, Trace, TrialCounts, Window,
+    findings::KindSeen,
 };
 use std::collections::BTreeMap;
 

@@ -17,7 +17,7 @@ use servelab_load::{
     clock::TrialClock,
     start_with_profile,
 };
-use servelab_schema::{TimeScale, Arrivals, Load, Nanos, OutputPolicy, Rate, Ratio, Reason, Stop, VariantId};
+use servelab_schema::{Arrivals, Load, Nanos, OutputPolicy, Rate, Ratio, Reason, Stop, TimeScale, VariantId};
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,

@@ -4,8 +4,8 @@ use crate::figures::Counts;
 use servelab_findings::{GateFacts, evaluate_limits};
 use servelab_load::{LoadResult, Stop};
 use servelab_schema::{
-    CacheState, GateName, GateOutcome, GateResult, Gates, Load, Margin, Nanos, Reason, Treatment, TrialCounts, VariantRole,
-    Window,
+    CacheState, GateName, GateOutcome, GateResult, Gates, Load, Margin, Nanos, Reason, Treatment, TrialCounts,
+    VariantRole, Window,
 };
 use std::num::NonZeroU32;
 

@@ -57,7 +57,10 @@ impl Material<'_> {
     }
 
     fn change(&self, load: &LoadId, variant: &VariantId, control: &VariantId) -> Option<&QualityChange> {
-        self.quality(load, variant)?.against.iter().find(|c| &c.control == control)
+        self.quality(load, variant)?
+            .against
+            .iter()
+            .find(|c| &c.control == control)
     }
 
     fn line(&self, c: &Comparison) -> Headline {
@@ -89,7 +92,10 @@ impl Material<'_> {
             answers_worse: self.answers_worse(c),
             other_texts: change.and_then(|q| q.same_text.zip(q.same_text_of_copy)),
             length: length.filter(|l| self.plan.output.stop == Stop::Natural && l.is_confound()),
-            changed_along: changed.iter().flat_map(|f| f.settings().map(|s| s.field.clone())).collect(),
+            changed_along: changed
+                .iter()
+                .flat_map(|f| f.settings().map(|s| s.field.clone()))
+                .collect(),
             unobservable: found.is_some_and(|v| v.unobserved),
         }
     }
@@ -125,7 +131,9 @@ pub(crate) fn brief(of: &Material<'_>, trials: &[TrialFindings]) -> Brief {
             variant: c.variant.clone(),
             better: c.verdict == Verdict::Better,
             effect_percent: match c.verdict {
-                Verdict::Worse { by: WorseBy::LostBlocks } => None,
+                Verdict::Worse {
+                    by: WorseBy::LostBlocks,
+                } => None,
                 _ => c.estimate.map(|e| e.effect_percent),
             },
             answers_worse: of.answers_worse(c),

@@ -32,6 +32,7 @@ mod pooled;
 mod quality;
 mod reduce;
 mod request;
+pub mod rows;
 #[cfg(test)]
 mod testkit;
 mod timeline;
@@ -39,7 +40,6 @@ mod tokens_in_window;
 mod treatment;
 mod triangulation;
 mod validity;
-pub mod rows;
 pub mod verdict;
 
 pub use compare::{CellMetrics, study};
@@ -47,6 +47,6 @@ pub use evaluate::evaluate;
 pub use gates::{GateFacts, Work, evaluate_limits};
 pub use metrics::{meets, trial_metrics};
 pub use quality::answer_found;
-pub use rows::{Row, RowInterval, Scope, rows, verdict_word};
 pub use reduce::{Prompts, Reducer, Trial};
+pub use rows::{Row, RowInterval, Scope, rows, verdict_word};
 pub use validity::{Judged, judge};

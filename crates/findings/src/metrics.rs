@@ -317,7 +317,10 @@ fn counted(values: &BTreeMap<u32, u64>) -> Option<Summary> {
     let (min, max) = (*values.keys().next()?, *values.keys().next_back()?);
     let sum: f64 = values.iter().map(|(x, k)| f64::from(*x) * count(*k)).sum();
     let mean = sum / count(n);
-    let squares: f64 = values.iter().map(|(x, k)| (f64::from(*x) - mean).powi(2) * count(*k)).sum();
+    let squares: f64 = values
+        .iter()
+        .map(|(x, k)| (f64::from(*x) - mean).powi(2) * count(*k))
+        .sum();
     let order = |i: u64| {
         let mut seen = 0;
         let found = values.iter().find(|(_, k)| {

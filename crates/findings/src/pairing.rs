@@ -7,8 +7,8 @@ mod loss;
 
 use crate::compare::CellMetrics;
 use crate::num::len_u32;
-use servelab_schema::findings::{BlockEffect, ControlArm, Hindrance, Lost, LossCause, LossReason, OutlierLabel};
 use loss::Loss;
+use servelab_schema::findings::{BlockEffect, ControlArm, Hindrance, LossCause, LossReason, Lost, OutlierLabel};
 use servelab_schema::{LoadId, MetricName, Plan, VariantId, VariantRole};
 use servelab_stats::{Outlier, tukey_labels};
 use std::collections::{BTreeMap, BTreeSet};
@@ -168,7 +168,15 @@ impl<'a> Cells<'a> {
                         engine.0 |= by_engine && i == 0;
                         engine.1 |= by_engine && i > 0;
                         let variant = arm.clone();
-                        lost.insert((i, block), Lost { block, variant, cause, reason });
+                        lost.insert(
+                            (i, block),
+                            Lost {
+                                block,
+                                variant,
+                                cause,
+                                reason,
+                            },
+                        );
                     }
                 }
             }
@@ -176,7 +184,11 @@ impl<'a> Cells<'a> {
             let control_lost = engine.1 && controls.is_empty();
             out.control_lost = out.control_lost.saturating_add(u32::from(control_lost));
             if let Some(variant) = own.filter(|_| !controls.is_empty()) {
-                out.pairs.push(Pair { block, variant, controls });
+                out.pairs.push(Pair {
+                    block,
+                    variant,
+                    controls,
+                });
             }
         }
         out.lost = lost.into_values().collect();

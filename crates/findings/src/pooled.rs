@@ -58,13 +58,7 @@ fn distribution(
     options: &PooledOptions,
 ) -> Option<Distribution> {
     let sample = Sample::new(by_block.concat()).ok()?;
-    let intervals = block_bootstrap_quantiles(
-        &by_block,
-        &QUANTILES,
-        Probability::P95,
-        options.resamples,
-        options.seed,
-    );
+    let intervals = block_bootstrap_quantiles(&by_block, &QUANTILES, Probability::P95, options.resamples, options.seed);
     drop(by_block);
     let intervals = intervals.unwrap_or_default();
     let quantile = |(i, p): (usize, &Probability)| PooledQuantile {

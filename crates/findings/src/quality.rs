@@ -185,9 +185,15 @@ fn beside_copies(plan: &Plan, arms: &mut [ArmQuality]) {
     let copies: Vec<(LoadId, VariantId, Proportion)> = of_copies.collect();
     for arm in arms.iter_mut().filter(|a| !is_copy(&a.variant)) {
         for change in &mut arm.against {
-            let mut of_cell = copies.iter().filter(|(load, control, _)| load == &arm.load && control == &change.control);
+            let mut of_cell = copies
+                .iter()
+                .filter(|(load, control, _)| load == &arm.load && control == &change.control);
             let copy = of_cell.next().map(|(_, _, share)| *share);
-            let lower = |copy: &Proportion| change.same_text.is_some_and(|own| own.interval.high < copy.interval.low);
+            let lower = |copy: &Proportion| {
+                change
+                    .same_text
+                    .is_some_and(|own| own.interval.high < copy.interval.low)
+            };
             change.same_text_of_copy = copy.filter(lower);
         }
     }

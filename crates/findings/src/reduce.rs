@@ -176,7 +176,10 @@ impl<'p> Reducer<'p> {
             median_ttft: self.measuring.median_ttft(),
             median_generation: self.measuring.median_generation(),
             prompt_token_mismatches: self.prompt_token_mismatches,
-            work: self.record.span.and_then(|span| Work::over(span, self.attempts, self.chunks)),
+            work: self
+                .record
+                .span
+                .and_then(|span| Work::over(span, self.attempts, self.chunks)),
             requests: self.measuring.requests,
             record: self.record,
             engine: self.engine,

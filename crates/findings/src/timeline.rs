@@ -82,10 +82,7 @@ impl Moments {
     }
 }
 
-#[expect(
-    clippy::as_conversions,
-    reason = "a share of at most 1; float to integer saturates"
-)]
+#[expect(clippy::as_conversions, reason = "a share of at most 1; float to integer saturates")]
 fn permille(ratio: f64) -> u32 {
     (ratio * 1e3).round() as u32
 }
@@ -109,7 +106,12 @@ mod tests {
             kv_cache_used_ratio: Some(Ratio::new(kv).unwrap()),
             ..examples::telemetry()
         };
-        let t = moments.timeline(&[sample(0, 0, 0.1), sample(10, 0, 0.2004), sample(90, 3, 0.2), sample(999, 9, 1.0)]);
+        let t = moments.timeline(&[
+            sample(0, 0, 0.1),
+            sample(10, 0, 0.2004),
+            sample(90, 3, 0.2),
+            sample(999, 9, 1.0),
+        ]);
         assert_eq!(t.end_ns, Nanos::from_millis(160));
         assert_eq!(t.in_flight, [(0, 1), (40, 2), (81, 1), (100, 2), (106, 1)]);
         assert_eq!(t.waiting, [(0, 0), (90, 3)]);

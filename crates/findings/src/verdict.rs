@@ -1,7 +1,7 @@
 //! The rule that gives a comparison its word: first what the numbers claim, then whether the claim may be said.
 
-use servelab_schema::findings::Claim;
 use servelab_schema::MetricName;
+use servelab_schema::findings::Claim;
 use servelab_stats::{PairedT, Probability, blocks_to_detect, paired_t};
 
 /// What a verdict is decided from.

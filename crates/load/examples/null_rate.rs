@@ -11,7 +11,7 @@ use servelab_load::{
     run_load,
     stream::Expectation,
 };
-use servelab_schema::{TimeScale, WallInstant, Arrivals, Load, Nanos, PromptId, Rate, Trace, VariantId};
+use servelab_schema::{Arrivals, Load, Nanos, PromptId, Rate, TimeScale, Trace, VariantId, WallInstant};
 use std::{error::Error, fmt::Write as _, net::SocketAddr, num::NonZeroU32, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

@@ -12,7 +12,7 @@ use crate::{
     tls::Tls,
     transport::{OpenError, Wire},
 };
-use servelab_schema::{WallNanos, Nanos, Reason};
+use servelab_schema::{Nanos, Reason, WallNanos};
 use std::{future::Future, io, net::SocketAddr, pin::pin, task::Poll};
 
 /// An idle connection older than this is not used again: engines close theirs after about 5 s, and a request that crosses
@@ -68,10 +68,7 @@ impl Connection {
     pub(crate) fn is_fresh(&mut self, net: &Net) -> bool {
         // Idle time is the server's matter, and servers count it on the wall.
         let idle = net.clock.now().saturating_sub(self.idle_since);
-        idle <= net
-            .clock
-            .span(MAX_IDLE)
-            && !self.wire.is_spent()
+        idle <= net.clock.span(MAX_IDLE) && !self.wire.is_spent()
     }
 }
 

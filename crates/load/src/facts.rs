@@ -5,7 +5,7 @@ use crate::{
     control::Stop,
     probe::Grid,
 };
-use servelab_schema::{WallInstant, ClockReading, Instrument, Nanos, Ratio, Starvation, TrialCounts, Window};
+use servelab_schema::{ClockReading, Instrument, Nanos, Ratio, Starvation, TrialCounts, WallInstant, Window};
 
 /// What a load came to. The traces have gone to the sink.
 #[derive(Debug, Clone)]
@@ -66,7 +66,10 @@ pub(crate) fn nearest_rank<T: Copy + Default>(sorted: &[T], q: f64) -> T {
         reason = "a rank is far below 2^53 and float to integer saturates"
     )]
     let rank = (q * sorted.len() as f64).ceil() as usize;
-    sorted.get(rank.saturating_sub(1).min(last)).copied().unwrap_or_default()
+    sorted
+        .get(rank.saturating_sub(1).min(last))
+        .copied()
+        .unwrap_or_default()
 }
 
 /// The larger of a ratio and a number.

@@ -96,10 +96,7 @@ impl Probe {
         let served = Arc::clone(&grid);
         let task = tokio::spawn(async move {
             while beat.next().await.is_ok() {
-                served
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .serve(monotonic());
+                served.lock().unwrap_or_else(PoisonError::into_inner).serve(monotonic());
             }
         });
         Ok(Self { grid, task })

@@ -13,7 +13,7 @@
 //! Steal has a grain of 10 ms, which is much of a short load: one tick of each CPU is not held against it.
 
 use crate::clock::monotonic;
-use servelab_schema::{WallInstant, Ratio, Starvation};
+use servelab_schema::{Ratio, Starvation, WallInstant};
 use std::{
     fs,
     path::{Path, PathBuf},

@@ -33,7 +33,12 @@ pub(crate) fn wall(plan: &Plan, predict: &Predict) -> Nanos {
             let work = prompt * 1_000_000_000 / u128::from(predict.prefill_tokens_per_s.get())
                 + new * u128::from(predict.time_per_output_token.0) / u128::from(streams);
             let engine = nanos(u128::from(predict.startup.0) + work.max(arrivals_ns));
-            let wall = plan.engine.time_scale().wall(engine).0.saturating_add(predict.wall_overhead_per_trial.0);
+            let wall = plan
+                .engine
+                .time_scale()
+                .wall(engine)
+                .0
+                .saturating_add(predict.wall_overhead_per_trial.0);
             total = total.saturating_add(wall);
         }
     }

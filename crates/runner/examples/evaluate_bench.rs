@@ -14,9 +14,9 @@ use servelab_evidence::{Disk, RunWriter, TakeFiles, names};
 use servelab_random::SplitMix64;
 use servelab_runner::evaluate_takes;
 use servelab_schema::{
-    Bucket, Chunk, Completion, EnvironmentRecord, FinishReason, Nanos, Outcome, Plan, PlannedVariant, PromptId, PromptRef,
-    RequestId, RunEnd, RunId, Sha256Hex, Task, Trace, TrialCounts, TrialId, TtftKind, V, VariantId, VariantRole, Window,
-    canonical_json, examples,
+    Bucket, Chunk, Completion, EnvironmentRecord, FinishReason, Nanos, Outcome, Plan, PlannedVariant, PromptId,
+    PromptRef, RequestId, RunEnd, RunId, Sha256Hex, Task, Trace, TrialCounts, TrialId, TtftKind, V, VariantId,
+    VariantRole, Window, canonical_json, examples,
 };
 use std::{
     env, error, fs,
@@ -65,14 +65,19 @@ struct Cost {
 fn table(sizes: &[&str]) -> Result<(), Failed> {
     let given: Vec<u32> = sizes.iter().map(|s| s.parse()).collect::<Result<_, _>>()?;
     let sizes = if given.is_empty() { SIZES.to_vec() } else { given };
-    println!("| Requests | Files, MB | Evaluate, s | CPU, s | Peak, MB | Growth of s | Bare parse, s | Evaluate / parse, CPU |");
+    println!(
+        "| Requests | Files, MB | Evaluate, s | CPU, s | Peak, MB | Growth of s | Bare parse, s | Evaluate / parse, CPU |"
+    );
     println!("|---:|---:|---:|---:|---:|---:|---:|---:|");
     let mut last: Option<f64> = None;
     for requests in sizes {
         let folder = tempfile::tempdir()?;
         write_run(folder.path(), requests)?;
         let dir = folder.path().join(RUN);
-        let bytes: u64 = takes(&dir)?.iter().map(|t| fs::metadata(t.dir().join(names::TRACES)).map_or(0, |m| m.len())).sum();
+        let bytes: u64 = takes(&dir)?
+            .iter()
+            .map(|t| fs::metadata(t.dir().join(names::TRACES)).map_or(0, |m| m.len()))
+            .sum();
         let (parse, evaluate) = (child("parse", &dir)?, child("evaluate", &dir)?);
         let growth = last.map_or("–".to_owned(), |last| format!("× {:.1}", evaluate.seconds / last));
         last = Some(evaluate.seconds);
@@ -107,12 +112,20 @@ fn child(verb: &str, dir: &Path) -> Result<Cost, Failed> {
 fn say(began: Instant) -> Result<(), Failed> {
     let status = fs::read_to_string("/proc/self/status")?;
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib: f64 = peak.and_then(|p| p.split_whitespace().next()).ok_or("no VmHWM in /proc/self/status")?.parse()?;
+    let kib: f64 = peak
+        .and_then(|p| p.split_whitespace().next())
+        .ok_or("no VmHWM in /proc/self/status")?
+        .parse()?;
     // User and system time in ticks of a hundredth of a second, behind the name in brackets.
     let stat = fs::read_to_string("/proc/self/stat")?;
     let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
     let ticks: f64 = fields.skip(11).take(2).filter_map(|t| t.parse::<f64>().ok()).sum();
-    println!("{} {} {}", began.elapsed().as_secs_f64(), ticks / 100.0, kib * 1024.0 / 1e6);
+    println!(
+        "{} {} {}",
+        began.elapsed().as_secs_f64(),
+        ticks / 100.0,
+        kib * 1024.0 / 1e6
+    );
     Ok(())
 }
 
@@ -128,7 +141,12 @@ fn evaluated(dir: &Path) -> Result<(), Failed> {
     let began = Instant::now();
     let plan: Plan = serde_json::from_str(&fs::read_to_string(dir.join(names::PLAN))?)?;
     let environment: EnvironmentRecord = serde_json::from_str(&fs::read_to_string(dir.join(names::ENVIRONMENT))?)?;
-    let findings = evaluate_takes(&plan, &environment, (&RunId::new(RUN)?, &RunEnd::Complete), &takes(dir)?)?;
+    let findings = evaluate_takes(
+        &plan,
+        &environment,
+        (&RunId::new(RUN)?, &RunEnd::Complete),
+        &takes(dir)?,
+    )?;
     fs::write(dir.join(names::FINDINGS), canonical_json(&findings)?)?;
     let invalid = findings.trials.iter().find(|t| !t.counts());
     match invalid {
@@ -174,7 +192,10 @@ fn planned(per_trial: u32) -> Result<Plan, Failed> {
         })
     };
     plan.variants = (0..VARIANTS).map(named).collect::<Result<_, _>>()?;
-    let groups: Vec<(Task, Bucket)> = Task::ALL.into_iter().flat_map(|t| Bucket::ALL.map(|b| (t, b))).collect();
+    let groups: Vec<(Task, Bucket)> = Task::ALL
+        .into_iter()
+        .flat_map(|t| Bucket::ALL.map(|b| (t, b)))
+        .collect();
     let prompt = |(i, (task, bucket)): (u32, &(Task, Bucket))| -> Result<PromptRef, Failed> {
         Ok(PromptRef {
             id: prompt_id(i)?,
@@ -185,7 +206,10 @@ fn planned(per_trial: u32) -> Result<Plan, Failed> {
             answer: None,
         })
     };
-    plan.prompts.prompts = (0..per_trial).zip(groups.iter().cycle()).map(prompt).collect::<Result<_, _>>()?;
+    plan.prompts.prompts = (0..per_trial)
+        .zip(groups.iter().cycle())
+        .map(prompt)
+        .collect::<Result<_, _>>()?;
     plan.blocks = Vec::new();
     Ok(plan)
 }
@@ -275,7 +299,9 @@ fn trace(rng: &mut SplitMix64, (block, variant): (u32, &VariantId), i: u32) -> R
         gap: if first { Nanos::ZERO } else { gap },
         tokens: 1,
     };
-    let chunks = (0..CHUNKS).map(|c| gap(c == 0, random(12_000_000, 16_000_000))).collect();
+    let chunks = (0..CHUNKS)
+        .map(|c| gap(c == 0, random(12_000_000, 16_000_000)))
+        .collect();
     let text = Sha256Hex::from_bytes([u8::try_from(i % 251)?; 32]);
     let completion = Completion::new(
         TtftKind::Token,

@@ -5,7 +5,9 @@ use servelab_engine::{ApiKey, KEY_VARIABLE, key_variable, log::newest_line, reda
 use servelab_evidence::{EvidenceError, TrialWriter, names};
 use servelab_load::{RequestHeaders, clock::monotonic};
 use servelab_provider::{BroughtUp, Host, Log, Place, PlaceFacts, ProviderError, Start, Wait, bring_up, of};
-use servelab_schema::{WallNanos, EffectiveField, EngineKind, EngineRecord, Failure, Outcome, Plan, PlannedVariant, Trace};
+use servelab_schema::{
+    EffectiveField, EngineKind, EngineRecord, Failure, Outcome, Plan, PlannedVariant, Trace, WallNanos,
+};
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 /// Between two looks at the log of an engine that is starting, wall time.
@@ -47,11 +49,7 @@ impl EngineAccess {
         }
         let access = Self { place, key, secrets };
         if let (false, Some(variant)) = (starts, plan.variants.first()) {
-            let occasion = Occasion {
-                plan,
-                variant,
-                run: "",
-            };
+            let occasion = Occasion { plan, variant, run: "" };
             let found = access.start(occasion, None, stop).await?;
             found.ready.map_err(ProviderError::NotUp)?;
         }

@@ -46,7 +46,10 @@ pub fn evaluate_takes(
 
 /// Each take's result, in the order of the takes; the first error of that order where there is one. Reading traces costs
 /// most of an evaluation, and takes have nothing to do with each other.
-fn on_all_cores<R: Send, E: Send>(takes: &[TakeFiles], of: impl Fn(&TakeFiles) -> Result<R, E> + Sync) -> Result<Vec<R>, E> {
+fn on_all_cores<R: Send, E: Send>(
+    takes: &[TakeFiles],
+    of: impl Fn(&TakeFiles) -> Result<R, E> + Sync,
+) -> Result<Vec<R>, E> {
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let next = AtomicUsize::new(0);
     let work = || {

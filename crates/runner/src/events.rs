@@ -12,7 +12,7 @@ use servelab_load::{
     LiveSnapshot,
     clock::{monotonic, utc_now},
 };
-use servelab_schema::{WallInstant, EventLevel, Nanos, RunEvent, TrialRecord, V, Validity};
+use servelab_schema::{EventLevel, Nanos, RunEvent, TrialRecord, V, Validity, WallInstant};
 use std::{
     collections::BTreeMap,
     fmt,

@@ -17,8 +17,10 @@ use servelab_evidence::{Disk, FileLayer, RunWriter};
 use servelab_findings::evaluate;
 use servelab_load::clock::{WallAnchor, monotonic, utc_now};
 use servelab_provider::{PlaceFacts, VisibleGpus};
-use servelab_schema::{WallInstant, ClockAnchor, EnvironmentRecord, GpuFacts, InstrumentCertificate, Plan, RunEnd, RunId, Sha256Hex, TrialId,
-    findings::Findings,};
+use servelab_schema::{
+    ClockAnchor, EnvironmentRecord, GpuFacts, InstrumentCertificate, Plan, RunEnd, RunId, Sha256Hex, TrialId,
+    WallInstant, findings::Findings,
+};
 use servelab_telemetry::CloudBases;
 use std::{
     env,

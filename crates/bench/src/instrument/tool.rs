@@ -10,7 +10,7 @@ use servelab_load::{
     request_body, run_load,
     stream::Expectation,
 };
-use servelab_schema::{TimeScale, Load, Message, Nanos, OutputPolicy, PromptId, Ratio, Role, Stop, Trace, VariantId};
+use servelab_schema::{Load, Message, Nanos, OutputPolicy, PromptId, Ratio, Role, Stop, TimeScale, Trace, VariantId};
 use std::{
     fs::File,
     io::{BufWriter, Write},
@@ -186,10 +186,7 @@ pub(crate) fn run(job: &Job) -> Result<Done, InstrumentError> {
     };
     let (began, cpu) = (monotonic(), process_cpu_ns());
     let result = run_load(spec, sink)?;
-    let (wall_ns, cpu_ns) = (
-        monotonic().since(began).0,
-        process_cpu_ns().saturating_sub(cpu),
-    );
+    let (wall_ns, cpu_ns) = (monotonic().since(began).0, process_cpu_ns().saturating_sub(cpu));
     let failed = result.counts.failures();
     if result.counts.completed == 0 {
         let why = format!("no request completed: {:?}", result.counts.failed);

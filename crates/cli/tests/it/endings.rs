@@ -194,7 +194,11 @@ fn a_trial_that_the_instrument_lost_is_taken_again_and_both_are_kept() {
     // No thread of a client takes nothing.
     let file = project.path("matrix/long.toml");
     let text = fs::read_to_string(&file).unwrap();
-    fs::write(&file, text.replace("client-thread-cpu-ratio = 8", "client-thread-cpu-ratio = 0.000001")).unwrap();
+    fs::write(
+        &file,
+        text.replace("client-thread-cpu-ratio = 8", "client-thread-cpu-ratio = 0.000001"),
+    )
+    .unwrap();
     let said = project
         .servelab(&["run", "matrix/long.toml", "--run-id", "r1"])
         .exits(6);

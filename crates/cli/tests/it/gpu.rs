@@ -60,7 +60,12 @@ fn used(facts: &[GpuFacts], held: Window, samples: Vec<TelemetrySample>, traces:
     let mut reducer = Reducer::new(&prompts, plan.slo, facts, record, examples::engine_record(), samples);
     traces.iter().for_each(|trace| reducer.add(trace, None));
     let run = RunId::new("r1").unwrap();
-    let findings = evaluate(&plan, &examples::environment(), (&run, &RunEnd::Complete), vec![reducer.finish()]);
+    let findings = evaluate(
+        &plan,
+        &examples::environment(),
+        (&run, &RunEnd::Complete),
+        vec![reducer.finish()],
+    );
     findings.trials.into_iter().next().unwrap().gpus.unwrap()
 }
 

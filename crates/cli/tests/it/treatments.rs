@@ -137,9 +137,19 @@ fn says_no_op_everywhere(name: &str, experiment: &str) -> (Project, SealedRun) {
     assert_eq!(trial.treatment, Treatment::NoOp, "{:?}", trial.checks);
     assert!(is_void(&trial.validity), "{:?}", trial.validity);
     let last = trial.checks.last().unwrap();
-    assert!(last.found.as_ref().unwrap().contains("in every start of both"), "{last:?}");
-    let variant = findings.variants.iter().find(|v| v.variant.as_str() == "DTYPE").unwrap();
-    assert_eq!((variant.void, variant.treatment()), (Some(Treatment::NoOp), Some(Treatment::NoOp)));
+    assert!(
+        last.found.as_ref().unwrap().contains("in every start of both"),
+        "{last:?}"
+    );
+    let variant = findings
+        .variants
+        .iter()
+        .find(|v| v.variant.as_str() == "DTYPE")
+        .unwrap();
+    assert_eq!(
+        (variant.void, variant.treatment()),
+        (Some(Treatment::NoOp), Some(Treatment::NoOp))
+    );
     // trial.json says nothing of it at all: it could not know.
     let text = fs::read_to_string(run.take(&trial.id).dir().join("trial.json")).unwrap();
     assert!(!text.contains("treatment") && !text.contains("validity"), "{text}");
@@ -151,11 +161,15 @@ fn says_no_op_everywhere(name: &str, experiment: &str) -> (Project, SealedRun) {
     let sql = "SELECT treatment, validity FROM trial WHERE variant = 'DTYPE'";
     let row: (String, String) = db.query_row(sql, [], |r| Ok((r.get(0)?, r.get(1)?))).unwrap();
     assert_eq!(row, ("NO-OP".to_owned(), "invalid".to_owned()));
-    let sql = "SELECT count(*), max(verdict) FROM finding WHERE scope = 'comparison' AND variant = 'DTYPE' AND is_primary";
+    let sql =
+        "SELECT count(*), max(verdict) FROM finding WHERE scope = 'comparison' AND variant = 'DTYPE' AND is_primary";
     let row: (i64, String) = db.query_row(sql, [], |r| Ok((r.get(0)?, r.get(1)?))).unwrap();
     assert_eq!(row, (1, "not-comparable".to_owned()));
 
-    let shown = project.servelab(&["results", "show", name, "--format", "json"]).exits(0).out;
+    let shown = project
+        .servelab(&["results", "show", name, "--format", "json"])
+        .exits(0)
+        .out;
     let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
     assert_eq!(shown["findings"], serde_json::to_value(&findings).unwrap());
     project.servelab(&["report", name]).exits(0);

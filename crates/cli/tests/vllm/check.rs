@@ -5,8 +5,7 @@ use crate::real_engine::{
     run_and_kill, sealed, servelab, takes, titled, until,
 };
 use servelab_schema::{
-    EngineKind, EngineRecord, GateName, Outcome, Prompt, Reason, Trace, Treatment, Validity,
-    findings::TrialFindings,
+    EngineKind, EngineRecord, GateName, Outcome, Prompt, Reason, Trace, Treatment, Validity, findings::TrialFindings,
 };
 use std::{collections::BTreeMap, fs, path::Path, process::Stdio};
 

@@ -1,7 +1,8 @@
 //! What takes longer: speculation, a variant that dies at start, a setting that does nothing, a killed API server, LoRA.
 
 use crate::real_engine::{
-    MODEL, PROMPTS, SERVED, Vllm, assert_nothing_left, below, python, repository, run_and_kill, sealed, servelab, takes, until,
+    MODEL, PROMPTS, SERVED, Vllm, assert_nothing_left, below, python, repository, run_and_kill, sealed, servelab,
+    takes, until,
 };
 use serde_json::Value;
 use servelab_schema::{GateName, Outcome, Treatment, Validity};

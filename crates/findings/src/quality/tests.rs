@@ -43,8 +43,15 @@ fn trial(variant: &'static str, block: u32, said: &[Said<'_>]) -> Answered {
 
 fn arms(trials: &[Answered]) -> Vec<ArmQuality> {
     let mut plan = plan(&[("V", "C1"), ("W", "V")]);
-    let names: BTreeSet<&PromptId> = trials.iter().flat_map(|t| &t.traces).map(|(t, _)| &t.prompt_id).collect();
-    plan.prompts.prompts = names.into_iter().map(|id| prompt(id.as_str(), Task::Qa, Bucket::S)).collect();
+    let names: BTreeSet<&PromptId> = trials
+        .iter()
+        .flat_map(|t| &t.traces)
+        .map(|(t, _)| &t.prompt_id)
+        .collect();
+    plan.prompts.prompts = names
+        .into_iter()
+        .map(|id| prompt(id.as_str(), Task::Qa, Bucket::S))
+        .collect();
     let prompts = Prompts::of(&plan);
     let reduced = trials.iter().map(|t| {
         let (record, engine) = (record(t.variant, t.block), engine(t.variant, t.block));

@@ -44,7 +44,11 @@ pub(super) fn rows(cell: &CellFindings, out: &mut Vec<Row>) {
         ("prompt-tokens-total", cell.prompt_tokens_total),
         ("completion-tokens-total", cell.completion_tokens_total),
     ] {
-        out.push(new(metric, "sum", "tokens").value(exact(tokens)).n(cell.completed, "requests"));
+        out.push(
+            new(metric, "sum", "tokens")
+                .value(exact(tokens))
+                .n(cell.completed, "requests"),
+        );
     }
     for group in &cell.groups {
         let row = Row {
@@ -54,7 +58,12 @@ pub(super) fn rows(cell: &CellFindings, out: &mut Vec<Row>) {
         };
         out.extend(over(row, group.output_throughput_tokens_per_s));
         // A group certifies its median only.
-        out.extend(group.latencies.iter().filter_map(|d| quantiles(cell, Some(group), d).next()));
+        out.extend(
+            group
+                .latencies
+                .iter()
+                .filter_map(|d| quantiles(cell, Some(group), d).next()),
+        );
     }
     failures(cell, out);
     engines::rows(cell, out);
@@ -65,7 +74,13 @@ fn failures(cell: &CellFindings, out: &mut Vec<Row>) {
     let failed: u32 = cell.failures_everywhere.values().sum();
     let ended = cell.completed_everywhere + failed;
     let rows = cell.failures_everywhere.iter().map(|(reason, n)| {
-        let row = Row::new(Scope::Failures, (&cell.load, &cell.variant), reason.as_str(), "count", "requests");
+        let row = Row::new(
+            Scope::Failures,
+            (&cell.load, &cell.variant),
+            reason.as_str(),
+            "count",
+            "requests",
+        );
         row.value(f64::from(*n)).n(ended, "requests")
     });
     out.extend(rows);
@@ -77,7 +92,13 @@ fn quantiles<'a>(
     d: &'a Distribution,
 ) -> impl Iterator<Item = Row> + 'a {
     STATISTICS.into_iter().zip(&d.quantiles).map(move |(statistic, q)| {
-        let row = Row::new(Scope::Cell, (&cell.load, &cell.variant), d.latency.as_str(), statistic, "s");
+        let row = Row::new(
+            Scope::Cell,
+            (&cell.load, &cell.variant),
+            d.latency.as_str(),
+            statistic,
+            "s",
+        );
         Row {
             task: group.map(|g| g.task.as_str()),
             bucket: group.map(|g| g.bucket.as_str()),
@@ -132,10 +153,16 @@ fn quality(cell: &CellFindings, out: &mut Vec<Row>) {
     let new = |metric: &'static str, statistic, unit| {
         Row::new(Scope::Cell, (&cell.load, &cell.variant), metric, statistic, unit)
     };
-    let answers = arm.answers.map(|p| share(new("answers-found", "share", "ratio"), p, "questions"));
+    let answers = arm
+        .answers
+        .map(|p| share(new("answers-found", "share", "ratio"), p, "questions"));
     out.extend(answers);
     let tokens = arm.mean_output_tokens;
-    out.extend(tokens.map(|t| new("output-length", "mean", "tokens").value(t).n(arm.completed, "requests")));
+    out.extend(tokens.map(|t| {
+        new("output-length", "mean", "tokens")
+            .value(t)
+            .n(arm.completed, "requests")
+    }));
     for change in &arm.against {
         let new = |metric: &'static str, statistic, unit| Row {
             control: Some(change.control.to_string()),
@@ -151,7 +178,9 @@ fn quality(cell: &CellFindings, out: &mut Vec<Row>) {
                     "{} answered by the variant alone, {} by the control alone; McNemar's exact test, exploratory",
                     a.only_variant, a.only_control
                 ),
-                ..new("answers-found-change", "difference", "percentage points").value(a.points).n(a.n, "questions")
+                ..new("answers-found-change", "difference", "percentage points")
+                    .value(a.points)
+                    .n(a.n, "questions")
             };
             out.push(match a.interval_points {
                 Some(i) => row.interval(i.low, i.high, "95 % interval, exact given the questions that differ"),
@@ -165,7 +194,9 @@ fn quality(cell: &CellFindings, out: &mut Vec<Row>) {
                 } else {
                     String::new()
                 },
-                ..new("output-length-change", "effect", "percent of the control").value(l.percent).n(l.blocks, "blocks")
+                ..new("output-length-change", "effect", "percent of the control")
+                    .value(l.percent)
+                    .n(l.blocks, "blocks")
             };
             out.push(match l.interval_percent {
                 Some(i) => row.interval(i.low, i.high, "95 % t interval over blocks"),

@@ -30,7 +30,13 @@ fn estimated(row: Row, e: Option<&Estimate>) -> Row {
 }
 
 fn comparison(c: &Comparison) -> Row {
-    let row = Row::new(Scope::Comparison, (&c.load, &c.variant), c.metric.as_str(), "effect", EFFECT);
+    let row = Row::new(
+        Scope::Comparison,
+        (&c.load, &c.variant),
+        c.metric.as_str(),
+        "effect",
+        EFFECT,
+    );
     let row = Row {
         control: Some(c.control.to_string()),
         verdict: Some(verdict_word(&c.verdict)),

@@ -49,7 +49,12 @@ fn gpus(cell: &CellFindings, gpu: &GpuFindings, out: &mut Vec<Row>) {
     let heat = gpu.max_temperature_celsius;
     out.extend(heat.map(|c| of_trials(plain(cell, "gpu-temperature", "max", f64::from(c), "°C"))));
     if gpu.throttled_ratio.is_some() {
-        let reasons: Vec<&str> = gpu.throttle_reasons.iter().copied().map(ThrottleReason::as_str).collect();
+        let reasons: Vec<&str> = gpu
+            .throttle_reasons
+            .iter()
+            .copied()
+            .map(ThrottleReason::as_str)
+            .collect();
         let met = f64::from(gpu.throttled_requests);
         out.push(Row {
             note: reasons.join(", "),
@@ -68,14 +73,15 @@ fn counts(cell: &CellFindings, out: &mut Vec<Row>) {
         });
     }
     let preemptions = c.preemptions;
-    out.extend(preemptions.map(|n| {
-        plain(cell, "engine-preemptions", "count", exact(n), "sequences").n(c.trials, "trials")
-    }));
+    out.extend(
+        preemptions.map(|n| plain(cell, "engine-preemptions", "count", exact(n), "sequences").n(c.trials, "trials")),
+    );
     if let Some(s) = &c.speculation {
         let ratio = s.ratio;
-        out.extend(ratio.map(|r| {
-            plain(cell, "engine-draft-acceptance", "share", r, "ratio").n(s.draft_tokens, "draft tokens")
-        }));
+        out.extend(
+            ratio
+                .map(|r| plain(cell, "engine-draft-acceptance", "share", r, "ratio").n(s.draft_tokens, "draft tokens")),
+        );
         let drafts = s.drafts.unwrap_or_default();
         for (position, share) in (1_u32..).zip(&s.per_position) {
             let row = plain(cell, "", "share", *share, "ratio").n(drafts, "drafts");

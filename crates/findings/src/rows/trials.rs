@@ -14,13 +14,19 @@ pub(super) fn rows(trial: &TrialFindings, out: &mut Vec<Row>) {
     };
     for (name, value) in &metrics.values {
         // The statistic is part of the name there: `ttft-p95`.
-        let row = new(name.as_str(), "value", name.unit()).value(value.value).n(value.n, "requests");
+        let row = new(name.as_str(), "value", name.unit())
+            .value(value.value)
+            .n(value.n, "requests");
         out.push(with_failures(row, *name, metrics));
     }
     let d = &metrics.descriptive;
     for (metric, value, unit) in [
         ("input-throughput", d.input_throughput_tokens_per_s, "tokens/s"),
-        ("completed-output-throughput", d.completed_output_throughput_tokens_per_s, "tokens/s"),
+        (
+            "completed-output-throughput",
+            d.completed_output_throughput_tokens_per_s,
+            "tokens/s",
+        ),
         ("goodput-ratio", d.goodput_ratio, "ratio"),
     ] {
         let n = trial.counts.completed;
@@ -30,11 +36,20 @@ pub(super) fn rows(trial: &TrialFindings, out: &mut Vec<Row>) {
         ("prompt-tokens-total", d.prompt_tokens_total),
         ("completion-tokens-total", d.completion_tokens_total),
     ] {
-        out.push(new(metric, "sum", "tokens").value(exact(tokens)).n(trial.counts.completed, "requests"));
+        out.push(
+            new(metric, "sum", "tokens")
+                .value(exact(tokens))
+                .n(trial.counts.completed, "requests"),
+        );
     }
     for (metric, summary, unit, n_of) in [
         ("interactivity", &d.interactivity_tokens_per_s, "tokens/s", "requests"),
-        ("per-request-throughput", &d.request_throughput_tokens_per_s, "tokens/s", "requests"),
+        (
+            "per-request-throughput",
+            &d.request_throughput_tokens_per_s,
+            "tokens/s",
+            "requests",
+        ),
         ("ntpot", &d.ntpot_s, "s", "requests"),
         ("icl", &d.icl_s, "s", "chunks"),
         ("tokens-per-chunk", &d.tokens_per_chunk, "tokens", "chunks"),

@@ -95,7 +95,10 @@ fn accepted_is_not_applied() {
         alone(&plan, vec![check(CheckResult::Found, Some("fp8"))]),
         Treatment::Confirmed
     );
-    assert_eq!(alone(&plan, vec![check(CheckResult::Differs, Some("auto"))]), Treatment::NoOp);
+    assert_eq!(
+        alone(&plan, vec![check(CheckResult::Differs, Some("auto"))]),
+        Treatment::NoOp
+    );
     assert_eq!(
         alone(&plan, vec![check(CheckResult::Differs, Some("fp8_e5m2"))]),
         Treatment::Substituted
@@ -111,7 +114,10 @@ fn one_of_several_that_is_neither_makes_it_substituted() {
         alone(&dtype(), vec![differs("auto"), differs("fp8_e5m2")]),
         Treatment::Substituted
     );
-    assert_eq!(alone(&dtype(), vec![found, differs("fp8_e5m2")]), Treatment::Substituted);
+    assert_eq!(
+        alone(&dtype(), vec![found, differs("fp8_e5m2")]),
+        Treatment::Substituted
+    );
 }
 
 #[test]
@@ -125,7 +131,10 @@ fn counters_must_move() {
         alone(&plan, vec![check(CheckResult::Found, Some("0 → 3"))]),
         Treatment::Confirmed
     );
-    assert_eq!(alone(&plan, vec![check(CheckResult::Absent, Some("0 → 0"))]), Treatment::NoOp);
+    assert_eq!(
+        alone(&plan, vec![check(CheckResult::Absent, Some("0 → 0"))]),
+        Treatment::NoOp
+    );
     assert_eq!(
         alone(&plan, vec![check(CheckResult::Unknown, None)]),
         Treatment::Unobservable,
@@ -145,7 +154,10 @@ fn what_an_engine_was_told_is_no_proof() {
     let plan = dtype();
     let repeated = told(check(CheckResult::Found, Some("fp8")));
     assert_eq!(alone(&plan, vec![repeated.clone()]), Treatment::Unobservable);
-    assert_eq!(alone(&plan, vec![told(check(CheckResult::Absent, None))]), Treatment::NoOp);
+    assert_eq!(
+        alone(&plan, vec![told(check(CheckResult::Absent, None))]),
+        Treatment::NoOp
+    );
     let shown = check(CheckResult::Found, Some("fp8"));
     assert_eq!(alone(&plan, vec![repeated.clone(), shown]), Treatment::Confirmed);
     let another = check(CheckResult::Differs, Some("float16"));
@@ -157,8 +169,15 @@ fn what_an_engine_was_told_is_no_proof() {
 #[test]
 fn what_is_not_there_is_not_known() {
     let plan = dtype();
-    assert_eq!(alone(&plan, Vec::new()), Treatment::Unobservable, "no expectation, no knowledge");
-    assert_eq!(alone(&plan, vec![check(CheckResult::Unknown, None)]), Treatment::Unobservable);
+    assert_eq!(
+        alone(&plan, Vec::new()),
+        Treatment::Unobservable,
+        "no expectation, no knowledge"
+    );
+    assert_eq!(
+        alone(&plan, vec![check(CheckResult::Unknown, None)]),
+        Treatment::Unobservable
+    );
     assert_eq!(alone(&plan, vec![check(CheckResult::Absent, None)]), Treatment::NoOp);
     let mixed = vec![check(CheckResult::Absent, None), check(CheckResult::Unknown, None)];
     assert_eq!(alone(&plan, mixed), Treatment::Unobservable);
@@ -175,7 +194,11 @@ fn the_control_has_what_its_flags_or_the_engine_give_it() {
     assert_eq!(differs(&shipped, "False"), Treatment::NoOp);
     assert_eq!(differs(&shipped, "None"), Treatment::NoOp);
     assert_eq!(differs(&shipped, "True"), Treatment::Substituted);
-    let eight = planned(ArgValue::Number(8.0), Some(ArgValue::Integer(4)), Expectation::default());
+    let eight = planned(
+        ArgValue::Number(8.0),
+        Some(ArgValue::Integer(4)),
+        Expectation::default(),
+    );
     assert_eq!(differs(&eight, "4.0"), Treatment::NoOp);
     assert_eq!(differs(&eight, "6"), Treatment::Substituted);
     let differs_and_silent = check(CheckResult::Differs, None);
@@ -204,12 +227,18 @@ fn as_expected_but_as_the_control_is_no_change() {
     let (v, c) = (v(), control("True"));
     let settled = settle(&plan, &[&v, &c]);
     let evidence = settled[0].checks.last().unwrap();
-    assert_eq!((evidence.field.as_deref(), evidence.result), (Some("chunked"), CheckResult::Differs));
+    assert_eq!(
+        (evidence.field.as_deref(), evidence.result),
+        (Some("chunked"), CheckResult::Differs)
+    );
     assert!(evidence.expected.contains("C1") && evidence.found.as_ref().unwrap().contains("true"));
     assert!(settled[1].checks.is_empty(), "nothing is asked of a control");
     // A copy of the baseline is meant to be as it is.
     let copy = start("C1b", v.checks.clone(), &[("chunked", "True")]);
-    assert_eq!(treatments(&plan, &[copy, c]), [Treatment::Confirmed, Treatment::Unobservable]);
+    assert_eq!(
+        treatments(&plan, &[copy, c]),
+        [Treatment::Confirmed, Treatment::Unobservable]
+    );
 }
 
 #[test]
@@ -230,7 +259,9 @@ fn check_unchanged(own: &[&[(&str, &str)]], control: &[&[(&str, &str)]], expecte
     // Something else was found as expected, so only the fields that the flags name can tell.
     let found = || vec![check(CheckResult::Found, Some("a line of the log"))];
     let own = own.iter().map(|fields| start("V", found(), fields));
-    let starts: Vec<EngineRecord> = own.chain(control.iter().map(|fields| start("C1", Vec::new(), fields))).collect();
+    let starts: Vec<EngineRecord> = own
+        .chain(control.iter().map(|fields| start("C1", Vec::new(), fields)))
+        .collect();
     let starts: Vec<&EngineRecord> = starts.iter().collect();
     let settled = settle(&plan, &starts);
     let of_variant = starts.iter().zip(settled).filter(|(s, _)| s.variant == vid("V"));
@@ -261,7 +292,9 @@ fn a_setting_is_vain_where_all_that_shows_it_is_as_in_the_control() {
 
 /// A trial of 20 requests, or of none, with that engine.
 fn with_engine(plan: &Plan, requests: u64, engine: EngineRecord) -> Trial {
-    let traces: Vec<_> = (0..requests).map(|i| completed("p", i * 10, 50, 1, &[(10, 3)])).collect();
+    let traces: Vec<_> = (0..requests)
+        .map(|i| completed("p", i * 10, 50, 1, &[(10, 3)]))
+        .collect();
     Trial {
         engine: EngineRecord {
             variant: engine.variant.clone(),
@@ -297,14 +330,23 @@ fn only_the_engines_own_words_about_the_setting_reject_it() {
     for judged in &judged {
         assert!(failed_gates(judged).contains(&GateName::EngineAlive), "{judged:?}");
     }
-    let of_setting: Vec<bool> = judged.iter().map(|j| failed_gates(j).contains(&GateName::Treatment)).collect();
+    let of_setting: Vec<bool> = judged
+        .iter()
+        .map(|j| failed_gates(j).contains(&GateName::Treatment))
+        .collect();
     assert_eq!(of_setting, [true, false]);
 }
 
 #[test]
 fn a_setting_without_effect_does_not_count_and_a_baseline_has_none_that_could_fail() {
     let plan = dtype();
-    let differs = |variant| with_engine(&plan, 20, start(variant, vec![check(CheckResult::Differs, Some("auto"))], &[]));
+    let differs = |variant| {
+        with_engine(
+            &plan,
+            20,
+            start(variant, vec![check(CheckResult::Differs, Some("auto"))], &[]),
+        )
+    };
     let judged = judge(&plan, &environment(), &[differs("V"), differs("C1"), differs("C1b")]);
     assert_eq!(failed_gates(&judged[0]), [GateName::Treatment]);
     assert_eq!(judged[0].treatment, Treatment::NoOp);

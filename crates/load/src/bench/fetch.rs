@@ -10,7 +10,7 @@ use crate::{
     spec::LoadError,
     transport::Wire,
 };
-use servelab_schema::{TimeScale, Nanos};
+use servelab_schema::{Nanos, TimeScale};
 use std::{future::poll_fn, ops::ControlFlow, task::Poll};
 
 /// Largest page that is read, in bytes.

@@ -6,7 +6,7 @@ use crate::{
     facts::{LoadResult, SelfFacts, ThreadCpu},
     request::PreparedRequest,
 };
-use servelab_schema::{WallInstant, Nanos, Outcome, Reason, Trace, TrialCounts, Window};
+use servelab_schema::{Nanos, Outcome, Reason, Trace, TrialCounts, WallInstant, Window};
 
 /// One request that is to be sent.
 #[derive(Debug)]

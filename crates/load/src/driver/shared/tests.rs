@@ -9,7 +9,7 @@ use crate::{
     control::Control,
     stream::Expectation,
 };
-use servelab_schema::{TimeScale, Load, PromptId, VariantId};
+use servelab_schema::{Load, PromptId, TimeScale, VariantId};
 use std::{
     io::{Read, Write},
     net::{TcpListener, TcpStream},
