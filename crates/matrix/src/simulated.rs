@@ -31,7 +31,7 @@ pub(crate) fn has_profile(name: &At<String>, provider: &Provider, errors: &Error
     };
     if !known.contains(&name.value) {
         let text = format!(
-            "the simulated engine has no profile `{}`; {}, or take another provider than sim",
+            "the simulated engine has no profile `{}`; {}; or take another provider than sim",
             name.value,
             suggestion(&name.value, known.iter().map(String::as_str))
         );

@@ -26,7 +26,11 @@ const CASES: &[Case<'_>] = &[
     (&["dataset", "pack"], 2, &["pack", "--help"]),
     (&["plan", "none.toml"], 3, &["none.toml", "servelab init"]),
     (&["plan", "bad.toml"], 3, &["bad.toml:1:", "correct"]),
-    (&["plan", "matrix/p.toml", "--blocks", "0"], 2, &["--blocks", "--help"]),
+    (
+        &["plan", "matrix/p.toml", "--blocks", "0"],
+        3,
+        &["command line", "whole number"],
+    ),
     (&["run", "none.toml"], 3, &["none.toml", "servelab init"]),
     (&["run", "matrix/p.toml", "--run-id", "../x"], 2, &["../x"]),
     (&["seal", "none"], 4, &["none", "servelab"]),

@@ -19,13 +19,13 @@ const PROMPTS: u64 = 12;
 fn planned() -> Plan {
     let mut plan = plan(&[("C2", "C1"), ("C3", "C1"), ("C4", "C2")]);
     let of = |i: u64| {
-        let (task, bucket) = if i % 3 == 0 {
+        let (task, bucket) = if i.is_multiple_of(3) {
             (Task::Dialogue, Bucket::L)
         } else {
             (Task::Qa, Bucket::S)
         };
         let mut prompt = prompt(&format!("p{i}"), task, bucket);
-        prompt.answer = (i % 2 == 0).then(|| "yes".to_owned());
+        prompt.answer = i.is_multiple_of(2).then(|| "yes".to_owned());
         prompt
     };
     plan.prompts.prompts = (0..PROMPTS).map(of).collect();

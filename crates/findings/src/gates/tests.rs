@@ -336,13 +336,14 @@ fn an_engine_that_never_served_fails_by_itself_alone() {
 #[test]
 fn stopped_stolen_throttled_or_waiting_is_starved() {
     const STARVED: &[GateName] = &[GateName::Starvation];
-    for (missed, share, failing) in [(64, 0.02, &[] as &[GateName]), (65, 0.0201, STARVED)] {
+    const FINE: &[GateName] = &[];
+    for (missed, share, failing) in [(64, 0.02, FINE), (65, 0.0201, STARVED)] {
         with_instrument(failing, |i| i.event_loop_missed_ticks = missed);
         with_instrument(failing, |i| i.starvation.stolen_ratio = Some(ratio(share)));
         with_instrument(failing, |i| i.starvation.throttled_ratio = Some(ratio(share)));
     }
     // 1000 turns of 0.1 ms in 20 s are 0.5 %: what waking takes, and no waiting.
-    for (share, failing) in [(0.025, &[] as &[GateName]), (0.0251, STARVED)] {
+    for (share, failing) in [(0.025, FINE), (0.0251, STARVED)] {
         with_instrument(failing, |i| i.starvation.run_queue_wait_ratio = Some(ratio(share)));
     }
     // What the kernel does not say is not held against it; the grid is always there.
