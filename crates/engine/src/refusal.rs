@@ -144,7 +144,7 @@ const WEIGHT_FORMATS: &[&str] = &[
 /// `words` are the root cause of a failed start, as [`log::root_cause`](crate::log::root_cause) finds it.
 #[must_use]
 pub fn refusal(variant: &PlannedVariant, control: Option<&PlannedVariant>, words: &str) -> Option<String> {
-    let said = Said::new(words);
+    let said = LastWords::new(words);
     if variant.differs_in.is_empty() || said.is_of_surroundings() {
         return None;
     }
@@ -156,12 +156,12 @@ pub fn refusal(variant: &PlannedVariant, control: Option<&PlannedVariant>, words
 }
 
 /// What an engine said, in words of letters and digits.
-struct Said {
+struct LastWords {
     lower: String,
     words: Vec<String>,
 }
 
-impl Said {
+impl LastWords {
     fn new(text: &str) -> Self {
         Self {
             lower: text.to_lowercase(),

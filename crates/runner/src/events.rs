@@ -90,7 +90,7 @@ impl<S: Subscriber> Layer<S> for Rows {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let mut log = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(open) = log.as_mut() else { return };
-        let mut said = Said::default();
+        let mut said = Message::default();
         event.record(&mut said);
         let fields = said.fields.into_iter();
         let row = RunEvent {
@@ -116,12 +116,12 @@ impl<S: Subscriber> Layer<S> for Rows {
 
 /// What an event says, read off its fields.
 #[derive(Default)]
-struct Said {
+struct Message {
     what: String,
     fields: BTreeMap<String, String>,
 }
 
-impl Said {
+impl Message {
     fn note(&mut self, field: &Field, value: String) {
         if field.name() == "message" {
             self.what = value;
@@ -131,7 +131,7 @@ impl Said {
     }
 }
 
-impl Visit for Said {
+impl Visit for Message {
     fn record_str(&mut self, field: &Field, value: &str) {
         self.note(field, value.to_owned());
     }

@@ -37,4 +37,4 @@ pub use sign_flip::sign_flip_p;
 pub use special::{normal_cdf, normal_quantile, t_quantile, t_two_sided_p, t_upper_tail};
 pub use tost::tost_p;
 
-pub use servelab_random::SplitMix64;
+use servelab_random::SplitMix64;

@@ -1,6 +1,6 @@
 //! `servelab engine catalogue`, and a plan that is checked with what it made.
 
-use crate::support::{Project, said};
+use crate::support::{Project, command_output};
 use std::{fs, process::Command};
 
 const HELP: &str = include_str!("../../../engine/tests/data/argparse-help.txt");
@@ -145,7 +145,7 @@ fn the_shipped_matrix_resolves_for_both_versions_and_says_what_is_deprecated() {
             "--engine-version",
             version,
         ]);
-        said(&command.output().unwrap()).exits(0).out
+        command_output(&command.output().unwrap()).exits(0).out
     };
     let new = plan("0.32.0");
     assert!(!new.contains("note at"), "{new}");

@@ -157,7 +157,7 @@ fn run(project: &Project) -> String {
     fs::write(&file, format!("{head}{provider}\n\n[prompts]{rest}")).unwrap();
     let path = format!("{}:{}", project.path("bin").display(), env::var("PATH").unwrap());
     let mut command = project.command(&["run", "matrix/box.toml", "--run-id", "boxed"]);
-    crate::support::said(&command.env("PATH", path).output().unwrap())
+    crate::support::command_output(&command.env("PATH", path).output().unwrap())
         .exits(4)
         .err
 }

@@ -1,6 +1,6 @@
 //! `servelab doctor` with each thing there and each thing missing.
 
-use crate::support::{Project, said};
+use crate::support::{Project, command_output};
 use serde_json::Value;
 use std::{fs, os::unix::fs::PermissionsExt};
 
@@ -61,7 +61,7 @@ fn doctor(project: &Project, code: i32) -> Vec<(String, Value)> {
     command.env("HF_HOME", project.path("hf"));
     command.env("SERVELAB_CACHE", project.path("cache"));
     command.env_remove("HF_TOKEN").env_remove("HUGGING_FACE_HUB_TOKEN");
-    let said = said(&command.output().unwrap()).exits(code);
+    let said = command_output(&command.output().unwrap()).exits(code);
     assert!(!said.out.contains("hf_secret"), "names, never values");
     let findings: Vec<Value> = serde_json::from_str(&said.out).unwrap();
     findings
@@ -196,7 +196,7 @@ fn limits_and_folders_of_this_machine() {
         ])
         .args(["doctor", "--format", "json", "--project"])
         .arg(project.path(""));
-    let few = said(&command.output().unwrap()).exits(0);
+    let few = command_output(&command.output().unwrap()).exits(0);
     assert!(
         few.out.contains("at most 500") && few.out.contains("ulimit -n"),
         "{}",
@@ -205,6 +205,6 @@ fn limits_and_folders_of_this_machine() {
     let nowhere = project.path("nowhere").display().to_string();
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_servelab"));
     command.args(["doctor", "--format", "json", "--project", &nowhere]);
-    let gone = said(&command.output().unwrap()).exits(4);
+    let gone = command_output(&command.output().unwrap()).exits(4);
     assert!(gone.out.contains("a folder that you may write to"), "{}", gone.out);
 }

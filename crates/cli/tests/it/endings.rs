@@ -1,6 +1,6 @@
 //! However a run ends, what it measured is sealed or can be.
 
-use crate::support::{Project, Said, said, trials, until};
+use crate::support::{CommandOutput, Project, command_output, trials, until};
 use rustix::process::{Pid, Signal, kill_process};
 use servelab_schema::{GateName, MachineHold, Outcome, Reason, RunEnd, RunEvent, Validity};
 use std::{
@@ -42,8 +42,8 @@ fn signal(child: &Child, signal: Signal) {
     kill_process(Pid::from_child(child), signal).unwrap();
 }
 
-fn end(child: Child) -> Said {
-    said(&child.wait_with_output().unwrap())
+fn end(child: Child) -> CommandOutput {
+    command_output(&child.wait_with_output().unwrap())
 }
 
 fn why(project: &Project) -> String {

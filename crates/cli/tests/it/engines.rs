@@ -309,7 +309,7 @@ exit 1
     fs::write(&quiet, text).unwrap();
     let servelab = |words: &[&str], code: i32| {
         let output = project.command(words).envs(PLANTED).output().unwrap();
-        crate::support::said(&output).exits(code)
+        crate::support::command_output(&output).exits(code)
     };
     let said = servelab(&["run", "matrix/tells.toml", "--run-id", "tells"], 6);
     assert!(!said.err.to_lowercase().contains("planted"), "{}", said.err);
@@ -345,7 +345,7 @@ fn a_secret_in_a_command_is_refused_before_it_is_written() {
     let provider = "[engine.provider.process]\ncommand = [\"true\", \"serve\", \"sk-planted-0001\"]";
     matrix_with(&project, "argv", provider, BARE);
     let mut command = project.command(&["run", "matrix/argv.toml"]);
-    let said = crate::support::said(&command.envs(PLANTED).output().unwrap()).exits(4);
+    let said = crate::support::command_output(&command.envs(PLANTED).output().unwrap()).exits(4);
     assert!(said.err.contains("engine.api-key-env"), "{}", said.err);
     assert!(!project.path("runs").exists());
     let provider = "api-key-env = \"NO_SUCH_VARIABLE\"\n[engine.provider.process]\ncommand = [\"true\"]";

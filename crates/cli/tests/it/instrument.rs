@@ -1,6 +1,6 @@
 //! The load generator against the null server, its certificate in a run, and what becomes of a run whose client starves.
 
-use crate::support::{Project, said, trials};
+use crate::support::{Project, command_output, trials};
 use servelab_schema::{GateName, GateOutcome, InstrumentCertificate, Load, Nanos, Validity};
 use std::{fs, process::Stdio};
 
@@ -68,7 +68,7 @@ fn a_run_carries_the_certificate_of_its_instrument() {
     let project = Project::new(1, 6);
     matrix(&project, "small", "concurrency = 2");
     let mut command = project.bare_command(&["run", "matrix/small.toml", "--run-id", "r1"]);
-    said(&command.output().unwrap()).exits(0);
+    command_output(&command.output().unwrap()).exits(0);
     let run = project.run("r1");
     let certificate = run.environment().unwrap().instrument.unwrap();
     assert!(
@@ -140,7 +140,7 @@ fn a_starved_client_is_invalid_and_never_just_slower() {
         kill_process(pid, Signal::CONT).unwrap();
         project.servelab(&["--version"]).exits(0);
     }
-    said(&child.wait_with_output().unwrap()).exits(6);
+    command_output(&child.wait_with_output().unwrap()).exits(6);
     let (record, _) = trials(&project.run("r1")).remove(0);
     let Validity::Invalid { gates } = &record.validity else {
         panic!("{:?} {:?}", record.validity, record.gates)

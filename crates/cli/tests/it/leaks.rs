@@ -5,7 +5,7 @@
 use crate::{
     docker,
     engines::{Sim, disguise},
-    support::{Project, Said, said, until},
+    support::{CommandOutput, Project, command_output, until},
 };
 use rustix::process::{Pid, Signal, kill_process};
 use servelab_schema::RunEnd;
@@ -62,8 +62,8 @@ impl Watched {
         command
     }
 
-    fn run(&self) -> Said {
-        said(&self.command().output().unwrap())
+    fn run(&self) -> CommandOutput {
+        command_output(&self.command().output().unwrap())
     }
 
     /// Starts the run and waits for its first answer from the engine.
@@ -80,7 +80,11 @@ impl Watched {
             let answered = traces().is_some_and(|file| fs::metadata(file).is_ok_and(|m| m.len() > 0));
             answered.then_some(false).or(child.try_wait().unwrap().map(|_| true))
         });
-        assert!(!ended, "it ended: {}", said(&child.wait_with_output().unwrap()).err);
+        assert!(
+            !ended,
+            "it ended: {}",
+            command_output(&child.wait_with_output().unwrap()).err
+        );
         child
     }
 
@@ -250,7 +254,7 @@ fn an_engine_that_starts_itself_again_is_not_alive_throughout() {
     let fronts: Vec<i32> = watched.alive().into_iter().filter(is_front).collect();
     assert_eq!(fronts.len(), 1);
     kill_process(Pid::from_raw(fronts[0]).unwrap(), Signal::KILL).unwrap();
-    said(&child.wait_with_output().unwrap()).exits(6);
+    command_output(&child.wait_with_output().unwrap()).exits(6);
     let trial = fs::read_dir(watched.project.path("runs/leak/trials"))
         .unwrap()
         .next()
@@ -269,7 +273,7 @@ fn after_ctrl_c() {
         let child = watched.under_load();
         assert!(watched.alive().len() >= 2, "servelab and its engine");
         kill_process(Pid::from_child(&child), Signal::INT).unwrap();
-        said(&child.wait_with_output().unwrap()).exits(5);
+        command_output(&child.wait_with_output().unwrap()).exits(5);
         watched.nothing_is_left();
     }
 }
@@ -301,7 +305,7 @@ fn after_the_guard_was_killed() {
     assert_eq!(guards.len(), 1, "one guard for one engine");
     kill_process(Pid::from_raw(guards[0]).unwrap(), Signal::KILL).unwrap();
     // The run goes on without it, and ends its engine itself.
-    said(&child.wait_with_output().unwrap()).exits(0);
+    command_output(&child.wait_with_output().unwrap()).exits(0);
     watched.nothing_is_left();
 }
 
@@ -339,7 +343,7 @@ fn after_a_container() {
     let path = format!("{}:{}", bin.display(), env::var("PATH").unwrap());
     // The shim serves the simulator, which is found out when it answers: the container must go all the same.
     let output = watched.command().env("PATH", path).output().unwrap();
-    let said = said(&output).exits(4);
+    let said = command_output(&output).exits(4);
     assert!(said.err.contains("is the simulated engine"), "{}", said.err);
     watched.nothing_is_left();
     let containers = fs::read_dir(watched.project.path("containers")).unwrap();

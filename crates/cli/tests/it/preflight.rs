@@ -1,6 +1,6 @@
 //! `servelab plan --check-engine` with a real Python and a small stand-in for vLLM that has its import names.
 
-use crate::support::{Project, Said, said};
+use crate::support::{CommandOutput, Project, command_output};
 use servelab_schema::{Preflight, PreflightOutcome, PreflightVariant, Treatment};
 use std::{env, ffi::OsString, fs, path::Path};
 
@@ -96,14 +96,14 @@ fn with_command(project: &Project, command: &str) {
     fs::write(&path, text).unwrap();
 }
 
-fn check(project: &Project, which: &str, words: &[&str]) -> Said {
+fn check(project: &Project, which: &str, words: &[&str]) -> CommandOutput {
     let mut all = vec!["plan", "matrix/check.toml", "--check-engine"];
     all.extend(words);
     let mut command = project.command(&all);
     command
         .env("PYTHONPATH", engine(which))
         .env("PYTHONDONTWRITEBYTECODE", "1");
-    said(&command.output().unwrap())
+    command_output(&command.output().unwrap())
 }
 
 fn preflight(project: &Project, which: &str, code: i32) -> Preflight {
@@ -231,7 +231,7 @@ fn the_first_cause_is_quoted() {
 #[test]
 fn the_python_is_that_of_the_engines_own_program() {
     let project = project(VARIANTS);
-    let python = said(
+    let python = command_output(
         &std::process::Command::new("python3")
             .args(["-c", "import sys; print(sys.executable)"])
             .output()
@@ -256,7 +256,7 @@ fn the_python_is_that_of_the_engines_own_program() {
 #[test]
 fn an_engine_that_cannot_be_asked_is_an_error_with_a_remedy() {
     let project = project(VARIANTS);
-    let says = |found: Said, code: i32, parts: &[&str]| {
+    let says = |found: CommandOutput, code: i32, parts: &[&str]| {
         let found = found.exits(code);
         for part in parts {
             assert!(found.err.contains(part), "no {part:?} in {}", found.err);
@@ -307,7 +307,7 @@ fn an_engine_that_cannot_be_asked_is_an_error_with_a_remedy() {
     );
 
     says(
-        said(
+        command_output(
             &project
                 .command(&["plan", "matrix/check.toml", "--python", "python3"])
                 .output()
@@ -351,7 +351,7 @@ fn no_secret_of_the_environment_is_shown() {
             .env("PYTHONPATH", engine("new"))
             .env("PYTHONDONTWRITEBYTECODE", "1");
         command.env("PLANTED_API_KEY", "sk-planted-0123456789");
-        let found = said(&command.output().unwrap()).exits(3);
+        let found = command_output(&command.output().unwrap()).exits(3);
         assert!(found.out.contains("the key is [redacted]"), "{}", found.out);
         assert!(
             !found.out.contains("sk-planted") && !found.err.contains("sk-planted"),

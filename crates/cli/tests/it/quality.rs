@@ -1,6 +1,6 @@
 //! What a faster engine must not lose: its answers. And what it cannot know: the time that passes outside it.
 
-use crate::support::{Project, Said, trials};
+use crate::support::{CommandOutput, Project, trials};
 use serde_json::Value;
 use servelab_evidence::sha256_file;
 use servelab_schema::{FinishReason, Stop, Trace};
@@ -153,7 +153,7 @@ fn the_natural_matrix_of_the_project_is_a_plan() {
         .args(["plan", "matrix/natural.toml", "--format", "json"])
         .output()
         .unwrap();
-    let Said { out, .. } = crate::support::said(&output).exits(0);
+    let CommandOutput { out, .. } = crate::support::command_output(&output).exits(0);
     let plan: Value = serde_json::from_str(&out).unwrap();
     let plan = plan.get("plan").unwrap_or(&plan);
     assert_eq!(plan["output"]["stop"], "natural");

@@ -2,7 +2,7 @@
 
 use crate::{
     engines::{PLANTED, Sim, matrix_with, telling},
-    support::{Project, engine, said, trials},
+    support::{Project, command_output, engine, trials},
 };
 use serde_json::{Value, json};
 use servelab_schema::Outcome;
@@ -163,7 +163,7 @@ fn no_secret_of_an_engine_that_serves_reaches_a_file_or_the_terminal() {
     let mut shown = String::new();
     let mut servelab = |words: &[&str], code: i32| {
         let output = project.command(words).envs(PLANTED).output().unwrap();
-        let said = said(&output).exits(code);
+        let said = command_output(&output).exits(code);
         shown.push_str(&said.out);
         shown.push_str(&said.err);
     };

@@ -1,7 +1,7 @@
 //! SGLang's flags, pages, metrics and log, from a matrix to a report. The engine is the simulator in its SGLang mode: no real
 //! one was at hand.
 
-use crate::support::{Project, engine, said, telemetry, trials};
+use crate::support::{Project, command_output, engine, telemetry, trials};
 use servelab_schema::{Ratio, Treatment};
 use std::fs;
 
@@ -113,7 +113,7 @@ fn a_key_that_every_list_of_processes_would_show_is_refused() {
     let ours = "dialect = \"sglang\"\nversion = \"0.5.19\"\napi-key-env = \"SG_KEY\"";
     fs::write(&file, text.replace("dialect = \"vllm\"\nversion = \"0.32.0\"", ours)).unwrap();
     let mut command = project.command(&["run", "matrix/key.toml", "--run-id", "key"]);
-    let refused = said(&command.env("SG_KEY", "a-secret-of-the-test").output().unwrap()).exits(4);
+    let refused = command_output(&command.env("SG_KEY", "a-secret-of-the-test").output().unwrap()).exits(4);
     assert!(refused.err.contains("takes its key as a flag only"), "{}", refused.err);
     assert!(!refused.err.contains("a-secret-of-the-test"));
     assert!(!project.path("runs/key").exists(), "before anything was written");

@@ -26,7 +26,7 @@ pub(crate) struct Project {
 }
 
 /// What a finished command said.
-pub(crate) struct Said {
+pub(crate) struct CommandOutput {
     pub(crate) code: i32,
     pub(crate) out: String,
     pub(crate) err: String,
@@ -212,8 +212,8 @@ requests = 2
     }
 
     /// Runs the program to its end.
-    pub(crate) fn servelab(&self, words: &[&str]) -> Said {
-        said(&self.command(words).output().unwrap())
+    pub(crate) fn servelab(&self, words: &[&str]) -> CommandOutput {
+        command_output(&self.command(words).output().unwrap())
     }
 
     /// The sealed run of that name.
@@ -236,15 +236,15 @@ pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 }
 
 /// What a finished command said.
-pub(crate) fn said(output: &Output) -> Said {
-    Said {
+pub(crate) fn command_output(output: &Output) -> CommandOutput {
+    CommandOutput {
         code: output.status.code().unwrap_or(-1),
         out: String::from_utf8_lossy(&output.stdout).into_owned(),
         err: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
 }
 
-impl Said {
+impl CommandOutput {
     /// Asserts the exit code, showing everything that was said where it differs.
     pub(crate) fn exits(self, code: i32) -> Self {
         assert_eq!(self.code, code, "\n--- stdout\n{}\n--- stderr\n{}", self.out, self.err);

@@ -5,9 +5,9 @@ mod tail;
 use super::*;
 use crate::testkit::{cell, plan, vid};
 use proptest::prelude::*;
+use servelab_random::SplitMix64;
 use servelab_schema::GateName;
 use servelab_schema::findings::{BlockEffect, Interval, LossCause, Lost};
-use servelab_stats::SplitMix64;
 
 fn study(plan: &Plan, cells: &[CellMetrics]) -> Study {
     super::study(plan, &RunEnd::Complete, cells)

@@ -6,12 +6,12 @@ use crate::{
 };
 use proptest::prelude::*;
 use serde_json::{Map, Value};
+use servelab_random::SplitMix64;
 use servelab_schema::{
     Bucket, Completion, EffectiveField, EngineRecord, MetricName, Nanos, Outcome, Plan, Reason, RunEnd, RunId, Slo,
     Task, TelemetrySample, Trace, TrialRecord, VariantId, canonical_json, examples,
     findings::{ArmQuality, CellFindings, Comparison, Descriptive, Findings, Quantile, VariantFindings},
 };
-use servelab_stats::SplitMix64;
 
 const PROMPTS: u64 = 12;
 

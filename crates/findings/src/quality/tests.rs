@@ -7,7 +7,7 @@ use servelab_schema::{Bucket, Completion, PromptId, Sha256Hex, Task, Trace};
 use std::collections::BTreeSet;
 
 /// One measured answer: prompt, text, tokens, and whether it holds the known answer.
-type Said<'s> = (&'s str, u8, u32, Option<bool>);
+type AnswerGiven<'s> = (&'s str, u8, u32, Option<bool>);
 
 struct Answered {
     variant: &'static str,
@@ -15,8 +15,8 @@ struct Answered {
     traces: Vec<(Trace, Option<bool>)>,
 }
 
-fn trial(variant: &'static str, block: u32, said: &[Said<'_>]) -> Answered {
-    let trace = |(prompt, text, tokens, found): &Said<'_>| {
+fn trial(variant: &'static str, block: u32, said: &[AnswerGiven<'_>]) -> Answered {
+    let trace = |(prompt, text, tokens, found): &AnswerGiven<'_>| {
         let mut trace = completed(prompt, 0, 10, 1, &[(5, tokens - 1)]);
         let servelab_schema::Outcome::Completed(c) = &trace.outcome else {
             panic!("it completed")
@@ -104,7 +104,7 @@ fn texts_are_paired_by_block_and_prompt() {
 #[test]
 fn lost_answers_are_counted_prompt_by_prompt() {
     let names: Vec<String> = (0..20).map(|i| format!("q{i}")).collect();
-    let said = |right: &dyn Fn(usize) -> bool| -> Vec<Said<'_>> {
+    let said = |right: &dyn Fn(usize) -> bool| -> Vec<AnswerGiven<'_>> {
         let of = |(i, name)| (String::as_str(name), 1, 10, Some(right(i)));
         names.iter().enumerate().map(of).collect()
     };

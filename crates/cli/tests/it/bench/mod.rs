@@ -8,7 +8,7 @@ mod trust;
 
 use crate::{
     bench_server::{Act, Server, answer},
-    support::{Said, said},
+    support::{CommandOutput, command_output},
 };
 use serde_json::Value;
 use servelab_chat::{ChatMessage, ChatTokenizer};
@@ -63,8 +63,8 @@ fn sim() -> &'static str {
     url
 }
 
-fn run(url: &str, words: &[&str]) -> Said {
-    said(&servelab().args(["bench", "--url", url]).args(words).output().unwrap())
+fn run(url: &str, words: &[&str]) -> CommandOutput {
+    command_output(&servelab().args(["bench", "--url", url]).args(words).output().unwrap())
 }
 
 /// The JSON answer of a bench that ran. Gates of timing may fail on a busy machine; the exit code says so.

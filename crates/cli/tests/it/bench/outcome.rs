@@ -123,7 +123,7 @@ fn ctrl_c_prints_what_has_ended() {
     server.wait_for(|s| s.in_flight == 2 && s.answered == 3);
     let pid = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
-    let said = said(&child.wait_with_output().unwrap()).exits(5);
+    let said = command_output(&child.wait_with_output().unwrap()).exits(5);
     let answer: Value = serde_json::from_str(&said.out).unwrap();
     let result = one(&answer);
     let seen =
@@ -136,7 +136,7 @@ fn ctrl_c_prints_what_has_ended() {
 #[test]
 fn wrong_input_is_answered_with_a_remedy() {
     let check = |words: &[&str], code: i32, says: &[&str]| {
-        let said = said(&servelab().arg("bench").args(words).output().unwrap()).exits(code);
+        let said = command_output(&servelab().arg("bench").args(words).output().unwrap()).exits(code);
         for part in says {
             assert!(
                 said.err.contains(part),

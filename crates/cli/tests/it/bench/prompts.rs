@@ -194,7 +194,7 @@ fn an_api_key_is_sent_and_never_shown() {
         command.args(["--api-key-env", "BENCH_TEST_KEY", "--traces", &files.text("t.jsonl")]);
         command.env_remove("BENCH_TEST_KEY");
         command.envs(key.map(|k| ("BENCH_TEST_KEY", k)));
-        said(&command.output().unwrap())
+        command_output(&command.output().unwrap())
     };
     let said = bench(Some("hush-hush"));
     assert!(

@@ -87,7 +87,7 @@ fn a_refusal_that_echoes_the_key_is_shown_and_kept_without_it() {
         command
             .env("BENCH_TEST_KEY", "hush-hush")
             .env("DB_PASS", "third-secret");
-        let said = said(&command.output().unwrap()).exits(6);
+        let said = command_output(&command.output().unwrap()).exits(6);
         let kept = fs::read_to_string(files.path(file)).unwrap();
         assert!(kept.contains("bad key: ") && kept.contains("[redacted]"), "{kept}");
         for text in [&said.out, &said.err, &kept] {
@@ -134,7 +134,7 @@ fn a_key_leaves_this_machine_over_https_only() {
         command
             .args(["bench", "--url", url, "--model", "m", "--requests", "1"])
             .args(more);
-        said(&command.env("BENCH_TEST_KEY", "hush-hush").output().unwrap())
+        command_output(&command.env("BENCH_TEST_KEY", "hush-hush").output().unwrap())
     };
     let key = ["--api-key-env", "BENCH_TEST_KEY"];
     for more in [

@@ -9,7 +9,7 @@ mod machine;
 #[cfg(feature = "torture")]
 mod torture;
 
-use crate::support::said;
+use crate::support::command_output;
 use machine::{Burner, Client, Server, Starve};
 use serde_json::Value;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -109,7 +109,7 @@ fn bench(server: &Server, load: Loop, extent: &[&str], starve: Starve) -> Result
         &size,
     ];
     let client = Client::start(&[&words[..], extent].concat(), starve);
-    let said = said(&client.output());
+    let said = command_output(&client.output());
     assert!(said.code == 0 || said.code == 6, "{}\n{}", said.code, said.err);
     Result::of(&said.out)
 }
