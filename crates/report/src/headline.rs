@@ -268,7 +268,12 @@ fn certainty(plan: &Plan, c: &Comparison, e: &Estimate) -> String {
         ));
     }
     parts.push(remarks::blocks(c.k, c.planned));
-    if let Some(p) = e.p_adjusted {
+    // The p of what is claimed: that it differs, or that it lies within ±δ.
+    let p = match c.verdict {
+        Verdict::Equivalent => e.p_tost_adjusted,
+        _ => e.p_adjusted,
+    };
+    if let Some(p) = p {
         let sign = if p < 0.001 { "" } else { "= " };
         parts.push(format!("Holm-adjusted p\u{a0}{sign}{}", number::p_value(p)).replace("= ", "=\u{a0}"));
     }
@@ -315,6 +320,16 @@ mod tests {
         let mut all = headlines(&examples::plan(), &findings);
         assert_eq!(all.len(), 1);
         all.remove(0)
+    }
+
+    #[test]
+    fn an_equivalence_is_said_with_the_p_of_the_equivalence() {
+        let line = said(|c| {
+            c.verdict = Verdict::Equivalent;
+            let e = c.estimate.as_mut().unwrap();
+            (e.p_adjusted, e.p_tost_adjusted) = (Some(0.536), Some(0.021));
+        });
+        assert!(line.text.contains("p\u{a0}=\u{a0}0.021"), "{}", line.text);
     }
 
     #[test]
