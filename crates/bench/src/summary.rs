@@ -3,9 +3,9 @@
 
 use crate::{
     figures::{Counts, Figures, Latency, Rates, Throughput},
-    validity::{Medians, gates},
+    validity::gates,
 };
-use servelab_findings::{meets, trial_metrics};
+use servelab_findings::{medians, meets, trial_metrics};
 use servelab_load::{LoadResult, Stop, bench::conversation::turn_of};
 use servelab_schema::{
     Completion, GateOutcome, Load, MetricName, Nanos, Outcome, Reason, Slo, Trace, TrialCounts, Window,
@@ -152,16 +152,7 @@ pub(crate) fn figures(measured: &Measured<'_>) -> Figures {
             goodput_ratio: described.goodput_ratio,
         }
     });
-    let median = |of: fn(&Completion) -> Nanos| {
-        let mut times: Vec<Nanos> = done.iter().map(|(_, c)| of(c)).filter(|t| *t > Nanos::ZERO).collect();
-        times.sort_unstable();
-        times.get(times.len() / 2).copied()
-    };
-    let medians = Medians {
-        ttft: median(Completion::ttft),
-        generation: median(|c| c.e2e().saturating_sub(c.ttft())),
-    };
-    let gates = gates(*load, result, &requests, medians, window);
+    let gates = gates(*load, result, &requests, medians(traces), window);
     Figures {
         throughput,
         ttft_kind: metrics.kind.kind(),

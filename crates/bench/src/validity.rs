@@ -1,11 +1,11 @@
 //! Whether one load was measured well: the gates of a plan that need no plan, with METHOD's limits.
 
 use crate::figures::Counts;
-use servelab_findings::{GateFacts, evaluate_limits};
+use servelab_findings::{GateFacts, Medians, evaluate_limits};
 use servelab_load::{LoadResult, Stop};
 use servelab_schema::{
-    CacheState, GateName, GateOutcome, GateResult, Gates, Load, Margin, Nanos, Reason, Treatment, TrialCounts,
-    VariantRole, Window,
+    CacheState, GateName, GateOutcome, GateResult, Gates, Load, Margin, Reason, Treatment, TrialCounts, VariantRole,
+    Window,
 };
 use std::num::NonZeroU32;
 
@@ -20,14 +20,6 @@ const GATES: [GateName; 8] = [
     GateName::PromptTokens,
     GateName::Clock,
 ];
-
-/// The times against which the client's errors are held.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Medians {
-    pub(crate) ttft: Option<Nanos>,
-    /// From the first to the last token, of the requests that took any time.
-    pub(crate) generation: Option<Nanos>,
-}
 
 /// Each gate's result for a load.
 pub(crate) fn gates(

@@ -21,7 +21,7 @@ use crate::{
 use draft::{Draft, drafts};
 use family::Family;
 use servelab_schema::findings::{
-    AaOutcome, AaResult, Claim, Comparison, Hindrance, Note, Study, Verdict, Withheld, WorseBy,
+    AaOutcome, AaResult, Claim, Comparison, Hindrance, KindSeen, Note, Study, Verdict, Withheld, WorseBy,
 };
 use servelab_schema::{
     BlockOrder, LoadId, MetricName, Plan, RunEnd, Treatment, TtftKind, Validity, VariantId, VariantRole,
@@ -75,12 +75,16 @@ impl CellMetrics {
             completed: record.counts.completed,
             failed: record.counts.failures(),
             metrics: values.map(|(name, v)| (*name, v.value)).collect(),
-            e2e_s: trial
-                .requests
-                .iter()
-                .filter_map(Request::done)
-                .map(Done::e2e_s)
-                .collect(),
+            // Latencies from two kinds of first tokens are not one sample.
+            e2e_s: match &trial.metrics {
+                Some(m) if m.kind == KindSeen::Mixed => Vec::new(),
+                _ => trial
+                    .requests
+                    .iter()
+                    .filter_map(Request::done)
+                    .map(Done::e2e_s)
+                    .collect(),
+            },
             ttft_kind: trial.metrics.as_ref().and_then(|m| m.kind.kind()),
         }
     }

@@ -26,7 +26,11 @@ impl<'r> Starts<'r> {
     pub(crate) fn constant(&self, field: &str) -> Option<Option<&'r str>> {
         let mut values = self.shown.iter().map(|e| e.get(field).map(|f| f.value.as_str()));
         let first = values.next()?;
-        values.all(|v| v == first).then_some(first)
+        let same = |v: Option<&str>| match (v, first) {
+            (Some(v), Some(first)) => same_value(v, first),
+            (v, first) => v == first,
+        };
+        values.all(same).then_some(first)
     }
 
     /// Names of all fields that some start shows.

@@ -45,7 +45,7 @@ pub mod verdict;
 pub use compare::{CellMetrics, study};
 pub use evaluate::evaluate;
 pub use gates::{GateFacts, Work, evaluate_limits};
-pub use metrics::{meets, trial_metrics};
+pub use metrics::{Medians, medians, meets, trial_metrics};
 pub use quality::answer_found;
 pub use reduce::{Prompts, Reducer, Trial};
 pub use rows::{Row, RowInterval, Scope, rows, verdict_word};

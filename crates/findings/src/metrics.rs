@@ -33,6 +33,28 @@ pub fn trial_metrics(held: Window, slo: &Slo, traces: &[Trace]) -> TrialMetrics 
     measuring.metrics().unwrap_or_default()
 }
 
+/// The times against which a client's errors are held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Medians {
+    /// Time to first token; none where the two kinds of it are mixed.
+    pub ttft: Option<Nanos>,
+    /// From the first to the last token, of the requests that took any time.
+    pub generation: Option<Nanos>,
+}
+
+/// The medians of a load's completed measured requests.
+#[must_use]
+pub fn medians(traces: &[Trace]) -> Medians {
+    let mut measuring = Measuring::new(None, Slo::default());
+    for trace in traces {
+        measuring.add(trace, UNKNOWN_PROMPT, None);
+    }
+    Medians {
+        ttft: measuring.median_ttft(),
+        generation: measuring.median_generation(),
+    }
+}
+
 /// What is kept of a completed measured request until its trial has ended.
 #[derive(Debug, Clone, Copy)]
 struct Extra {

@@ -161,7 +161,7 @@ impl Progress for Logged<'_> {
     fn trial_ends(&self, record: &TrialRecord, judged: &Judged, again: bool) {
         let trial = record.id.as_str();
         match &judged.validity {
-            Validity::Valid => tracing::info!(target: TARGET, trial, "a take ended: Valid"),
+            Validity::Valid => tracing::info!(target: TARGET, trial, "a take ended: Valid so far"),
             Validity::Invalid { gates } => {
                 let gates: Vec<&str> = gates.iter().map(|g| g.as_str()).collect();
                 let gates = gates.join(" ");

@@ -88,10 +88,6 @@ pub struct RunOutcome {
     pub error: Option<RunError>,
     /// Everything it says.
     pub findings: Findings,
-    /// Takes of a trial that the instrument had made Invalid before.
-    pub retakes: usize,
-    /// Trials that stayed lost to the instrument.
-    pub lost: usize,
 }
 
 /// `matrix-20261122-101500` from `2026-11-22T10:15:00.123Z`.
@@ -227,7 +223,6 @@ fn seal(
     started: WallInstant,
 ) -> Result<RunOutcome, RunError> {
     let Looped {
-        tally,
         trials,
         end,
         error,
@@ -264,8 +259,6 @@ fn seal(
         end,
         error,
         findings,
-        retakes: tally.retakes,
-        lost: tally.lost,
     })
 }
 

@@ -5,7 +5,7 @@ use crate::{
     Progress, RunError, StopFlag,
     evaluation::reduce,
     events::TARGET,
-    takes::{Take, Taken, lost_for_good, lost_to_the_instrument, next_take, takes_in_all},
+    takes::{Take, Taken, next_take, takes_in_all},
 };
 use servelab_evidence::{EvidenceError, RunWriter, salvage::CutOff};
 use servelab_findings::{Prompts, Trial, judge};
@@ -25,21 +25,16 @@ pub(crate) trait Takes {
 
 /// What became of the takes of a run.
 #[derive(Debug, Default)]
-pub(crate) struct Tally {
+struct Tally {
     /// Takes that ended, in order.
-    pub(crate) taken: Vec<Taken>,
+    taken: Vec<Taken>,
     /// Takes that were begun.
-    pub(crate) begun: usize,
-    /// Of those, takes of a trial that had been taken before.
-    pub(crate) retakes: usize,
-    /// Trials that stay lost to the instrument.
-    pub(crate) lost: usize,
+    begun: usize,
 }
 
 /// How the loop ended.
 #[derive(Debug)]
 pub(crate) struct Looped {
-    pub(crate) tally: Tally,
     /// The takes, reduced: what findings are made of.
     pub(crate) trials: Vec<Trial>,
     /// As what the run is to be sealed.
@@ -73,7 +68,6 @@ pub(crate) async fn take_all(
             break aborted(format!("{why} after {} of {total} trials", tally.begun));
         }
         tally.begun += 1;
-        tally.retakes += usize::from(take.take > 1);
         let name = take.trial.take_id(take.block.block, take.take);
         progress.trial_begins(tally.begun, total, name.as_ref().map_or("", |id| id.as_str()));
         let taken = match takes.execute(take, run).await {
@@ -112,7 +106,7 @@ pub(crate) async fn take_all(
         tally.taken.push(Taken {
             block: trial.record.block,
             order: trial.record.order,
-            lost: lost_to_the_instrument(&judged.validity),
+            lost: judged.validity.is_lost_to_the_instrument(),
         });
         let again = takes_in_all(plan, &tally.taken) > total;
         progress.trial_ends(&trial.record, judged, again);
@@ -120,9 +114,7 @@ pub(crate) async fn take_all(
             break aborted(format!("{why} in trial {} of {total}", tally.begun));
         }
     };
-    tally.lost = lost_for_good(plan, &tally.taken);
     Looped {
-        tally,
         trials,
         end,
         error,

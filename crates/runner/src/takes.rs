@@ -3,7 +3,7 @@
 //! Blocks come in order, and in a block its trials in theirs. A trial that the instrument made Invalid is taken again when
 //! every trial of its block had its turn, as often as the plan says.
 
-use servelab_schema::{Blame, Plan, PlannedBlock, PlannedTrial, Validity};
+use servelab_schema::{Plan, PlannedBlock, PlannedTrial};
 
 /// One take of a planned trial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,28 +70,10 @@ pub(crate) fn takes_in_all(plan: &Plan, taken: &[Taken]) -> usize {
     of.fold(0, usize::saturating_add)
 }
 
-/// Planned trials whose last take is lost to the instrument and is not taken again.
-pub(crate) fn lost_for_good(plan: &Plan, taken: &[Taken]) -> usize {
-    let trials = plan.blocks.iter().flat_map(|b| b.trials.iter().map(move |t| (b, t)));
-    let lost = trials.filter(|(block, trial)| {
-        let so_far = so_far(block.block, trial, taken);
-        so_far.lost && !so_far.is_due_again(plan)
-    });
-    lost.count()
-}
-
-/// True where the instrument made the trial Invalid, and neither the engine nor the setting did.
-pub(crate) fn lost_to_the_instrument(validity: &Validity) -> bool {
-    match validity {
-        Validity::Invalid { gates } => gates.iter().all(|gate| gate.blame() == Blame::Instrument),
-        Validity::Valid | Validity::Aborted { .. } => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use servelab_schema::{GateName, examples};
+    use servelab_schema::{GateName, Validity, examples};
 
     fn plan(retakes: u32) -> Plan {
         let mut plan = examples::plan();
@@ -142,18 +124,9 @@ mod tests {
     }
 
     #[test]
-    fn what_stays_lost_is_counted() {
-        let plan = plan(1);
-        let lost = |taken: &[Taken]| lost_for_good(&plan, taken);
-        assert_eq!(lost(&[taken(1, 1, true)]), 0, "it is still to be taken again");
-        assert_eq!(lost(&[taken(1, 1, true), taken(1, 1, true)]), 1);
-        assert_eq!(lost(&[taken(1, 1, true), taken(1, 1, false)]), 0);
-    }
-
-    #[test]
     fn only_the_instrument_gives_a_second_chance() {
         let check = |validity: Validity, expected: bool| {
-            assert_eq!(lost_to_the_instrument(&validity), expected, "{validity:?}");
+            assert_eq!(validity.is_lost_to_the_instrument(), expected, "{validity:?}");
         };
         let gates = |gates: &[GateName]| Validity::Invalid { gates: gates.to_vec() };
         check(gates(&[GateName::EventLoopLag]), true);

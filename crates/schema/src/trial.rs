@@ -187,6 +187,15 @@ impl Validity {
         }
     }
 
+    /// True where the instrument made the trial Invalid, and neither the engine nor the setting nor the plan did.
+    #[must_use]
+    pub fn is_lost_to_the_instrument(&self) -> bool {
+        match self {
+            Self::Invalid { gates } => gates.iter().all(|gate| gate.blame() == Blame::Instrument),
+            Self::Valid | Self::Aborted { .. } => false,
+        }
+    }
+
     /// True for [`Validity::Valid`].
     #[must_use]
     pub const fn is_valid(&self) -> bool {

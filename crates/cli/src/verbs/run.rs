@@ -156,8 +156,8 @@ impl Format {
                 dir: outcome.dir.display().to_string(),
                 fingerprint: &outcome.fingerprint,
                 end: &outcome.end,
-                retakes: outcome.retakes,
-                lost: outcome.lost,
+                retakes: findings.retakes(),
+                lost: findings.lost_to_the_instrument(),
                 cells_without_valid_trial: empty,
                 findings,
             });
@@ -177,12 +177,13 @@ impl Format {
             ),
             ("end", end),
         ];
-        if outcome.retakes > 0 || outcome.lost > 0 {
-            let lost = match outcome.lost {
+        let (retakes, lost) = (findings.retakes(), findings.lost_to_the_instrument());
+        if retakes > 0 || lost > 0 {
+            let lost = match lost {
                 0 => "none stays lost to the instrument".to_owned(),
                 lost => format!("{lost} stay lost to the instrument: a calmer machine would give them"),
             };
-            rows.push(("taken again", format!("{} of them; {lost}", outcome.retakes)));
+            rows.push(("taken again", format!("{retakes} of them; {lost}")));
         }
         if !empty.is_empty() {
             rows.push(("no valid trial", empty.join(", ")));

@@ -33,7 +33,7 @@ const CASES: &[Case<'_>] = &[
     ),
     (&["run", "none.toml"], 3, &["none.toml", "servelab init"]),
     (&["run", "matrix/p.toml", "--run-id", "../x"], 2, &["../x"]),
-    (&["seal", "none"], 4, &["none", "servelab"]),
+    (&["seal", "none"], 4, &["none", "--runs"]),
     (&["ingest", "none"], 4, &["`none`", "servelab results list"]),
     (&["report", "none"], 4, &["`none`", "servelab results list"]),
     (&["results", "show", "none"], 4, &["`none`", "servelab ingest"]),

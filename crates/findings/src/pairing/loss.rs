@@ -29,6 +29,8 @@ pub(crate) fn of_trial(cell: &CellMetrics, voidable: bool, took_effect_elsewhere
                 LossCause::Engine
             } else if blames(Blame::Setting) {
                 LossCause::Setting
+            } else if blames(Blame::Plan) {
+                LossCause::Plan
             } else {
                 LossCause::Instrument
             };

@@ -67,6 +67,8 @@ pub enum LossCause {
     Engine,
     /// The setting did not take effect: the trial is void.
     Setting,
+    /// The trial is not what the plan asked for (too short, too few requests, a warm cache): it says nothing either way.
+    Plan,
     /// The trial was stopped.
     Aborted,
     /// There is no trial: the run did not get there.

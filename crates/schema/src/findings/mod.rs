@@ -40,6 +40,7 @@ pub use trial::{
 use crate::{EngineKind, LoadId, MetricName, RunEnd, RunId, V, VariantId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Which run findings are of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -124,6 +125,23 @@ impl Findings {
     pub fn quality_change(&self, load: &LoadId, variant: &VariantId, control: &VariantId) -> Option<&QualityChange> {
         let cell = self.cell(load, variant)?;
         cell.quality.against.iter().find(|change| &change.control == control)
+    }
+
+    /// Takes that came after the first one of their trial.
+    #[must_use]
+    pub fn retakes(&self) -> usize {
+        self.trials.iter().filter(|t| t.take > 1).count()
+    }
+
+    /// Trials of which the instrument lost every take.
+    #[must_use]
+    pub fn lost_to_the_instrument(&self) -> usize {
+        let mut all_lost: BTreeMap<(u32, &VariantId, &LoadId), bool> = BTreeMap::new();
+        for t in &self.trials {
+            let lost = all_lost.entry((t.block, &t.variant, &t.load)).or_insert(true);
+            *lost &= t.validity.is_lost_to_the_instrument();
+        }
+        all_lost.into_values().filter(|lost| *lost).count()
     }
 
     /// Cells of which no trial counts: the run says nothing of them.

@@ -55,13 +55,11 @@ fn every_loss_has_a_cause_and_only_the_engines_count_against_the_variant() {
     for gate in [GateName::Failures, GateName::EngineAlive, GateName::PromptTokens] {
         check(|c| c.validity = invalid(gate), LossCause::Engine, &gates(gate));
     }
-    for gate in [
-        GateName::ScheduleLag,
-        GateName::Clock,
-        GateName::Certificate,
-        GateName::MinDuration,
-    ] {
+    for gate in [GateName::ScheduleLag, GateName::Clock, GateName::Certificate] {
         check(|c| c.validity = invalid(gate), LossCause::Instrument, &gates(gate));
+    }
+    for gate in [GateName::MinDuration, GateName::CacheContamination] {
+        check(|c| c.validity = invalid(gate), LossCause::Plan, &gates(gate));
     }
     let both = || vec![GateName::EventLoopLag, GateName::EngineAlive];
     let reason = LossReason::Gates { gates: both() };
