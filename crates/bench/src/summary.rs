@@ -8,8 +8,7 @@ use crate::{
 use servelab_findings::{medians, meets, trial_metrics};
 use servelab_load::{LoadResult, Stop, bench::conversation::turn_of};
 use servelab_schema::{
-    Completion, GateOutcome, Load, MetricName, Nanos, Outcome, Reason, Slo, Trace, TrialCounts, Window,
-    findings::KindSeen,
+    Completion, Load, MetricName, Nanos, Outcome, Reason, Slo, Trace, TrialCounts, Validity, Window, findings::KindSeen,
 };
 use std::collections::BTreeMap;
 
@@ -179,7 +178,7 @@ pub(crate) fn figures(measured: &Measured<'_>) -> Figures {
             Load::Closed { .. } => None,
         },
         instrument: result.instrument.clone(),
-        valid: gates.iter().all(|g| g.outcome != GateOutcome::Failed),
+        valid: Validity::from_gates(&gates).is_valid(),
         gates,
         interrupted: result.stopped == Some(Stop::Cancelled),
         requests,

@@ -89,8 +89,8 @@ pub(crate) fn cell(
         failures_everywhere: failures(everywhere()),
         prompt_tokens_total: described.iter().map(|d| d.prompt_tokens_total).sum(),
         completion_tokens_total: described.iter().map(|d| d.completion_tokens_total).sum(),
-        over_blocks: over_blocks(&counted),
-        described: figures(&described),
+        over_blocks: over_blocks(&counted, kind),
+        described: figures(&described, kind),
         latencies: if kind == KindSeen::Mixed {
             Vec::new()
         } else {
@@ -125,14 +125,16 @@ fn failures<'r>(requests: impl Iterator<Item = &'r Request>) -> BTreeMap<Reason,
     out
 }
 
-fn over_blocks(counted: &[&Trial]) -> BTreeMap<MetricName, OverBlocks> {
+/// Where trials of both kinds of first tokens count, a mean over them would be of neither.
+fn over_blocks(counted: &[&Trial], kind: KindSeen) -> BTreeMap<MetricName, OverBlocks> {
     let of = |name: MetricName| {
         let values = counted
             .iter()
             .filter_map(|t| Some(t.metrics.as_ref()?.values.get(&name)?.value));
         Some((name, OverBlocks::of(values)?))
     };
-    MetricName::ALL.into_iter().filter_map(of).collect()
+    let one_sample = |name: &MetricName| kind != KindSeen::Mixed || !name.depends_on_first_tokens();
+    MetricName::ALL.into_iter().filter(one_sample).filter_map(of).collect()
 }
 
 /// Which statistics of a block's summary are carried on.
@@ -144,7 +146,7 @@ const STATISTICS: [Statistic; 4] = [
     (DescribedStatistic::P99, |s| s.p99),
 ];
 
-fn figures(blocks: &[&Descriptive]) -> Vec<Described> {
+fn figures(blocks: &[&Descriptive], kind: KindSeen) -> Vec<Described> {
     use DescribedMetric as M;
     type Single = (M, fn(&Descriptive) -> Option<f64>);
     type Several = (M, fn(&Descriptive) -> Option<Summary>);
@@ -176,11 +178,12 @@ fn figures(blocks: &[&Descriptive]) -> Vec<Described> {
         })
     };
     let mut out: Vec<Described> = Vec::new();
-    for (metric, of) in single {
+    let one_sample = |metric: M| kind != KindSeen::Mixed || !metric.depends_on_first_tokens();
+    for (metric, of) in single.into_iter().filter(|(m, _)| one_sample(*m)) {
         let values = blocks.iter().filter_map(|d| of(d)).collect();
         out.extend(figure(metric, DescribedStatistic::Value, values));
     }
-    for (metric, of) in several {
+    for (metric, of) in several.into_iter().filter(|(m, _)| one_sample(*m)) {
         for (statistic, value) in STATISTICS {
             let values = blocks.iter().filter_map(|d| of(d).map(|s| value(&s))).collect();
             out.extend(figure(metric, statistic, values));

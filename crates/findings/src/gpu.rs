@@ -48,8 +48,8 @@ impl Gpus {
         }
     }
 
-    /// `output_tokens` arrived in the window.
-    pub(crate) fn finish(self, output_tokens: u64) -> TrialGpus {
+    /// `output_tokens` arrived in the window; none where they were not counted.
+    pub(crate) fn finish(self, output_tokens: Option<u64>) -> TrialGpus {
         TrialGpus {
             gpus: self.gpus,
             window_s: self.window_s,

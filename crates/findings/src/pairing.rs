@@ -221,7 +221,7 @@ impl<'a> Cells<'a> {
 impl Pairs<'_> {
     /// Set where first tokens are stamped differently and the metric feels it.
     pub(crate) fn first_tokens_differ(&self, metric: MetricName) -> Option<Hindrance> {
-        if !depends_on_kind(metric) {
+        if !metric.depends_on_first_tokens() {
             return None;
         }
         self.pairs.iter().find_map(|pair| {
@@ -265,12 +265,4 @@ const fn is_chance(cause: LossCause) -> bool {
 fn mean(logs: &[f64]) -> Option<f64> {
     let n = u32::try_from(logs.len()).ok().filter(|&n| n > 0)?;
     Some(logs.iter().sum::<f64>() / f64::from(n))
-}
-
-/// True where the kind of the first timestamp enters the metric.
-const fn depends_on_kind(metric: MetricName) -> bool {
-    !matches!(
-        metric,
-        MetricName::OutputThroughput | MetricName::RequestThroughput | MetricName::TotalThroughput
-    )
 }

@@ -163,7 +163,7 @@ impl<'p> Reducer<'p> {
         });
         let in_window = |s: &&TelemetrySample| held.is_some_and(|w| s.t_ns >= w.start_ns && s.t_ns <= w.end_ns);
         let inside = self.telemetry.iter().filter(in_window);
-        let output_tokens = self.measuring.inside.known().map_or(0, |(tokens, _)| tokens);
+        let output_tokens = self.measuring.inside.known().map(|(tokens, _)| tokens);
         Trial {
             metrics,
             groups: groups.unwrap_or_default(),

@@ -231,6 +231,15 @@ impl MetricName {
     pub const fn is_pooled(self) -> bool {
         matches!(self, Self::E2eP99)
     }
+
+    /// True where the value depends on what the first timestamp of an answer is: a token or a text.
+    #[must_use]
+    pub const fn depends_on_first_tokens(self) -> bool {
+        !matches!(
+            self,
+            Self::OutputThroughput | Self::RequestThroughput | Self::TotalThroughput
+        )
+    }
 }
 
 impl fmt::Display for MetricName {

@@ -2,7 +2,9 @@
 
 use crate::{
     Row, Scope, Trial, evaluate, rows,
-    testkit::{completed, engine, environment, failed, plan, prompt, record, reduce, vid},
+    testkit::{
+        completed, content_only, engine, environment, failed, load_id, plan, prompt, record, reduce, trial, vid,
+    },
 };
 use proptest::prelude::*;
 use serde_json::{Map, Value};
@@ -10,7 +12,9 @@ use servelab_random::SplitMix64;
 use servelab_schema::{
     Bucket, Completion, EffectiveField, EngineRecord, MetricName, Nanos, Outcome, Plan, Reason, RunEnd, RunId, Slo,
     Task, TelemetrySample, Trace, TrialRecord, VariantId, canonical_json, examples,
-    findings::{ArmQuality, CellFindings, Comparison, Descriptive, Findings, Quantile, VariantFindings},
+    findings::{
+        ArmQuality, CellFindings, Comparison, DescribedMetric, Descriptive, Findings, Quantile, VariantFindings,
+    },
 };
 
 const PROMPTS: u64 = 12;
@@ -317,4 +321,24 @@ fn everything_described_of_a_trial_reaches_its_cell() {
             .flat_map(|d| &d.quantiles)
             .all(|q| quantiles(&q.success_only))
     );
+}
+
+#[test]
+fn first_tokens_and_first_texts_of_a_cell_have_no_mean() {
+    let plan = plan(&[]);
+    let of = |block: u32, trace: Trace| trial(&plan, "C1", block, &vec![trace; 10]);
+    let tokens = || of(1, completed("p0", 0, 100, 1, &[(20, 1)]));
+    let check = |second: Trial, has_means: bool| {
+        let found = findings(&plan, vec![tokens(), second]);
+        let cell = found.cell(&load_id(), &vid("C1")).unwrap();
+        assert_eq!(cell.blocks, 2);
+        assert_eq!(cell.over_blocks.contains_key(&MetricName::TtftMean), has_means);
+        assert_eq!(
+            cell.described.iter().any(|d| d.metric == DescribedMetric::Ntpot),
+            has_means
+        );
+        assert!(cell.over_blocks.contains_key(&MetricName::RequestThroughput));
+    };
+    check(of(2, completed("p0", 0, 100, 1, &[(20, 1)])), true);
+    check(of(2, content_only("p0", 0, 100, 2)), false);
 }

@@ -71,8 +71,7 @@ pub(super) fn rows(cell: &CellFindings, out: &mut Vec<Row>) {
 }
 
 fn failures(cell: &CellFindings, out: &mut Vec<Row>) {
-    let failed: u32 = cell.failures_everywhere.values().sum();
-    let ended = cell.completed_everywhere + failed;
+    let ended = cell.completed_everywhere + cell.failed_everywhere();
     let rows = cell.failures_everywhere.iter().map(|(reason, n)| {
         let row = Row::new(
             Scope::Failures,

@@ -14,8 +14,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Variant × reason, over every trial.
 pub(crate) fn failures(cx: &Context<'_>) -> Table {
     let plan = &cx.run.plan;
-    let records = || cx.run.findings.trials.iter();
-    let reasons: BTreeSet<Reason> = records().flat_map(|r| r.counts.failed.keys().copied()).collect();
+    let all = cx.run.findings.cells.iter();
+    let reasons: BTreeSet<Reason> = all.flat_map(|c| c.failures_everywhere.keys().copied()).collect();
     let mut columns = vec![
         Column::text("Variant"),
         Column::text("Load"),
@@ -27,29 +27,24 @@ pub(crate) fn failures(cx: &Context<'_>) -> Table {
     let mut rows = Vec::new();
     for load in &plan.loads {
         for v in &plan.variants {
-            let of_cell = || records().filter(|r| r.load == load.id && r.variant == v.id);
-            let completed: u32 = of_cell().map(|r| r.counts.completed).sum();
-            let failed: u32 = of_cell().map(|r| r.counts.failures()).sum();
-            let ended = completed.saturating_add(failed);
-            let share = if ended == 0 {
-                Cell::absent("no measured request")
-            } else {
-                let share = f64::from(failed) / f64::from(ended);
-                Cell::number(number::share(share), share)
+            let Some(cell) = cx.run.findings.cell(&load.id, &v.id) else {
+                continue;
             };
+            let failed = cell.failed_everywhere();
+            let share = cell.failed_ratio_everywhere().map_or_else(
+                || Cell::absent("no measured request"),
+                |share| Cell::number(number::share(share), share),
+            );
             let tone = if failed > 0 { Tone::Warn } else { Tone::Plain };
             let mut cells = vec![
                 Cell::name(v.id.to_string()),
                 Cell::text(load.id.to_string()),
-                Cell::count(completed),
+                Cell::count(cell.completed_everywhere),
                 Cell::count(failed).tone(tone),
                 share,
             ];
-            cells.extend(
-                reasons
-                    .iter()
-                    .map(|reason| Cell::count(of_cell().filter_map(|r| r.counts.failed.get(reason)).sum())),
-            );
+            let of_reason = |reason| cell.failures_everywhere.get(reason).copied().unwrap_or_default();
+            cells.extend(reasons.iter().map(|reason| Cell::count(of_reason(reason))));
             rows.push(Row {
                 cells,
                 ..Row::default()

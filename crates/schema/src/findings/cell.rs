@@ -193,6 +193,21 @@ impl DescribedMetric {
         Self::PromptTokens,
     ];
 
+    /// True where the value depends on what the first timestamp of an answer is: a token or a text.
+    #[must_use]
+    pub const fn depends_on_first_tokens(self) -> bool {
+        matches!(
+            self,
+            Self::GoodputRatio
+                | Self::Interactivity
+                | Self::PerRequestThroughput
+                | Self::Ntpot
+                | Self::Icl
+                | Self::TokensPerChunk
+                | Self::TtftFromScheduled
+        )
+    }
+
     /// The name as written in files.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -303,4 +318,20 @@ pub struct CellFindings {
     pub outside: OutsideFindings,
     /// What it took of the GPUs; null where none was read.
     pub gpu: Option<GpuFindings>,
+}
+
+impl CellFindings {
+    /// Measured requests that failed, of every trial, counted or not.
+    #[must_use]
+    pub fn failed_everywhere(&self) -> u32 {
+        self.failures_everywhere.values().sum()
+    }
+
+    /// Those / all measured requests that ended; none where none did.
+    #[must_use]
+    pub fn failed_ratio_everywhere(&self) -> Option<f64> {
+        let failed = self.failed_everywhere();
+        let ended = self.completed_everywhere + failed;
+        (ended > 0).then(|| f64::from(failed) / f64::from(ended))
+    }
 }

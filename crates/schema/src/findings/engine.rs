@@ -201,8 +201,8 @@ pub struct TrialGpus {
     pub gpus: Vec<GpuUse>,
     /// Length of the window, s of engine time.
     pub window_s: f64,
-    /// Output tokens that arrived in the window, of all requests.
-    pub output_tokens: u64,
+    /// Output tokens that arrived in the window, of all requests; null where the engine does not count them chunk by chunk.
+    pub output_tokens: Option<u64>,
     /// Measured requests that were in flight while a GPU was throttled, in the order of the traces.
     pub throttled_requests: Vec<RequestId>,
     /// Measured requests that were sent.
@@ -224,12 +224,12 @@ impl TrialGpus {
         super::OverBlocks::of(each?.into_iter()).map(|o| o.mean)
     }
 
-    /// Energy of all GPUs in the window per output token that arrived in it, J; none where one GPU's energy is unknown.
+    /// Energy of all GPUs in the window per output token that arrived in it, J; none where that or one GPU's energy is unknown.
     #[must_use]
     #[expect(clippy::as_conversions, reason = "tokens of a trial are far below 2^53")]
     pub fn joules_per_output_token(&self) -> Option<f64> {
         let joules: Option<f64> = self.gpus.iter().map(GpuUse::joules).sum();
-        (self.output_tokens > 0).then_some(())?;
-        Some(joules? / self.output_tokens as f64)
+        let tokens = self.output_tokens.filter(|n| *n > 0)?;
+        Some(joules? / tokens as f64)
     }
 }
