@@ -159,7 +159,7 @@ impl Vllm {
             .arg(repository().join(MODEL))
             .args(["--host", "127.0.0.1", "--port", &port.to_string()])
             .args(["--served-model-name", SERVED, "--max-model-len", "2048"])
-            .args(["--dtype", "bfloat16", "--max-num-seqs", "16"])
+            .args(["--dtype", "float32", "--max-num-seqs", "16"])
             .args(flags)
             .stdin(Stdio::null())
             .stdout(out.try_clone().unwrap())
