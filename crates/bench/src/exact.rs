@@ -119,7 +119,7 @@ impl Exact {
 
     /// Cuts a text so that it has exactly `wanted` tokens in the request.
     fn fit(&self, wanted: usize, text: impl Fn(usize) -> String) -> Result<String, BenchError> {
-        let least = self.overhead.saturating_add(1);
+        let least = self.overhead + 1;
         if wanted < least {
             return Err(BenchError::Options(format!(
                 "{wanted} prompt tokens cannot be made: the chat template alone with one token of text has {least}"

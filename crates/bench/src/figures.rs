@@ -1,19 +1,14 @@
 //! The figures of one load, and the answer of a sweep. Units stand in the names: `_s` seconds of wall time, `_per_s`.
 //!
-//! What was not observed is null, never 0. Figures of failed requests are none: a failure stands in `with_failures_s`, as ∞.
+//! What was not observed is null, never 0. Figures of failed requests are none: a failure stands in `with_failures`, as ∞.
 
 use serde::Serialize;
-use servelab_schema::{EngineKind, GateResult, Instrument, Reason, TtftKind, findings::Summary};
-use servelab_stats::{Certification, Probability, Quantile, Sample, smallest_certifying_n};
+use servelab_findings::of_one_load;
+use servelab_schema::{
+    EngineKind, GateResult, Instrument, Reason, TtftKind,
+    findings::{PooledQuantile, Summary},
+};
 use std::{collections::BTreeMap, num::NonZeroU32};
-
-/// The percentiles that are shown.
-const PERCENTILES: [(&str, Probability); 4] = [
-    ("p50", Probability::P50),
-    ("p90", Probability::P90),
-    ("p95", Probability::P95),
-    ("p99", Probability::P99),
-];
 
 /// What a bench came to.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -61,105 +56,25 @@ pub struct ResultSet {
     pub notes: Vec<String>,
 }
 
-/// One percentile in seconds.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Percentile {
-    /// `p50`, `p90`, `p95` or `p99`.
-    pub p: &'static str,
-    /// Of the completed requests.
-    pub value_s: f64,
-    /// With every failed request as +∞; null = infinite.
-    pub with_failures_s: Option<f64>,
-    /// Upper bound at 99 % confidence, failures as +∞; null where n is too small or the bound is +∞.
-    pub certified_bound_s: Option<f64>,
-    /// Smallest n that certifies this percentile.
-    pub needs_n: u32,
-}
-
-/// One latency over the completed requests, in seconds.
+/// One latency over the requests of a load, in seconds: the figures that a run's findings hold of a cell.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Latency {
-    /// Requests behind it.
-    pub n: u32,
-    /// Failed requests, which count as +∞ in `with_failures_s`.
+    /// Mean, spread and extremes of the completed requests.
+    pub summary_s: Summary,
+    /// Failed requests: those that `with_failures` counts as +∞.
     pub failed: u32,
-    /// Arithmetic mean.
-    pub mean_s: f64,
-    /// Largest.
-    pub max_s: f64,
-    /// Exact percentiles (type 7).
-    pub percentiles: Vec<Percentile>,
+    /// p50, p90, p95 and p99, in this order. One load has no blocks, so no interval either.
+    pub quantiles: Vec<PooledQuantile>,
 }
 
 impl Latency {
     pub(crate) fn of(values: Vec<f64>, failed: u32) -> Option<Self> {
-        let sample = Sample::new(values).ok()?;
-        let percentile = |(name, p): (&'static str, Probability)| Percentile {
-            p: name,
-            value_s: sample.quantile(p),
-            with_failures_s: sample.quantile_with_failures(p, failed).finite(),
-            certified_bound_s: match Quantile::of(&sample, failed, p).certified {
-                Certification::Certified { bound, .. } => bound.finite(),
-                Certification::NotCertifiable { .. } => None,
-            },
-            needs_n: smallest_certifying_n(p),
-        };
+        let (summary_s, quantiles) = of_one_load(values, failed)?;
         Some(Self {
-            n: sample.n(),
+            summary_s,
             failed,
-            mean_s: sample.mean(),
-            max_s: sample.max(),
-            percentiles: PERCENTILES.map(percentile).into(),
+            quantiles,
         })
-    }
-
-    /// The value of one percentile, in seconds.
-    #[must_use]
-    pub fn at(&self, p: &str) -> Option<&Percentile> {
-        self.percentiles.iter().find(|q| q.p == p)
-    }
-}
-
-/// Mean and spread of a figure that is no latency of a request.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Spread {
-    /// Values behind it.
-    pub n: u64,
-    /// Arithmetic mean.
-    pub mean: f64,
-    /// Median.
-    pub p50: f64,
-    /// 90th percentile.
-    pub p90: f64,
-    /// 95th percentile.
-    pub p95: f64,
-    /// 99th percentile.
-    pub p99: f64,
-    /// Largest.
-    pub max: f64,
-}
-
-impl From<Summary> for Spread {
-    fn from(s: Summary) -> Self {
-        let Summary {
-            n,
-            mean,
-            p50,
-            p90,
-            p95,
-            p99,
-            max,
-            ..
-        } = s;
-        Self {
-            n,
-            mean,
-            p50,
-            p90,
-            p95,
-            p99,
-            max,
-        }
     }
 }
 
@@ -191,8 +106,8 @@ pub struct Counts {
 pub struct Throughput {
     /// Length of the window, seconds.
     pub window_s: f64,
-    /// Requests completed inside the window / its length.
-    pub requests_per_s: f64,
+    /// Requests completed inside the window / its length; null where none completed.
+    pub requests_per_s: Option<f64>,
     /// Tokens that arrived inside the window / its length; null where the engine does not count them chunk by chunk.
     pub output_tokens_per_s: Option<f64>,
     /// Σ `usage.completion_tokens` of completed requests / (first send → last completion).
@@ -242,19 +157,19 @@ pub struct Figures {
     /// TTFT of each turn of the conversations, by its number from 1.
     pub ttft_by_turn: BTreeMap<u32, Latency>,
     /// Gaps between token chunks, seconds.
-    pub icl_s: Option<Spread>,
+    pub icl_s: Option<Summary>,
     /// Tokens per token chunk after each request's first one.
-    pub tokens_per_chunk: Option<Spread>,
+    pub tokens_per_chunk: Option<Summary>,
     /// First non-empty text − sent, seconds.
-    pub ttft_content_s: Option<Spread>,
+    pub ttft_content_s: Option<Summary>,
     /// Tokens/s that one user sees: 1 / TPOT.
-    pub interactivity_tokens_per_s: Option<Spread>,
+    pub interactivity_tokens_per_s: Option<Summary>,
     /// E2E / N, seconds.
-    pub ntpot_s: Option<Spread>,
+    pub ntpot_s: Option<Summary>,
     /// Tokens of each answer.
-    pub output_tokens: Option<Spread>,
+    pub output_tokens: Option<Summary>,
     /// Opening a connection, seconds, of requests that had to.
-    pub connect_s: Option<Spread>,
+    pub connect_s: Option<Summary>,
     /// Of an open loop.
     pub rates: Option<Rates>,
     /// What the client measured of itself.

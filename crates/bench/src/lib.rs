@@ -26,6 +26,6 @@ mod validity;
 pub mod values;
 
 pub use error::{BenchError, Blame};
-pub use figures::{Answer, Figures, Latency, ResultSet, Spread};
+pub use figures::{Answer, Figures, Latency, ResultSet};
 pub use options::{Bench, PromptSource};
 pub use sweep::{Prepared, Watch};

@@ -268,7 +268,7 @@ fn filed(path: &Path, bench: &Bench, counter: Option<&Exact>) -> Result<Vec<Ask>
     let text = read(path)?;
     let mut asks = Vec::new();
     for (n, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        let bad = |why: String| wrong(format!("{}:{}", path.display(), n.saturating_add(1)), why);
+        let bad = |why: String| wrong(format!("{}:{}", path.display(), n + 1), why);
         let mut ask = file_row(line, n, bench).map_err(bad)?;
         if let Some(counter) = counter {
             ask.prompt_tokens = counter.count(&ask.text).map_err(|e| bad(e.to_string()))?;

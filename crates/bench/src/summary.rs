@@ -5,7 +5,7 @@ use crate::{
     figures::{Counts, Figures, Latency, Rates, Throughput},
     validity::gates,
 };
-use servelab_findings::{medians, meets, trial_metrics};
+use servelab_findings::{medians, trial_metrics};
 use servelab_load::{LoadResult, Stop, bench::conversation::turn_of};
 use servelab_schema::{
     Completion, Load, MetricName, Nanos, Outcome, Reason, Slo, Trace, TrialCounts, Validity, Window, findings::KindSeen,
@@ -78,10 +78,6 @@ fn ttft_s(c: &Completion) -> f64 {
     c.ttft().as_secs_f64()
 }
 
-fn number(n: usize) -> f64 {
-    f64::from(u32::try_from(n).unwrap_or(u32::MAX))
-}
-
 /// The figures of one load.
 pub(crate) fn figures(measured: &Measured<'_>) -> Figures {
     let Measured {
@@ -135,19 +131,15 @@ pub(crate) fn figures(measured: &Measured<'_>) -> Figures {
     });
     let throughput = window.map(|window| {
         let seconds = window.length().as_secs_f64();
-        let inside = || {
-            done.iter()
-                .filter(|(t, _)| t.finished_ns > window.start_ns && t.finished_ns <= window.end_ns)
-        };
-        let good = inside().filter(|(_, c)| meets(slo, c)).count();
+        let value = |name| metrics.values.get(&name).map(|m| m.value);
         Throughput {
             window_s: seconds,
-            requests_per_s: number(inside().count()) / seconds,
-            output_tokens_per_s: metrics.values.get(&MetricName::OutputThroughput).map(|m| m.value),
+            requests_per_s: value(MetricName::RequestThroughput),
+            output_tokens_per_s: value(MetricName::OutputThroughput),
             completed_output_tokens_per_s: described.completed_output_throughput_tokens_per_s,
             input_tokens_per_s: described.input_throughput_tokens_per_s,
             total_tokens_per_s: described.total_throughput_tokens_per_s,
-            goodput_requests_per_s: described.goodput_ratio.map(|_| number(good) / seconds),
+            goodput_requests_per_s: value(MetricName::Goodput),
             goodput_ratio: described.goodput_ratio,
         }
     });
@@ -157,18 +149,18 @@ pub(crate) fn figures(measured: &Measured<'_>) -> Figures {
         ttft_kind: metrics.kind.kind(),
         mixed_ttft_kinds: mixed,
         ttft: latency(&|_, c| Some(ttft_s(c))),
-        tpot: latency(&|_, c| Some(c.tpot_ns()? / 1e9)),
+        tpot: latency(&|_, c| c.tpot_s()),
         e2e: latency(&|_, c| Some(c.e2e().as_secs_f64())),
         ttft_from_scheduled: latency(&|t, c| since_scheduled(t, c.ttft())),
         e2e_from_scheduled: latency(&|t, c| since_scheduled(t, c.e2e())),
         ttft_by_turn: ttft_by_turn.collect(),
-        icl_s: described.icl_s.map(Into::into),
-        tokens_per_chunk: described.tokens_per_chunk.map(Into::into),
-        ttft_content_s: described.ttft_content_s.map(Into::into),
-        interactivity_tokens_per_s: described.interactivity_tokens_per_s.map(Into::into),
-        ntpot_s: described.ntpot_s.map(Into::into),
-        output_tokens: described.output_tokens.map(Into::into),
-        connect_s: described.connect_s.map(Into::into),
+        icl_s: described.icl_s,
+        tokens_per_chunk: described.tokens_per_chunk,
+        ttft_content_s: described.ttft_content_s,
+        interactivity_tokens_per_s: described.interactivity_tokens_per_s,
+        ntpot_s: described.ntpot_s,
+        output_tokens: described.output_tokens,
+        connect_s: described.connect_s,
         rates: match load {
             Load::Open { rate_per_s, .. } => Some(Rates {
                 asked_per_s: rate_per_s.get(),
@@ -184,3 +176,6 @@ pub(crate) fn figures(measured: &Measured<'_>) -> Figures {
         requests,
     }
 }
+
+#[cfg(test)]
+mod tests;

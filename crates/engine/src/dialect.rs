@@ -131,7 +131,7 @@ pub(crate) fn field(name: &str, value: &str) -> EffectiveField {
     let lower = name.to_lowercase();
     let parts = || lower.split('.');
     let kind = if name.starts_with("argument.") {
-        FieldKind::Told
+        FieldKind::Argument
     } else if parts().any(|part| part == ROOM) {
         FieldKind::Room
     } else if parts().any(|part| ROOM_DETAILS.contains(&part)) {

@@ -197,7 +197,7 @@ impl Fields {
                     } else {
                         format!("{name}.{key}")
                     };
-                    self.json(&name, value, depth.saturating_add(1));
+                    self.json(&name, value, depth + 1);
                 }
             }
             Value::String(text) => self.add(name, text.clone()),

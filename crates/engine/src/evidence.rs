@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 /// What an engine showed during a trial.
 #[derive(Debug, Clone, Copy)]
-pub struct Shown<'a> {
+pub struct EngineEvidence<'a> {
     /// Its log; none where servelab does not have it.
     pub log: Option<&'a str>,
     /// `/metrics` before the first request.
@@ -24,7 +24,7 @@ pub struct Shown<'a> {
 
 /// The manipulation checks of a variant, one for each thing that is expected.
 #[must_use]
-pub fn checks(expect: &Expectation, shown: Shown<'_>) -> Vec<Check> {
+pub fn checks(expect: &Expectation, shown: EngineEvidence<'_>) -> Vec<Check> {
     let mut checks = Vec::new();
     let cache_config = shown
         .before

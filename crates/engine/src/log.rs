@@ -51,10 +51,7 @@ fn error_text(line: &str) -> Option<String> {
         .find("Error: ")
         .or_else(|| line.find("error: "))
         .or_else(|| line.find("Exception: "))?;
-    let start = line
-        .get(..at)?
-        .rfind(char::is_whitespace)
-        .map_or(0, |i| i.saturating_add(1));
+    let start = line.get(..at)?.rfind(char::is_whitespace).map_or(0, |i| i + 1);
     Some(quoted(line.get(start..)?.trim()))
 }
 

@@ -36,9 +36,7 @@ pub fn parse(text: &str) -> Page {
             // Creation times look like counters and are none.
             Some(sample) if sample.name.ends_with("_created") => {}
             Some(sample) => page.samples.push(sample),
-            None => page
-                .refused
-                .push((i.saturating_add(1), line.chars().take(200).collect())),
+            None => page.refused.push((i + 1, line.chars().take(200).collect())),
         }
     }
     page

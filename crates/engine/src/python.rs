@@ -29,7 +29,7 @@ fn flatten_into(prefix: &str, inside: &str, depth: u32, flat: &mut BTreeMap<Stri
         };
         match nested(value) {
             Some(inside) if depth < DEEPEST && !fields(inside).is_empty() => {
-                flatten_into(&name, inside, depth.saturating_add(1), flat);
+                flatten_into(&name, inside, depth + 1, flat);
             }
             _ => {
                 flat.insert(name, unquote(value));
@@ -91,7 +91,7 @@ fn split(text: &str) -> Vec<&str> {
         }
         match c {
             '\'' | '"' => quote = Some(c),
-            '{' | '[' | '(' => depth = depth.saturating_add(1),
+            '{' | '[' | '(' => depth += 1,
             '}' | ']' | ')' => match depth.checked_sub(1) {
                 Some(less) => depth = less,
                 None => {
@@ -101,7 +101,7 @@ fn split(text: &str) -> Vec<&str> {
             },
             ',' if depth == 0 => {
                 parts.push(text.get(start..at).unwrap_or_default());
-                start = at.saturating_add(1);
+                start = at + 1;
             }
             _ => {}
         }

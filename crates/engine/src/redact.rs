@@ -382,7 +382,7 @@ fn list_length(text: &str) -> usize {
     let mut quote = None;
     for (at, c) in text.char_indices() {
         match (quote, c) {
-            (None, ']') => return at.saturating_add(1),
+            (None, ']') => return at + 1,
             (None, '\'' | '"') => quote = Some(c),
             (Some(open), _) if c == open => quote = None,
             _ => {}

@@ -17,7 +17,7 @@ pub(crate) fn confounded(variant: &PlannedVariant, own: &[&EngineRecord], contro
     let change = |name: &str| {
         let field = own.field(name).or_else(|| control.field(name))?;
         let (mine, theirs) = (own.constant(name)?, control.constant(name)?);
-        let counts = field.kind != FieldKind::Told && !is_set_by(variant, name, field);
+        let counts = field.kind != FieldKind::Argument && !is_set_by(variant, name, field);
         (mine != theirs && counts).then(|| ChangedField {
             field: name.to_owned(),
             kind: field.kind,
@@ -51,7 +51,7 @@ mod tests {
     fn field(name: &str, value: &str) -> EffectiveField {
         let kind = match name {
             "kv_cache_tokens" => FieldKind::Room,
-            told if told.starts_with("argument.") => FieldKind::Told,
+            told if told.starts_with("argument.") => FieldKind::Argument,
             _ => FieldKind::Setting,
         };
         let set_by = match name.rsplit('.').next() {

@@ -156,7 +156,7 @@ fn spells<'a>(of: &'a [(Nanos, &'a GpuSample)]) -> impl Iterator<Item = (Window,
         _ => Nanos::ZERO,
     };
     of.iter().enumerate().filter_map(move |(i, (start_ns, gpu))| {
-        let next = times.get(i.saturating_add(1)).copied();
+        let next = times.get(i + 1).copied();
         let end_ns = next.unwrap_or_else(|| start_ns.saturating_add(step));
         let window = Window {
             start_ns: *start_ns,

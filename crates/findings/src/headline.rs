@@ -140,7 +140,7 @@ pub(crate) fn brief(of: &Material<'_>, trials: &[TrialFindings]) -> Brief {
         }));
     }
     Brief {
-        trials: crate::num::len_u32(trials.len()),
+        takes: crate::num::len_u32(trials.len()),
         valid: count(Validity::is_valid),
         invalid: count(|v| matches!(v, Validity::Invalid { .. })),
         aborted: count(|v| matches!(v, Validity::Aborted { .. })),

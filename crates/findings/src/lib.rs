@@ -46,6 +46,7 @@ pub use compare::{CellMetrics, study};
 pub use evaluate::evaluate;
 pub use gates::{GateFacts, Work, evaluate_limits};
 pub use metrics::{Medians, medians, meets, trial_metrics};
+pub use pooled::of_one_load;
 pub use quality::answer_found;
 pub use reduce::{Prompts, Reducer, Trial};
 pub use rows::{Row, RowInterval, Scope, rows, verdict_word};

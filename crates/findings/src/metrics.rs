@@ -78,6 +78,8 @@ pub(crate) struct Measuring {
     chunk_tokens: BTreeMap<u32, u64>,
     pub(crate) inside: TokensInWindow,
     good: u32,
+    completed_inside: u32,
+    good_inside: u32,
     first_sent: Option<Nanos>,
     last_finished: Option<Nanos>,
 }
@@ -94,6 +96,8 @@ impl Measuring {
             chunk_tokens: BTreeMap::new(),
             inside: TokensInWindow::default(),
             good: 0,
+            completed_inside: 0,
+            good_inside: 0,
             first_sent: None,
             last_finished: None,
         }
@@ -115,7 +119,16 @@ impl Measuring {
 
     fn completed(&mut self, trace: &Trace, c: &Completion) {
         self.kind = self.kind.and(c.ttft_kind());
-        self.good += u32::from(meets(&self.slo, c));
+        let good = meets(&self.slo, c);
+        self.good += u32::from(good);
+        let ended = trace.finished_ns;
+        if self
+            .held
+            .is_some_and(|held| held.start_ns < ended && ended <= held.end_ns)
+        {
+            self.completed_inside += 1;
+            self.good_inside += u32::from(good);
+        }
         if let Some(sent) = trace.sent_ns {
             self.first_sent = Some(self.first_sent.map_or(sent, |first| first.min(sent)));
         }
@@ -199,12 +212,10 @@ impl Measuring {
             n,
             certified: None,
         };
-        values.insert(
-            MetricName::RequestThroughput,
-            of(f64::from(completed) / seconds, completed),
-        );
+        let inside = self.completed_inside;
+        values.insert(MetricName::RequestThroughput, of(f64::from(inside) / seconds, inside));
         if has_objective(&self.slo) {
-            values.insert(MetricName::Goodput, of(f64::from(self.good) / seconds, completed));
+            values.insert(MetricName::Goodput, of(f64::from(self.good_inside) / seconds, inside));
         }
         if let Some((tokens, n)) = self.inside.known() {
             values.insert(MetricName::OutputThroughput, of(count(tokens) / seconds, n));
@@ -330,7 +341,7 @@ pub fn meets(slo: &Slo, c: &Completion) -> bool {
         && slo.e2e_ns.is_none_or(|most| c.e2e() <= most)
         && slo
             .tpot_ns
-            .is_none_or(|most| c.tpot_ns().is_none_or(|tpot| tpot <= count(most.0)))
+            .is_none_or(|most| c.tpot_s().is_none_or(|tpot| tpot <= most.as_secs_f64()))
 }
 
 /// The figures of values that are counted and not listed; percentiles are exact.

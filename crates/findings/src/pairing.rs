@@ -75,7 +75,7 @@ impl<'a> Cells<'a> {
                     all.by_key.insert(key, cell);
                 }
                 Some(other) => {
-                    all.duplicates = all.duplicates.saturating_add(1);
+                    all.duplicates += 1;
                     if all.precedence(cell) < all.precedence(other) {
                         all.by_key.insert(key, cell);
                     }

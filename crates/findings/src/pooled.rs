@@ -9,7 +9,7 @@ use crate::{
     num::len_u32,
     request::{Done, Request},
 };
-use servelab_schema::findings::{Distribution, LatencyKind, PooledQuantile};
+use servelab_schema::findings::{Distribution, LatencyKind, PooledQuantile, Summary};
 use servelab_stats::{Ecdf, Probability, Sample, block_bootstrap_quantiles};
 
 /// How much work to spend on describing.
@@ -61,11 +61,6 @@ fn distribution(
     let intervals = block_bootstrap_quantiles(&by_block, &QUANTILES, Probability::P95, options.resamples, options.seed);
     drop(by_block);
     let intervals = intervals.unwrap_or_default();
-    let quantile = |(i, p): (usize, &Probability)| PooledQuantile {
-        success_only: quantile(&sample, *p, failed),
-        with_failures: or_infinite(sample.quantile_with_failures(*p, failed)),
-        block_interval: intervals.get(i).copied().map(interval),
-    };
     let ecdf = if options.ecdf_points == 0 {
         Vec::new()
     } else {
@@ -76,9 +71,26 @@ fn distribution(
         latency,
         summary_s: summary(sample.summary()),
         failed,
-        quantiles: QUANTILES.iter().enumerate().map(quantile).collect(),
+        quantiles: quantiles(&sample, failed, &intervals),
         ecdf,
     })
+}
+
+fn quantiles(sample: &Sample, failed: u32, intervals: &[servelab_stats::Interval]) -> Vec<PooledQuantile> {
+    let of = |(i, p): (usize, &Probability)| PooledQuantile {
+        success_only: quantile(sample, *p, failed),
+        with_failures: or_infinite(sample.quantile_with_failures(*p, failed)),
+        block_interval: intervals.get(i).copied().map(interval),
+    };
+    QUANTILES.iter().enumerate().map(of).collect()
+}
+
+/// Mean and spread of some values of one load, and their p50, p90, p95 and p99 with what n and the failures certify; none
+/// where there is no value.
+#[must_use]
+pub fn of_one_load(values: Vec<f64>, failed: u32) -> Option<(Summary, Vec<PooledQuantile>)> {
+    let sample = Sample::new(values).ok()?;
+    Some((summary(sample.summary()), quantiles(&sample, failed, &[])))
 }
 
 #[cfg(test)]

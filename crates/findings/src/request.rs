@@ -50,13 +50,12 @@ fn first_bits(digest: &Sha256Hex) -> u64 {
 
 impl Done {
     fn new(c: &Completion, answer_found: Option<bool>) -> Self {
-        let first = c.chunks().first().map_or(1, |chunk| chunk.tokens.max(1));
         Self {
             ttft_ns: c.ttft().0,
             e2e_ns: c.e2e().0,
             text: first_bits(c.text_sha256()),
             tokens: c.completion_tokens().get(),
-            after_first: c.completion_tokens().get().saturating_sub(first),
+            after_first: c.tokens_after_first(),
             answer_found,
         }
     }
@@ -71,7 +70,7 @@ impl Done {
         Nanos(self.e2e_ns).as_secs_f64()
     }
 
-    /// Time per output token after the first chunk, s: [`Completion::tpot_ns`].
+    /// Time per output token after the first chunk, s: [`Completion::tpot_s`].
     pub(crate) fn tpot_s(&self) -> Option<f64> {
         let span = Nanos(self.e2e_ns).saturating_sub(Nanos(self.ttft_ns)).as_secs_f64();
         (self.after_first > 0).then(|| span / f64::from(self.after_first))
@@ -94,7 +93,7 @@ mod tests {
         let trace = completed("a", 0, 100, 2, &[(50, 1), (50, 1)]);
         let done = Request::new(0, &trace, None);
         let (done, c) = (*done.done().unwrap(), trace.completion().unwrap());
-        assert!((done.tpot_s().unwrap() * 1e9 - c.tpot_ns().unwrap()).abs() < 1e-3);
+        assert_eq!(done.tpot_s(), c.tpot_s());
         assert!((done.ttft_s() - 0.1).abs() < 1e-12);
         assert_eq!(done.tokens, c.completion_tokens().get());
     }

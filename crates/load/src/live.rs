@@ -104,9 +104,9 @@ impl Live {
                             // Grows with the value; a record that is refused is missing from a live figure only.
                             let _ = h.record(completion.ttft().0);
                         }
-                        if let (Some(h), Some(tpot)) = (&mut s.tpot, completion.tpot_ns()) {
+                        if let (Some(h), Some(tpot)) = (&mut s.tpot, completion.tpot_s()) {
                             #[expect(clippy::as_conversions, reason = "float to integer saturates; a live figure")]
-                            let _ = h.record(tpot as u64);
+                            let _ = h.record((tpot * 1e9) as u64);
                         }
                     }
                 }

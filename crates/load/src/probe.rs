@@ -53,7 +53,7 @@ impl Grid {
     /// Serves every tick that is due by now.
     fn serve(&mut self, now: WallInstant) {
         loop {
-            let due = self.due(self.lags.len().saturating_add(1));
+            let due = self.due(self.lags.len() + 1);
             if now < due {
                 return;
             }
@@ -64,7 +64,7 @@ impl Grid {
     /// Lateness of the ticks that were due from one monotonic stamp to another.
     pub(crate) fn between(&self, from: WallInstant, to: WallInstant) -> Lateness {
         let inside = |(i, lag): (usize, &WallNanos)| {
-            let due = self.due(i.saturating_add(1));
+            let due = self.due(i + 1);
             (due >= from && due <= to).then_some(*lag)
         };
         let mut lags: Vec<WallNanos> = self.lags.iter().enumerate().filter_map(inside).collect();

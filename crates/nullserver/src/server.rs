@@ -418,7 +418,7 @@ impl Server {
                 Ok(n) => {
                     answering.at = answering.at.saturating_add(n);
                     if answering.at >= piece.end {
-                        answering.piece = answering.piece.saturating_add(1);
+                        answering.piece += 1;
                     }
                 }
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}

@@ -65,7 +65,7 @@ pub fn results_show(data: &RunData) -> ResultsView {
         ),
         ("started", data.manifest.started.utc.clone()),
         ("end", label::end(&data.manifest.end)),
-        ("trials", format!("{} of {} valid", brief.valid, brief.trials)),
+        ("takes", format!("{} of {} valid", brief.valid, brief.takes)),
         (
             "prompts",
             format!("{} of {} served", identity.prompts_served, identity.prompts_planned),

@@ -11,7 +11,7 @@ pub(crate) fn significant(value: f64, digits: i32) -> String {
     let mut decimals = 0_usize;
     // As many decimals as the leading digit leaves of the significant ones, at most nine.
     while decimals < 9 && f64::from(digits) - 1.0 - magnitude > f64::from(u32::try_from(decimals).unwrap_or(9)) {
-        decimals = decimals.saturating_add(1);
+        decimals += 1;
     }
     fixed(value, decimals)
 }
@@ -23,7 +23,7 @@ pub(crate) fn fixed(value: f64, decimals: usize) -> String {
     let (whole, fraction) = text
         .split_once('.')
         .map_or((text.as_str(), None), |(w, f)| (w, Some(f)));
-    let mut out = String::with_capacity(text.len().saturating_add(4));
+    let mut out = String::with_capacity(text.len() + 4);
     let is_zero = text.bytes().all(|b| matches!(b, b'0' | b'.'));
     if value < 0.0 && !is_zero {
         out.push('−');
@@ -90,7 +90,7 @@ pub(crate) fn count<N: Into<u64>>(n: N, noun: &str) -> String {
 #[must_use]
 pub(crate) fn grouped(n: u64) -> String {
     let digits = n.to_string();
-    let mut out = String::with_capacity(digits.len().saturating_add(4));
+    let mut out = String::with_capacity(digits.len() + 4);
     for (i, digit) in digits.chars().enumerate() {
         if i > 0 && digits.len().saturating_sub(i) % 3 == 0 && digits.len() > 4 {
             out.push('\u{202f}');

@@ -209,7 +209,7 @@ fn invalid_trials_are_shown_with_their_gates() {
     assert_eq!(comparison(&report.json, "C2")["n"], 3);
     assert!(report.html.contains("schedule-lag"));
     assert!(report.html.contains("p99 40.00ms"));
-    assert!(report.html.contains("11 of 12 trials are valid, 1 invalid, 0 aborted"));
+    assert!(report.html.contains("11 of 12 takes are valid, 1 invalid, 0 aborted"));
 }
 
 #[test]
@@ -315,7 +315,7 @@ fn the_terminal_has_the_same_findings() {
     let report = made(&[Fixture::small("r1")]);
     let rows = results_list(&report.store).unwrap();
     let brief = &rows[0].run.brief;
-    assert_eq!((rows.len(), brief.trials, brief.valid), (1, 12, 12));
+    assert_eq!((rows.len(), brief.takes, brief.valid), (1, 12, 12));
     assert!(!rows[0].directory_gone);
     assert!(rows[0].headline.starts_with("C2 +"), "{}", rows[0].headline);
     assert_eq!(rows[0].headline, report.json["runs"][0]["headline"]);

@@ -100,7 +100,7 @@ pub(crate) fn models(plan: &Plan, words: &[String]) -> Vec<String> {
 fn model_word(words: &[String]) -> Option<&str> {
     let behind = |mark: &str| {
         let at = words.iter().position(|w| w == mark)?;
-        words.get(at.saturating_add(1)).map(String::as_str)
+        words.get(at + 1).map(String::as_str)
     };
     let joined = |flag: &str| words.iter().find_map(|w| w.strip_prefix(flag)?.strip_prefix('='));
     let flagged = MODEL_FLAGS

@@ -35,12 +35,8 @@ fn read(project: &Path, set: &PromptSetRef, plan: &Plan) -> Result<Vec<PreparedR
     let text = fs::read_to_string(&path).map_err(|e| fail(&path, e.to_string()))?;
     let mut requests = Vec::new();
     for (i, line) in text.lines().enumerate() {
-        let prompt: Prompt = serde_json::from_str(line).map_err(|e| {
-            fail(
-                &path,
-                format!("line {}: {e}; build the prompts again", i.saturating_add(1)),
-            )
-        })?;
+        let prompt: Prompt = serde_json::from_str(line)
+            .map_err(|e| fail(&path, format!("line {}: {e}; build the prompts again", i + 1)))?;
         let request = PreparedRequest::chat(&prompt, &plan.engine.served_model, plan.output);
         requests.push(request.map_err(|e| fail(&path, e.to_string()))?);
     }

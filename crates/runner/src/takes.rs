@@ -34,7 +34,7 @@ fn so_far(block: u32, trial: &PlannedTrial, taken: &[Taken]) -> SoFar {
     let of_it = taken.iter().filter(|t| (t.block, t.order) == (block, trial.order));
     let start = SoFar { takes: 0, lost: false };
     of_it.fold(start, |before, t| SoFar {
-        takes: before.takes.saturating_add(1),
+        takes: before.takes + 1,
         lost: t.lost,
     })
 }
@@ -54,7 +54,7 @@ pub(crate) fn next_take<'p>(plan: &'p Plan, taken: &[Taken]) -> Option<Take<'p>>
         });
         // The first of the least taken: a second round begins when the first is over.
         let (takes, trial) = due.min_by_key(|(takes, _)| *takes)?;
-        let take = takes.saturating_add(1);
+        let take = takes + 1;
         Some(Take { block, trial, take })
     })
 }

@@ -11,7 +11,7 @@ use crate::{
 use servelab_engine::{
     Snapshot, counted,
     effective::{ConfigSources, effective},
-    evidence::{Shown, checks},
+    evidence::{EngineEvidence, checks},
     has_no_prefix_cache,
     redact::Secrets,
     wants_prefix_cache,
@@ -278,7 +278,7 @@ async fn measure(
         server_info: server_info.as_deref(),
     };
     let effective = effective(sources);
-    let shown = Shown {
+    let shown = EngineEvidence {
         log: log.as_deref(),
         before: before.as_ref(),
         after: after.as_ref(),

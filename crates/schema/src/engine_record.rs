@@ -80,8 +80,8 @@ pub enum FieldKind {
     /// A setting.
     #[default]
     Setting,
-    /// What the engine was told, by its own account.
-    Told,
+    /// An argument that it was given, by its own account.
+    Argument,
     /// The room for tokens that it found, which follows from settings and free memory.
     Room,
     /// The same room in another unit.

@@ -258,14 +258,19 @@ impl Completion {
         self.text.as_deref()
     }
 
-    /// Time per output token after the first chunk, in ns: (last − first token chunk) / (N − m₁), where m₁ is the number
-    /// of tokens in the first chunk (1 for content timelines). None where no token came after the first chunk.
+    /// N − m₁: the tokens after the first chunk, which holds m₁ (1 for content timelines).
     #[must_use]
-    pub fn tpot_ns(&self) -> Option<f64> {
-        let first = self.chunks.first()?;
-        let after = self.completion_tokens.get().checked_sub(first.tokens.max(1))?;
-        let span = self.e2e.saturating_sub(self.ttft);
-        (after > 0).then(|| span.as_secs_f64() * 1e9 / f64::from(after))
+    pub fn tokens_after_first(&self) -> u32 {
+        let first = self.chunks.first().map_or(1, |chunk| chunk.tokens.max(1));
+        self.completion_tokens.get().saturating_sub(first)
+    }
+
+    /// Time per output token after the first chunk, in seconds: (last − first token chunk) / (N − m₁). None where no token
+    /// came after the first chunk.
+    #[must_use]
+    pub fn tpot_s(&self) -> Option<f64> {
+        let (after, span) = (self.tokens_after_first(), self.e2e.saturating_sub(self.ttft));
+        (after > 0).then(|| span.as_secs_f64() / f64::from(after))
     }
 }
 

@@ -148,7 +148,7 @@ fn budgets_never_overflow() {
 fn tpot_leaves_out_the_first_chunks_tokens() {
     let completion = |trace: &Trace| -> Completion { trace.completion().unwrap().clone() };
     // 99 350 904 ns for the 3 tokens after the first chunk.
-    assert_eq!(completion(&examples::trace()).tpot_ns(), Some(99_350_904.0 / 3.0));
+    assert_eq!(completion(&examples::trace()).tpot_s(), Some(0.099_350_904 / 3.0));
     let arrivals: Vec<(u64, u32)> = examples::trace()
         .token_arrivals()
         .map(|(at, tokens)| (at.0, tokens))

@@ -57,7 +57,7 @@ pub(crate) fn draw(rng: &mut SplitMix64, n: usize) -> Vec<usize> {
     let mut weights = vec![0_usize; n];
     for _ in 0..n {
         if let Some(w) = weights.get_mut(rng.below(n)) {
-            *w = w.saturating_add(1);
+            *w += 1;
         }
     }
     weights

@@ -68,7 +68,7 @@ fn log_terms(n: u32, p: Probability) -> impl Iterator<Item = f64> {
     let mut term = f64::from(n) * p.get().ln();
     (0..=n).map(move |i| {
         let current = term;
-        term += f64::from(n.saturating_sub(i)).ln() - f64::from(i.saturating_add(1)).ln() + odds;
+        term += f64::from(n.saturating_sub(i)).ln() - f64::from(i + 1).ln() + odds;
         current
     })
 }
@@ -88,7 +88,7 @@ fn largest_rank(n: u32, p: Probability) -> Option<u32> {
         if sum > MISS {
             break;
         }
-        passing = passing.saturating_add(1);
+        passing += 1;
     }
     // `passing` terms 0..=t fitted below the limit, so t is one less.
     passing.checked_sub(1).filter(|&t| t >= 1)

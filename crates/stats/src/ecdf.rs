@@ -21,7 +21,7 @@ impl Ecdf {
         let n = f64::from(sample.n()) + f64::from(failures);
         let mut points: Vec<(f64, f64)> = Vec::new();
         for (i, &x) in sample.values().iter().enumerate() {
-            let share = count(i.saturating_add(1)) / n;
+            let share = count(i + 1) / n;
             match points.last_mut() {
                 // The sample is sorted, so "not above the last" is "equal to it".
                 Some(last) if x <= last.0 => last.1 = share,

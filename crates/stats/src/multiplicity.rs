@@ -26,7 +26,7 @@ pub fn benjamini_hochberg(p: &[f64]) -> Vec<f64> {
     let mut running = 1.0_f64;
     let mut adjusted = vec![1.0; m];
     for (rank, (index, p)) in ascending(p).into_iter().enumerate().rev() {
-        running = running.min(p * count(m) / count(rank.saturating_add(1)));
+        running = running.min(p * count(m) / count(rank + 1));
         if let Some(slot) = adjusted.get_mut(index) {
             *slot = running;
         }

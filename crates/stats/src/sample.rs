@@ -198,7 +198,7 @@ fn type_7(n: usize, p: Probability, at: impl Fn(usize) -> OrInfinite) -> OrInfin
     let below = floor_index(position);
     let weight = position - count(below);
     match (at(below), weight > 0.0) {
-        (OrInfinite::Finite(low), true) => match at(below.saturating_add(1)) {
+        (OrInfinite::Finite(low), true) => match at(below + 1) {
             // This form never leaves [low, high], which low·(1−w) + high·w can by rounding.
             OrInfinite::Finite(high) => OrInfinite::Finite((high - low).mul_add(weight, low).clamp(low, high.max(low))),
             OrInfinite::Infinite => OrInfinite::Infinite,
@@ -213,7 +213,7 @@ pub(crate) fn mean_and_squares(values: &[f64]) -> (f64, f64) {
     let mut squares = 0.0;
     for (i, &x) in values.iter().enumerate() {
         let distance = x - mean;
-        mean += distance / count(i.saturating_add(1));
+        mean += distance / count(i + 1);
         squares = distance.mul_add(x - mean, squares);
     }
     (mean, squares.max(0.0))

@@ -349,7 +349,7 @@ impl<'t> TrialRows<'t> {
                 done.map(|c| word("ttft_kind", &c.ttft_kind())).transpose()?,
                 maybe_ns("ttft_ns", done.map(|c| c.ttft()))?,
                 maybe_ns("ttft_content_ns", done.and_then(|c| c.ttft_content()))?,
-                done.and_then(|c| c.tpot_ns()),
+                done.and_then(|c| Some(c.tpot_s()? * 1e9)),
                 maybe_ns("e2e_ns", done.map(|c| c.e2e()))?,
                 done.map(|c| c.prompt_tokens().get()),
                 done.map(|c| c.completion_tokens().get()),

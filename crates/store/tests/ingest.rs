@@ -239,7 +239,7 @@ fn twice_is_once() {
     assert_eq!(store.ingest(&run).unwrap(), Ingested::Already);
     assert_eq!(store.runs().unwrap(), runs);
     assert_eq!(store.load_run(&run.manifest().run_id).unwrap(), data);
-    assert_eq!((runs.len(), runs[0].brief.trials, runs[0].brief.valid), (1, 12, 12));
+    assert_eq!((runs.len(), runs[0].brief.takes, runs[0].brief.valid), (1, 12, 12));
     assert_eq!(runs[0].brief, run.findings().unwrap().brief);
     assert_eq!(runs[0].dir, run.dir().canonicalize().unwrap());
 }

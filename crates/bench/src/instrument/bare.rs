@@ -71,7 +71,7 @@ async fn slot(slot: Slot) -> Result<Vec<Seen>, InstrumentError> {
         if n >= slot.requests {
             return Ok(all);
         }
-        slot.next.set(n.saturating_add(1));
+        slot.next.set(n + 1);
         let id = format!("n-{n:04}-a1");
         request.clear();
         let index = n.checked_rem(rests).and_then(|i| usize::try_from(i).ok());

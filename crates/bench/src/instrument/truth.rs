@@ -50,12 +50,7 @@ impl Truth {
             Ok((id, TrueRequest { read_ns, writes_ns }))
         };
         let lines = text.lines().enumerate();
-        let requests = lines.map(|(n, line)| {
-            row(line).map_err(|why| InstrumentError::Stamps {
-                line: n.saturating_add(1),
-                why,
-            })
-        });
+        let requests = lines.map(|(n, line)| row(line).map_err(|why| InstrumentError::Stamps { line: n + 1, why }));
         Ok(Self(requests.collect::<Result<_, _>>()?))
     }
 
@@ -64,7 +59,7 @@ impl Truth {
         let mut errors = Errors::default();
         for seen in seen {
             if self.compare_one(seen, &mut errors).is_none() {
-                errors.unmatched = errors.unmatched.saturating_add(1);
+                errors.unmatched += 1;
             }
         }
         errors

@@ -164,7 +164,7 @@ fn asked(plan: &Plan, project: &Path) -> Result<Vec<Asked>, InstrumentError> {
     let text = fs::read_to_string(&path).map_err(|e| fail(e.to_string()))?;
     let mut all = HashMap::new();
     for (n, line) in text.lines().enumerate() {
-        let at = |e: String| fail(format!("line {}: {e}", n.saturating_add(1)));
+        let at = |e: String| fail(format!("line {}: {e}", n + 1));
         let prompt: Prompt = serde_json::from_str(line).map_err(|e| at(e.to_string()))?;
         let request = PreparedRequest::chat(&prompt, &plan.engine.served_model, plan.output);
         let request = request.map_err(|e| at(e.to_string()))?;

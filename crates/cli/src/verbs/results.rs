@@ -98,7 +98,7 @@ fn list(format: Format, rows: &[ResultsRow]) -> anyhow::Result<()> {
     let cells = rows.iter().map(|row| {
         let r = &row.run;
         let started = r.started_utc.get(..19).unwrap_or(&r.started_utc).replace('T', " ");
-        let trials = format!("{}/{}", r.brief.valid, r.brief.trials);
+        let takes = format!("{}/{}", r.brief.valid, r.brief.takes);
         let ended = (!r.complete).then_some("aborted");
         let gone = row.directory_gone.then_some("directory gone");
         let state: Vec<&str> = ended.into_iter().chain(gone).collect();
@@ -111,19 +111,19 @@ fn list(format: Format, rows: &[ResultsRow]) -> anyhow::Result<()> {
             r.id.to_string(),
             started,
             r.engine_kind.to_string(),
-            trials,
+            takes,
             r.fingerprint.short().to_owned(),
             format!("{state}{}", row.headline),
         ]
     });
-    let header = ["run", "started (UTC)", "kind", "valid trials", "fingerprint", "finding"];
+    let header = ["run", "started (UTC)", "kind", "valid takes", "fingerprint", "finding"];
     output::answer(&output::table(header, cells.collect()));
     Ok(())
 }
 
 /// One run for programs: findings.json, with the fingerprint that findings cannot hold of themselves.
 #[derive(Debug, Serialize)]
-struct Shown<'r> {
+struct RunAnswer<'r> {
     engine_kind: EngineKind,
     fingerprint: &'r Sha256Hex,
     findings: &'r Findings,
@@ -131,7 +131,7 @@ struct Shown<'r> {
 
 fn show(format: Format, run: &RunData) -> anyhow::Result<()> {
     if format == Format::Json {
-        return output::json(&Shown {
+        return output::json(&RunAnswer {
             engine_kind: run.plan.engine_kind,
             fingerprint: &run.fingerprint,
             findings: &run.findings,

@@ -172,8 +172,8 @@ impl Format {
             ("directory", outcome.dir.display().to_string()),
             ("fingerprint", outcome.fingerprint.to_string()),
             (
-                "trials",
-                format!("{} ({} valid, {} invalid)", brief.trials, brief.valid, brief.invalid),
+                "takes",
+                format!("{} ({} valid, {} invalid)", brief.takes, brief.valid, brief.invalid),
             ),
             ("end", end),
         ];

@@ -45,11 +45,11 @@ struct Answer {
 }
 
 /// What evidence must be told: secrets, and what the takes say.
-struct Others {
+struct Closer {
     secrets: Secrets,
 }
 
-impl Closing for Others {
+impl Closing for Closer {
     fn redact(&self, plan: &Plan, text: &str) -> String {
         // The key's variable may have any name.
         let key = plan.engine.api_key_env.as_deref().and_then(|name| env::var(name).ok());
@@ -70,10 +70,10 @@ impl Closing for Others {
 impl Seal {
     pub(crate) fn execute(self, project: &Project) -> Result<Exit, Failure> {
         let runs = self.runs.unwrap_or_else(|| project.runs());
-        let others = Others {
+        let closer = Closer {
             secrets: Secrets::of_environment(),
         };
-        let closed = close(Arc::new(Disk), &runs, &self.run, WHY, &others).map_err(Failure::environment)?;
+        let closed = close(Arc::new(Disk), &runs, &self.run, WHY, &closer).map_err(Failure::environment)?;
         let answer = Answer {
             run_id: self.run.to_string(),
             dir: closed.dir.display().to_string(),

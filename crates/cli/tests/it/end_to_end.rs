@@ -2,7 +2,10 @@
 
 use crate::support::{Project, engine, plan, record, trials};
 use serde_json::Value;
-use servelab_schema::{GateName, Outcome, Reason, RunEnd, Treatment, Validity};
+use servelab_evidence::{SealedRun, names};
+use servelab_runner::evaluate_takes;
+use servelab_schema::{GateName, Outcome, Reason, RunEnd, Treatment, Validity, canonical_json};
+use servelab_store::Store;
 use std::{collections::BTreeSet, fs};
 
 const LOAD: &str = "[load]\nconcurrency = 4\n";
@@ -69,6 +72,7 @@ fn a_hidden_slowdown_is_found_and_two_equal_arms_are_not() {
     assert_eq!(prompts.len(), 60, "every prompt is measured once by every variant");
 
     project.servelab(&["ingest"]).exits(0);
+    says_the_same_again(&project, &run);
     project.servelab(&["report", "r1"]).exits(0);
     let out = project.path("report/out");
     let summary: Value = serde_json::from_str(&fs::read_to_string(out.join("summary.json")).unwrap()).unwrap();
@@ -93,6 +97,26 @@ fn a_hidden_slowdown_is_found_and_two_equal_arms_are_not() {
     assert!(list.contains("r1") && list.contains("SIMULATED"), "{list}");
     let show = project.servelab(&["results", "show", "r1"]).exits(0).out;
     assert!(show.contains("SLOW") && show.contains("Worse"), "{show}");
+}
+
+/// What was sealed is what the run's files say later, and what the database says, byte for byte.
+fn says_the_same_again(project: &Project, run: &SealedRun) {
+    let sealed = fs::read_to_string(run.dir().join(names::FINDINGS)).unwrap();
+    let (id, takes) = (&run.manifest().run_id, run.trials().map(|t| run.take(&t.id)));
+    let takes: Vec<_> = takes.collect();
+    let of_files = evaluate_takes(
+        &plan(run),
+        &run.environment().unwrap(),
+        (id, &run.manifest().end),
+        &takes,
+    );
+    assert_eq!(
+        canonical_json(&of_files.unwrap()).unwrap(),
+        sealed,
+        "from the directory"
+    );
+    let of_store = Store::open(&project.path("servelab.db")).unwrap().evaluate_again(id);
+    assert_eq!(canonical_json(&of_store.unwrap()).unwrap(), sealed, "from the database");
 }
 
 /// The kinds of fault that the simulator can script, the reason each must end in, and the trial that it happens in.

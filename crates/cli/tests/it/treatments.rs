@@ -181,6 +181,9 @@ fn says_no_op_everywhere(name: &str, experiment: &str) -> (Project, SealedRun) {
     assert_eq!(comparison["treatment"], "NO-OP", "{comparison:#}");
     let page = fs::read_to_string(project.path("report/out/index.html")).unwrap();
     assert!(page.contains("in every start of both"), "the evidence is quoted");
+    let of_dtype = page.split("<tr").filter(|row| row.contains("DTYPE"));
+    let says = |word: &str| of_dtype.clone().any(|row| row.contains(&format!(">{word}<")));
+    assert!(says("NO-OP") && !says("CONFIRMED"), "the row of the page says it too");
     assert!(!page.contains("CONFIRMED</"), "nothing on the page says otherwise");
     (project, run)
 }

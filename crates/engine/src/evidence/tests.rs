@@ -16,7 +16,7 @@ fn fields(of: &[(&str, &str)]) -> BTreeMap<String, EffectiveField> {
 
 /// One check, from a log and fields.
 fn one(expect: &Expectation, log: Option<&str>, shown: &[(&str, &str)]) -> Check {
-    let shown = Shown {
+    let shown = EngineEvidence {
         log,
         before: None,
         after: None,
@@ -58,7 +58,7 @@ fn labels_of_the_cache() {
         ("vllm:cache_config_info{block_size=\"16\"} 1\n", CheckResult::Unknown),
     ] {
         let page = Snapshot::parse(page);
-        let shown = Shown {
+        let shown = EngineEvidence {
             log: Some(""),
             before: Some(&page),
             after: None,
@@ -79,7 +79,7 @@ fn counters_must_move_and_one_that_went_back_tells_nothing() {
     let before = Snapshot::parse("n_total 5\n");
     let check = |after: Option<&str>, result: CheckResult, found: Option<&str>| {
         let after = after.map(Snapshot::parse);
-        let shown = Shown {
+        let shown = EngineEvidence {
             log: Some(""),
             before: Some(&before),
             after: after.as_ref(),
@@ -142,7 +142,7 @@ fn lines_of_the_log() {
 fn what_a_field_is() {
     let kind = |name: &str| dialect::field(name, "1").kind;
     use servelab_schema::FieldKind;
-    assert_eq!(kind("argument.seed"), FieldKind::Told);
+    assert_eq!(kind("argument.seed"), FieldKind::Argument);
     assert_eq!(kind("kv_cache_tokens"), FieldKind::Room);
     assert_eq!(kind("cache_config.num_gpu_blocks"), FieldKind::RoomDetail);
     assert_eq!(kind("enforce_eager"), FieldKind::Setting);

@@ -13,7 +13,7 @@ pub(super) fn count(counts: &mut TrialCounts, trace: &Trace) {
         (Outcome::Failed(_), false) => &mut counts.fillers_failed,
     };
     // As many as there are rows in a file.
-    *n = n.saturating_add(1);
+    *n += 1;
 }
 
 /// `trial.json` of a take that did not run to its end. The counts are those of the whole rows.

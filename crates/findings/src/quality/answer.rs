@@ -12,7 +12,7 @@ pub fn answer_found(text: &str, answer: &str) -> Option<bool> {
 
 /// Words in lower case with a space before and after each.
 fn words(text: &str) -> String {
-    let mut out = String::with_capacity(text.len().saturating_add(2));
+    let mut out = String::with_capacity(text.len() + 2);
     out.push(' ');
     let mut before = ' ';
     let mut rest = text.chars().peekable();

@@ -65,7 +65,7 @@ fn of_field(name: &str, check: Check) -> Check {
 fn start(variant: &str, checks: Vec<Check>, fields: &[(&str, &str)]) -> EngineRecord {
     let field = |name: &str, value: &str| EffectiveField {
         kind: if name.starts_with("argument.") {
-            FieldKind::Told
+            FieldKind::Argument
         } else {
             FieldKind::Setting
         },

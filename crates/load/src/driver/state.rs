@@ -167,7 +167,7 @@ impl LoadState {
                 since: clock::monotonic(),
             });
         }
-        self.measured_index = self.measured_index.saturating_add(1);
+        self.measured_index += 1;
         Some(self.job(request, opener, true, scheduled))
     }
 
@@ -181,9 +181,9 @@ impl LoadState {
 
     const fn job(&mut self, request: PreparedRequest, opener: usize, measured: bool, scheduled: Nanos) -> Job {
         let seq = self.next_seq;
-        self.next_seq = seq.saturating_add(1);
+        self.next_seq = seq + 1;
         if measured {
-            self.handed_out = self.handed_out.saturating_add(1);
+            self.handed_out += 1;
         }
         Job {
             seq,
@@ -201,19 +201,19 @@ impl LoadState {
         let began = trace.sent_ns.unwrap_or(trace.scheduled_ns);
         self.span.add(began, trace.finished_ns);
         if !trace.measured {
-            self.fillers_ended = self.fillers_ended.saturating_add(1);
+            self.fillers_ended += 1;
             return;
         }
         self.held.add(began, trace.finished_ns);
         if let Some(sent) = trace.sent_ns {
             self.lags_ns.push(sent.saturating_sub(trace.scheduled_ns).0);
             if !follows {
-                self.arrivals = self.arrivals.saturating_add(1);
+                self.arrivals += 1;
                 self.scheduled.add(trace.scheduled_ns, trace.scheduled_ns);
                 self.sent.add(sent, sent);
             }
         }
-        self.measured_ended = self.measured_ended.saturating_add(1);
+        self.measured_ended += 1;
         let all_ended = self.extent == Extent::Once && self.measured_ended >= self.planned();
         if all_ended && let Some(mark) = self.cpu_mark {
             self.load_cpu = Some(ThreadCpu::since("load", mark.cpu_ns, mark.since));
@@ -229,7 +229,7 @@ impl LoadState {
             (Outcome::Failed(failure), true) => counts.failed.entry(failure.reason).or_default(),
             (Outcome::Failed(_), false) => &mut counts.fillers_failed,
         };
-        *count = count.saturating_add(1);
+        *count += 1;
     }
 
     /// Ends the load, on the load's own thread; `is_open` says whether a schedule was kept.

@@ -81,10 +81,8 @@ fn paint(
         let (middle, bottom) = chart.backend_coord(&(left + 0.5, low));
         let (x, y) = (middle.saturating_sub(origin_x), bottom.saturating_sub(origin_y));
         let (task, bucket) = name.split_once(' ').unwrap_or((name, ""));
-        body.draw_text(bucket, &centred(12), (x, y.saturating_add(7)))
-            .map_err(text)?;
-        body.draw_text(task, &centred(11), (x, y.saturating_add(23)))
-            .map_err(text)?;
+        body.draw_text(bucket, &centred(12), (x, y + 7)).map_err(text)?;
+        body.draw_text(task, &centred(11), (x, y + 23)).map_err(text)?;
     }
     for (arm, series) in (0_i32..).zip(series) {
         let offset = 0.1 + 0.8 * (f64::from(arm) + 0.5) / arms;

@@ -117,8 +117,7 @@ fn stamp(root: &Canvas<'_>, kind_word: &str) -> Result<(), PlotError> {
     ))
     .map_err(text)?;
     let style = (FONT, 12).into_font().style(FontStyle::Bold).color(&ink);
-    root.draw_text(kind_word, &style, (left.saturating_add(12), 12))
-        .map_err(text)
+    root.draw_text(kind_word, &style, (left + 12, 12)).map_err(text)
 }
 
 pub(crate) fn text(error: impl std::fmt::Display) -> PlotError {

@@ -54,7 +54,7 @@ pub(crate) fn groups(cx: &Context<'_>) -> Vec<Group> {
             title: format!("{} {}", v.id, v.factor.as_deref().unwrap_or_default())
                 .trim_end()
                 .to_owned(),
-            note: format!("{good} of {} trials valid", strips.len()),
+            note: format!("{good} of {} takes valid", strips.len()),
             open: i == 0,
             strips,
         }

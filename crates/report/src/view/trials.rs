@@ -118,10 +118,15 @@ pub(crate) fn failure_details(cx: &Context<'_>) -> (Table, String) {
 /// How many trials count, in a sentence.
 pub(crate) fn validity_summary(cx: &Context<'_>) -> String {
     let brief = &cx.run.findings.brief;
+    let again = match cx.run.findings.retakes() {
+        0 => String::new(),
+        1 => " One take repeats a trial that only the instrument had made invalid.".to_owned(),
+        n => format!(" {n} takes repeat trials that only the instrument had made invalid."),
+    };
     format!(
-        "{} of {} trials are valid, {} invalid, {} aborted. An invalid trial is shown with the gates that it failed and is \
-         never ranked.",
-        brief.valid, brief.trials, brief.invalid, brief.aborted
+        "{} of {} takes are valid, {} invalid, {} aborted. An invalid take is shown with the gates that it failed and is \
+         never ranked.{again}",
+        brief.valid, brief.takes, brief.invalid, brief.aborted
     )
 }
 

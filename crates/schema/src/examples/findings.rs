@@ -86,7 +86,7 @@ pub fn findings() -> Findings {
 
 fn brief() -> Brief {
     Brief {
-        trials: 1,
+        takes: 1,
         valid: 1,
         invalid: 0,
         aborted: 0,

@@ -73,8 +73,8 @@ pub struct BriefEffect {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Brief {
-    /// Takes.
-    pub trials: u32,
+    /// Takes: a trial that was taken again is more than one.
+    pub takes: u32,
     /// Takes that are Valid.
     pub valid: u32,
     /// Takes that are Invalid.

@@ -62,6 +62,15 @@ impl Certification {
     pub const fn is_certified(&self) -> bool {
         matches!(self, Self::Certified { .. })
     }
+
+    /// The certified bound; none where there are too few values, and where failures reach it.
+    #[must_use]
+    pub const fn finite_bound(&self) -> Option<f64> {
+        match self {
+            Self::Certified { bound, .. } => bound.finite(),
+            Self::NotCertifiable { .. } => None,
+        }
+    }
 }
 
 /// A percentile with what certifies it.

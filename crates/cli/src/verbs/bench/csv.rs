@@ -33,7 +33,7 @@ fn columns(answer: &Answer, set: &ResultSet) -> Vec<(String, String)> {
     add("cut_off", f.requests.cut_off.to_string());
     let t = f.throughput.as_ref();
     add("window_s", number(t.map(|t| t.window_s)));
-    add("requests_per_s", number(t.map(|t| t.requests_per_s)));
+    add("requests_per_s", number(t.and_then(|t| t.requests_per_s)));
     add("output_tokens_per_s", number(t.and_then(|t| t.output_tokens_per_s)));
     add("input_tokens_per_s", number(t.and_then(|t| t.input_tokens_per_s)));
     add(
@@ -51,16 +51,23 @@ fn columns(answer: &Answer, set: &ResultSet) -> Vec<(String, String)> {
     for (name, latency) in latencies {
         add(
             &format!("{name}_n"),
-            latency.as_ref().map(|l| l.n.to_string()).unwrap_or_default(),
+            latency.as_ref().map(|l| l.summary_s.n.to_string()).unwrap_or_default(),
         );
-        add(&format!("{name}_mean_s"), number(latency.as_ref().map(|l| l.mean_s)));
-        for p in ["p50", "p90", "p95", "p99"] {
-            let at = latency.as_ref().and_then(|l| l.at(p));
-            add(&format!("{name}_{p}_s"), number(at.map(|q| q.value_s)));
+        add(
+            &format!("{name}_mean_s"),
+            number(latency.as_ref().map(|l| l.summary_s.mean)),
+        );
+        for (i, p) in ["p50", "p90", "p95", "p99"].into_iter().enumerate() {
+            let at = latency.as_ref().and_then(|l| l.quantiles.get(i));
+            add(&format!("{name}_{p}_s"), number(at.map(|q| q.success_only.point)));
             // Empty = there is none; inf = a failure stands there.
-            let with = at.map(|q| q.with_failures_s.map_or_else(|| "inf".to_owned(), |v| v.to_string()));
+            let with = at.map(|q| {
+                q.with_failures
+                    .finite()
+                    .map_or_else(|| "inf".to_owned(), |v| v.to_string())
+            });
             add(&format!("{name}_{p}_with_failures_s"), with.unwrap_or_default());
-            let certified = at.map(|q| q.certified_bound_s.is_some().to_string());
+            let certified = at.map(|q| q.success_only.certified.finite_bound().is_some().to_string());
             add(&format!("{name}_{p}_certified"), certified.unwrap_or_default());
         }
     }

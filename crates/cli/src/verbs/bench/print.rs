@@ -2,8 +2,11 @@
 
 use super::{BenchFormat, csv::csv};
 use crate::output;
-use servelab_bench::{Answer, Figures, Latency, Spread};
-use servelab_schema::{EngineKind, GateOutcome, TtftKind};
+use servelab_bench::{Answer, Figures, Latency};
+use servelab_schema::{
+    EngineKind, GateOutcome, TtftKind,
+    findings::{Certification, OrInfinite, Quantile, Summary},
+};
 
 /// Prints it.
 pub(super) fn print(format: BenchFormat, answer: &Answer) -> anyhow::Result<()> {
@@ -52,29 +55,33 @@ fn latency_rows(name: &str, formula: &str, latency: Option<&Latency>, rows: &mut
         rows.push(row);
         return;
     };
-    let mut row = vec![name.to_owned(), ms(l.mean_s)];
-    row.extend(l.percentiles.iter().map(|p| {
-        let mark = if p.certified_bound_s.is_none() { "*" } else { "" };
-        format!("{}{mark}", ms(p.value_s))
+    let mut row = vec![name.to_owned(), ms(l.summary_s.mean)];
+    row.extend(l.quantiles.iter().map(|q| {
+        let mark = if q.success_only.certified.finite_bound().is_some() {
+            ""
+        } else {
+            "*"
+        };
+        format!("{}{mark}", ms(q.success_only.point))
     }));
-    row.extend([ms(l.max_s), formula.to_owned()]);
+    row.extend([ms(l.summary_s.max), formula.to_owned()]);
     rows.push(row);
     if l.failed > 0 {
         let mut row = vec!["  failures as ∞".to_owned(), "–".to_owned()];
         row.extend(
-            l.percentiles
+            l.quantiles
                 .iter()
-                .map(|p| p.with_failures_s.map_or_else(|| "∞".to_owned(), ms)),
+                .map(|q| q.with_failures.finite().map_or_else(|| "∞".to_owned(), ms)),
         );
         row.extend([
             "∞".to_owned(),
-            format!("{} failed of {}", l.failed, l.failed.saturating_add(l.n)),
+            format!("{} failed of {}", l.failed, u64::from(l.failed) + l.summary_s.n),
         ]);
         rows.push(row);
     }
 }
 
-fn spread_row(name: &str, formula: &str, unit_ms: bool, spread: Option<&Spread>) -> Option<Vec<String>> {
+fn spread_row(name: &str, formula: &str, unit_ms: bool, spread: Option<&Summary>) -> Option<Vec<String>> {
     let s = spread?;
     let show = |v: f64| if unit_ms { ms(v) } else { plain(v) };
     Some(vec![
@@ -87,6 +94,25 @@ fn spread_row(name: &str, formula: &str, unit_ms: bool, spread: Option<&Spread>)
         show(s.max),
         formula.to_owned(),
     ])
+}
+
+/// Which percentiles have a star, and why.
+fn uncertified(latency: &Latency) -> impl Iterator<Item = String> {
+    latency.quantiles.iter().filter_map(|q| {
+        let Quantile { p, n, certified, .. } = q.success_only;
+        let requests = u64::from(n) + u64::from(latency.failed);
+        let why = match certified {
+            Certification::NotCertifiable { needs } => format!("not certifiable (n = {requests}, needs {needs})"),
+            Certification::Certified {
+                bound: OrInfinite::Infinite,
+                ..
+            } => {
+                format!("certified only as ∞ ({} failed of {requests})", latency.failed)
+            }
+            Certification::Certified { .. } => return None,
+        };
+        Some(format!("p{} {why}", p * 100.0))
+    })
 }
 
 fn latencies(f: &Figures) -> String {
@@ -115,7 +141,7 @@ fn latencies(f: &Figures) -> String {
     for (turn, latency) in &f.ttft_by_turn {
         latency_rows(
             &format!("TTFT turn {turn} ms"),
-            &format!("n = {}", latency.n),
+            &format!("n = {}", latency.summary_s.n),
             Some(latency),
             &mut rows,
         );
@@ -146,14 +172,7 @@ fn latencies(f: &Figures) -> String {
         f.connect_s.as_ref(),
     ));
     let mut text = output::table(["latency", "mean", "p50", "p90", "p95", "p99", "max", "formula"], rows);
-    let n = f.ttft.as_ref().map_or(0, |l| l.n);
-    let short: Vec<String> = f
-        .ttft
-        .iter()
-        .flat_map(|l| &l.percentiles)
-        .filter(|p| p.certified_bound_s.is_none())
-        .map(|p| format!("{} not certifiable (n = {n}, needs {})", p.p, p.needs_n))
-        .collect();
+    let short: Vec<String> = f.ttft.iter().flat_map(uncertified).collect();
     if !short.is_empty() {
         text.push_str(&format!("* {}\n", short.join("; ")));
     }
@@ -179,7 +198,7 @@ fn throughput(f: &Figures) -> String {
     );
     row(
         "requests",
-        Some(t.requests_per_s),
+        t.requests_per_s,
         "requests/s",
         "completed inside the window / its length",
     );

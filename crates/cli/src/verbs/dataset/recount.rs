@@ -40,7 +40,7 @@ pub(super) fn recount(file: &Path, base: &str, api_key_env: Option<&str>) -> Res
                     prompt.id, prompt.prompt_tokens
                 ));
             }
-            counted = counted.saturating_add(1);
+            counted += 1;
         }
         if differing.is_empty() {
             return Ok(format!(", and {model} at {base} counts the same tokens in all {counted}"));

@@ -203,7 +203,7 @@ fn a_turn_carries_the_history() {
         );
         let turns = result["ttft_by_turn"].as_object().unwrap();
         assert_eq!(turns.keys().collect::<Vec<_>>(), ["1", "2", "3"]);
-        assert!(turns.values().all(|l| l["n"] == 2));
+        assert!(turns.values().all(|l| l["summary_s"]["n"] == 2));
     }
     // With one slot the turns of a conversation follow each other.
     let sent = bodies(&server);

@@ -38,10 +38,14 @@ fn failures_are_counted_and_named_and_are_infinite() {
     }
     let out = json(&server.url, &words);
     let result = one(&out);
-    let with = |i: usize| &result["ttft"]["percentiles"][i]["with_failures_s"];
-    assert!(with(0).is_f64() && with(3).is_null());
+    let with = |i: usize| &result["ttft"]["quantiles"][i]["with_failures"];
+    assert!(
+        with(0)["finite"].is_f64() && with(3) == "infinite",
+        "{}",
+        result["ttft"]
+    );
     assert_eq!(
-        (&result["ttft"]["n"], &result["ttft"]["failed"]),
+        (&result["ttft"]["summary_s"]["n"], &result["ttft"]["failed"]),
         (&30.into(), &10.into())
     );
     let gate = result["gates"]

@@ -26,15 +26,16 @@ fn a_simulated_engine_is_measured_and_labelled() {
     assert_eq!(result["concurrency"], 3);
     assert_eq!(result["ttft_kind"], "token");
     for latency in ["ttft", "tpot", "e2e", "ttft_from_scheduled", "e2e_from_scheduled"] {
-        let percentiles = result[latency]["percentiles"].as_array().unwrap();
-        let names: Vec<&str> = percentiles.iter().map(|p| p["p"].as_str().unwrap()).collect();
-        assert_eq!(names, ["p50", "p90", "p95", "p99"]);
+        let quantiles = result[latency]["quantiles"].as_array().unwrap();
+        let of: Vec<f64> = quantiles
+            .iter()
+            .map(|q| q["success_only"]["p"].as_f64().unwrap())
+            .collect();
+        assert_eq!(of, [0.5, 0.9, 0.95, 0.99]);
         // 12 certify a median and nothing beyond it.
-        assert!(percentiles[0]["certified_bound_s"].is_f64(), "{latency}");
-        assert_eq!(
-            (&percentiles[3]["certified_bound_s"], &percentiles[3]["needs_n"]),
-            (&Value::Null, &662.into())
-        );
+        let certified = |i: usize| &quantiles[i]["success_only"]["certified"];
+        assert!(certified(0)["certified"]["bound"]["finite"].is_f64(), "{latency}");
+        assert_eq!(certified(3)["not-certifiable"]["needs"], 662);
     }
     for figure in [
         "icl_s",

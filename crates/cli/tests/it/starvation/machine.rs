@@ -18,6 +18,8 @@ pub(super) enum Starve {
     },
     /// SIGSTOP for 0.25 s, SIGCONT for 0.5 s, again and again.
     Stopped,
+    /// SIGSTOP for 15 ms, SIGCONT for 30 ms: a run stays short.
+    Stuttering,
     /// A cgroup with a CPU quota of 20 %.
     Quota,
     /// A spinning neighbour with real-time scheduling on the same core.
@@ -182,7 +184,7 @@ impl Client {
         let pinned = ["taskset", "--cpu-list", &core.to_string()].map(str::to_owned);
         let before: Vec<String> = match starve {
             Starve::Nothing { real_time: true } => words(&["chrt", "--fifo", "40"]),
-            Starve::Nothing { real_time: false } | Starve::Stopped => Vec::new(),
+            Starve::Nothing { real_time: false } | Starve::Stopped | Starve::Stuttering => Vec::new(),
             Starve::Quota => {
                 let procs = quota.as_ref().unwrap().0.join("cgroup.procs");
                 let enter = format!("echo $$ > {} && exec \"$0\" \"$@\"", procs.display());
@@ -202,9 +204,14 @@ impl Client {
             Starve::Nice => vec![Burner::start(core, &[]), Burner::start(core, &[])],
             _ => Vec::new(),
         };
-        let stopper = (starve == Starve::Stopped).then(|| {
+        let times = match starve {
+            Starve::Stopped => Some((0.25, 0.5)),
+            Starve::Stuttering => Some((0.015, 0.03)),
+            _ => None,
+        };
+        let stopper = times.map(|(stop, go)| {
             let script = format!(
-                "while kill -STOP {id}; do sleep 0.25; kill -CONT {id} || exit; sleep 0.5; done 2>&-",
+                "while kill -STOP {id}; do sleep {stop}; kill -CONT {id} || exit; sleep {go}; done 2>&-",
                 id = child.id()
             );
             command(&[words(&REAL_TIME), words(&["sh", "-c", &script])].concat())
