@@ -65,7 +65,7 @@ pub(crate) fn sent(bench: &Bench) -> Result<Sent, BenchError> {
             .ok_or_else(|| BenchError::Header("a header is written 'Name: value'".to_owned()))?;
         let (name, value) = (name.trim(), value.trim());
         headers.add(name, value).map_err(BenchError::Header)?;
-        holds_key |= is_secret_name(name);
+        holds_key |= is_secret_name(name) || is_credential(name, value);
         // `Basic dXNlcjpw` and `Bearer X`: a server repeats the word behind the scheme, too.
         secrets = secrets
             .and(value)
@@ -78,6 +78,12 @@ pub(crate) fn sent(bench: &Bench) -> Result<Sent, BenchError> {
         headers,
         clean: Clean::of(secrets),
     })
+}
+
+/// True for a header that lets its bearer in, whatever it is called.
+fn is_credential(name: &str, value: &str) -> bool {
+    let scheme = value.split_once(' ').map_or("", |(scheme, _)| scheme);
+    name.eq_ignore_ascii_case("cookie") || ["bearer", "basic"].iter().any(|s| scheme.eq_ignore_ascii_case(s))
 }
 
 fn json(page: &Result<Page, FetchError>) -> Option<Value> {

@@ -8,7 +8,8 @@ use crate::{
 use servelab_findings::{medians, trial_metrics};
 use servelab_load::{LoadResult, Stop, bench::conversation::turn_of};
 use servelab_schema::{
-    Completion, Load, MetricName, Nanos, Outcome, Reason, Slo, Trace, TrialCounts, Validity, Window, findings::KindSeen,
+    Completion, Load, MetricName, Nanos, Outcome, Reason, Slo, Trace, TrialCounts, TrialInstant, Validity, Window,
+    findings::KindSeen,
 };
 use std::collections::BTreeMap;
 
@@ -31,7 +32,7 @@ fn counts(traces: &[&Trace], counts: &TrialCounts) -> Counts {
     let mut failed_by_reason = counts.failed.clone();
     let cut_off = failed_by_reason.remove(&Reason::Cancelled).unwrap_or(0);
     let failed = failed_by_reason.values().sum();
-    let ended = counts.completed.saturating_add(failed).saturating_add(cut_off);
+    let ended = counts.completed + failed + cut_off;
     let mut examples = BTreeMap::new();
     for trace in traces {
         if let Outcome::Failed(failure) = &trace.outcome {
@@ -66,7 +67,7 @@ fn window(result: &LoadResult, ramp: Nanos) -> Option<Window> {
     let end_ns = result
         .until
         .map_or(held.end_ns, |until| until.min(held.end_ns).max(held.start_ns));
-    let risen = held.start_ns.saturating_add(ramp);
+    let risen = held.start_ns.after(ramp);
     let window = Window {
         start_ns: if risen < end_ns { risen } else { held.start_ns },
         end_ns,
@@ -91,10 +92,11 @@ pub(crate) fn figures(measured: &Measured<'_>) -> Figures {
     let requests = counts(&own, &result.counts);
     let window = window(result, *ramp);
     let whole = window.unwrap_or(Window {
-        start_ns: Nanos::ZERO,
-        end_ns: Nanos::ZERO,
+        start_ns: TrialInstant::START,
+        end_ns: TrialInstant::START,
     });
-    let metrics = trial_metrics(whole, slo, traces);
+    let ended = || traces.iter().filter(|t| !is_cut_off(t));
+    let metrics = trial_metrics(whole, slo, ended());
     let described = metrics.descriptive;
     let done: Vec<(&Trace, &Completion)> = own.iter().filter_map(|t| Some((*t, t.completion()?))).collect();
     let failed = |of: &dyn Fn(&Trace) -> bool| {
@@ -108,14 +110,6 @@ pub(crate) fn figures(measured: &Measured<'_>) -> Figures {
     let latency = |of: &dyn Fn(&Trace, &Completion) -> Option<f64>| {
         let values = || done.iter().filter_map(|(t, c)| of(t, c)).collect();
         (!mixed).then(|| Latency::of(values(), failed(&all))).flatten()
-    };
-    let since_scheduled = |t: &Trace, after: Nanos| {
-        Some(
-            t.sent_ns?
-                .saturating_add(after)
-                .saturating_sub(t.scheduled_ns)
-                .as_secs_f64(),
-        )
     };
     let turns: BTreeMap<u32, Vec<f64>> = done.iter().fold(BTreeMap::new(), |mut turns, (t, c)| {
         if let Some(turn) = turn_of(&t.prompt_id) {
@@ -143,7 +137,7 @@ pub(crate) fn figures(measured: &Measured<'_>) -> Figures {
             goodput_ratio: described.goodput_ratio,
         }
     });
-    let gates = gates(*load, result, &requests, medians(traces), window);
+    let gates = gates(*load, result, &requests, medians(ended()), window);
     Figures {
         throughput,
         ttft_kind: metrics.kind.kind(),
@@ -151,8 +145,8 @@ pub(crate) fn figures(measured: &Measured<'_>) -> Figures {
         ttft: latency(&|_, c| Some(ttft_s(c))),
         tpot: latency(&|_, c| c.tpot_s()),
         e2e: latency(&|_, c| Some(c.e2e().as_secs_f64())),
-        ttft_from_scheduled: latency(&|t, c| since_scheduled(t, c.ttft())),
-        e2e_from_scheduled: latency(&|t, c| since_scheduled(t, c.e2e())),
+        ttft_from_scheduled: latency(&|t, c| Some(t.from_scheduled(c.ttft())?.as_secs_f64())),
+        e2e_from_scheduled: latency(&|t, c| Some(t.from_scheduled(c.e2e())?.as_secs_f64())),
         ttft_by_turn: ttft_by_turn.collect(),
         icl_s: described.icl_s,
         tokens_per_chunk: described.tokens_per_chunk,

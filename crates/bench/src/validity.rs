@@ -4,8 +4,7 @@ use crate::figures::Counts;
 use servelab_findings::{GateFacts, Medians, evaluate_limits};
 use servelab_load::{LoadResult, Stop};
 use servelab_schema::{
-    CacheState, GateName, GateOutcome, GateResult, Gates, Load, Margin, Reason, Treatment, TrialCounts, VariantRole,
-    Window,
+    CacheState, GateName, GateResult, Gates, Load, Margin, Reason, Treatment, TrialCounts, VariantRole, Window,
 };
 use std::num::NonZeroU32;
 
@@ -60,12 +59,5 @@ pub(crate) fn gates(
         certificate: None,
         work: None,
     };
-    let mut gates = evaluate_limits(&Gates::default(), &GATES, &facts);
-    // One arrival has no rate.
-    if result.scheduled_rate_per_s.is_none() {
-        for gate in gates.iter_mut().filter(|g| g.gate == GateName::AchievedRate) {
-            gate.outcome = GateOutcome::NotApplicable;
-        }
-    }
-    gates
+    evaluate_limits(&Gates::default(), &GATES, &facts)
 }

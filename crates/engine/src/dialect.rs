@@ -93,6 +93,25 @@ pub fn model_words(dialect: Dialect, model: &str) -> Vec<String> {
     }
 }
 
+/// Flags that name the model, of all dialects.
+const MODEL_FLAGS: [&str; 2] = ["--model", "--model-path"];
+
+/// The word of a command that names the model: behind its flag, else the first behind `serve`; none where the plan's model
+/// stands in its place.
+#[must_use]
+pub fn model_word(words: &[String]) -> Option<&str> {
+    let behind = |mark: &str| {
+        let at = words.iter().position(|w| w == mark)?;
+        words.get(at + 1).map(String::as_str)
+    };
+    let joined = |flag: &str| words.iter().find_map(|w| w.strip_prefix(flag)?.strip_prefix('='));
+    let flagged = MODEL_FLAGS
+        .iter()
+        .find_map(|flag| behind(flag).or_else(|| joined(flag)));
+    let named = flagged.or_else(|| behind("serve").filter(|word| !word.starts_with('-')));
+    named.filter(|word| !word.contains(MODEL))
+}
+
 /// True where a variant asks for a cache of prompt beginnings by name: shared tokens are then no contamination. SGLang has
 /// one unless it is told otherwise, so it must be told that it shall.
 #[must_use]
@@ -291,5 +310,21 @@ mod tests {
             !wants_prefix_cache(Dialect::Sglang, &variant(&[])),
             "not asked for by name"
         );
+    }
+
+    #[test]
+    fn the_word_that_names_the_model() {
+        let check = |words: &str, expected: Option<&str>| {
+            let words: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
+            assert_eq!(model_word(&words), expected, "{words:?}");
+        };
+        check("vllm serve /m --port 1", Some("/m"));
+        check("vllm serve --model org/m", Some("org/m"));
+        check("vllm serve --config x.yaml", None);
+        check("python -m sglang.launch_server --model-path /m", Some("/m"));
+        check("x --model=/m", Some("/m"));
+        check("", None);
+        // The plan's model stands there.
+        check("vllm serve {model} --port 1", None);
     }
 }

@@ -27,7 +27,7 @@ mod snapshot;
 pub use client::{ApiKey, EngineClient, ProbeError};
 pub use counted::counted;
 pub use dialect::{
-    IDENTITY, KEY_VARIABLE, flag_words, has_no_prefix_cache, key_variable, model_words, says_simulated,
+    IDENTITY, KEY_VARIABLE, flag_words, has_no_prefix_cache, key_variable, model_word, model_words, says_simulated,
     wants_prefix_cache, with_model,
 };
 pub use error::EngineError;

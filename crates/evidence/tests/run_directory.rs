@@ -5,7 +5,7 @@
 mod small_disk;
 
 use servelab_evidence::{Disk, EvidenceError, FileLayer, RunWriter, SealedRun, names};
-use servelab_schema::{ClockAnchor, Nanos, RunId, Sha256Hex, examples};
+use servelab_schema::{ClockAnchor, RunId, Sha256Hex, WallNanos, examples};
 use small_disk::SmallDisk;
 use std::{
     fs,
@@ -23,7 +23,7 @@ fn run_id() -> RunId {
 fn end() -> ClockAnchor {
     ClockAnchor {
         utc: "2026-11-22T10:01:00Z".into(),
-        monotonic_ns: Nanos::from_secs(60),
+        monotonic_ns: WallNanos::from_secs(60),
     }
 }
 

@@ -10,7 +10,7 @@ use servelab_evidence::{
     salvage::{Closed, Closing, CutOff, close},
 };
 use servelab_schema::{
-    ClockAnchor, EnvironmentRecord, Nanos, Plan, RunEnd, RunId, TrialEnd, TrialId, Validity, examples,
+    ClockAnchor, EnvironmentRecord, Plan, RunEnd, RunId, TrialEnd, TrialId, Validity, WallNanos, examples,
     findings::{Findings, RunIdentity, TrialFindings},
 };
 use std::{
@@ -207,7 +207,7 @@ fn a_take_that_an_error_ended_is_sealed_with_its_run() {
     assert!(run.cut_short(&plan, cut(2), &str::to_owned).unwrap().is_none());
     let anchor = ClockAnchor {
         utc: "2026-11-22T10:01:00Z".into(),
-        monotonic_ns: Nanos::from_secs(60),
+        monotonic_ns: WallNanos::from_secs(60),
     };
     let findings = evaluated((&run_id(), &RunEnd::Complete), &[ended]).unwrap();
     run.seal(anchor, &findings).unwrap();

@@ -47,6 +47,8 @@ pub struct CellMetrics {
     pub validity: Validity,
     /// Whether the setting took effect.
     pub treatment: Treatment,
+    /// Whether its engine was sent any request.
+    pub served: bool,
     /// Measured requests that completed.
     pub completed: u32,
     /// Measured requests that failed.
@@ -72,6 +74,7 @@ impl CellMetrics {
             take: record.take,
             validity: judged.validity.clone(),
             treatment: judged.treatment,
+            served: trial.served(),
             completed: record.counts.completed,
             failed: record.counts.failures(),
             metrics: values.map(|(name, v)| (*name, v.value)).collect(),
@@ -87,6 +90,11 @@ impl CellMetrics {
             },
             ttft_kind: trial.metrics.as_ref().and_then(|m| m.kind.kind()),
         }
+    }
+
+    /// True where the engine served with the setting, as far as anything shows.
+    pub(crate) const fn took_effect(&self) -> bool {
+        self.served && self.treatment.took_effect()
     }
 }
 

@@ -154,13 +154,22 @@ fn variant(plan: &Plan, v: &PlannedVariant, takes: &[Take<'_>]) -> VariantFindin
         by_treatment.entry(take.judged.treatment).or_default().push(take);
     }
     let tested = v.role == servelab_schema::VariantRole::Treatment;
-    let first = own.first().map(|t| t.judged.treatment);
-    let none_took_effect = own.iter().all(|t| !t.judged.treatment.took_effect());
+    // What never served shows nothing of the setting, unless it was the setting that the engine refused.
+    let told = own
+        .iter()
+        .filter(|t| t.trial.served() || !t.judged.treatment.took_effect());
+    let void = match told.map(|t| t.judged.treatment).collect::<Vec<_>>().as_slice() {
+        [first, rest @ ..] if !first.took_effect() && rest.iter().all(|t| !t.took_effect()) => Some(*first),
+        _ => None,
+    };
     let starts = own.iter().filter_map(|t| t.trial.engine.startup_ns);
     VariantFindings {
         variant: v.id.clone(),
-        void: first.filter(|_| tested && none_took_effect),
-        unobserved: tested && own.iter().any(|t| t.judged.treatment == Treatment::Unobservable),
+        void: void.filter(|_| tested),
+        unobserved: tested
+            && own
+                .iter()
+                .any(|t| t.counts() && t.judged.treatment == Treatment::Unobservable),
         observed: by_treatment
             .into_iter()
             .map(|(treatment, takes)| observed(treatment, &takes))

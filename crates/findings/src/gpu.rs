@@ -4,7 +4,7 @@
 
 use crate::num::{count, len_u32};
 use servelab_schema::{
-    GpuFacts, GpuSample, Nanos, RequestId, TelemetrySample, ThrottleReason, Trace, Window,
+    GpuFacts, GpuSample, Nanos, RequestId, TelemetrySample, ThrottleReason, Trace, TrialInstant, Window,
     findings::{GpuUse, OverBlocks, Throttled, TrialGpus},
 };
 use std::collections::BTreeSet;
@@ -61,7 +61,7 @@ impl Gpus {
 }
 
 fn one_gpu(index: u32, facts: Option<&GpuFacts>, held: Window, samples: &[TelemetrySample]) -> GpuUse {
-    let of: Vec<(Nanos, &GpuSample)> = samples
+    let of: Vec<(TrialInstant, &GpuSample)> = samples
         .iter()
         .filter_map(|s| Some((s.t_ns, s.gpus.iter().find(|g| g.index == index)?)))
         .collect();
@@ -88,7 +88,7 @@ fn one_gpu(index: u32, facts: Option<&GpuFacts>, held: Window, samples: &[Teleme
     }
 }
 
-fn utilisation(of: &[(Nanos, &GpuSample)], held: Window) -> Option<f64> {
+fn utilisation(of: &[(TrialInstant, &GpuSample)], held: Window) -> Option<f64> {
     let inside = of.iter().filter(|(t, _)| *t >= held.start_ns && *t <= held.end_ns);
     OverBlocks::of(inside.filter_map(|(_, g)| g.utilisation_ratio.map(|r| r.get()))).map(|said| said.mean)
 }
@@ -149,15 +149,15 @@ fn counter(series: &[(f64, f64)], held: Window) -> Option<f64> {
 }
 
 /// What a sample says holds until the next one; the last one's word holds for as long as the one before it.
-fn spells<'a>(of: &'a [(Nanos, &'a GpuSample)]) -> impl Iterator<Item = (Window, &'a [ThrottleReason])> {
-    let times: Vec<Nanos> = of.iter().map(|(t, _)| *t).collect();
+fn spells<'a>(of: &'a [(TrialInstant, &'a GpuSample)]) -> impl Iterator<Item = (Window, &'a [ThrottleReason])> {
+    let times: Vec<TrialInstant> = of.iter().map(|(t, _)| *t).collect();
     let step = match times.as_slice() {
-        [.., a, b] => b.saturating_sub(*a),
+        [.., a, b] => b.since(*a),
         _ => Nanos::ZERO,
     };
     of.iter().enumerate().filter_map(move |(i, (start_ns, gpu))| {
         let next = times.get(i + 1).copied();
-        let end_ns = next.unwrap_or_else(|| start_ns.saturating_add(step));
+        let end_ns = next.unwrap_or_else(|| start_ns.after(step));
         let window = Window {
             start_ns: *start_ns,
             end_ns,
@@ -166,7 +166,7 @@ fn spells<'a>(of: &'a [(Nanos, &'a GpuSample)]) -> impl Iterator<Item = (Window,
     })
 }
 
-fn throttled(of: &[(Nanos, &GpuSample)]) -> Vec<Throttled> {
+fn throttled(of: &[(TrialInstant, &GpuSample)]) -> Vec<Throttled> {
     let mut merged: Vec<Throttled> = Vec::new();
     for (window, said) in spells(of) {
         let reasons: BTreeSet<ThrottleReason> = said.iter().copied().filter(|r| r.is_throttling()).collect();
@@ -187,11 +187,11 @@ fn throttled(of: &[(Nanos, &GpuSample)]) -> Vec<Throttled> {
 /// Length of what two windows have in common, s.
 fn common(a: Window, b: Window) -> f64 {
     let end = a.end_ns.min(b.end_ns);
-    end.saturating_sub(a.start_ns.max(b.start_ns)).as_secs_f64()
+    end.since(a.start_ns.max(b.start_ns)).as_secs_f64()
 }
 
 /// Throttled share of that part of the window of which the GPU said something.
-fn share(of: &[(Nanos, &GpuSample)], throttled: &[Throttled], held: Window) -> Option<f64> {
+fn share(of: &[(TrialInstant, &GpuSample)], throttled: &[Throttled], held: Window) -> Option<f64> {
     let known: f64 = spells(of).map(|(window, _)| common(window, held)).sum();
     let slow: f64 = throttled.iter().map(|t| common(t.window, held)).sum();
     (known > 0.0).then(|| slow / known)

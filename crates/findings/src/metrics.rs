@@ -14,7 +14,7 @@ use crate::{
     tokens_in_window::TokensInWindow,
 };
 use servelab_schema::{
-    Completion, MetricName, Nanos, Slo, Trace, Window,
+    Completion, MetricName, Nanos, Slo, Trace, TrialInstant, Window,
     findings::{Descriptive, KindSeen, MetricValue, OrInfinite, Summary, TrialMetrics},
 };
 use servelab_stats::{Probability, Sample};
@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 /// Latency metrics are absent where the two kinds of TTFT are mixed; output throughput where any completion in the window
 /// has no token counts per chunk; goodput where no objective is declared.
 #[must_use]
-pub fn trial_metrics(held: Window, slo: &Slo, traces: &[Trace]) -> TrialMetrics {
+pub fn trial_metrics<'t>(held: Window, slo: &Slo, traces: impl IntoIterator<Item = &'t Trace>) -> TrialMetrics {
     let mut measuring = Measuring::new(Some(held), *slo);
     for trace in traces {
         measuring.add(trace, UNKNOWN_PROMPT, None);
@@ -44,7 +44,7 @@ pub struct Medians {
 
 /// The medians of a load's completed measured requests.
 #[must_use]
-pub fn medians(traces: &[Trace]) -> Medians {
+pub fn medians<'t>(traces: impl IntoIterator<Item = &'t Trace>) -> Medians {
     let mut measuring = Measuring::new(None, Slo::default());
     for trace in traces {
         measuring.add(trace, UNKNOWN_PROMPT, None);
@@ -80,8 +80,8 @@ pub(crate) struct Measuring {
     good: u32,
     completed_inside: u32,
     good_inside: u32,
-    first_sent: Option<Nanos>,
-    last_finished: Option<Nanos>,
+    first_sent: Option<TrialInstant>,
+    last_finished: Option<TrialInstant>,
 }
 
 impl Measuring {
@@ -135,10 +135,8 @@ impl Measuring {
         self.last_finished = self.last_finished.max(Some(trace.finished_ns));
         self.extras.push(Extra {
             content_ns: c.ttft_content(),
-            from_scheduled_ns: trace
-                .sent_ns
-                .map(|sent| sent.saturating_add(c.ttft()).saturating_sub(trace.scheduled_ns)),
-            finished_ns: trace.sent_ns.map(|sent| trace.finished_ns.saturating_sub(sent)),
+            from_scheduled_ns: trace.from_scheduled(c.ttft()),
+            finished_ns: trace.sent_ns.map(|sent| trace.finished_ns.since(sent)),
             connect_ns: trace.connect_ns,
             prompt_tokens: c.prompt_tokens().get(),
         });
@@ -227,7 +225,7 @@ impl Measuring {
         let seconds = self
             .first_sent
             .zip(self.last_finished)
-            .map(|(first, last)| last.saturating_sub(first).as_secs_f64())
+            .map(|(first, last)| last.since(first).as_secs_f64())
             .filter(|seconds| *seconds > 0.0);
         let prompt_tokens: u64 = self.extras.iter().map(|e| u64::from(e.prompt_tokens)).sum();
         let completion_tokens: u64 = self.done().map(|d| u64::from(d.tokens)).sum();

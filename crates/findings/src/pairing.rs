@@ -57,7 +57,7 @@ impl<'a> Cells<'a> {
     pub(crate) fn new(plan: &'a Plan, cells: &'a [CellMetrics]) -> Self {
         let took_effect = cells
             .iter()
-            .filter(|c| c.treatment.took_effect())
+            .filter(|c| c.took_effect())
             .map(|c| (&c.load, &c.variant))
             .collect();
         let planned = plan.blocks.iter().map(|b| b.block);

@@ -79,6 +79,13 @@ pub struct Trial {
     pub(crate) work: Option<Work>,
 }
 
+impl Trial {
+    /// True where its engine was sent any request: a start that never served shows nothing of its setting.
+    pub(crate) const fn served(&self) -> bool {
+        self.record.span.is_some()
+    }
+}
+
 /// A trial while its traces go by.
 #[derive(Debug)]
 pub struct Reducer<'p> {

@@ -113,12 +113,12 @@ pub(crate) fn plan(treatments: &[(&str, &str)]) -> Plan {
         },
         warm_up: WarmUp { requests: 0 },
         timeouts: Timeouts {
-            startup_ns: Nanos::from_secs(1),
+            startup_ns: WallNanos::from_secs(1),
             connect_ns: Nanos::from_secs(1),
             ttft_ns: Nanos::from_secs(1),
             idle_ns: Nanos::from_secs(1),
             total_ns: Nanos::from_secs(1),
-            stop_grace_ns: Nanos::from_secs(1),
+            stop_grace_ns: WallNanos::from_secs(1),
         },
         gates: Gates {
             schedule_lag_p99_ns: Nanos::from_millis(1),
@@ -157,6 +157,7 @@ pub(crate) fn cell(variant: &str, block: u32, metrics: &[(MetricName, f64)]) -> 
         take: 1,
         validity: Validity::Valid,
         treatment: Treatment::Confirmed,
+        served: true,
         completed: 100,
         failed: 0,
         e2e_s: Vec::new(),
@@ -187,7 +188,7 @@ pub(crate) fn completed(prompt: &str, sent_ms: u64, ttft_ms: u64, first: u32, re
         sha(),
     )
     .unwrap();
-    let finished = Nanos::from_millis(sent_ms).saturating_add(completion.e2e());
+    let finished = TrialInstant::from_millis(sent_ms).after(completion.e2e());
     trace(prompt, sent_ms, finished, Outcome::Completed(completion))
 }
 
@@ -215,7 +216,7 @@ pub(crate) fn content_only(prompt: &str, sent_ms: u64, ttft_ms: u64, tokens: u32
         sha(),
     )
     .unwrap();
-    let finished = Nanos::from_millis(sent_ms).saturating_add(completion.e2e());
+    let finished = TrialInstant::from_millis(sent_ms).after(completion.e2e());
     trace(prompt, sent_ms, finished, Outcome::Completed(completion))
 }
 
@@ -225,12 +226,12 @@ pub(crate) fn failed(prompt: &str, sent_ms: u64, reason: Reason) -> Trace {
     trace(
         prompt,
         sent_ms,
-        Nanos::from_millis(sent_ms + 5),
+        TrialInstant::from_millis(sent_ms + 5),
         Outcome::Failed(failure),
     )
 }
 
-fn trace(prompt: &str, sent_ms: u64, finished_ns: Nanos, outcome: Outcome) -> Trace {
+fn trace(prompt: &str, sent_ms: u64, finished_ns: TrialInstant, outcome: Outcome) -> Trace {
     Trace {
         v: V,
         request_id: RequestId::new(format!("{prompt}-{sent_ms}")).unwrap(),
@@ -240,8 +241,8 @@ fn trace(prompt: &str, sent_ms: u64, finished_ns: Nanos, outcome: Outcome) -> Tr
         seq: 0,
         attempt: 1,
         measured: true,
-        scheduled_ns: Nanos::from_millis(sent_ms),
-        sent_ns: Some(Nanos::from_millis(sent_ms)),
+        scheduled_ns: TrialInstant::from_millis(sent_ms),
+        sent_ns: Some(TrialInstant::from_millis(sent_ms)),
         connect_ns: Nanos::ZERO,
         headers_ns: None,
         finished_ns,
@@ -252,8 +253,8 @@ fn trace(prompt: &str, sent_ms: u64, finished_ns: Nanos, outcome: Outcome) -> Tr
 
 pub(crate) fn window(start_ms: u64, end_ms: u64) -> Window {
     Window {
-        start_ns: Nanos::from_millis(start_ms),
-        end_ns: Nanos::from_millis(end_ms),
+        start_ns: TrialInstant::from_millis(start_ms),
+        end_ns: TrialInstant::from_millis(end_ms),
     }
 }
 

@@ -1,18 +1,18 @@
 //! A trial against time, in columns: requests in flight, requests waiting, KV cache in use, failures.
 
-use servelab_schema::{Nanos, TelemetrySample, Trace, findings::Timeline};
+use servelab_schema::{TelemetrySample, Trace, TrialInstant, findings::Timeline};
 
 /// The moments of a trial while its traces go by.
 #[derive(Debug, Default)]
 pub(crate) struct Moments {
     /// When a request began, or ended; ends sort before beginnings of the same moment.
-    events: Vec<(Nanos, bool)>,
-    failed: Vec<Nanos>,
-    end: Nanos,
+    events: Vec<(TrialInstant, bool)>,
+    failed: Vec<TrialInstant>,
+    end: TrialInstant,
 }
 
 /// The column of a moment; the last one for the very end.
-fn column(at: Nanos, end: Nanos) -> u32 {
+fn column(at: TrialInstant, end: TrialInstant) -> u32 {
     let columns = u128::from(Timeline::COLUMNS);
     let place = (u128::from(at.0) * columns).checked_div(u128::from(end.0)).unwrap_or(0);
     u32::try_from(place.min(columns - 1)).unwrap_or(0)
@@ -101,7 +101,7 @@ mod tests {
         moments.add(&completed("b", 40, 120, 1, &[]));
         moments.add(&failed("c", 100, Reason::Reset));
         let sample = |ms: u64, waiting: u32, kv: f64| TelemetrySample {
-            t_ns: Nanos::from_millis(ms),
+            t_ns: TrialInstant::from_millis(ms),
             engine_waiting: Some(waiting),
             kv_cache_used_ratio: Some(Ratio::new(kv).unwrap()),
             ..examples::telemetry()
@@ -112,7 +112,7 @@ mod tests {
             sample(90, 3, 0.2),
             sample(999, 9, 1.0),
         ]);
-        assert_eq!(t.end_ns, Nanos::from_millis(160));
+        assert_eq!(t.end_ns, TrialInstant::from_millis(160));
         assert_eq!(t.in_flight, [(0, 1), (40, 2), (81, 1), (100, 2), (106, 1)]);
         assert_eq!(t.waiting, [(0, 0), (90, 3)]);
         assert_eq!(t.kv_used_permille, [(0, 100), (10, 200)]);

@@ -7,7 +7,7 @@ use crate::{
     http::{BodyEnd, Part, ResponseHead, ResponseReader},
     stream::{ChatStream, Expectation, Fault, SseParser, error_text},
 };
-use servelab_schema::{Completion, Failure, Nanos, Outcome, Reason};
+use servelab_schema::{Completion, Failure, Nanos, Outcome, Reason, TrialInstant};
 use std::ops::ControlFlow;
 
 /// Deadlines of one attempt, in engine time.
@@ -92,9 +92,9 @@ pub struct AttemptEnd {
     /// Completed, or failed with one reason.
     pub outcome: Outcome,
     /// When the response head arrived.
-    pub headers: Option<Nanos>,
+    pub headers: Option<TrialInstant>,
     /// End of the body, or of the attempt.
-    pub finished: Nanos,
+    pub finished: TrialInstant,
     /// The content of a completion, where it was to be kept.
     pub text: Option<String>,
 }
@@ -102,26 +102,26 @@ pub struct AttemptEnd {
 /// The machine. Create it when the first byte is about to be sent.
 #[derive(Debug)]
 pub struct Attempt {
-    sent: u64,
-    last_read: u64,
+    sent: TrialInstant,
+    last_read: TrialInstant,
     deadlines: Deadlines,
     limits: SizeLimits,
     received: u64,
     http: ResponseReader,
     sse: SseParser,
     chat: ChatStream,
-    headers: Option<u64>,
+    headers: Option<TrialInstant>,
     other_body: Vec<u8>,
-    fault: Option<(Fault, u64)>,
+    fault: Option<(Fault, TrialInstant)>,
 }
 
 impl Attempt {
     /// An attempt whose first byte is sent at `sent`.
     #[must_use]
-    pub fn new(expect: Expectation, deadlines: Deadlines, limits: SizeLimits, sent: Nanos) -> Self {
+    pub fn new(expect: Expectation, deadlines: Deadlines, limits: SizeLimits, sent: TrialInstant) -> Self {
         Self {
-            sent: sent.0,
-            last_read: sent.0,
+            sent,
+            last_read: sent,
             deadlines,
             limits,
             received: 0,
@@ -141,26 +141,26 @@ impl Attempt {
 
     /// The next deadline and what passing it means.
     #[must_use]
-    pub fn deadline(&self) -> (Nanos, Reason) {
-        let total = self.sent.saturating_add(self.deadlines.total.0);
+    pub fn deadline(&self) -> (TrialInstant, Reason) {
+        let total = self.sent.after(self.deadlines.total);
         let (next, reason) = if self.chat.has_started() {
-            (self.last_read.saturating_add(self.deadlines.idle.0), Reason::Stalled)
+            (self.last_read.after(self.deadlines.idle), Reason::Stalled)
         } else {
-            (self.sent.saturating_add(self.deadlines.ttft.0), Reason::TtftTimeout)
+            (self.sent.after(self.deadlines.ttft), Reason::TtftTimeout)
         };
         if total <= next {
-            (Nanos(total), Reason::TotalTimeout)
+            (total, Reason::TotalTimeout)
         } else {
-            (Nanos(next), reason)
+            (next, reason)
         }
     }
 
     /// Takes bytes that one read returned at `at`. Bytes that come after a deadline do not count.
-    pub fn on_bytes(&mut self, bytes: &[u8], at: Nanos) -> Progress {
+    pub fn on_bytes(&mut self, bytes: &[u8], at: TrialInstant) -> Progress {
         if let Some(progress) = self.expire(at) {
             return progress;
         }
-        self.last_read = at.0;
+        self.last_read = at;
         self.received = self
             .received
             .saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
@@ -180,12 +180,12 @@ impl Attempt {
         let mut kind = http.head().map_or(Body::Refusal, body_kind);
         let fed = http.feed(bytes, |part| match part {
             Part::Head(head) => {
-                headers.get_or_insert(at.0);
+                headers.get_or_insert(at);
                 kind = body_kind(head);
                 ControlFlow::Continue(())
             }
             Part::Body(body) if kind == Body::Stream => {
-                let fed = sse.feed(body, |event| match chat.on_event(event, at.0) {
+                let fed = sse.feed(body, |event| match chat.on_event(event, at) {
                     Ok(()) => ControlFlow::Continue(()),
                     Err(fault) => ControlFlow::Break(fault),
                 });
@@ -208,11 +208,11 @@ impl Attempt {
     }
 
     /// The peer closed the connection at `at`.
-    pub fn on_eof(&mut self, at: Nanos) -> Progress {
+    pub fn on_eof(&mut self, at: TrialInstant) -> Progress {
         if let Some(progress) = self.expire(at) {
             return progress;
         }
-        self.last_read = at.0;
+        self.last_read = at;
         if self.received == 0 {
             return self.fail(
                 Fault::new(Reason::Reset, "the connection was closed without an answer"),
@@ -226,13 +226,13 @@ impl Attempt {
     }
 
     /// The attempt fails for a reason from outside: an I/O error, cancellation.
-    pub fn fail(&mut self, fault: Fault, at: Nanos) -> Progress {
-        self.fault.get_or_insert((fault, at.0));
+    pub fn fail(&mut self, fault: Fault, at: TrialInstant) -> Progress {
+        self.fault.get_or_insert((fault, at));
         Progress::Ended { reusable: false }
     }
 
     /// Fails the attempt if its deadline lies before `at`.
-    pub fn expire(&mut self, at: Nanos) -> Option<Progress> {
+    pub fn expire(&mut self, at: TrialInstant) -> Option<Progress> {
         let (deadline, reason) = self.deadline();
         if at <= deadline {
             return None;
@@ -250,7 +250,6 @@ impl Attempt {
     pub fn into_end(mut self) -> AttemptEnd {
         let text = self.chat.take_text();
         let status = self.http.head().map(|h| h.status);
-        let headers = self.headers.map(Nanos);
         let (finished, result) = match self.fault {
             Some((fault, at)) => (at, Err(fault)),
             None => (
@@ -258,17 +257,17 @@ impl Attempt {
                 judge(&self.http, self.chat, &self.other_body, self.sent),
             ),
         };
-        let finished = Nanos(finished.max(self.sent));
+        let finished = finished.max(self.sent);
         let outcome = match result {
             Ok(completion) => Outcome::Completed(completion),
             Err(fault) => {
-                let after = finished.saturating_sub(Nanos(self.sent));
+                let after = finished.since(self.sent);
                 Outcome::Failed(Failure::new(fault.reason, status, &fault.detail, after))
             }
         };
         AttemptEnd {
             outcome,
-            headers,
+            headers: self.headers,
             finished,
             text,
         }
@@ -276,7 +275,7 @@ impl Attempt {
 }
 
 /// Judges a response that ended without a fault of its own.
-fn judge(http: &ResponseReader, chat: ChatStream, other_body: &[u8], sent: u64) -> Result<Completion, Fault> {
+fn judge(http: &ResponseReader, chat: ChatStream, other_body: &[u8], sent: TrialInstant) -> Result<Completion, Fault> {
     let Some(head) = http.head() else {
         return Err(Fault::new(Reason::Truncated, "the response head broke off"));
     };

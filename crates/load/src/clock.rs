@@ -4,7 +4,7 @@
 //! (a null server's writes) can be compared with ours. The wall clock is read only to say when a run took place.
 
 use rustix::time::{ClockId, clock_gettime};
-use servelab_schema::{ClockReading, Nanos, TimeScale, WallInstant, WallNanos};
+use servelab_schema::{ClockReading, Nanos, TimeScale, TrialInstant, WallInstant, WallNanos};
 use std::time::Duration;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
@@ -109,14 +109,14 @@ impl TrialClock {
 
     /// Engine time now.
     #[must_use]
-    pub fn now(&self) -> Nanos {
+    pub fn now(&self) -> TrialInstant {
         self.at(monotonic())
     }
 
-    /// Engine time at a moment; 0 before the start.
+    /// Engine time at a moment; the start before it.
     #[must_use]
-    pub fn at(&self, moment: WallInstant) -> Nanos {
-        self.span(moment.since(self.epoch))
+    pub fn at(&self, moment: WallInstant) -> TrialInstant {
+        TrialInstant::START.after(self.span(moment.since(self.epoch)))
     }
 
     /// A span of wall time in engine time.
@@ -127,13 +127,13 @@ impl TrialClock {
 
     /// The moment at which engine time is (at least) `at`.
     #[must_use]
-    pub fn moment(&self, at: Nanos) -> WallInstant {
-        self.epoch.after(self.scale.wall(at))
+    pub fn moment(&self, at: TrialInstant) -> WallInstant {
+        self.epoch.after(self.scale.wall(at.since(TrialInstant::START)))
     }
 
     /// Wall time from now until engine time `at`; zero if it has passed.
     #[must_use]
-    pub fn until(&self, at: Nanos) -> Duration {
+    pub fn until(&self, at: TrialInstant) -> Duration {
         self.moment(at).since(monotonic()).into()
     }
 }
@@ -152,15 +152,15 @@ mod tests {
         for scale in [1, 3, 20, 1000] {
             let c = clock(WallInstant(1_000_000_000_000), scale);
             for engine in [0, 1, 7, 999, 1_000_000_007, 123_456_789_012] {
-                let back = c.at(c.moment(Nanos(engine)));
+                let back = c.at(c.moment(TrialInstant(engine)));
                 assert!(
                     back.0 >= engine && back.0 < engine + u64::from(scale),
                     "{scale} {engine} {back:?}"
                 );
             }
         }
-        assert_eq!(clock(WallInstant(50), 20).at(WallInstant(150)), Nanos(2000));
-        assert_eq!(clock(WallInstant(50), 20).at(WallInstant(49)), Nanos(0));
+        assert_eq!(clock(WallInstant(50), 20).at(WallInstant(150)), TrialInstant(2000));
+        assert_eq!(clock(WallInstant(50), 20).at(WallInstant(49)), TrialInstant::START);
     }
 
     #[test]
@@ -168,8 +168,8 @@ mod tests {
         let c = clock(monotonic(), 20);
         let (a, b) = (c.now(), c.now());
         assert!(a <= b);
-        assert!(c.until(Nanos(0)).is_zero());
-        assert!(c.until(Nanos::from_secs(2000)) <= Duration::from_secs(100));
+        assert!(c.until(TrialInstant::START).is_zero());
+        assert!(c.until(TrialInstant::from_secs(2000)) <= Duration::from_secs(100));
         let (first, second) = (both_clocks(), both_clocks());
         assert!(first.monotonic_ns <= second.monotonic_ns && first.unix_ns > 1_700_000_000_000_000_000);
         assert!(utc_now().starts_with("20") && utc_now().ends_with('Z'));

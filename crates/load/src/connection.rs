@@ -12,7 +12,7 @@ use crate::{
     tls::Tls,
     transport::{OpenError, Wire},
 };
-use servelab_schema::{Nanos, Reason, WallNanos};
+use servelab_schema::{Reason, TrialInstant, WallNanos};
 use std::{future::Future, io, net::SocketAddr, pin::pin, task::Poll};
 
 /// An idle connection older than this is not used again: engines close theirs after about 5 s, and a request that crosses
@@ -37,14 +37,14 @@ pub(crate) struct Net {
 #[derive(Debug)]
 pub(crate) struct Connection {
     wire: Wire,
-    idle_since: Nanos,
+    idle_since: TrialInstant,
     alarm: Alarm,
 }
 
 impl Connection {
     /// Opens a connection within the connect deadline.
     pub(crate) async fn open(net: &Net) -> Result<Self, Fault> {
-        let deadline = net.clock.now().saturating_add(net.deadlines.connect);
+        let deadline = net.clock.now().after(net.deadlines.connect);
         tokio::select! {
             biased;
             opened = Wire::open(&net.addresses, net.tls.as_ref()) => match opened {
@@ -67,7 +67,7 @@ impl Connection {
     /// True where another request can be sent on it.
     pub(crate) fn is_fresh(&mut self, net: &Net) -> bool {
         // Idle time is the server's matter, and servers count it on the wall.
-        let idle = net.clock.now().saturating_sub(self.idle_since);
+        let idle = net.clock.now().since(self.idle_since);
         idle <= net.clock.span(MAX_IDLE) && !self.wire.is_spent()
     }
 }
@@ -78,7 +78,7 @@ pub(crate) struct Exchange {
     /// The outcome; none where not one byte could be written, so that the request was never on the wire.
     pub(crate) end: Result<AttemptEnd, io::Error>,
     /// Just before the first write.
-    pub(crate) sent: Nanos,
+    pub(crate) sent: TrialInstant,
     /// The connection, where it can carry another request.
     pub(crate) connection: Option<Connection>,
 }

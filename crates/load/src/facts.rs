@@ -5,7 +5,9 @@ use crate::{
     control::Stop,
     probe::Grid,
 };
-use servelab_schema::{ClockReading, Instrument, Nanos, Ratio, Starvation, TrialCounts, WallInstant, Window};
+use servelab_schema::{
+    ClockReading, Instrument, Nanos, Ratio, Starvation, TrialCounts, TrialInstant, WallInstant, Window,
+};
 
 /// What a load came to. The traces have gone to the sink.
 #[derive(Debug, Clone)]
@@ -23,7 +25,7 @@ pub struct LoadResult {
     /// None in a closed loop or below two arrivals.
     pub scheduled_rate_per_s: Option<f64>,
     /// When the last measured request might be sent, engine time; none unless time decides how many there are.
-    pub until: Option<Nanos>,
+    pub until: Option<TrialInstant>,
     /// CPU use of each client thread.
     pub threads: Vec<ThreadCpu>,
     /// Why it ended early; none where it ran to its end.

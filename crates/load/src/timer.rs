@@ -10,7 +10,7 @@ use rustix::{
     fd::OwnedFd,
     time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime},
 };
-use servelab_schema::{Nanos, WallInstant, WallNanos};
+use servelab_schema::{Nanos, TrialInstant, WallInstant, WallNanos};
 use std::{
     io,
     pin::Pin,
@@ -104,7 +104,7 @@ impl Pacer {
     }
 
     /// Waits until engine time `at`. May be dropped while it waits; one caller at a time.
-    pub(crate) async fn wait_until(&self, at: Nanos) -> io::Result<()> {
+    pub(crate) async fn wait_until(&self, at: TrialInstant) -> io::Result<()> {
         let due = self.clock.moment(at);
         while monotonic() < due {
             self.timer.set(due, WallNanos(0))?;
@@ -118,14 +118,14 @@ impl Pacer {
 /// is re-armed only when it fires too early or must fire sooner: seldom, as timeouts are long.
 #[derive(Debug, Default)]
 pub(crate) struct Alarm {
-    armed: Option<(Nanos, Pin<Box<Sleep>>)>,
+    armed: Option<(TrialInstant, Pin<Box<Sleep>>)>,
 }
 
 impl Alarm {
     /// Ready once engine time is past `deadline`.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, clock: &TrialClock, deadline: Nanos) -> Poll<()> {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, clock: &TrialClock, deadline: TrialInstant) -> Poll<()> {
         // One nanosecond more, so that the deadline has passed and is not merely reached.
-        let sleep = || Box::pin(tokio::time::sleep(clock.until(deadline.saturating_add(Nanos(1)))));
+        let sleep = || Box::pin(tokio::time::sleep(clock.until(deadline.after(Nanos(1)))));
         let (armed, timer) = self.armed.get_or_insert_with(|| (deadline, sleep()));
         if deadline < *armed {
             (*armed, *timer) = (deadline, sleep());

@@ -16,7 +16,9 @@ use crate::{
     variants::{self, Context, origin},
     wire::{self, Experiment, Wire},
 };
-use servelab_schema::{EngineSpec, Limits, METHOD_VERSION, Origin, Plan, PlannedVariant, Provider, V, VariantRole};
+use servelab_schema::{
+    EngineSpec, Limits, METHOD_VERSION, Origin, Plan, PlannedVariant, Provider, V, VariantRole, WallNanos,
+};
 use std::{num::NonZeroU32, path::Path};
 
 /// A scalar of the plan that is not a flag: its key, value and origin.
@@ -176,7 +178,7 @@ fn assemble(root: &Path, wire: Wire, chain: &[Document], found: &Findings<'_>) -
         telemetry_interval_ns: wire.telemetry_interval?,
         retakes: experiment.retakes,
         limits: Limits {
-            max_duration_ns: limits.max_duration.as_ref().map(|d| d.value.0),
+            max_duration_ns: limits.max_duration.as_ref().map(|d| WallNanos::given(d.value.0)),
             max_cost_micro_usd: limits.max_cost.as_ref().map(|c| c.value.0),
         },
         predicted_wall_ns: servelab_schema::Nanos::ZERO,

@@ -6,7 +6,7 @@
 //!
 //! | part | algorithm | used for |
 //! | --- | --- | --- |
-//! | [`split`] | SHA-256 of seed and name, first 53 bits | the seeds that a plan holds |
+//! | [`split`] | SHA-256 of seed and name, first 53 bits | the seeds that a plan holds, cache salts |
 //! | [`shuffle`] | Fisher–Yates by `ChaCha12` | the order of a plan's trials and prompts |
 //! | [`ChaChaStream`] | `ChaCha8`, keyed by SHA-256 of seed and name | arrivals, the built-in prompts of `bench` |
 //! | [`HashStream`] | SHA-256 in counter mode, keyed likewise | packed prompt sets |

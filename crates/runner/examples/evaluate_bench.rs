@@ -15,8 +15,8 @@ use servelab_random::SplitMix64;
 use servelab_runner::evaluate_takes;
 use servelab_schema::{
     Bucket, Chunk, Completion, EnvironmentRecord, FinishReason, Nanos, Outcome, Plan, PlannedVariant, PromptId,
-    PromptRef, RequestId, RunEnd, RunId, Sha256Hex, Task, Trace, TrialCounts, TrialId, TtftKind, V, VariantId,
-    VariantRole, Window, canonical_json, examples,
+    PromptRef, RequestId, RunEnd, RunId, Sha256Hex, Task, Trace, TrialCounts, TrialId, TrialInstant, TtftKind, V,
+    VariantId, VariantRole, Window, canonical_json, examples,
 };
 use std::{
     env, error, fs,
@@ -246,7 +246,7 @@ fn write_take(
     let mut rng = SplitMix64::new(u64::from(block * 1000 + order));
     let mut rows = take.traces()?;
     let mut batch = Vec::new();
-    let mut end = Nanos::ZERO;
+    let mut end = TrialInstant::START;
     for i in 0..requests {
         let trace = trace(&mut rng, (block, variant), i)?;
         end = end.max(trace.finished_ns);
@@ -268,7 +268,7 @@ fn write_take(
         ..examples::engine_record()
     })?;
     let whole = Window {
-        start_ns: Nanos::ZERO,
+        start_ns: TrialInstant::START,
         end_ns: end,
     };
     take.finish(&servelab_schema::TrialRecord {
@@ -293,7 +293,7 @@ fn write_take(
 /// A request that completed: gaps about 20 ms apart with all their nanoseconds, as a clock gives them.
 fn trace(rng: &mut SplitMix64, (block, variant): (u32, &VariantId), i: u32) -> Result<Trace, Failed> {
     let mut random = |from: u64, most: u64| Nanos(from + rng.next_u64() % most);
-    let sent = Nanos(u64::from(i) * 20_000_000);
+    let sent = TrialInstant(u64::from(i) * 20_000_000);
     let ttft = random(80_000_000, 60_000_000);
     let gap = |first: bool, gap: Nanos| Chunk {
         gap: if first { Nanos::ZERO } else { gap },
@@ -325,8 +325,8 @@ fn trace(rng: &mut SplitMix64, (block, variant): (u32, &VariantId), i: u32) -> R
         scheduled_ns: sent,
         sent_ns: Some(sent),
         connect_ns: Nanos::ZERO,
-        headers_ns: Some(sent.saturating_add(ttft)),
-        finished_ns: sent.saturating_add(completion.e2e()),
+        headers_ns: Some(sent.after(ttft)),
+        finished_ns: sent.after(completion.e2e()),
         expected_prompt_tokens: Some(nz(137)),
         outcome: Outcome::Completed(completion),
     })

@@ -5,9 +5,7 @@ use servelab_engine::{ApiKey, KEY_VARIABLE, key_variable, log::newest_line, reda
 use servelab_evidence::{EvidenceError, TrialWriter, names};
 use servelab_load::{RequestHeaders, clock::monotonic};
 use servelab_provider::{BroughtUp, Host, Log, Place, PlaceFacts, ProviderError, Start, Wait, bring_up, of};
-use servelab_schema::{
-    EffectiveField, EngineKind, EngineRecord, Failure, Outcome, Plan, PlannedVariant, Trace, WallNanos,
-};
+use servelab_schema::{EffectiveField, EngineKind, EngineRecord, Failure, Outcome, Plan, PlannedVariant, Trace};
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 /// Between two looks at the log of an engine that is starting, wall time.
@@ -78,7 +76,7 @@ impl EngineAccess {
             model: &plan.engine.served_model,
             dialect: plan.engine.dialect,
             key: self.key.clone(),
-            startup: WallNanos::given(plan.timeouts.startup_ns),
+            startup: plan.timeouts.startup_ns,
             may_be_simulated: plan.engine_kind == EngineKind::Simulated,
             variant,
             control: variant.control.as_ref().and_then(|id| plan.variant(id)),

@@ -1,6 +1,7 @@
 //! Which files of weights an engine loads: their hashes and the checkpoint's revision, where the checkpoint is on this
 //! machine. Nothing is downloaded and no hub is asked.
 
+use servelab_engine::model_word;
 use servelab_evidence::sha256_file_while;
 use servelab_schema::{Bytes, CheckpointFacts, Plan, Sha256Hex, WeightFile};
 use std::{
@@ -11,12 +12,6 @@ use std::{
 
 /// Endings of files that hold weights.
 const WEIGHTS: [&str; 5] = ["safetensors", "bin", "gguf", "pt", "pth"];
-
-/// Flags that name the model, of all engines.
-const MODEL_FLAGS: [&str; 2] = ["--model", "--model-path"];
-
-/// What stands for the model in a command.
-const PLACEHOLDER: &str = "{model}";
 
 /// Where checkpoints may lie.
 #[derive(Debug, Clone)]
@@ -89,24 +84,10 @@ fn hubs(variable: impl Fn(&str) -> Option<PathBuf>, mounts: Option<&[(PathBuf, P
 /// The models that a plan's engines are started with: the first is the profile's, or what the `words` of its command say in
 /// its place.
 pub(crate) fn models(plan: &Plan, words: &[String]) -> Vec<String> {
-    let named = model_word(words).filter(|word| !word.contains(PLACEHOLDER));
-    let mut models = vec![named.unwrap_or(&plan.profile.model).to_owned()];
+    let mut models = vec![model_word(words).unwrap_or(&plan.profile.model).to_owned()];
     let others: BTreeSet<&String> = plan.variants.iter().filter_map(|v| v.model.as_ref()).collect();
     models.extend(others.into_iter().filter(|m| **m != plan.profile.model).cloned());
     models
-}
-
-/// The word that names the model: behind its flag, else the first behind `serve`.
-fn model_word(words: &[String]) -> Option<&str> {
-    let behind = |mark: &str| {
-        let at = words.iter().position(|w| w == mark)?;
-        words.get(at + 1).map(String::as_str)
-    };
-    let joined = |flag: &str| words.iter().find_map(|w| w.strip_prefix(flag)?.strip_prefix('='));
-    let flagged = MODEL_FLAGS
-        .iter()
-        .find_map(|flag| behind(flag).or_else(|| joined(flag)));
-    flagged.or_else(|| behind("serve").filter(|word| !word.starts_with('-')))
 }
 
 /// What is known of the checkpoint of one model. Reads every byte of its weights where nothing else tells their hash: not to
@@ -325,19 +306,5 @@ mod tests {
         };
         let expected = [Path::new("/hf/hub"), Path::new("/home/u/.cache/huggingface/hub")];
         assert_eq!(hubs(set, None), expected);
-    }
-
-    #[test]
-    fn the_word_that_names_the_model() {
-        let check = |words: &str, expected: Option<&str>| {
-            let words: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
-            assert_eq!(model_word(&words), expected, "{words:?}");
-        };
-        check("vllm serve /m --port 1", Some("/m"));
-        check("vllm serve --model org/m", Some("org/m"));
-        check("vllm serve --config x.yaml", None);
-        check("python -m sglang.launch_server --model-path /m", Some("/m"));
-        check("x --model=/m", Some("/m"));
-        check("", None);
     }
 }

@@ -4,7 +4,7 @@ use crate::{RunOptions, StopFlag, checkpoint, gpus::Gpus};
 use servelab_evidence::sha256_file;
 use servelab_provider::PlaceFacts;
 use servelab_schema::{
-    ArgValue, CheckpointFacts, ClockAnchor, EngineKind, EnvironmentRecord, MachineHold, ModelFacts, Nanos, Plan, V,
+    ArgValue, CheckpointFacts, ClockAnchor, EngineKind, EnvironmentRecord, MachineHold, ModelFacts, Plan, V, WallNanos,
 };
 use servelab_telemetry::{cloud_facts, host_facts};
 use std::{path::Path, process::Command};
@@ -118,7 +118,7 @@ pub(crate) async fn capture(
         machine,
         started: ClockAnchor {
             utc,
-            monotonic_ns: Nanos::ZERO,
+            monotonic_ns: WallNanos(0),
         },
     }
 }

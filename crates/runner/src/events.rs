@@ -96,7 +96,7 @@ impl<S: Subscriber> Layer<S> for Rows {
         let row = RunEvent {
             v: V,
             utc: utc_now(),
-            at_ns: monotonic().since(open.started).to_file(),
+            at_ns: monotonic().since(open.started),
             level: match *event.metadata().level() {
                 Level::ERROR => EventLevel::Error,
                 Level::WARN => EventLevel::Warn,

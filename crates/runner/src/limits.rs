@@ -16,7 +16,7 @@ impl Budget {
     /// The budget of a plan; none where it has no limit. A simulated engine costs nothing.
     pub(crate) fn of(plan: &Plan) -> Option<Self> {
         let time = plan.limits.max_duration_ns.map(|after| Self {
-            after: WallNanos::given(after),
+            after,
             why: StopReason::Limit {
                 key: "limits.max-duration",
                 value: after.to_string(),
@@ -52,7 +52,7 @@ fn usd(micro: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use servelab_schema::{Limits, Nanos, examples};
+    use servelab_schema::{Limits, examples};
 
     #[test]
     fn the_limit_that_comes_first_counts() {
@@ -61,13 +61,13 @@ mod tests {
             plan.engine_kind = kind;
             plan.profile.price_micro_usd_per_hour = price;
             plan.limits = Limits {
-                max_duration_ns: duration.map(Nanos::from_secs),
+                max_duration_ns: duration.map(WallNanos::from_secs),
                 max_cost_micro_usd: cost,
             };
             let budget = Budget::of(&plan)?;
-            Some((budget.after.to_file(), budget.why.to_string()))
+            Some((budget.after, budget.why.to_string()))
         };
-        let said = |seconds: u64, why: &str| Some((Nanos::from_secs(seconds), why.to_owned()));
+        let said = |seconds: u64, why: &str| Some((WallNanos::from_secs(seconds), why.to_owned()));
         let (measured, simulated) = (EngineKind::Measured, EngineKind::Simulated);
         assert_eq!(check(measured, None, None, Some(1)), None);
         let time = "limits.max-duration of 1m30s was reached";

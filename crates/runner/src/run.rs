@@ -236,7 +236,7 @@ fn seal(
     let anchor = WallAnchor::now();
     let finished = ClockAnchor {
         utc: anchor.utc,
-        monotonic_ns: anchor.monotonic.since(started).to_file(),
+        monotonic_ns: anchor.monotonic.since(started),
     };
     let closed = options.events.close();
     let findings = evaluate(plan, environment, (&run_id, &end), trials);
@@ -265,7 +265,7 @@ fn seal(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use servelab_schema::{Nanos, WallNanos};
+    use servelab_schema::WallNanos;
 
     #[tokio::test]
     async fn a_budget_that_is_used_up_asks_the_work_to_end() {
@@ -281,7 +281,7 @@ mod tests {
         let used_up = budget(WallNanos(0));
         within(Some(&used_up), monotonic(), &stop, async {}).await;
         assert_eq!(stop.why(), Some(&why));
-        let (stop, enough) = (StopFlag::default(), budget(WallNanos::given(Nanos::from_secs(3600))));
+        let (stop, enough) = (StopFlag::default(), budget(WallNanos::from_secs(3600)));
         assert_eq!(within(Some(&enough), monotonic(), &stop, async { 7 }).await, 7);
         assert_eq!(stop.why(), None);
     }

@@ -24,13 +24,13 @@ use servelab_load::{
     start,
 };
 use servelab_provider::{BroughtUp, Ended, Failed, Ready, Salvage};
+use servelab_random::split;
 use servelab_schema::{
     CacheAtStart, CacheState, Check, EffectiveField, EngineMetrics, EngineRecord, Load, Nanos, Plan, PlannedBlock,
     PlannedTrial, PlannedVariant, Trace, TrialCounts, TrialEnd, TrialId, TrialRecord, V,
 };
 use std::{
     collections::BTreeMap,
-    hash::{DefaultHasher, Hash, Hasher},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -93,9 +93,8 @@ impl<'a> Trial<'a> {
         let model = &self.plan.engine.served_model;
         let taken = engine.client().takes_cache_salt(model, SALT_ANSWER).await;
         // Two runs of one plan must differ too, and engines take short salts only.
-        let mut hasher = DefaultHasher::new();
-        (self.plan.seed, run, self.id.as_str()).hash(&mut hasher);
-        taken.then(|| format!("servelab-{:016x}", hasher.finish()))
+        let salt = split(self.plan.seed, &format!("cache-salt {run} {}", self.id));
+        taken.then(|| format!("servelab-{salt:016x}"))
     }
 
     fn spec(&self, base: &str, clock: TrialClock, salt: Option<&str>) -> Result<LoadSpec, RunError> {
@@ -184,7 +183,7 @@ pub(crate) async fn execute_trial(
     let BroughtUp { argv, ready } = access.bring_up(occasion, &writer, (stop, progress)).await?;
     let (engine, load) = match ready {
         Ok(engine) => {
-            let startup = TrialClock::from_epoch(begin, plan.engine.time_scale()).now();
+            let startup = plan.engine.time_scale().engine(monotonic().since(begin));
             progress.engine_ready(startup);
             let startup = engine.is_ours().then_some(startup);
             let salt = trial.cache_salt(&engine, run_name(run)).await;
@@ -265,7 +264,7 @@ async fn measure(
     let after = keep_metrics(&engine, writer, secrets, names::METRICS_AFTER).await?;
     let restarted = born.restarted(&engine.identity(after.as_ref()).await);
     let Salvage { exit, log } = engine.salvage();
-    let ended = engine.stop(Duration::from_nanos(plan.timeouts.stop_grace_ns.0)).await;
+    let ended = engine.stop(plan.timeouts.stop_grace_ns.into()).await;
     trial.access.clean_log(writer)?;
     let Ended { how, .. } = ended?;
     watched?;

@@ -8,7 +8,7 @@ use servelab_engine::EngineClient;
 use servelab_evidence::{EvidenceError, JsonlWriter};
 use servelab_load::{LoadHandle, Stop, clock::TrialClock};
 use servelab_provider::Ready;
-use servelab_schema::{Nanos, Ratio, TelemetrySample, V};
+use servelab_schema::{Nanos, Ratio, TelemetrySample, TrialInstant, V};
 use servelab_telemetry::HostProbe;
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ pub(crate) async fn watch(
         gpus,
     } = sampling;
     let mut probe = HostProbe::new(engine.group());
-    let mut due = Nanos::ZERO;
+    let mut due = TrialInstant::START;
     let mut result: Result<(), EvidenceError> = Ok(());
     let client = engine.client().clone();
     let mut look = || {
@@ -71,7 +71,7 @@ pub(crate) async fn watch(
             if result.is_err() {
                 control.stop(Stop::Cancelled);
             }
-            due = clock.now().saturating_add(interval);
+            due = clock.now().after(interval);
         }
         tokio::time::sleep(TICK.min(clock.until(due).max(Duration::from_millis(1)))).await;
     }

@@ -1,6 +1,6 @@
 //! `environment.json`: the machine that servelab itself ran on.
 
-use crate::{Bytes, Load, Nanos, Ratio, Sha256Hex, V};
+use crate::{Bytes, Load, Nanos, Ratio, Sha256Hex, V, WallNanos};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::num::NonZeroU32;
@@ -12,7 +12,7 @@ pub struct ClockAnchor {
     /// Wall-clock time, RFC 3339 in UTC.
     pub utc: String,
     /// Monotonic clock at the same moment, ns of wall time since the run's start.
-    pub monotonic_ns: Nanos,
+    pub monotonic_ns: WallNanos,
 }
 
 /// Facts about the machine of the client.

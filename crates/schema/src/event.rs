@@ -1,6 +1,6 @@
 //! `events.jsonl`: what happened while a run went on, for people who look for why. Nothing is learnt only from here.
 
-use crate::{Nanos, V};
+use crate::{V, WallNanos};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -26,7 +26,7 @@ pub struct RunEvent {
     /// When, RFC 3339 in UTC.
     pub utc: String,
     /// When, wall time since the run's start.
-    pub at_ns: Nanos,
+    pub at_ns: WallNanos,
     /// How much it matters.
     pub level: EventLevel,
     /// The part of servelab that says so, such as `servelab_runner::run`.

@@ -16,8 +16,8 @@ use crate::{
     OutputPolicy, Plan, PlannedBlock, PlannedTrial, PlannedVariant, Profile, Prompt, PromptId, PromptManifest,
     PromptRef, PromptSetId, PromptSetRef, PromptSource, Provider, Ratio, Reason, RequestId, Role, RunEnd, RunId,
     RunManifest, SealedFile, Sha256Hex, Slo, SourceFile, SourceRecord, Starvation, Stop, Task, TelemetrySample,
-    ThrottleReason, Timeouts, Trace, TrialCounts, TrialId, TrialRecord, TrialSummary, TtftKind, V, VariantId,
-    VariantRole, WarmUp, WeightFile, Window,
+    ThrottleReason, Timeouts, Trace, TrialCounts, TrialId, TrialInstant, TrialRecord, TrialSummary, TtftKind, V,
+    VariantId, VariantRole, WallNanos, WarmUp, WeightFile, Window,
 };
 use std::{collections::BTreeMap, num::NonZeroU32};
 
@@ -39,7 +39,7 @@ fn anchor(seconds: u64) -> ClockAnchor {
     let utc = format!("2026-11-22T10:00:{:02}Z", seconds % 60);
     ClockAnchor {
         utc,
-        monotonic_ns: Nanos::from_secs(seconds),
+        monotonic_ns: WallNanos::from_secs(seconds),
     }
 }
 
@@ -241,12 +241,12 @@ pub fn plan() -> Plan {
         },
         warm_up: WarmUp { requests: 8 },
         timeouts: Timeouts {
-            startup_ns: Nanos::from_secs(600),
+            startup_ns: WallNanos::from_secs(600),
             connect_ns: Nanos::from_secs(5),
             ttft_ns: Nanos::from_secs(120),
             idle_ns: Nanos::from_secs(60),
             total_ns: Nanos::from_secs(600),
-            stop_grace_ns: Nanos::from_secs(10),
+            stop_grace_ns: WallNanos::from_secs(10),
         },
         gates: gates(),
         slo: Slo {
@@ -422,7 +422,7 @@ pub fn event() -> crate::RunEvent {
     crate::RunEvent {
         v: V,
         utc: "2026-11-22T10:00:01Z".into(),
-        at_ns: Nanos::from_secs(1),
+        at_ns: WallNanos::from_secs(1),
         level: crate::EventLevel::Info,
         part: "servelab_runner::run".into(),
         what: "a take begins".into(),
@@ -477,11 +477,11 @@ pub fn trace() -> Trace {
         seq: 0,
         attempt: 1,
         measured: true,
-        scheduled_ns: Nanos(812_000_000),
-        sent_ns: Some(Nanos(812_031_400)),
+        scheduled_ns: TrialInstant(812_000_000),
+        sent_ns: Some(TrialInstant(812_031_400)),
         connect_ns: Nanos::ZERO,
-        headers_ns: Some(Nanos(934_100_211)),
-        finished_ns: Nanos(1_033_500_000),
+        headers_ns: Some(TrialInstant(934_100_211)),
+        finished_ns: TrialInstant(1_033_500_000),
         expected_prompt_tokens: Some(n(137)),
         outcome: Outcome::Completed(completion.expect(OK)),
     }
@@ -510,7 +510,7 @@ pub fn failed_trace() -> Trace {
 pub fn telemetry() -> TelemetrySample {
     TelemetrySample {
         v: V,
-        t_ns: Nanos::from_secs(2),
+        t_ns: TrialInstant::from_secs(2),
         host: HostSample {
             cpu_busy_ratio: Some(ratio(0.5)),
             memory_used_bytes: Some(Bytes(1 << 30)),
@@ -544,12 +544,12 @@ pub fn trial_record() -> TrialRecord {
         started_utc: "2026-11-22T10:00:01Z".into(),
         end: crate::TrialEnd::Finished,
         span: Some(Window {
-            start_ns: Nanos::ZERO,
-            end_ns: Nanos::from_secs(2),
+            start_ns: TrialInstant::START,
+            end_ns: TrialInstant::from_secs(2),
         }),
         held: Some(Window {
-            start_ns: Nanos(812_031_400),
-            end_ns: Nanos(1_033_500_000),
+            start_ns: TrialInstant(812_031_400),
+            end_ns: TrialInstant(1_033_500_000),
         }),
         counts: TrialCounts {
             planned: 2,

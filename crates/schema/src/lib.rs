@@ -62,7 +62,7 @@ pub use trial::{
     Blame, ClockReading, GateName, GateOutcome, GateResult, Instrument, Starvation, TrialCounts, TrialEnd, TrialRecord,
     Validity, Window,
 };
-pub use units::{Bytes, Nanos, ParseDurationError, Ratio, RatioError};
+pub use units::{Bytes, Nanos, ParseDurationError, Ratio, RatioError, TrialInstant};
 pub use value::{normal_value, same_value};
 pub use variant::{ArgValue, Expectation, FieldValue, Origin, PlannedVariant, VariantRole};
 pub use version::V;

@@ -1,6 +1,6 @@
 //! `plan.json`: everything that a run will do, with nothing left to a default.
 
-use crate::{Bucket, Bytes, Dialect};
+use crate::{Bucket, Bytes, Dialect, WallNanos};
 use crate::{
     Gates, IdError, Load, LoadId, Margin, MetricName, Nanos, OutputPolicy, PlannedVariant, PromptId, PromptSetId,
     Ratio, Sha256Hex, Slo, Task, TimeScale, Timeouts, TrialId, V, VariantId, WarmUp,
@@ -285,7 +285,7 @@ impl PlannedTrial {
 #[serde(deny_unknown_fields)]
 pub struct Limits {
     /// Longest wall time, from the run's start.
-    pub max_duration_ns: Option<Nanos>,
+    pub max_duration_ns: Option<WallNanos>,
     /// Most money, in micro-US-dollars: wall time since the run's start × the declared price of the machine.
     pub max_cost_micro_usd: Option<u64>,
 }

@@ -1,6 +1,6 @@
 //! What a plan fixes besides its variants: output, warm-up, timeouts, gates, objectives, margin.
 
-use crate::{Nanos, Ratio};
+use crate::{Nanos, Ratio, WallNanos};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -43,7 +43,7 @@ pub struct WarmUp {
 #[serde(deny_unknown_fields)]
 pub struct Timeouts {
     /// From launch to the first good answer, wall time.
-    pub startup_ns: Nanos,
+    pub startup_ns: WallNanos,
     /// To open a connection.
     pub connect_ns: Nanos,
     /// From sent to the first token.
@@ -53,7 +53,7 @@ pub struct Timeouts {
     /// From sent to the end of the body.
     pub total_ns: Nanos,
     /// From SIGTERM to SIGKILL when the engine is stopped, wall time.
-    pub stop_grace_ns: Nanos,
+    pub stop_grace_ns: WallNanos,
 }
 
 /// Limits beyond which a trial is Invalid. Errors of the client are compared after multiplying them by the time scale.

@@ -1,6 +1,6 @@
 //! Rows of `telemetry.jsonl`.
 
-use crate::{Bytes, Nanos, Ratio, V};
+use crate::{Bytes, Nanos, Ratio, TrialInstant, V};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -116,7 +116,7 @@ pub struct TelemetrySample {
     /// Format version.
     pub v: V<1>,
     /// Engine time since the trial's start.
-    pub t_ns: Nanos,
+    pub t_ns: TrialInstant,
     /// The machine.
     pub host: HostSample,
     /// Requests that the engine says it works on; null where it does not say.

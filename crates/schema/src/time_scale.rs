@@ -1,13 +1,16 @@
 //! Wall time and engine time as different types, so that a forgotten × time scale does not compile.
 //!
-//! Engine time is [`Nanos`]: a span, or a moment since its trial's start. Wall time is [`WallNanos`], a span, and
+//! Engine time is [`Nanos`], a span, and [`TrialInstant`](crate::TrialInstant), a moment of a trial. Wall time is [`WallNanos`], a span, and
 //! [`WallInstant`], a moment of `CLOCK_MONOTONIC`. Only a [`TimeScale`] leads from one to the other.
 
 use crate::Nanos;
-use std::{num::NonZeroU32, time::Duration};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::{fmt, num::NonZeroU32, time::Duration};
 
 /// A span of wall time in whole nanoseconds: what a stopwatch beside the machine would show, whatever the engine's clock does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
 pub struct WallNanos(pub u64);
 
 /// A moment of wall time: nanoseconds of `CLOCK_MONOTONIC`, which all programs of a machine share until its reboot.
@@ -33,22 +36,28 @@ impl WallInstant {
 }
 
 impl WallNanos {
-    /// A span that a plan or a file gives in wall time.
+    /// A duration that somebody wrote and that means wall time.
     #[must_use]
     pub const fn given(span: Nanos) -> Self {
         Self(span.0)
     }
 
-    /// For a file whose field is wall time.
+    /// From whole seconds.
     #[must_use]
-    pub const fn to_file(self) -> Nanos {
-        Nanos(self.0)
+    pub const fn from_secs(s: u64) -> Self {
+        Self::given(Nanos::from_secs(s))
     }
 
     /// In seconds.
     #[must_use]
     pub fn as_secs_f64(self) -> f64 {
         Duration::from(self).as_secs_f64()
+    }
+}
+
+impl fmt::Display for WallNanos {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Nanos(self.0).fmt(f)
     }
 }
 

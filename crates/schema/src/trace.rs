@@ -1,6 +1,6 @@
 //! Rows of `traces.jsonl`: what is kept of one attempt at one request.
 
-use crate::{Nanos, PromptId, RequestId, Sha256Hex, V, VariantId};
+use crate::{Nanos, PromptId, RequestId, Sha256Hex, TrialInstant, V, VariantId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{fmt, num::NonZeroU32};
@@ -486,15 +486,15 @@ pub struct Trace {
     /// False for warm-up and filler requests, which no metric but throughput of the held window counts.
     pub measured: bool,
     /// When it should have been sent: the open loop's schedule, or when the closed loop's slot became free.
-    pub scheduled_ns: Nanos,
+    pub scheduled_ns: TrialInstant,
     /// Just before its first byte was written; null when no byte was.
-    pub sent_ns: Option<Nanos>,
+    pub sent_ns: Option<TrialInstant>,
     /// Time to open the connection; 0 on one that was open already.
     pub connect_ns: Nanos,
     /// When the response head arrived; null when none did.
-    pub headers_ns: Option<Nanos>,
+    pub headers_ns: Option<TrialInstant>,
     /// End of the body, or of the attempt.
-    pub finished_ns: Nanos,
+    pub finished_ns: TrialInstant,
     /// The packed count, where there is one.
     pub expected_prompt_tokens: Option<NonZeroU32>,
     /// How it ended.
@@ -511,17 +511,23 @@ impl Trace {
         }
     }
 
+    /// The span from when it should have been sent to what came `after` it was; none where no byte was sent.
+    #[must_use]
+    pub fn from_scheduled(&self, after: Nanos) -> Option<Nanos> {
+        Some(self.sent_ns?.after(after).since(self.scheduled_ns))
+    }
+
     /// Arrival of each token chunk in ns since the trial's start, with its tokens; empty for a failure.
-    pub fn token_arrivals(&self) -> impl Iterator<Item = (Nanos, u32)> + '_ {
+    pub fn token_arrivals(&self) -> impl Iterator<Item = (TrialInstant, u32)> + '_ {
         let start = self.sent_ns.unwrap_or(self.scheduled_ns);
         let completion = self.completion();
-        let mut at = completion.map_or(start, |c| start.saturating_add(c.ttft()));
+        let mut at = completion.map_or(start, |c| start.after(c.ttft()));
         completion
             .map(Completion::chunks)
             .unwrap_or_default()
             .iter()
             .map(move |c| {
-                at = at.saturating_add(c.gap);
+                at = at.after(c.gap);
                 (at, c.tokens)
             })
     }

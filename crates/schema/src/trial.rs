@@ -1,7 +1,7 @@
 //! `trial.json`: what happened in one take of a trial. Facts only: validity and treatment are settled over the whole run, in
 //! `findings.json`.
 
-use crate::{EngineKind, LoadId, Nanos, Ratio, Reason, TrialId, V, VariantId};
+use crate::{EngineKind, LoadId, Nanos, Ratio, Reason, TrialId, TrialInstant, V, VariantId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt, num::NonZeroU32};
@@ -232,16 +232,16 @@ impl TrialCounts {
 #[serde(deny_unknown_fields)]
 pub struct Window {
     /// Engine time since the trial's start.
-    pub start_ns: Nanos,
+    pub start_ns: TrialInstant,
     /// Engine time since the trial's start; not before `start_ns`.
-    pub end_ns: Nanos,
+    pub end_ns: TrialInstant,
 }
 
 impl Window {
     /// Length of the window.
     #[must_use]
     pub const fn length(self) -> Nanos {
-        self.end_ns.saturating_sub(self.start_ns)
+        self.end_ns.since(self.start_ns)
     }
 }
 

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 
-/// A span of time, or an instant as the span since its trial's start, in whole nanoseconds of *engine time*.
+/// A span of time in whole nanoseconds of *engine time*.
 ///
 /// For a real engine that is the monotonic clock. For a simulated one that runs `time_scale` times faster, it is the
 /// monotonic clock × `time_scale`, so that every number downstream has one meaning.
@@ -51,6 +51,46 @@ impl Nanos {
     #[must_use]
     pub const fn saturating_add(self, other: Self) -> Self {
         Self(self.0.saturating_add(other.0))
+    }
+}
+
+/// A moment of a trial: whole nanoseconds of engine time since its start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct TrialInstant(pub u64);
+
+impl TrialInstant {
+    /// When the trial began.
+    pub const START: Self = Self(0);
+
+    /// So many milliseconds after the trial's start.
+    #[must_use]
+    pub const fn from_millis(ms: u64) -> Self {
+        Self::START.after(Nanos::from_millis(ms))
+    }
+
+    /// So many seconds after the trial's start.
+    #[must_use]
+    pub const fn from_secs(s: u64) -> Self {
+        Self::START.after(Nanos::from_secs(s))
+    }
+
+    /// The span since `earlier`; 0 where that is the later one.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Nanos {
+        Nanos(self.0).saturating_sub(Nanos(earlier.0))
+    }
+
+    /// The moment a span later; the end of the clock where it would lie behind that.
+    #[must_use]
+    pub const fn after(self, span: Nanos) -> Self {
+        Self(self.0.saturating_add(span.0))
+    }
+
+    /// In seconds since the trial's start, for statistics and display.
+    #[must_use]
+    pub fn as_secs_f64(self) -> f64 {
+        self.since(Self::START).as_secs_f64()
     }
 }
 

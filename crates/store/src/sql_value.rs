@@ -2,7 +2,33 @@
 
 use crate::StoreError;
 use serde::{Serialize, de::DeserializeOwned};
-use servelab_schema::Nanos;
+use servelab_schema::{Nanos, TrialInstant};
+
+/// A span or an instant, both of which are whole nanoseconds in the database.
+pub(crate) trait Time {
+    fn ns(self) -> u64;
+    fn of_ns(ns: u64) -> Self;
+}
+
+impl Time for Nanos {
+    fn ns(self) -> u64 {
+        self.0
+    }
+
+    fn of_ns(ns: u64) -> Self {
+        Self(ns)
+    }
+}
+
+impl Time for TrialInstant {
+    fn ns(self) -> u64 {
+        self.0
+    }
+
+    fn of_ns(ns: u64) -> Self {
+        Self(ns)
+    }
+}
 
 /// The JSON text of a value.
 pub(crate) fn json<T: Serialize>(what: &'static str, value: &T) -> Result<String, StoreError> {
@@ -24,24 +50,25 @@ pub(crate) fn from_word<T: DeserializeOwned>(what: &str, text: String) -> Result
     serde_json::from_value(serde_json::Value::String(text)).map_err(|why| StoreError::corrupt(what, why))
 }
 
-/// A span as SQLite's signed integer.
-pub(crate) fn ns(what: &'static str, value: Nanos) -> Result<i64, StoreError> {
-    i64::try_from(value.0).map_err(|_| StoreError::TooLarge { what, value: value.0 })
+/// A time as SQLite's signed integer.
+pub(crate) fn ns(what: &'static str, value: impl Time) -> Result<i64, StoreError> {
+    let value = value.ns();
+    i64::try_from(value).map_err(|_| StoreError::TooLarge { what, value })
 }
 
-/// An optional span as SQLite's signed integer.
-pub(crate) fn maybe_ns(what: &'static str, value: Option<Nanos>) -> Result<Option<i64>, StoreError> {
+/// An optional time as SQLite's signed integer.
+pub(crate) fn maybe_ns(what: &'static str, value: Option<impl Time>) -> Result<Option<i64>, StoreError> {
     value.map(|value| ns(what, value)).transpose()
 }
 
-/// A span from SQLite's signed integer.
-pub(crate) fn to_ns(what: &str, value: i64) -> Result<Nanos, StoreError> {
+/// A time from SQLite's signed integer.
+pub(crate) fn to_ns<T: Time>(what: &str, value: i64) -> Result<T, StoreError> {
     u64::try_from(value)
-        .map(Nanos)
+        .map(T::of_ns)
         .map_err(|why| StoreError::corrupt(what, why))
 }
 
-/// An optional span from SQLite's signed integer.
-pub(crate) fn to_maybe_ns(what: &str, value: Option<i64>) -> Result<Option<Nanos>, StoreError> {
+/// An optional time from SQLite's signed integer.
+pub(crate) fn to_maybe_ns<T: Time>(what: &str, value: Option<i64>) -> Result<Option<T>, StoreError> {
     value.map(|value| to_ns(what, value)).transpose()
 }

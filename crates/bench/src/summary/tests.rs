@@ -1,7 +1,8 @@
 use super::*;
 use servelab_findings::{Prompts, Reducer, evaluate};
 use servelab_schema::{
-    Chunk, EnvironmentRecord, FinishReason, RunEnd, RunId, TrialRecord, TtftKind, examples,
+    Chunk, EnvironmentRecord, Failure, FinishReason, GateName, GateOutcome, RunEnd, RunId, TrialRecord, TtftKind,
+    examples,
     findings::{CellFindings, Distribution, LatencyKind, TrialFindings, TrialMetrics},
 };
 use std::num::NonZeroU32;
@@ -14,7 +15,7 @@ const SLO: Slo = Slo {
 
 /// Request `i`: sent every 50 ms, its first token after 80 ms to 470 ms, one in ten failed.
 fn trace(i: u32) -> Trace {
-    let sent = Nanos::from_millis(u64::from(i) * 50);
+    let sent = TrialInstant::from_millis(50 + u64::from(i) * 50);
     let outcome = if i % 10 == 7 {
         examples::failed_trace().outcome
     } else {
@@ -44,9 +45,9 @@ fn trace(i: u32) -> Trace {
     };
     Trace {
         seq: i,
-        scheduled_ns: sent.saturating_sub(Nanos::from_millis(2)),
+        scheduled_ns: TrialInstant::from_millis(48 + u64::from(i) * 50),
         sent_ns: Some(sent),
-        finished_ns: sent.saturating_add(spent),
+        finished_ns: sent.after(spent),
         expected_prompt_tokens: None,
         outcome,
         ..examples::trace()
@@ -59,7 +60,7 @@ fn traces() -> Vec<Trace> {
 
 fn record(traces: &[Trace]) -> TrialRecord {
     let completed = traces.iter().filter(|t| t.completion().is_some()).count();
-    let completed = u32::try_from(completed).unwrap();
+    let (planned, completed) = (u32::try_from(traces.len()).unwrap(), u32::try_from(completed).unwrap());
     let ends = traces.iter().map(|t| t.finished_ns);
     let held = Window {
         start_ns: traces[0].sent_ns.unwrap(),
@@ -70,9 +71,9 @@ fn record(traces: &[Trace]) -> TrialRecord {
         held: Some(held),
         span: Some(held),
         counts: TrialCounts {
-            planned: 60,
+            planned,
             completed,
-            failed: BTreeMap::from([(Reason::ErrorEvent, 60 - completed)]),
+            failed: BTreeMap::from([(Reason::ErrorEvent, planned - completed)]),
             fillers_completed: 0,
             fillers_failed: 0,
         },
@@ -199,14 +200,58 @@ fn percentiles_of_a_load_are_those_of_a_cell() {
 }
 
 #[test]
+fn what_the_user_cut_off_is_no_failure() {
+    let mut traces = traces();
+    let whole = of_bench(&load_result(&record(&traces)), Nanos::ZERO, &traces);
+    let cancelled = Failure::new(Reason::Cancelled, None, "stopped", Nanos::from_millis(3));
+    traces.extend((60..63).map(|i| Trace {
+        outcome: Outcome::Failed(cancelled.clone()),
+        ..trace(i)
+    }));
+    let mut result = load_result(&record(&traces[..60]));
+    result.counts.planned = 63;
+    result.counts.failed.insert(Reason::Cancelled, 3);
+    result.stopped = Some(Stop::Cancelled);
+    let cut = of_bench(&result, Nanos::ZERO, &traces);
+    assert!(cut.interrupted);
+    assert_eq!(
+        (cut.requests.cut_off, cut.requests.failed, cut.requests.never_sent),
+        (3, 6, 0)
+    );
+    assert_eq!((&cut.throughput, &cut.ttft), (&whole.throughput, &whole.ttft));
+    assert!(whole.throughput.unwrap().goodput_ratio.is_some());
+}
+
+#[test]
+fn one_arrival_has_no_rate_and_is_no_failure() {
+    let traces = [trace(0)];
+    let record = record(&traces);
+    let result = load_result(&record);
+    let figures = figures(&Measured {
+        load: Load::Open {
+            rate_per_s: servelab_schema::Rate::new(2.0).unwrap(),
+            arrivals: servelab_schema::Arrivals::Poisson,
+        },
+        slo: SLO,
+        ramp: Nanos::ZERO,
+        result: &result,
+        traces: &traces,
+    });
+    let gate = figures.gates.iter().find(|g| g.gate == GateName::AchievedRate).unwrap();
+    assert_eq!(gate.outcome, GateOutcome::NotApplicable, "{gate:?}");
+}
+
+#[test]
 fn what_rises_and_what_drains_is_outside_the_window() {
     let traces = traces();
     let mut result = load_result(&record(&traces));
-    result.until = Some(Nanos::from_millis(2_000));
-    let bench = of_bench(&result, Nanos::from_millis(500), &traces);
+    result.until = Some(TrialInstant::from_millis(2_000));
+    let bench = of_bench(&result, Nanos::from_millis(450), &traces);
     let throughput = bench.throughput.unwrap();
     assert_eq!(Some(throughput.window_s), Some(1.5));
-    let inside = |t: &&Trace| t.finished_ns > Nanos::from_millis(500) && t.finished_ns <= Nanos::from_millis(2_000);
+    let inside = |t: &&Trace| {
+        t.finished_ns > TrialInstant::from_millis(500) && t.finished_ns <= TrialInstant::from_millis(2_000)
+    };
     let inside = traces
         .iter()
         .filter(|t| t.completion().is_some())
@@ -223,5 +268,5 @@ fn what_rises_and_what_drains_is_outside_the_window() {
 
     // A load that ends within its ramp has no other window than that.
     let short = of_bench(&result, Nanos::from_secs(9), &traces);
-    assert_eq!(short.throughput.map(|t| t.window_s), Some(2.0));
+    assert_eq!(short.throughput.map(|t| t.window_s), Some(1.95));
 }

@@ -7,8 +7,8 @@ use crate::{
 use servelab_findings::{Prompts, Reducer, evaluate};
 use servelab_runner::{NoProgress, RunOptions, StopFlag, execute};
 use servelab_schema::{
-    Bytes, CloudProvider, EngineKind, GpuFacts, Nanos, Plan, Provider, RequestId, RunEnd, RunId, TelemetrySample,
-    ThrottleReason, Trace, TrialRecord, Window, examples, findings::TrialGpus,
+    Bytes, CloudProvider, EngineKind, GpuFacts, Plan, Provider, RequestId, RunEnd, RunId, TelemetrySample,
+    ThrottleReason, Trace, TrialInstant, TrialRecord, Window, examples, findings::TrialGpus,
 };
 use servelab_telemetry::{CloudBases, GpuProbe};
 use std::{
@@ -78,7 +78,7 @@ fn a_throttle_of_ten_seconds_tags_exactly_its_requests() {
         let now = half_seconds * 500;
         fs::write(folder.path().join("gpu.now"), now.to_string()).unwrap();
         TelemetrySample {
-            t_ns: Nanos::from_millis(now),
+            t_ns: TrialInstant::from_millis(now),
             gpus: probe.sample(),
             ..examples::telemetry()
         }
@@ -87,14 +87,14 @@ fn a_throttle_of_ten_seconds_tags_exactly_its_requests() {
     // A request of 800 ms every 400 ms, so that some straddle each edge.
     let request = |n: u64| Trace {
         request_id: RequestId::new(format!("r{n}")).unwrap(),
-        sent_ns: Some(Nanos::from_millis(n * 400)),
-        finished_ns: Nanos::from_millis(n * 400 + 800),
+        sent_ns: Some(TrialInstant::from_millis(n * 400)),
+        finished_ns: TrialInstant::from_millis(n * 400 + 800),
         ..examples::trace()
     };
     let traces: Vec<Trace> = (0..74).map(request).collect();
     let held = Window {
-        start_ns: Nanos::ZERO,
-        end_ns: Nanos::from_secs(30),
+        start_ns: TrialInstant::START,
+        end_ns: TrialInstant::from_secs(30),
     };
     let used = used(&probe.facts(), held, samples, &traces);
     let [spell] = used.gpus[0].throttled.as_slice() else {
@@ -104,8 +104,8 @@ fn a_throttle_of_ten_seconds_tags_exactly_its_requests() {
         spell.reasons.iter().collect::<Vec<_>>(),
         [&ThrottleReason::HwThermalSlowdown]
     );
-    assert_eq!(spell.window.start_ns, Nanos::from_secs(10));
-    assert_eq!(spell.window.end_ns, Nanos::from_secs(20));
+    assert_eq!(spell.window.start_ns, TrialInstant::from_secs(10));
+    assert_eq!(spell.window.end_ns, TrialInstant::from_secs(20));
     // Sent before 20 s and finished after 10 s: 9.6 s is the first, 9.2 s ends at the very edge; 19.6 s is the last.
     let tagged: Vec<String> = used.throttled_requests.iter().map(ToString::to_string).collect();
     let expected: Vec<String> = (24..50).map(|n| format!("r{n}")).collect();

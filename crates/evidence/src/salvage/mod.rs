@@ -16,8 +16,8 @@ use crate::{
 };
 use plan::{Extent, FoundTake, Step, steps, takes};
 use servelab_schema::{
-    ClockAnchor, EnvironmentRecord, Nanos, Plan, PlannedBlock, PlannedTrial, RunEnd, RunId, Sha256Hex, Trace,
-    TrialCounts, TrialId, findings::Findings,
+    ClockAnchor, EnvironmentRecord, Plan, PlannedBlock, PlannedTrial, RunEnd, RunId, Sha256Hex, Trace, TrialCounts,
+    TrialId, WallNanos, findings::Findings,
 };
 use std::{
     collections::BTreeMap,
@@ -252,7 +252,7 @@ fn anchor(environment: &EnvironmentRecord, last_write: SystemTime) -> ClockAncho
     let ran_ns = ran.and_then(|ran| u64::try_from(ran.whole_nanoseconds()).ok());
     ClockAnchor {
         utc: utc(last_write),
-        monotonic_ns: Nanos(ran_ns.unwrap_or(0)),
+        monotonic_ns: WallNanos(ran_ns.unwrap_or(0)),
     }
 }
 

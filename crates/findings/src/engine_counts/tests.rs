@@ -1,6 +1,6 @@
 use super::*;
 use crate::testkit::{engine, plan, ratio, record, reduce, window};
-use servelab_schema::{Nanos, TelemetrySample, TrialRecord, examples};
+use servelab_schema::{TelemetrySample, TrialInstant, TrialRecord, examples};
 
 fn rise(sum_s: f64, count: u64, at_most: &[(f64, u64)]) -> HistogramRise {
     HistogramRise {
@@ -130,7 +130,7 @@ fn positions_that_one_trial_does_not_tell_are_not_none_accepted() {
 #[test]
 fn kv_use_is_that_of_the_held_window() {
     let sample = |second: u64, used: f64| TelemetrySample {
-        t_ns: Nanos::from_secs(second),
+        t_ns: TrialInstant::from_secs(second),
         kv_cache_used_ratio: Some(ratio(used)),
         ..examples::telemetry()
     };

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use servelab_random::SplitMix64;
 use servelab_schema::{
     Bucket, Completion, EffectiveField, EngineRecord, MetricName, Nanos, Outcome, Plan, Reason, RunEnd, RunId, Slo,
-    Task, TelemetrySample, Trace, TrialRecord, VariantId, canonical_json, examples,
+    Task, TelemetrySample, Trace, TrialInstant, TrialRecord, VariantId, canonical_json, examples,
     findings::{
         ArmQuality, CellFindings, Comparison, DescribedMetric, Descriptive, Findings, Quantile, VariantFindings,
     },
@@ -91,7 +91,7 @@ fn take(plan: &Plan, rng: &mut SplitMix64, variant: &VariantId, block: u32, take
         ..engine(variant.as_str(), block)
     };
     let sample = |s: u64| TelemetrySample {
-        t_ns: Nanos::from_secs(s),
+        t_ns: TrialInstant::from_secs(s),
         ..examples::telemetry()
     };
     let telemetry: Vec<TelemetrySample> = (0..=10).map(sample).collect();

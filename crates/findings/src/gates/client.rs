@@ -211,6 +211,10 @@ pub(super) fn achieved_rate(limits: &Gates, facts: &GateFacts<'_>) -> Check {
         .instrument
         .and_then(|i| i.achieved_rate_per_s)
         .filter(|r| r.is_finite());
+    if facts.instrument.is_some() && asked.is_none() && achieved.is_none() {
+        let limit = format!("within {} of the schedule", percent(share.get()));
+        return Check::not_applicable("fewer than two arrivals have no rate", limit);
+    }
     let Some((asked, achieved)) = asked.zip(achieved) else {
         return Check::new(
             false,

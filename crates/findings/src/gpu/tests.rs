@@ -13,7 +13,7 @@ fn trial_gpus(facts: &[GpuFacts], held: Window, samples: &[TelemetrySample], tra
 
 fn reading(second: u64, gpus: Vec<GpuSample>) -> TelemetrySample {
     TelemetrySample {
-        t_ns: Nanos::from_secs(second),
+        t_ns: TrialInstant::from_secs(second),
         gpus,
         ..examples::telemetry()
     }

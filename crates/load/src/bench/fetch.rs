@@ -64,7 +64,7 @@ pub fn fetch(
         let mut pages = Vec::with_capacity(paths.len());
         for path in paths {
             let head = HeadTemplate::get(endpoint, headers, path);
-            let page = tokio::time::timeout(clock.until(clock.now().saturating_add(limit)), page(&net, &head)).await;
+            let page = tokio::time::timeout(clock.until(clock.now().after(limit)), page(&net, &head)).await;
             let late = || Err(format!("nothing within {limit}"));
             pages.push(page.unwrap_or_else(|_| late()).map_err(|why| FetchError::Answer {
                 path: (*path).to_owned(),

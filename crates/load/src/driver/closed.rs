@@ -5,12 +5,12 @@ use super::{
     state::{Job, LoadState},
 };
 use crate::connection::Connection;
-use servelab_schema::Nanos;
+use servelab_schema::{Nanos, TrialInstant};
 use std::{sync::Arc, time::Duration};
 use tokio::task::JoinSet;
 
 /// What a slot asks the state for its next request, at the moment it became free.
-type Next = fn(&mut LoadState, Nanos) -> Option<Job>;
+type Next = fn(&mut LoadState, TrialInstant) -> Option<Job>;
 
 /// Runs `concurrency` slots until the state has nothing more for them. Requests in flight then end by themselves.
 pub(crate) async fn run(shared: &Arc<Shared>, concurrency: u32) {
@@ -68,7 +68,7 @@ async fn phase(
 
 async fn slot(shared: Arc<Shared>, connection: Option<Connection>, delay: Nanos, next: Next) -> Option<Connection> {
     if delay > Nanos::ZERO {
-        let due = shared.net.clock.now().saturating_add(delay);
+        let due = shared.net.clock.now().after(delay);
         tokio::select! {
             () = tokio::time::sleep(shared.net.clock.until(due)) => {}
             _ = shared.net.control.wait() => return None,
@@ -89,11 +89,7 @@ async fn slot(shared: Arc<Shared>, connection: Option<Connection>, delay: Nanos,
         let done = shared.run(job, connection).await;
         connection = done.connection;
         free = done.free;
-        failures_in_a_row = if done.completed {
-            0
-        } else {
-            failures_in_a_row.saturating_add(1)
-        };
+        failures_in_a_row = if done.completed { 0 } else { failures_in_a_row + 1 };
         if without_end && let Some(pause) = pause_after(failures_in_a_row) {
             tokio::select! {
                 () = tokio::time::sleep(pause) => free = shared.net.clock.now(),

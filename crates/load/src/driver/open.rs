@@ -15,7 +15,7 @@ use crate::{
     connection::Connection,
     timer::Pacer,
 };
-use servelab_schema::{Arrivals, Nanos, Rate};
+use servelab_schema::{Arrivals, Nanos, Rate, TrialInstant};
 use std::{
     io,
     sync::{Arc, Mutex, PoisonError},
@@ -75,7 +75,7 @@ struct OpenLoop<'a> {
 
 impl OpenLoop<'_> {
     /// Waits for an arrival's time. False = the load was stopped.
-    async fn wait(&self, at: Nanos) -> io::Result<bool> {
+    async fn wait(&self, at: TrialInstant) -> io::Result<bool> {
         // An arrival that is already due must not starve the answers.
         tokio::task::consume_budget().await;
         tokio::select! {
@@ -106,11 +106,11 @@ impl OpenLoop<'_> {
     async fn fill(
         &mut self,
         mut schedule: Schedule,
-        base: Nanos,
+        base: TrialInstant,
         reached: impl Fn(&LoadState) -> bool + Copy,
     ) -> io::Result<bool> {
         loop {
-            let at = base.saturating_add(schedule.next_offset());
+            let at = base.after(schedule.next_offset());
             let shared = self.shared;
             tokio::select! {
                 biased;
@@ -153,7 +153,7 @@ impl OpenLoop<'_> {
         let (clock, shared) = (self.shared.net.clock, self.shared);
         let base = clock.now();
         while shared.state(|s| s.warm_up_left() > 0) {
-            let at = base.saturating_add(schedule.next_offset());
+            let at = base.after(schedule.next_offset());
             if !self.wait(at).await? {
                 return Ok(false);
             }
@@ -181,7 +181,7 @@ impl OpenLoop<'_> {
         self.shared.state(|s| s.begin(base));
         let mut last = base;
         for offset in offsets {
-            last = base.saturating_add(*offset);
+            last = base.after(*offset);
             if !self.wait(last).await? {
                 return Ok(());
             }

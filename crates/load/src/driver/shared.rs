@@ -10,7 +10,7 @@ use crate::{
     spec::{Labels, LoadSpec},
     stream::Fault,
 };
-use servelab_schema::{Failure, Nanos, Outcome, Reason, RequestId, Trace, V};
+use servelab_schema::{Failure, Nanos, Outcome, Reason, RequestId, Trace, TrialInstant, V};
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -46,7 +46,7 @@ pub(crate) struct Done {
     /// The connection, where it can carry another request.
     pub(crate) connection: Option<Connection>,
     /// When the slot became free.
-    pub(crate) free: Nanos,
+    pub(crate) free: TrialInstant,
     pub(crate) completed: bool,
     /// The answer's text, where it is kept.
     text: Option<String>,
@@ -56,9 +56,9 @@ pub(crate) struct Done {
 struct Run {
     attempt: u32,
     connect: Nanos,
-    sent: Option<Nanos>,
-    headers: Option<Nanos>,
-    finished: Nanos,
+    sent: Option<TrialInstant>,
+    headers: Option<TrialInstant>,
+    finished: TrialInstant,
     outcome: Outcome,
     text: Option<String>,
     connection: Option<Connection>,
@@ -202,7 +202,7 @@ impl Shared {
                     let began = self.net.clock.now();
                     let opened = Connection::open(&self.net).await;
                     let now = self.net.clock.now();
-                    connect = connect.saturating_add(now.saturating_sub(began));
+                    connect = connect.saturating_add(now.since(began));
                     match opened {
                         Ok(open) => open,
                         Err(fault) => return unsent(&fault, job, attempt, connect, now),
@@ -287,8 +287,8 @@ fn with_text(outcome: Outcome, text: Option<String>) -> Outcome {
 }
 
 /// The run of a job of which no byte reached the wire.
-fn unsent(fault: &Fault, job: &Job, attempt: u32, connect: Nanos, now: Nanos) -> Run {
-    let after = now.saturating_sub(job.scheduled);
+fn unsent(fault: &Fault, job: &Job, attempt: u32, connect: Nanos, now: TrialInstant) -> Run {
+    let after = now.since(job.scheduled);
     Run {
         attempt,
         connect,

@@ -6,7 +6,7 @@ use crate::{
     facts::{LoadResult, SelfFacts, ThreadCpu},
     request::PreparedRequest,
 };
-use servelab_schema::{Nanos, Outcome, Reason, Trace, TrialCounts, WallInstant, Window};
+use servelab_schema::{Outcome, Reason, Trace, TrialCounts, TrialInstant, WallInstant, Window};
 
 /// One request that is to be sent.
 #[derive(Debug)]
@@ -20,15 +20,15 @@ pub(crate) struct Job {
     pub(crate) follows: bool,
     pub(crate) measured: bool,
     /// When it should be sent.
-    pub(crate) scheduled: Nanos,
+    pub(crate) scheduled: TrialInstant,
 }
 
 /// A span that grows to hold what it is shown.
 #[derive(Debug, Clone, Copy, Default)]
-struct Span(Option<(Nanos, Nanos)>);
+struct Span(Option<(TrialInstant, TrialInstant)>);
 
 impl Span {
-    fn add(&mut self, from: Nanos, to: Nanos) {
+    fn add(&mut self, from: TrialInstant, to: TrialInstant) {
         let (start, end) = self.0.unwrap_or((from, to));
         self.0 = Some((start.min(from), end.max(to)));
     }
@@ -66,7 +66,7 @@ pub(crate) struct LoadState {
     counts: TrialCounts,
     extent: Extent,
     /// When the last measured request may be sent, once the first one could be; only where time decides.
-    until: Option<Nanos>,
+    until: Option<TrialInstant>,
     /// Measured requests that were handed out.
     handed_out: u32,
     cpu_mark: Option<CpuMark>,
@@ -104,7 +104,7 @@ impl LoadState {
     }
 
     /// The next request of a warm-up that has exactly as many as it asks for.
-    pub(crate) fn next_warm_up(&mut self, scheduled: Nanos) -> Option<Job> {
+    pub(crate) fn next_warm_up(&mut self, scheduled: TrialInstant) -> Option<Job> {
         (self.warm_up_left() > 0).then(|| self.next_filler(scheduled)).flatten()
     }
 
@@ -121,7 +121,7 @@ impl LoadState {
     }
 
     /// The closed loop's next request for a slot that became free at `free`; none when the slot has nothing more to do.
-    pub(crate) fn next(&mut self, free: Nanos) -> Option<Job> {
+    pub(crate) fn next(&mut self, free: TrialInstant) -> Option<Job> {
         if !self.is_warm() {
             self.next_filler(free)
         } else if let Some(job) = self.next_measured(free) {
@@ -134,7 +134,7 @@ impl LoadState {
     }
 
     /// The next filler, in turn; none where there are none.
-    pub(crate) fn next_filler(&mut self, scheduled: Nanos) -> Option<Job> {
+    pub(crate) fn next_filler(&mut self, scheduled: TrialInstant) -> Option<Job> {
         let index = self.filler_index.checked_rem(self.fillers.len())?;
         self.filler_index = self.filler_index.wrapping_add(1);
         let request = self.fillers.get(index)?.clone();
@@ -142,14 +142,14 @@ impl LoadState {
     }
 
     /// Measured requests may be sent from `now` on: a load that lasts for a time counts it from here.
-    pub(crate) fn begin(&mut self, now: Nanos) {
+    pub(crate) fn begin(&mut self, now: TrialInstant) {
         if let Extent::For(length) = self.extent {
-            self.until.get_or_insert(now.saturating_add(length));
+            self.until.get_or_insert(now.after(length));
         }
     }
 
     /// The next measured request; none where all have been sent or the time is over.
-    pub(crate) fn next_measured(&mut self, scheduled: Nanos) -> Option<Job> {
+    pub(crate) fn next_measured(&mut self, scheduled: TrialInstant) -> Option<Job> {
         let opener = match self.extent {
             Extent::Once => self.measured_index,
             Extent::For(_) => {
@@ -172,14 +172,14 @@ impl LoadState {
     }
 
     /// The next request of a conversation; none where the time is over.
-    pub(crate) fn follow(&mut self, request: PreparedRequest, opener: usize, scheduled: Nanos) -> Option<Job> {
+    pub(crate) fn follow(&mut self, request: PreparedRequest, opener: usize, scheduled: TrialInstant) -> Option<Job> {
         self.until.is_none_or(|until| scheduled < until).then(|| Job {
             follows: true,
             ..self.job(request, opener, true, scheduled)
         })
     }
 
-    const fn job(&mut self, request: PreparedRequest, opener: usize, measured: bool, scheduled: Nanos) -> Job {
+    const fn job(&mut self, request: PreparedRequest, opener: usize, measured: bool, scheduled: TrialInstant) -> Job {
         let seq = self.next_seq;
         self.next_seq = seq + 1;
         if measured {
@@ -206,7 +206,7 @@ impl LoadState {
         }
         self.held.add(began, trace.finished_ns);
         if let Some(sent) = trace.sent_ns {
-            self.lags_ns.push(sent.saturating_sub(trace.scheduled_ns).0);
+            self.lags_ns.push(sent.since(trace.scheduled_ns).0);
             if !follows {
                 self.arrivals += 1;
                 self.scheduled.add(trace.scheduled_ns, trace.scheduled_ns);

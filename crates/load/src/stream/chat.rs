@@ -11,7 +11,7 @@ use super::{
     sse::Event,
     wire::{ChoiceWire, ChunkWire, UsageWire},
 };
-use servelab_schema::{Chunk, Completion, FinishReason, Nanos, Reason, Sha256Hex, TtftKind};
+use servelab_schema::{Chunk, Completion, FinishReason, Nanos, Reason, Sha256Hex, TrialInstant, TtftKind};
 use sha2::{Digest, Sha256};
 use std::{cell::RefCell, num::NonZeroU32};
 
@@ -56,8 +56,8 @@ pub struct Expectation {
 /// Arrivals of chunks: the first one and the gaps after it, in engine time.
 #[derive(Debug, Default)]
 struct Timeline {
-    first: Option<u64>,
-    last: u64,
+    first: Option<TrialInstant>,
+    last: TrialInstant,
     chunks: Vec<Chunk>,
 }
 
@@ -74,18 +74,15 @@ impl Timeline {
         }
     }
 
-    fn push(&mut self, at: u64, tokens: u32) {
+    fn push(&mut self, at: TrialInstant, tokens: u32) {
         let gap = if self.first.is_none() {
-            0
+            Nanos::ZERO
         } else {
-            at.saturating_sub(self.last)
+            at.since(self.last)
         };
         self.first.get_or_insert(at);
         self.last = at;
-        self.chunks.push(Chunk {
-            gap: Nanos(gap),
-            tokens,
-        });
+        self.chunks.push(Chunk { gap, tokens });
     }
 }
 
@@ -109,7 +106,7 @@ pub struct ChatStream {
     texts: Timeline,
     /// Cumulative completion tokens so far.
     cumulative: u32,
-    text_first: Option<u64>,
+    text_first: Option<TrialInstant>,
     choice_chunks: u64,
     finish: Option<FinishReason>,
     usage: Option<UsageWire>,
@@ -169,7 +166,7 @@ impl ChatStream {
     ///
     /// # Errors
     /// The [`Fault`] that ends the attempt.
-    pub fn on_event(&mut self, event: Event<'_>, at: u64) -> Result<(), Fault> {
+    pub fn on_event(&mut self, event: Event<'_>, at: TrialInstant) -> Result<(), Fault> {
         if self.done {
             return Err(Fault::malformed(format!(
                 "an event after [DONE]: {}",
@@ -216,7 +213,7 @@ impl ChatStream {
     }
 
     /// A chunk of a known shape: the same as for any other, without looking for what such a chunk cannot hold.
-    fn on_known(&mut self, chunk: &KnownChunk<'_>, at: u64) -> Result<(), Fault> {
+    fn on_known(&mut self, chunk: &KnownChunk<'_>, at: TrialInstant) -> Result<(), Fault> {
         let usage = chunk.usage;
         let Some(choice) = &chunk.choice else {
             self.final_usage |= usage.is_some();
@@ -236,7 +233,7 @@ impl ChatStream {
         usage.map_or(Ok(()), |usage| self.on_usage(usage, at, role_only))
     }
 
-    fn on_choice(&mut self, choice: &ChoiceWire<'_>, usage: Option<UsageWire>, at: u64) -> Result<(), Fault> {
+    fn on_choice(&mut self, choice: &ChoiceWire<'_>, usage: Option<UsageWire>, at: TrialInstant) -> Result<(), Fault> {
         let role_only = self.begin_choice(choice.is_role_only(), usage.is_some());
         let mut has_text = choice.has_tool_call();
         for text in choice.texts().filter(|t| !t.is_empty()) {
@@ -269,7 +266,7 @@ impl ChatStream {
         role_only
     }
 
-    fn on_text_at(&mut self, at: u64) {
+    fn on_text_at(&mut self, at: TrialInstant) {
         self.text_first.get_or_insert(at);
         if self.counting == Counting::Final {
             self.texts.push(at, 0);
@@ -301,7 +298,7 @@ impl ChatStream {
         Ok(())
     }
 
-    fn on_usage(&mut self, usage: UsageWire, at: u64, role_only: bool) -> Result<(), Fault> {
+    fn on_usage(&mut self, usage: UsageWire, at: TrialInstant, role_only: bool) -> Result<(), Fault> {
         let total = usage.completion_tokens.unwrap_or(0);
         let Some(rise) = total.checked_sub(self.cumulative) else {
             return Err(Fault::malformed(format!(
@@ -323,7 +320,7 @@ impl ChatStream {
     ///
     /// # Errors
     /// The one [`Fault`] that the stream failed by; the order of the checks decides where several hold.
-    pub fn finish(self, clean: bool, sent: u64) -> Result<Completion, Fault> {
+    pub fn finish(self, clean: bool, sent: TrialInstant) -> Result<Completion, Fault> {
         let fail = |reason, detail: &str| Err(Fault::new(reason, detail));
         if !clean {
             let detail = if self.done {
@@ -385,7 +382,7 @@ impl ChatStream {
                 "no text, and no continuous usage that would show its tokens",
             );
         };
-        let after = |at: u64| Nanos(at.saturating_sub(sent));
+        let after = |at: TrialInstant| at.since(sent);
         Completion::new(
             kind,
             after(first),

@@ -4,10 +4,10 @@ use servelab_load::{
     attempt::{Attempt, Deadlines, Progress, SizeLimits},
     stream::Expectation,
 };
-use servelab_schema::{Nanos, Outcome, Reason};
+use servelab_schema::{Nanos, Outcome, Reason, TrialInstant};
 use std::num::NonZeroU32;
 
-pub(crate) const SENT: Nanos = Nanos(1_000);
+pub(crate) const SENT: TrialInstant = TrialInstant(1_000);
 pub(crate) const IDLE: Nanos = Nanos(5_000_000);
 pub(crate) const TTFT: Nanos = Nanos(10_000_000);
 pub(crate) const TOTAL: Nanos = Nanos(50_000_000);
@@ -49,9 +49,9 @@ pub(crate) fn play(expect: Expectation, steps: &[Step]) -> Outcome {
     let mut attempt = Attempt::new(expect, deadlines(), limits, SENT);
     for step in steps {
         let progress = match step {
-            Step::Bytes(bytes, at) => attempt.on_bytes(bytes, Nanos(*at)),
-            Step::Eof(at) => attempt.on_eof(Nanos(*at)),
-            Step::Silence(until) => attempt.expire(Nanos(*until)).unwrap_or(Progress::More),
+            Step::Bytes(bytes, at) => attempt.on_bytes(bytes, TrialInstant(*at)),
+            Step::Eof(at) => attempt.on_eof(TrialInstant(*at)),
+            Step::Silence(until) => attempt.expire(TrialInstant(*until)).unwrap_or(Progress::More),
         };
         if progress != Progress::More {
             return attempt.into_end().outcome;

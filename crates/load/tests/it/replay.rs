@@ -7,7 +7,7 @@ use servelab_load::{
     attempt::{Attempt, Deadlines, Progress, SizeLimits},
     stream::Expectation,
 };
-use servelab_schema::{Nanos, Outcome};
+use servelab_schema::{Nanos, Outcome, TrialInstant};
 use std::num::NonZeroU32;
 
 const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n";
@@ -55,13 +55,13 @@ fn outcome<'a>(reads: impl Iterator<Item = &'a [u8]>) -> Outcome {
         response_bytes: 1 << 20,
         error_body_bytes: 256,
     };
-    let mut attempt = Attempt::new(expect, deadlines, limits, Nanos(5));
+    let mut attempt = Attempt::new(expect, deadlines, limits, TrialInstant(5));
     for read in reads {
-        if attempt.on_bytes(read, Nanos(7)) != Progress::More {
+        if attempt.on_bytes(read, TrialInstant(7)) != Progress::More {
             return attempt.into_end().outcome;
         }
     }
-    attempt.on_eof(Nanos(7));
+    attempt.on_eof(TrialInstant(7));
     attempt.into_end().outcome
 }
 

@@ -6,7 +6,7 @@ use crate::{
     values::Positive,
 };
 use servelab_schema::{
-    BlockOrder, Gates, Margin, MetricName, Nanos, OutputPolicy, RunId, Slo, Timeouts, VariantId, WarmUp,
+    BlockOrder, Gates, Margin, MetricName, Nanos, OutputPolicy, RunId, Slo, Timeouts, VariantId, WallNanos, WarmUp,
 };
 use std::num::NonZeroU32;
 
@@ -110,12 +110,12 @@ pub(super) fn timeouts(mut t: Table<'_>) -> Option<Timeouts> {
     let stop_grace = read("stop-grace");
     t.finish();
     Some(Timeouts {
-        startup_ns: startup?,
+        startup_ns: WallNanos::given(startup?),
         connect_ns: connect?,
         ttft_ns: ttft?,
         idle_ns: idle?,
         total_ns: total?,
-        stop_grace_ns: stop_grace?,
+        stop_grace_ns: WallNanos::given(stop_grace?),
     })
 }
 

@@ -4,7 +4,7 @@ use super::Context;
 use crate::{label, number};
 use serde::Serialize;
 use servelab_schema::{
-    Nanos, Window,
+    TrialInstant, Window,
     findings::{Timeline, TrialFindings},
 };
 use std::fmt::Write;
@@ -96,12 +96,12 @@ fn strip(cx: &Context<'_>, t: &TrialFindings, held: Option<Window>) -> Strip {
 /// Engine time to the width of a strip.
 #[derive(Debug, Clone, Copy)]
 struct Axis {
-    end: Nanos,
+    end: TrialInstant,
 }
 
 impl Axis {
-    fn x(self, at: Nanos) -> f64 {
-        if self.end == Nanos::ZERO {
+    fn x(self, at: TrialInstant) -> f64 {
+        if self.end == TrialInstant::START {
             0.0
         } else {
             WIDTH * at.as_secs_f64() / self.end.as_secs_f64()

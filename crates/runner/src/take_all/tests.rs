@@ -8,7 +8,7 @@ use servelab_provider::ProviderError;
 use servelab_schema::{
     CheckResult, Chunk, ClockAnchor, Completion, EffectiveField, EngineRecord, Failure, FinishReason, GateName,
     InstrumentCertificate, LoadId, MetricName, Nanos, Outcome, Reason, RunId, Sha256Hex, Trace, Treatment, TrialCounts,
-    TrialEnd, TrialRecord, TtftKind, VariantId, Window, canonical_json, examples,
+    TrialEnd, TrialInstant, TrialRecord, TtftKind, VariantId, WallNanos, Window, canonical_json, examples,
     findings::{Findings, TrialFindings},
 };
 use std::{cell::RefCell, collections::BTreeMap, num::NonZeroU32, path::Path, sync::Arc};
@@ -61,13 +61,13 @@ fn trace(take: Take<'_>, fails: bool) -> Trace {
         digest,
     );
     let done = done.unwrap();
-    let sent = Nanos::from_millis(800);
+    let sent = TrialInstant::from_millis(800);
     Trace {
         block: take.block.block,
         variant: take.trial.variant.clone(),
         scheduled_ns: sent,
         sent_ns: Some(sent),
-        finished_ns: sent.saturating_add(done.e2e()),
+        finished_ns: sent.after(done.e2e()),
         outcome: if fails {
             Outcome::Failed(Failure::new(Reason::ErrorEvent, Some(200), "as scripted", ttft))
         } else {
@@ -128,8 +128,8 @@ impl Takes for Script<'_> {
         traces.finish()?;
         writer.engine(&engine(take, &id, act))?;
         let window = Window {
-            start_ns: Nanos::ZERO,
-            end_ns: Nanos::from_secs(2),
+            start_ns: TrialInstant::START,
+            end_ns: TrialInstant::from_secs(2),
         };
         let mut record = TrialRecord {
             id: id.clone(),
@@ -199,7 +199,7 @@ async fn play(blocks: usize, acts: &[(&'static str, Act)]) -> Played {
     let begun = script.begun.take();
     let anchor = ClockAnchor {
         utc: "2026-11-22T10:01:00Z".into(),
-        monotonic_ns: Nanos::from_secs(60),
+        monotonic_ns: WallNanos::from_secs(60),
     };
     let id = RunId::new("r1").unwrap();
     let trials = std::mem::take(&mut looped.trials);

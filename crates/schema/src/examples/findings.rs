@@ -2,7 +2,7 @@
 
 use super::{OK, engine_record, manifest, trial_record};
 use crate::{
-    Bucket, GateName, GateOutcome, GateResult, LoadId, MetricName, Nanos, Reason, Task, Treatment, TtftKind, V,
+    Bucket, GateName, GateOutcome, GateResult, LoadId, MetricName, Reason, Task, Treatment, TrialInstant, TtftKind, V,
     Validity, VariantId,
     findings::{
         AaOutcome, AaResult, ArmQuality, BlockEffect, Brief, BriefEffect, Caveats, CellFindings, Certification,
@@ -372,7 +372,7 @@ fn trial() -> TrialFindings {
             requests: 1,
         }],
         timeline: Timeline {
-            end_ns: Nanos(1_033_500_000),
+            end_ns: TrialInstant(1_033_500_000),
             in_flight: vec![(0, 2), (159, 0)],
             failed: vec![149],
             ..Timeline::default()

@@ -2,8 +2,8 @@
 
 use super::{Certification, NoTriangle, OrInfinite, Summary, TimeOutside, TrialGpus};
 use crate::{
-    Bucket, Check, GateResult, LoadId, MetricName, Nanos, Reason, Task, Treatment, TrialCounts, TrialId, TtftKind,
-    Validity, VariantId,
+    Bucket, Check, GateResult, LoadId, MetricName, Reason, Task, Treatment, TrialCounts, TrialId, TrialInstant,
+    TtftKind, Validity, VariantId,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -138,7 +138,7 @@ pub struct GroupMetrics {
 #[serde(deny_unknown_fields)]
 pub struct Timeline {
     /// When the last request ended.
-    pub end_ns: Nanos,
+    pub end_ns: TrialInstant,
     /// `[column, most requests in flight together]`, where it changes.
     pub in_flight: Vec<(u32, u32)>,
     /// `[column, requests that the engine says wait]`, where it changes.

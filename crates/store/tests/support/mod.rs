@@ -9,8 +9,8 @@ mod trial;
 use servelab_evidence::{FileLayer, RunFile, RunWriter, SealedRun, TakeFiles};
 use servelab_findings::{Prompts, Reducer, Trial, evaluate};
 use servelab_schema::{
-    CheckpointFacts, ClockAnchor, EnvironmentRecord, HostFacts, Nanos, Plan, RunEnd, RunId, Sha256Hex, Treatment, V,
-    WeightFile,
+    CheckpointFacts, ClockAnchor, EnvironmentRecord, HostFacts, Plan, RunEnd, RunId, Sha256Hex, Treatment, V,
+    WallNanos, WeightFile,
 };
 use std::{
     fs::{self, File},
@@ -197,7 +197,7 @@ fn reduce(plan: &Plan, environment: &EnvironmentRecord, takes: &[TakeFiles]) -> 
 fn anchor(utc: &str, seconds: u64) -> ClockAnchor {
     ClockAnchor {
         utc: utc.to_owned(),
-        monotonic_ns: Nanos::from_secs(seconds),
+        monotonic_ns: WallNanos::from_secs(seconds),
     }
 }
 

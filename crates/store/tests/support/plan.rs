@@ -5,7 +5,7 @@ use servelab_schema::{
     ArgValue, BlockOrder, Bucket, Bytes, Dialect, EngineKind, EngineSpec, Expectation, FieldValue, Gates, Limits, Load,
     LoadId, METHOD_VERSION, Margin, MetricName, NamedLoad, Nanos, Origin, OutputPolicy, Plan, PlannedBlock,
     PlannedTrial, PlannedVariant, Profile, PromptId, PromptRef, PromptSetId, PromptSetRef, Provider, Ratio, Slo,
-    SourceFile, Stop, Task, Timeouts, V, VariantId, VariantRole, WarmUp,
+    SourceFile, Stop, Task, Timeouts, V, VariantId, VariantRole, WallNanos, WarmUp,
 };
 use std::{collections::BTreeMap, num::NonZeroU32};
 
@@ -83,12 +83,12 @@ pub(crate) fn plan(f: &Fixture) -> Plan {
         },
         warm_up: WarmUp { requests: CONCURRENCY },
         timeouts: Timeouts {
-            startup_ns: Nanos::from_secs(300),
+            startup_ns: WallNanos::from_secs(300),
             connect_ns: Nanos::from_secs(5),
             ttft_ns: Nanos::from_secs(60),
             idle_ns: Nanos::from_secs(30),
             total_ns: Nanos::from_secs(300),
-            stop_grace_ns: Nanos::from_secs(30),
+            stop_grace_ns: WallNanos::from_secs(30),
         },
         gates: Gates {
             schedule_lag_p99_ns: Nanos::from_millis(1),

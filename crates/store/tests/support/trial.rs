@@ -7,8 +7,8 @@ use servelab_schema::{
     ArgValue, CacheState, Check, CheckResult, Chunk, ClockReading, Completion, EffectiveField, EngineMetrics,
     EngineRecord, Failure, FieldKind, FinishReason, GpuSample, HistogramRise, HostSample, Instrument, Nanos, Outcome,
     Plan, PlannedBlock, PlannedTrial, PromptRef, Ratio, Reason, RequestId, SpeculationRise, Starvation,
-    TelemetrySample, ThrottleReason, Trace, Treatment, TrialCounts, TrialEnd, TrialId, TrialRecord, TtftKind, V,
-    VariantId, Window,
+    TelemetrySample, ThrottleReason, Trace, Treatment, TrialCounts, TrialEnd, TrialId, TrialInstant, TrialRecord,
+    TtftKind, V, VariantId, Window,
 };
 use std::collections::BTreeMap;
 
@@ -150,13 +150,13 @@ fn request(
     rng: &mut Rng,
 ) -> (Trace, f64) {
     let ttft = (0.04 + f64::from(prompt.prompt_tokens.get()) * 2.2e-4) / speed * rng.near_one(0.2);
-    let sent = nanos(free + 3e-5);
+    let sent = TrialInstant::START.after(nanos(free + 3e-5));
     let id = format!("b{:02}-{}-{seq:04}-a1", block.block, arm.id);
     let (outcome, finished) = match words {
         Some(words) => {
             let after = nanos(ttft);
             let failure = Failure::new(Reason::ErrorEvent, Some(200), &words, after);
-            (Outcome::Failed(failure), sent.saturating_add(after))
+            (Outcome::Failed(failure), sent.after(after))
         }
         None => {
             let tokens = f64::from(prompt.max_new_tokens.get()) * arm.length;
@@ -179,7 +179,7 @@ fn request(
                     .map_or(digest(5), |t| digest(t.bytes().fold(7, |h, b| h.wrapping_mul(31) ^ b))),
             );
             let done = done.unwrap().with_text(text);
-            let end = sent.saturating_add(done.e2e()).saturating_add(Nanos(50_000));
+            let end = sent.after(done.e2e()).after(Nanos(50_000));
             (Outcome::Completed(done), end)
         }
     };
@@ -192,10 +192,10 @@ fn request(
         seq,
         attempt: 1,
         measured,
-        scheduled_ns: nanos(free),
+        scheduled_ns: TrialInstant::START.after(nanos(free)),
         sent_ns: Some(sent),
         connect_ns: Nanos::ZERO,
-        headers_ns: Some(sent.saturating_add(Nanos(900_000))),
+        headers_ns: Some(sent.after(Nanos(900_000))),
         finished_ns: finished,
         expected_prompt_tokens: Some(prompt.prompt_tokens),
         outcome,
@@ -320,7 +320,7 @@ fn gpu_at(second: u64) -> GpuSample {
 fn telemetry(traces: &[Trace], gpu: bool) -> Vec<TelemetrySample> {
     let end = traces.iter().map(|t| t.finished_ns.0).max().unwrap_or(0);
     let samples = (0..=end / 1_000_000_000).map(|second| {
-        let t_ns = Nanos::from_secs(second);
+        let t_ns = TrialInstant::from_secs(second);
         let flying = traces
             .iter()
             .filter(|t| t.sent_ns.is_some_and(|s| s <= t_ns) && t.finished_ns > t_ns)
@@ -360,7 +360,7 @@ fn record(
     let measured = || traces.iter().filter(|t| t.measured);
     let sent = |ts: &mut dyn Iterator<Item = &Trace>| ts.filter_map(|t| t.sent_ns).min();
     let ended = |ts: &mut dyn Iterator<Item = &Trace>| ts.map(|t| t.finished_ns).max();
-    let window = |start: Option<Nanos>, end: Option<Nanos>| {
+    let window = |start: Option<TrialInstant>, end: Option<TrialInstant>| {
         Some(Window {
             start_ns: start?,
             end_ns: end?,

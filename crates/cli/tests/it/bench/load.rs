@@ -102,7 +102,7 @@ fn slots_begin_spread_over_the_ramp() {
     ];
     json(&server.url, &[&words[..], &[files.text("t").as_str()]].concat());
     // A slot is never early; how late it is, is the machine's matter.
-    let first: Vec<Nanos> = files.traces("t")[..4].iter().map(|t| t.scheduled_ns).collect();
+    let first: Vec<TrialInstant> = files.traces("t")[..4].iter().map(|t| t.scheduled_ns).collect();
     assert!(
         first.iter().zip(0_u64..).all(|(at, slot)| at.0 >= slot * 10_000_000),
         "{first:?}"

@@ -13,7 +13,7 @@ use crate::{
 use serde_json::Value;
 use servelab_chat::{ChatMessage, ChatTokenizer};
 use servelab_load::arrivals::Schedule;
-use servelab_schema::{Arrivals, Nanos, Rate, Trace};
+use servelab_schema::{Arrivals, Nanos, Rate, Trace, TrialInstant};
 use std::{
     collections::BTreeSet,
     fs,

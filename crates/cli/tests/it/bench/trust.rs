@@ -141,6 +141,8 @@ fn a_key_leaves_this_machine_over_https_only() {
         &key[..],
         &["--header", "Authorization: Bearer hush-hush"],
         &["--header", "X-Api-Key: hush-hush"],
+        &["--header", "X-Forwarded-Access: Bearer hush-hush"],
+        &["--header", "Cookie: session=hush-hush"],
     ] {
         let said = bench("http://example.invalid", more).exits(3);
         assert!(

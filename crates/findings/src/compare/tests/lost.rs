@@ -169,6 +169,31 @@ fn a_variant_that_never_served_is_worse_though_it_has_no_numbers() {
 }
 
 #[test]
+fn a_start_that_never_served_does_not_make_refusals_the_engines_doing() {
+    let mut all = ten(1.0);
+    let dead = |c: &mut CellMetrics| {
+        c.validity = invalid(GateName::EngineAlive);
+        c.metrics.clear();
+        (c.completed, c.served) = (0, false);
+    };
+    // The engine refused the setting nine times, and once it died of something else before it served.
+    hit(&mut all, "C2", 1..=10, dead);
+    hit(&mut all, "C2", 1..=9, |c| c.treatment = Treatment::Rejected);
+    hit(&mut all, "C2", [10], |c| c.treatment = Treatment::Unobservable);
+    let c = of_c2(&all);
+    assert!(matches!(c.verdict, Verdict::NotComparable { .. }), "{:?}", c.verdict);
+    let of_the_engine = c.lost.iter().filter(|l| l.cause == LossCause::Engine);
+    assert_eq!(of_the_engine.map(|l| l.block).collect::<Vec<_>>(), [10]);
+
+    // Had the setting been seen at work once, its refusals would be the engine's.
+    hit(&mut all, "C2", [10], |c| {
+        (c.treatment, c.served) = (Treatment::Confirmed, true);
+    });
+    let of_the_engine = |c: &Comparison| c.lost.iter().filter(|l| l.cause == LossCause::Engine).count();
+    assert_eq!(of_the_engine(&of_c2(&all)), 10);
+}
+
+#[test]
 fn void_arms_and_arms_without_trials_are_not_compared() {
     let arms = [("C1", 1.0), ("C1b", 1.0), ("C2", 0.5), ("C3", 0.5), ("C4", 0.5)];
     let mut all = cells(6, 8, 0.01, &arms);

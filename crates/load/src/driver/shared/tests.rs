@@ -9,7 +9,7 @@ use crate::{
     control::Control,
     stream::Expectation,
 };
-use servelab_schema::{Load, PromptId, TimeScale, VariantId};
+use servelab_schema::{Load, PromptId, TimeScale, TrialInstant, VariantId};
 use std::{
     io::{Read, Write},
     net::{TcpListener, TcpStream},
@@ -91,7 +91,7 @@ fn after(close: impl FnOnce(TcpStream)) -> (Trace, Vec<String>) {
             }
             heads
         });
-        let job = shared.state(|s| s.next_measured(Nanos(0))).unwrap();
+        let job = shared.state(|s| s.next_measured(TrialInstant::START)).unwrap();
         shared.run(job, Some(kept)).await;
         drop(TcpStream::connect(shared.net.addresses[0]).unwrap());
         (traces.recv().await.unwrap(), server.join().unwrap())
