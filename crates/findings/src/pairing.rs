@@ -7,7 +7,7 @@ mod loss;
 
 use crate::compare::CellMetrics;
 use crate::num::len_u32;
-use loss::Loss;
+use loss::{Loss, Shown};
 use servelab_schema::findings::{BlockEffect, ControlArm, Hindrance, LossCause, LossReason, Lost, OutlierLabel};
 use servelab_schema::{LoadId, MetricName, Plan, VariantId, VariantRole};
 use servelab_stats::{Outlier, tukey_labels};
@@ -17,8 +17,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) struct Cells<'a> {
     plan: &'a Plan,
     by_key: BTreeMap<(&'a LoadId, &'a VariantId, u32), &'a CellMetrics>,
-    /// Arms whose setting took effect in some start under a load.
-    took_effect: BTreeSet<(&'a LoadId, &'a VariantId)>,
+    /// What the starts of an arm under a load show of its setting.
+    shown: BTreeMap<(&'a LoadId, &'a VariantId), Shown>,
     /// Blocks of the plan, and any other that has a cell.
     blocks: BTreeSet<u32>,
     /// Takes beside those that count.
@@ -55,16 +55,15 @@ pub(crate) struct Tally {
 
 impl<'a> Cells<'a> {
     pub(crate) fn new(plan: &'a Plan, cells: &'a [CellMetrics]) -> Self {
-        let took_effect = cells
-            .iter()
-            .filter(|c| c.took_effect())
-            .map(|c| (&c.load, &c.variant))
-            .collect();
+        let mut shown: BTreeMap<_, Shown> = BTreeMap::new();
+        for cell in cells {
+            shown.entry((&cell.load, &cell.variant)).or_default().add(cell);
+        }
         let planned = plan.blocks.iter().map(|b| b.block);
         let mut all = Self {
             plan,
             by_key: BTreeMap::new(),
-            took_effect,
+            shown,
             blocks: planned.chain(cells.iter().map(|c| c.block)).collect(),
             duplicates: 0,
         };
@@ -128,8 +127,8 @@ impl<'a> Cells<'a> {
     fn trial_loss(&self, cell: &CellMetrics) -> Option<Loss> {
         let planned = self.plan.variant(&cell.variant);
         let voidable = planned.is_none_or(|v| v.role == VariantRole::Treatment);
-        let elsewhere = self.took_effect.contains(&(&cell.load, &cell.variant));
-        loss::of_trial(cell, voidable, elsewhere)
+        let shown = self.shown.get(&(&cell.load, &cell.variant)).copied();
+        loss::of_trial(cell, voidable, shown.unwrap_or_default())
     }
 
     /// The cell of an arm in a block, or why it has no value of the metric.

@@ -10,12 +10,32 @@ use servelab_schema::{Blame, MetricName, Treatment, Validity};
 /// A loss before it has its block.
 pub(crate) type Loss = (LossCause, LossReason);
 
-/// Why no metric of a trial counts; none where the trial counts. `voidable` is true for treatments, `took_effect_elsewhere`
-/// where another start of the arm showed the setting.
-pub(crate) fn of_trial(cell: &CellMetrics, voidable: bool, took_effect_elsewhere: bool) -> Option<Loss> {
+/// What the starts of an arm show of its setting.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Shown {
+    /// Some start served with it.
+    took_effect: bool,
+    /// Some start refused it, or did something else.
+    did_not: bool,
+}
+
+impl Shown {
+    pub(crate) fn add(&mut self, cell: &CellMetrics) {
+        self.took_effect |= cell.took_effect();
+        self.did_not |= !cell.treatment.took_effect();
+    }
+
+    /// Nothing that happens to such an arm says anything of its setting.
+    const fn is_void(self) -> bool {
+        self.did_not && !self.took_effect
+    }
+}
+
+/// Why no metric of a trial counts; none where the trial counts. `voidable` is true for treatments, `shown` is of its arm.
+pub(crate) fn of_trial(cell: &CellMetrics, voidable: bool, shown: Shown) -> Option<Loss> {
     if voidable && !cell.treatment.took_effect() {
         // A setting that other starts took was not refused as such: this start failed with it.
-        let failed = cell.treatment == Treatment::Rejected && took_effect_elsewhere;
+        let failed = cell.treatment == Treatment::Rejected && shown.took_effect;
         let cause = if failed { LossCause::Engine } else { LossCause::Setting };
         let treatment = cell.treatment;
         return Some((cause, LossReason::Treatment { treatment }));
@@ -26,7 +46,8 @@ pub(crate) fn of_trial(cell: &CellMetrics, voidable: bool, took_effect_elsewhere
         Validity::Invalid { gates } => {
             let blames = |whom: Blame| gates.iter().any(|g| g.blame() == whom);
             let cause = if blames(Blame::Engine) {
-                LossCause::Engine
+                let void = voidable && shown.is_void();
+                if void { LossCause::Setting } else { LossCause::Engine }
             } else if blames(Blame::Setting) {
                 LossCause::Setting
             } else if blames(Blame::Plan) {
