@@ -11,7 +11,8 @@ const HEAD: &str = "# File formats
 Generated from `crates/schema` by `servelab formats`; a test fails where the two differ. Do not edit.
 
 JSONL files hold one object a line. `v` comes first and names the format's version. Units stand in the names: `_ns`
-nanoseconds of engine time unless the text says wall time, `_bytes`, `_tokens`, `_per_s`, `_ratio`. `?` marks a field
+nanoseconds (`Nanos`: a span of engine time, `TrialInstant`: engine time since the
+trial's start, `WallNanos`: a span of wall time), `_bytes`, `_tokens`, `_per_s`, `_ratio`. `?` marks a field
 that may be null.
 ";
 
