@@ -50,6 +50,7 @@ pub(crate) fn gates(
         delta: Margin::DEFAULT,
         scheduled_rate_per_s: result.scheduled_rate_per_s,
         engine_alive: Ok(()),
+        restart_would_show: false,
         prompt_token_mismatches: counts.failed.get(&Reason::PromptTokenMismatch).copied().unwrap_or(0),
         prefix_cache_hit_ratio: None,
         cache: CacheState::Accepted,

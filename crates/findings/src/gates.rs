@@ -7,8 +7,8 @@
 mod client;
 
 use servelab_schema::{
-    CacheState, GateName, GateOutcome, GateResult, Gates, Instrument, InstrumentCertificate, Load, Margin, Nanos, Plan,
-    Ratio, Treatment, TrialCounts, VariantRole, Window,
+    CacheState, FigureName, GateFigure, GateName, GateOutcome, GateResult, Gates, Instrument, InstrumentCertificate,
+    Load, Margin, Nanos, Plan, Ratio, Treatment, TrialCounts, VariantRole, Window,
 };
 use std::num::NonZeroU32;
 
@@ -44,6 +44,8 @@ pub struct GateFacts<'a> {
     pub scheduled_rate_per_s: Option<f64>,
     /// Whether the engine lived through the trial, or how it ended.
     pub engine_alive: Result<(), String>,
+    /// Whether a restart of it would have been seen.
+    pub restart_would_show: bool,
     /// Requests whose `usage.prompt_tokens` was not the packed count.
     pub prompt_token_mismatches: u32,
     /// Share of prompt tokens from the engine's prefix cache; none where it does not say.
@@ -103,12 +105,14 @@ pub fn evaluate_limits(limits: &Gates, gates: &[GateName], facts: &GateFacts<'_>
             }
             let Check {
                 outcome,
+                figures,
                 observed,
                 limit,
             } = checked;
             GateResult {
                 gate,
                 outcome,
+                figures,
                 observed,
                 limit,
             }
@@ -119,29 +123,50 @@ pub fn evaluate_limits(limits: &Gates, gates: &[GateName], facts: &GateFacts<'_>
 /// A gate's result before it has its name.
 struct Check {
     outcome: GateOutcome,
+    figures: Vec<GateFigure>,
     observed: String,
     limit: String,
 }
 
 impl Check {
-    fn new(passed: bool, observed: impl Into<String>, limit: impl Into<String>) -> Self {
-        let outcome = if passed {
-            GateOutcome::Passed
-        } else {
-            GateOutcome::Failed
-        };
+    /// What is no number decided it.
+    fn new(outcome: GateOutcome, observed: impl Into<String>, limit: impl Into<String>) -> Self {
         Self {
             outcome,
+            figures: Vec::new(),
             observed: observed.into(),
             limit: limit.into(),
         }
     }
 
+    fn passed(observed: impl Into<String>, limit: impl Into<String>) -> Self {
+        Self::new(GateOutcome::Passed, observed, limit)
+    }
+
+    fn failed(observed: impl Into<String>, limit: impl Into<String>) -> Self {
+        Self::new(GateOutcome::Failed, observed, limit)
+    }
+
     fn not_applicable(observed: impl Into<String>, limit: impl Into<String>) -> Self {
+        Self::new(GateOutcome::NotApplicable, observed, limit)
+    }
+
+    /// The bounds of these numbers decide; the words must be made of the same values.
+    fn of(figures: impl Into<Vec<GateFigure>>, observed: impl Into<String>, limit: impl Into<String>) -> Self {
+        let figures = figures.into();
+        let outcome = if figures.iter().all(GateFigure::keeps_bounds) {
+            GateOutcome::Passed
+        } else {
+            GateOutcome::Failed
+        };
+        Self::new(outcome, observed, limit).with(figures)
+    }
+
+    /// With numbers that do not decide.
+    fn with(self, figures: impl Into<Vec<GateFigure>>) -> Self {
         Self {
-            outcome: GateOutcome::NotApplicable,
-            observed: observed.into(),
-            limit: limit.into(),
+            figures: figures.into(),
+            ..self
         }
     }
 }
@@ -162,26 +187,24 @@ fn check(gate: GateName, limits: &Gates, facts: &GateFacts<'_>) -> Check {
         GateName::MinRequests => {
             let least = limits.min_requests;
             let done = facts.counts.completed;
-            Check::new(
-                done >= least,
-                format!("{done} completed"),
-                format!("≥ {least} completed"),
-            )
+            let figure = GateFigure::new(FigureName::Completed, f64::from(done)).at_least(f64::from(least));
+            Check::of([figure], format!("{done} completed"), format!("≥ {least} completed"))
         }
         GateName::MinDuration => {
             let least = limits.min_duration_ns;
-            let seen = facts.held.map(Window::length);
-            let observed = seen.map_or_else(|| NOT_MEASURED.to_owned(), |s| format!("{s} held"));
-            Check::new(seen.is_some_and(|s| s >= least), observed, format!("≥ {least} held"))
+            let limit = format!("≥ {least} held");
+            let Some(seen) = facts.held.map(Window::length) else {
+                return Check::failed(NOT_MEASURED, limit);
+            };
+            let figure = GateFigure::new(FigureName::Held, seen.as_secs_f64()).at_least(least.as_secs_f64());
+            Check::of([figure], format!("{seen} held"), limit)
         }
         GateName::Failures => failures(limits, facts.counts),
-        GateName::EngineAlive => match &facts.engine_alive {
-            Ok(()) => Check::new(true, "alive throughout", "no exit, no restart"),
-            Err(why) => Check::new(false, why.as_str(), "no exit, no restart"),
-        },
+        GateName::EngineAlive => engine_alive(facts),
         GateName::PromptTokens => {
             let seen = facts.prompt_token_mismatches;
-            Check::new(seen == 0, format!("{seen} mismatches"), "0 mismatches")
+            let figure = GateFigure::new(FigureName::Mismatches, f64::from(seen)).at_most(0.0);
+            Check::of([figure], format!("{seen} mismatches"), "0 mismatches")
         }
         GateName::CacheContamination => cache(facts),
         GateName::Treatment => treatment(facts),
@@ -206,9 +229,20 @@ fn held_window(limits: &Gates, facts: &GateFacts<'_>) -> Check {
         let span = span.length().as_secs_f64();
         (span > 0.0).then(|| held.length().as_secs_f64() / span)
     });
-    match share {
-        Some(share) => Check::new(share >= least.get(), format!("{} of the trial", percent(share)), limit),
-        None => Check::new(false, NOT_MEASURED, limit),
+    let Some(share) = share else {
+        return Check::failed(NOT_MEASURED, limit);
+    };
+    let figure = GateFigure::new(FigureName::HeldRatio, share).at_least(least.get());
+    Check::of([figure], format!("{} of the trial", percent(share)), limit)
+}
+
+/// A restart that nobody could have seen is not held against an engine, but it is not denied either.
+fn engine_alive(facts: &GateFacts<'_>) -> Check {
+    let limit = "no exit, no restart";
+    match &facts.engine_alive {
+        Ok(()) if facts.restart_would_show => Check::passed("alive throughout", limit),
+        Ok(()) => Check::passed("alive throughout; a restart could not have been seen", limit),
+        Err(why) => Check::failed(why.as_str(), limit),
     }
 }
 
@@ -220,7 +254,7 @@ fn failures(limits: &Gates, counts: &TrialCounts) -> Check {
     let all = counts.planned.max(counts.completed.saturating_add(failed));
     let missing = all.saturating_sub(counts.completed).saturating_sub(failed);
     if all == 0 {
-        return Check::new(false, "no request", limit);
+        return Check::failed("no request", limit).with([GateFigure::new(FigureName::Measured, 0.0)]);
     }
     let share = f64::from(failed.saturating_add(missing)) / f64::from(all);
     let mut observed = format!("{failed} of {all} failed ({})", percent(share));
@@ -230,43 +264,47 @@ fn failures(limits: &Gates, counts: &TrialCounts) -> Check {
             percent(share)
         );
     }
-    Check::new(share <= most.get(), observed, limit)
+    let of = |name, requests: u32| GateFigure::new(name, f64::from(requests));
+    let figures = [
+        of(FigureName::Measured, all),
+        of(FigureName::Failed, failed),
+        of(FigureName::NeverEnded, missing),
+        GateFigure::new(FigureName::FailedRatio, share).at_most(most.get()),
+    ];
+    Check::of(figures, observed, limit)
 }
 
 fn cache(facts: &GateFacts<'_>) -> Check {
     let limit = format!("≤ {} of prompt tokens from the cache", percent(CACHE_HIT_LIMIT_RATIO));
-    let observed = facts
-        .prefix_cache_hit_ratio
-        .map(|r| format!("{} from the cache", percent(r.get())));
+    let allowed = "the plan allows a prefix cache";
+    let observed = |hits: Ratio| format!("{} from the cache", percent(hits.get()));
+    let figure = |hits: Ratio| GateFigure::new(FigureName::FromCache, hits.get());
     match (facts.prefix_caching_allowed, facts.prefix_cache_hit_ratio) {
-        (true, _) => Check::not_applicable(
-            observed.unwrap_or_else(|| NOT_MEASURED.into()),
-            "the plan allows a prefix cache",
-        ),
+        (true, None) => Check::not_applicable(NOT_MEASURED, allowed),
+        (true, Some(hits)) => Check::not_applicable(observed(hits), allowed).with([figure(hits)]),
         (false, None) => match facts.cache {
             CacheState::Empty => Check::not_applicable("the engine does not say; it held nothing before", limit),
             CacheState::Salted => Check::not_applicable("the engine does not say; requests carried a salt", limit),
             CacheState::Accepted => Check::not_applicable("the engine does not say, which the plan accepts", limit),
-            CacheState::Unknown => Check::new(
-                false,
+            CacheState::Unknown => Check::failed(
                 "the server was up before, does not say what it takes from a cache, and takes no salt",
                 format!("{limit}, or engine.provider.url.accept-unknown-cache"),
             ),
         },
-        (false, Some(hits)) => Check::new(hits.get() <= CACHE_HIT_LIMIT_RATIO, observed.unwrap_or_default(), limit),
+        (false, Some(hits)) => Check::of([figure(hits).at_most(CACHE_HIT_LIMIT_RATIO)], observed(hits), limit),
     }
 }
 
 fn treatment(facts: &GateFacts<'_>) -> Check {
     if facts.role != VariantRole::Treatment {
-        return Check::new(true, "baseline", "no setting under test");
+        return Check::passed("baseline", "no setting under test");
     }
-    let passed = matches!(facts.treatment, Treatment::Confirmed | Treatment::Unobservable);
-    Check::new(
-        passed,
-        facts.treatment.to_string(),
-        "CONFIRMED, or UNOBSERVABLE and marked",
-    )
+    let limit = "CONFIRMED, or UNOBSERVABLE and marked";
+    if facts.treatment.took_effect() {
+        Check::passed(facts.treatment.to_string(), limit)
+    } else {
+        Check::failed(facts.treatment.to_string(), limit)
+    }
 }
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
 //! Findings laid out flat, one number a row with its unit, its n and its interval: for SQL, CSV and queries.
 //!
 //! Parts: cells (throughputs over blocks, certified percentiles, everything described, what engines and GPUs told, answers),
-//! trials (their metrics), comparisons and A/A results. A percentile that n does not certify has a row without a value, whose
+//! trials (their metrics), gates (what each looked at, and its bounds), comparisons and A/A results. A percentile that n does not certify has a row without a value, whose
 //! note says what it needs.
 
 mod cells;
 mod comparisons;
 mod engines;
+mod gates;
 mod trials;
 
 use servelab_schema::{
@@ -22,6 +23,8 @@ pub enum Scope {
     Cell,
     /// One take of a trial.
     Trial,
+    /// A gate of a take: names that some metrics have too, such as `prompt-tokens`.
+    Gate,
     /// A variant against a control.
     Comparison,
     /// A copy of a control against it.
@@ -37,6 +40,7 @@ impl Scope {
         match self {
             Self::Cell => "cell",
             Self::Trial => "trial",
+            Self::Gate => "gate",
             Self::Comparison => "comparison",
             Self::Aa => "a/a",
             Self::Failures => "failures",
@@ -75,9 +79,10 @@ pub struct Row {
     pub task: Option<&'static str>,
     /// None for all buckets together.
     pub bucket: Option<&'static str>,
-    /// What is measured, such as `ttft` or `output-throughput`.
+    /// What is measured, such as `ttft` or `output-throughput`, or the gate.
     pub metric: Cow<'static, str>,
-    /// `value`, `mean`, `p50`, `p90`, `p95`, `p99`, `max`, `min`, `sd`, `sum`, `share`, `count`, `difference` or `effect`.
+    /// `value`, `mean`, `p50`, `p90`, `p95`, `p99`, `max`, `min`, `sd`, `sum`, `share`, `count`, `difference` or `effect`; of a
+    /// gate the name of its figure.
     pub statistic: &'static str,
     /// None where n does not certify the percentile, or there is nothing to compare.
     pub value: Option<f64>,
@@ -89,6 +94,10 @@ pub struct Row {
     pub n_of: NOf,
     /// The interval.
     pub interval: Option<RowInterval>,
+    /// The least that passes the gate.
+    pub at_least: Option<f64>,
+    /// The most that passes the gate.
+    pub at_most: Option<f64>,
     /// The percentile is at most this with 99 % confidence, were requests independent.
     pub certified_bound: Option<f64>,
     /// The same percentile with failed requests as +∞; `None` where that is not finite or there is none.
@@ -138,6 +147,8 @@ impl Row {
             n: 0,
             n_of: "",
             interval: None,
+            at_least: None,
+            at_most: None,
             certified_bound: None,
             with_failures: None,
             with_failures_infinite: false,
@@ -185,7 +196,7 @@ pub const fn verdict_word(verdict: &Verdict) -> &'static str {
     }
 }
 
-/// Every number of a run: cells first, then comparisons, then single trials.
+/// Every number of a run: cells first, then comparisons, then single trials, each with its gates.
 pub fn rows(findings: &Findings) -> Vec<Row> {
     let mut out = Vec::new();
     for cell in &findings.cells {
@@ -194,6 +205,7 @@ pub fn rows(findings: &Findings) -> Vec<Row> {
     comparisons::rows(&findings.study, &mut out);
     for trial in &findings.trials {
         trials::rows(trial, &mut out);
+        gates::rows(trial, &mut out);
     }
     out
 }

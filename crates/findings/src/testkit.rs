@@ -322,6 +322,7 @@ pub(crate) fn engine(variant: &str, block: u32) -> EngineRecord {
         startup_ns: None,
         prefix_cache_wanted: false,
         cache_at_start: CacheState::Empty,
+        restart_would_show: true,
         checks: Vec::new(),
         refusal: None,
         ended: String::new(),

@@ -52,6 +52,7 @@ fn of_trial(plan: &Plan, environment: &EnvironmentRecord, trial: &Trial, settled
             delta: plan.delta,
             scheduled_rate_per_s: record.scheduled_rate_per_s,
             engine_alive: engine.failure.clone().map_or(Ok(()), Err),
+            restart_would_show: engine.restart_would_show,
             prompt_token_mismatches: trial.prompt_token_mismatches,
             prefix_cache_hit_ratio: engine.metrics.as_ref().and_then(|m| m.prefix_cache_hit_ratio),
             cache: engine.cache_at_start,

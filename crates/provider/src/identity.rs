@@ -29,6 +29,15 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// True where a restart between this look and a later one shows: both of them saw its processes, its container, or the start
+    /// that its page names.
+    #[must_use]
+    pub fn would_show_restart(&self, later: &Self) -> bool {
+        (!self.serving.is_empty() && !later.serving.is_empty())
+            || (self.container.is_some() && later.container.is_some())
+            || (self.page_start_s.is_some() && later.page_start_s.is_some())
+    }
+
     /// What shows that the engine was restarted between this look and a later one; none where nothing does.
     #[must_use]
     pub fn restarted(&self, later: &Self) -> Option<String> {
@@ -102,5 +111,23 @@ mod tests {
         let boxed = |at: &str| of(&[], Some(at), None);
         check(&boxed("10:00 0"), &boxed("10:05 1"), Some("started at 10:05 1"));
         check(&boxed("10:00 0"), &none, None);
+    }
+
+    #[test]
+    fn a_restart_shows_where_both_looks_saw_the_same_thing() {
+        let none = Identity::default();
+        let [served, boxed, paged] = [
+            of(&[(7, 1)], None, None),
+            of(&[], Some("10:00 0"), None),
+            of(&[], None, Some(1.0)),
+        ];
+        for seen in [&served, &boxed, &paged] {
+            assert!(seen.would_show_restart(seen), "{seen:?}");
+            assert!(
+                !seen.would_show_restart(&none) && !none.would_show_restart(seen),
+                "{seen:?}"
+            );
+        }
+        assert!(!none.would_show_restart(&none) && !served.would_show_restart(&paged));
     }
 }

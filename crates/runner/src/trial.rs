@@ -150,6 +150,7 @@ struct EngineFacts {
     argv: Vec<String>,
     cache_salt: Option<String>,
     cache: CacheState,
+    restart_would_show: bool,
     startup: Option<Nanos>,
     version: Option<String>,
     served_model: Option<String>,
@@ -213,6 +214,7 @@ impl EngineFacts {
             argv,
             cache_salt: None,
             cache: CacheState::Empty,
+            restart_would_show: false,
             startup: None,
             version: None,
             served_model: None,
@@ -262,7 +264,8 @@ async fn measure(
     let result = load.join();
     let healthy = engine.client().healthy().await;
     let after = keep_metrics(&engine, writer, secrets, names::METRICS_AFTER).await?;
-    let restarted = born.restarted(&engine.identity(after.as_ref()).await);
+    let later = engine.identity(after.as_ref()).await;
+    let restarted = born.restarted(&later);
     let Salvage { exit, log } = engine.salvage();
     let ended = engine.stop(plan.timeouts.stop_grace_ns.into()).await;
     trial.access.clean_log(writer)?;
@@ -308,6 +311,7 @@ async fn measure(
             CacheAtStart::Unknown { accepted: true, .. } => CacheState::Accepted,
             CacheAtStart::Unknown { accepted: false, .. } => CacheState::Unknown,
         },
+        restart_would_show: born.would_show_restart(&later),
         cache_salt,
         startup,
         version,
@@ -368,6 +372,7 @@ fn engine_record(trial: &Trial<'_>, facts: EngineFacts) -> EngineRecord {
         startup_ns: facts.startup,
         prefix_cache_wanted: wants_prefix_cache(trial.plan.engine.dialect, trial.variant),
         cache_at_start: facts.cache,
+        restart_would_show: facts.restart_would_show,
         checks: facts.checks,
         refusal: facts.refusal,
         ended: facts.ended,

@@ -177,6 +177,9 @@ pub struct EngineRecord {
     pub prefix_cache_wanted: bool,
     /// What its prefix cache can have held of others when the trial began.
     pub cache_at_start: CacheState,
+    /// True where a restart during the trial would have been seen: its processes, its container, or the start that its page of
+    /// metrics names were seen before the first and after the last request.
+    pub restart_would_show: bool,
     /// The manipulation checks of this start. Whether the setting took effect is settled over the whole run, in findings.json.
     pub checks: Vec<Check>,
     /// The engine's own words about the setting under test, where it refused to start because of it; null otherwise.

@@ -401,6 +401,7 @@ pub fn engine_record() -> EngineRecord {
         effective: BTreeMap::from([("enforce_eager".to_owned(), crate::EffectiveField::setting("True"))]),
         prefix_cache_wanted: false,
         cache_at_start: crate::CacheState::Empty,
+        restart_would_show: true,
         metrics: Some(engine_metrics()),
         startup_ns: Some(Nanos::from_secs(12)),
         checks: vec![crate::Check {

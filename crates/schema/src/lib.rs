@@ -16,6 +16,7 @@ pub mod examples;
 pub mod findings;
 pub mod foreign;
 pub mod formats;
+mod gate_figure;
 mod ids;
 mod load;
 mod manifest;
@@ -43,6 +44,7 @@ pub use environment::{
     InstrumentCertificate, MachineHold, ModelFacts, WeightFile,
 };
 pub use event::{EventLevel, RunEvent};
+pub use gate_figure::{FigureName, FigureUnit, GateFigure};
 pub use ids::{IdError, LoadId, PromptId, PromptSetId, RequestId, RunId, Sha256Hex, TrialId, VariantId};
 pub use load::{Arrivals, Load, Rate, Shape};
 pub use manifest::{RunEnd, RunManifest, SealedFile, TrialSummary};

@@ -1,7 +1,7 @@
 //! `trial.json`: what happened in one take of a trial. Facts only: validity and treatment are settled over the whole run, in
 //! `findings.json`.
 
-use crate::{EngineKind, LoadId, Nanos, Ratio, Reason, TrialId, TrialInstant, V, VariantId};
+use crate::{EngineKind, GateFigure, LoadId, Nanos, Ratio, Reason, TrialId, TrialInstant, V, VariantId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt, num::NonZeroU32};
@@ -139,7 +139,7 @@ pub enum GateOutcome {
     NotApplicable,
 }
 
-/// One gate, what was observed, and the limit.
+/// One gate, what was observed, and the limit: as numbers, and in words made of the same numbers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GateResult {
@@ -147,6 +147,8 @@ pub struct GateResult {
     pub gate: GateName,
     /// The result.
     pub outcome: GateOutcome,
+    /// The numbers that it looked at: one that breaks a bound fails it. Empty where it looks at none, or none was measured.
+    pub figures: Vec<GateFigure>,
     /// What was observed, with its unit, for people.
     pub observed: String,
     /// The limit, with its unit, for people.

@@ -121,7 +121,7 @@ fn a_run_comes_back_as_it_was() {
 struct FindingRow {
     names: [String; 5],
     of: [Option<String>; 4],
-    numbers: [Option<f64>; 8],
+    numbers: [Option<f64>; 10],
     n: u64,
     words: [Option<String>; 2],
     flags: [bool; 2],
@@ -152,6 +152,8 @@ fn stored_findings(store: &Store, run: &RunId) -> Vec<FindingRow> {
                 row.get("value")?,
                 row.get("low")?,
                 row.get("high")?,
+                row.get("at_least")?,
+                row.get("at_most")?,
                 row.get("p")?,
                 row.get("p_adjusted")?,
                 row.get("p_sign_flip")?,
@@ -201,6 +203,8 @@ fn every_number_of_the_findings_is_a_row() {
                 r.value,
                 r.interval.map(|i| i.low),
                 r.interval.map(|i| i.high),
+                r.at_least,
+                r.at_most,
                 r.p,
                 r.p_adjusted,
                 r.p_sign_flip,
@@ -216,7 +220,7 @@ fn every_number_of_the_findings_is_a_row() {
     let found = stored_findings(&store, &run.manifest().run_id);
     assert!(found.len() > 1_000, "{} rows", found.len());
     assert!(found == expected, "the rows differ");
-    for scope in ["cell", "trial", "comparison", "a/a", "failures"] {
+    for scope in ["cell", "trial", "gate", "comparison", "a/a", "failures"] {
         assert!(found.iter().any(|r| r.names[0] == scope), "{scope}");
     }
     // Every one has a unit and says of what its n is.

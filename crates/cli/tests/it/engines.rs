@@ -167,6 +167,7 @@ fn a_server_that_is_up_is_measured_and_left_running() {
         assert_eq!(engine.startup_ns, None);
         assert_eq!(engine.version.as_deref(), Some("0.32.0"));
         assert!(engine.ended.contains("left running"), "{}", engine.ended);
+        assert!(engine.restart_would_show, "it serves a port of this machine");
         assert!(!engine.cache_config.is_empty(), "its own pages tell of it");
         assert_eq!(record.treatment, Treatment::Unobservable, "its log is not there");
         let log = run
@@ -179,6 +180,28 @@ fn a_server_that_is_up_is_measured_and_left_running() {
     assert!(sim.child.try_wait().unwrap().is_none(), "the server is left running");
     project.servelab(&["ingest"]).exits(0);
     project.servelab(&["report", "up"]).exits(0);
+}
+
+/// An address that is none of this machine's loopback, as servelab sees it, and no page of metrics: nothing tells a restart.
+#[test]
+fn a_restart_that_could_not_have_been_seen_is_said() {
+    let project = Project::new(1, 6);
+    let sim = Sim::start(&project);
+    let provider = format!(
+        "[engine.provider.url]\nbase = \"http://0.0.0.0:{}\"\naccept-unknown-cache = true",
+        silent(sim.port)
+    );
+    matrix_with(&project, "unseen", &provider, BARE);
+    project
+        .servelab(&["run", "matrix/unseen.toml", "--run-id", "unseen"])
+        .exits(0);
+    let run = project.run("unseen");
+    for (trial, _) in trials(&run) {
+        assert!(!engine(&run, &trial.id).restart_would_show);
+        let gate = trial.gates.iter().find(|g| g.gate == GateName::EngineAlive).unwrap();
+        assert_eq!(gate.outcome, GateOutcome::Passed);
+        assert_eq!(gate.observed, "alive throughout; a restart could not have been seen");
+    }
 }
 
 /// Measures the server at `port` twice with these keys of the provider; gives for each trial whether its cache made it Invalid,

@@ -68,6 +68,7 @@ pub(super) fn engine(plan: &Plan, take: &FoundTake<'_>, why: &str) -> EngineReco
         startup_ns: None,
         prefix_cache_wanted: false,
         cache_at_start: CacheState::Empty,
+        restart_would_show: false,
         checks: Vec::new(),
         refusal: None,
         ended: "not recorded".to_owned(),

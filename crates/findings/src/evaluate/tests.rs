@@ -281,6 +281,39 @@ fn every_metric_of_a_trial_has_a_row() {
     }
 }
 
+#[test]
+fn every_figure_of_a_gate_has_a_row() {
+    let plan = planned();
+    let findings = findings(&plan, run(&plan, 4, 2));
+    let all = rows(&findings);
+    let of_gates: Vec<&Row> = all.iter().filter(|r| r.scope == Scope::Gate).collect();
+    let mut figures = 0;
+    for trial in &findings.trials {
+        for gate in &trial.gates {
+            for figure in &gate.figures {
+                let name = (gate.gate.as_str(), figure.name.as_str());
+                let is_its =
+                    |r: &&&Row| (r.metric.as_ref(), r.statistic) == name && r.trial.as_ref() == Some(&trial.id);
+                let row = of_gates.iter().find(is_its).unwrap();
+                assert_eq!(
+                    (row.value, row.at_least, row.at_most, row.unit),
+                    (
+                        Some(figure.value),
+                        figure.at_least,
+                        figure.at_most,
+                        figure.unit.as_str()
+                    ),
+                    "{name:?}"
+                );
+                assert_eq!((&row.variant, &row.load), (&trial.variant, &trial.load));
+                figures += 1;
+            }
+        }
+    }
+    assert_eq!(of_gates.len(), figures, "a row each");
+    assert!(figures > 10 * findings.trials.len(), "{figures}");
+}
+
 /// What a trial describes reaches its cell: every single value, and four statistics of every summary.
 #[test]
 fn everything_described_of_a_trial_reaches_its_cell() {

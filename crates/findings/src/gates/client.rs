@@ -1,7 +1,7 @@
 //! What the gates ask of the client itself: was it late, was it kept from running, is it exact enough?
 
 use super::{Check, GateFacts, NOT_MEASURED, count, percent};
-use servelab_schema::{Gates, Instrument, Load, Nanos};
+use servelab_schema::{FigureName, GateFigure, Gates, Instrument, Load, Nanos};
 use std::num::NonZeroU32;
 
 /// From how many ticks on the event loop's 99th percentile is not simply its largest lag.
@@ -13,6 +13,10 @@ const MEDIAN_PART: u64 = 8;
 /// What a thread waits for its core each time it gets one, at most, where nothing else wants that core: waking an idle core of
 /// a virtual machine takes tens of microseconds. Not starvation, and no error beyond what the lag gates see.
 const WAKE_UP_S: f64 = 100e-6;
+
+/// Waking is forgiven up to this part of the limit, however often the thread was woken: a busy loop finds its core awake and waits
+/// some microseconds for it, so that without a bound the number of its turns would excuse any waiting.
+const WAKING_PART: f64 = 0.5;
 
 /// How far the wall clock may move against the monotonic one over a load. Both are slewed alike, so that only setting the
 /// clock or suspending the machine parts them; a time service steps by milliseconds.
@@ -29,38 +33,57 @@ pub(super) fn certificate(facts: &GateFacts<'_>) -> Check {
     let (requests, chunks) = (certificate.highest_requests_per_s, certificate.highest_chunks_per_s);
     let limit = format!("≤ {requests} requests/s and {chunks} chunks/s of wall time");
     let Some(work) = facts.work else {
-        return Check::new(false, NOT_MEASURED, limit);
+        return Check::failed(NOT_MEASURED, limit);
     };
     let scale = f64::from(facts.time_scale.get());
     let (asked, received) = (work.requests_per_s * scale, work.chunks_per_s * scale);
-    Check::new(
-        asked <= count(requests) && received <= count(chunks),
+    Check::of(
+        [
+            GateFigure::new(FigureName::RequestRate, asked).at_most(count(requests)),
+            GateFigure::new(FigureName::ChunkRate, received).at_most(count(chunks)),
+        ],
         format!("{asked:.1} requests/s, {received:.0} chunks/s of wall time"),
         limit,
     )
 }
 
 /// The error of a request's TTFT is that of one stamp; that of its TPOT is the error of one gap, spread over all its tokens: so
-/// it is held against the time from the first to the last token.
+/// it is held against the time from the first to the last token. Where one of both medians is missing the other is judged alone.
 pub(super) fn certified_error(limits: &Gates, facts: &GateFacts<'_>) -> Check {
     let share = limits.certified_error_delta_ratio.get() * facts.delta.get();
     let limit = format!("p99 × time scale ≤ {} of what is measured", percent(share));
     let Some(certificate) = facts.certificate else {
         return Check::not_applicable("the instrument was not calibrated", limit);
     };
-    let Some(ttft) = facts.median_ttft.filter(|time| *time > Nanos::ZERO) else {
-        return Check::not_applicable("no request completed", limit);
-    };
     let scale = f64::from(facts.time_scale.get());
-    let part = |error: Nanos, of: Nanos| error.as_secs_f64() * scale / of.as_secs_f64();
-    let of_ttft = part(certificate.ttft_error_p99_ns, ttft);
-    let generation = facts.median_generation.filter(|time| *time > Nanos::ZERO);
-    let of_generation = generation.map(|generation| part(certificate.gap_error_p99_ns, generation));
-    let mut observed = format!("{} of the median TTFT", percent(of_ttft));
-    if let Some(part) = of_generation {
-        observed = format!("{observed}, {} of the median time of its tokens", percent(part));
+    let part = |error: Nanos, of: Option<Nanos>| {
+        let of = of.filter(|time| *time > Nanos::ZERO)?;
+        Some(error.as_secs_f64() * scale / of.as_secs_f64())
+    };
+    let of_ttft = part(certificate.ttft_error_p99_ns, facts.median_ttft);
+    let of_generation = part(certificate.gap_error_p99_ns, facts.median_generation);
+    let (mut figures, mut observed) = (Vec::new(), Vec::new());
+    for (name, part, of) in [
+        (FigureName::OfTtft, of_ttft, "median TTFT"),
+        (FigureName::OfGeneration, of_generation, "median time of its tokens"),
+    ] {
+        let Some(part) = part else { continue };
+        figures.push(GateFigure::new(name, part).at_most(share));
+        observed.push(format!("{} of the {of}", percent(part)));
     }
-    Check::new(of_ttft.max(of_generation.unwrap_or(0.0)) <= share, observed, limit)
+    if figures.is_empty() {
+        return Check::not_applicable(without_medians(facts), limit);
+    }
+    Check::of(figures, observed.join(", "), limit)
+}
+
+/// Why there is no time to hold an error against.
+fn without_medians(facts: &GateFacts<'_>) -> &'static str {
+    match facts.median_ttft {
+        _ if facts.counts.completed == 0 => "no request completed",
+        None => "first timestamps of two kinds have no median, and no request took time to its last token",
+        Some(_) => "the median TTFT is 0, and no request took time to its last token",
+    }
 }
 
 pub(super) fn schedule_lag(limits: &Gates, facts: &GateFacts<'_>) -> Check {
@@ -75,8 +98,8 @@ pub(super) fn schedule_lag(limits: &Gates, facts: &GateFacts<'_>) -> Check {
                 relative * 1e3,
                 percent(share.get())
             );
-            Check::new(
-                seen.as_secs_f64() <= relative,
+            Check::of(
+                [GateFigure::new(FigureName::P99, seen.as_secs_f64()).at_most(relative)],
                 lag("p99", seen, facts.time_scale),
                 limit,
             )
@@ -90,10 +113,11 @@ pub(super) fn schedule_lag(limits: &Gates, facts: &GateFacts<'_>) -> Check {
 
 fn at_most_time(seen: Option<Nanos>, most: Nanos, also: &str, scale: NonZeroU32) -> Check {
     let limit = format!("p99 ≤ {most}{also}");
-    match seen {
-        Some(seen) => Check::new(seen <= most, lag("p99", seen, scale), limit),
-        None => Check::new(false, NOT_MEASURED, limit),
-    }
+    let Some(seen) = seen else {
+        return Check::failed(NOT_MEASURED, limit);
+    };
+    let figure = GateFigure::new(FigureName::P99, seen.as_secs_f64()).at_most(most.as_secs_f64());
+    Check::of([figure], lag("p99", seen, scale), limit)
 }
 
 /// A lag for people; in a scaled run with the wall-clock error that it comes from.
@@ -114,25 +138,33 @@ pub(super) fn event_loop_lag(limits: &Gates, facts: &GateFacts<'_>) -> Check {
     let most = limits.event_loop_lag_p99_ns;
     let typical_part = Nanos(most.0 / MEDIAN_PART);
     let Some(i) = facts.instrument else {
-        return Check::new(false, NOT_MEASURED, format!("p99 ≤ {most}"));
+        return Check::failed(NOT_MEASURED, format!("p99 ≤ {most}"));
     };
+    let ticks = [
+        GateFigure::new(FigureName::Ticks, count(i.event_loop_ticks)),
+        GateFigure::new(FigureName::MissedTicks, count(i.event_loop_missed_ticks)),
+    ];
     if i.event_loop_ticks == 0 {
-        return Check::not_applicable("over before the first tick", format!("p99 ≤ {most}"));
+        return Check::not_applicable("over before the first tick", format!("p99 ≤ {most}")).with(ticks);
     }
     let of = |share: f64, time: Option<Nanos>| share * time.map_or(0.0, Nanos::as_secs_f64);
     let typical = of(limits.event_loop_lag_ttft_ratio.get(), facts.median_ttft).max(typical_part.as_secs_f64());
     let is_short = i.event_loop_ticks < TICKS_OF_A_P99;
     let times = [facts.median_ttft, facts.median_generation].into_iter().flatten();
     let measured = times.filter(|time| *time > Nanos::ZERO).min();
-    let (name, seen, tail) = if is_short {
+    let (figure, name, seen, tail) = if is_short {
         let tail = of(limits.starvation_ratio.get(), measured).max(most.as_secs_f64());
-        ("largest", i.event_loop_lag_max_ns, tail)
+        (FigureName::Max, "largest", i.event_loop_lag_max_ns, tail)
     } else {
-        ("p99", i.event_loop_lag_p99_ns, most.as_secs_f64())
+        (FigureName::P99, "p99", i.event_loop_lag_p99_ns, most.as_secs_f64())
     };
     let median = i.event_loop_lag_p50_ns;
-    Check::new(
-        seen.as_secs_f64() <= tail && median.as_secs_f64() <= typical,
+    let lags = [
+        GateFigure::new(figure, seen.as_secs_f64()).at_most(tail),
+        GateFigure::new(FigureName::P50, median.as_secs_f64()).at_most(typical),
+    ];
+    Check::of(
+        [lags, ticks].concat(),
         format!(
             "{}, median {median}; {} of {} ticks missed",
             lag(name, seen, facts.time_scale),
@@ -148,40 +180,34 @@ pub(super) fn starvation(limits: &Gates, facts: &GateFacts<'_>) -> Check {
     let most = limits.starvation_ratio.get();
     let limit = format!("each ≤ {} of the load", percent(most));
     let Some(i) = facts.instrument else {
-        return Check::new(false, NOT_MEASURED, limit);
+        return Check::failed(NOT_MEASURED, limit);
     };
-    let known: Vec<(&str, f64)> = lost(i)
+    let known = lost(i, most)
         .into_iter()
-        .filter_map(|(what, share)| Some((what, share?)))
-        .collect();
-    let observed: Vec<String> = known
-        .iter()
-        .map(|(what, share)| format!("{what} {}", percent(*share)))
-        .collect();
-    if observed.is_empty() {
+        .filter_map(|(name, share)| Some(GateFigure::new(name, share?).at_most(most)));
+    let figures: Vec<GateFigure> = known.collect();
+    if figures.is_empty() {
         return Check::not_applicable("over before the first tick", limit);
     }
-    Check::new(
-        known.iter().all(|(_, share)| *share <= most),
-        observed.join(", "),
-        limit,
-    )
+    let words = |f: &GateFigure| format!("{} {}", f.name.as_str().replace('-', " "), percent(f.value));
+    let observed: Vec<String> = figures.iter().map(words).collect();
+    Check::of(figures, observed.join(", "), limit)
 }
 
-/// How the client lost time, and which share of it; none where nobody knows.
-fn lost(i: &Instrument) -> [(&'static str, Option<f64>); 4] {
+/// How the client lost time, and which share of it; none where nobody knows. `most` is the limit of each.
+fn lost(i: &Instrument, most: f64) -> [(FigureName, Option<f64>); 4] {
     let s = &i.starvation;
     let stopped = (i.event_loop_ticks > 0).then(|| count(i.event_loop_missed_ticks) / count(i.event_loop_ticks));
     let seconds = count(s.wall_ns) / 1e9;
     let waiting = s.run_queue_wait_ratio.zip(s.run_queue_turns).map(|(share, turns)| {
-        let waking = count(turns) * WAKE_UP_S;
-        (share.get() - waking / seconds).max(0.0)
+        let waking = (count(turns) * WAKE_UP_S / seconds).min(most * WAKING_PART);
+        (share.get() - waking).max(0.0)
     });
     [
-        ("stopped", stopped),
-        ("stolen", s.stolen_ratio.map(|r| r.get())),
-        ("throttled", s.throttled_ratio.map(|r| r.get())),
-        ("waiting for a core", waiting),
+        (FigureName::Stopped, stopped),
+        (FigureName::Stolen, s.stolen_ratio.map(|r| r.get())),
+        (FigureName::Throttled, s.throttled_ratio.map(|r| r.get())),
+        (FigureName::WaitingForACore, waiting),
     ]
 }
 
@@ -189,14 +215,11 @@ pub(super) fn cpu(limits: &Gates, facts: &GateFacts<'_>) -> Check {
     let most = limits.client_thread_cpu_ratio;
     let limit = format!("busiest thread ≤ {}", percent(most.get()));
     facts.instrument.map_or_else(
-        || Check::new(false, NOT_MEASURED, limit.as_str()),
+        || Check::failed(NOT_MEASURED, limit.as_str()),
         |i| {
             let seen = i.client_thread_cpu_ratio;
-            Check::new(
-                seen <= most,
-                format!("{} of a core", percent(seen.get())),
-                limit.as_str(),
-            )
+            let figure = GateFigure::new(FigureName::BusiestThread, seen.get()).at_most(most.get());
+            Check::of([figure], format!("{} of a core", percent(seen.get())), limit.as_str())
         },
     )
 }
@@ -215,17 +238,20 @@ pub(super) fn achieved_rate(limits: &Gates, facts: &GateFacts<'_>) -> Check {
         let limit = format!("within {} of the schedule", percent(share.get()));
         return Check::not_applicable("fewer than two arrivals have no rate", limit);
     }
-    let Some((asked, achieved)) = asked.zip(achieved) else {
-        return Check::new(
-            false,
-            NOT_MEASURED,
-            format!("within {} of the schedule", percent(share.get())),
-        );
+    let off = |(asked, achieved): (f64, f64)| (asked, achieved, achieved / asked - 1.0);
+    let measured = asked.zip(achieved).map(off).filter(|(_, _, off)| off.is_finite());
+    let Some((asked, achieved, off)) = measured else {
+        return Check::failed(NOT_MEASURED, format!("within {} of the schedule", percent(share.get())));
     };
-    let off = (achieved / asked - 1.0).abs();
-    Check::new(
-        off <= share.get(),
-        format!("{achieved:.3}/s, off by {}", percent(off)),
+    Check::of(
+        [
+            GateFigure::new(FigureName::Achieved, achieved),
+            GateFigure::new(FigureName::Scheduled, asked),
+            GateFigure::new(FigureName::Off, off)
+                .at_least(-share.get())
+                .at_most(share.get()),
+        ],
+        format!("{achieved:.3}/s, off by {}", percent(off.abs())),
         format!("within {} of the scheduled {asked:.3}/s", percent(share.get())),
     )
 }
@@ -234,20 +260,29 @@ pub(super) fn achieved_rate(limits: &Gates, facts: &GateFacts<'_>) -> Check {
 pub(super) fn clock(facts: &GateFacts<'_>) -> Check {
     let limit = format!("wall and monotonic clock within {CLOCK_STEP_LIMIT}");
     let Some(i) = facts.instrument else {
-        return Check::new(false, NOT_MEASURED, limit);
+        return Check::failed(NOT_MEASURED, limit);
     };
     let elapsed = |start: u64, end: u64| i128::from(end).saturating_sub(i128::from(start));
     let wall = elapsed(i.clocks_start.unix_ns, i.clocks_end.unix_ns);
     let monotonic = elapsed(i.clocks_start.monotonic_ns, i.clocks_end.monotonic_ns);
-    let step = wall.saturating_sub(monotonic);
-    let size = u64::try_from(step.unsigned_abs()).unwrap_or(u64::MAX);
-    let sign = if step < 0 { "back" } else { "forward" };
-    Check::new(
-        monotonic >= 0 && wall >= 0 && size <= CLOCK_STEP_LIMIT.0,
+    let step = signed_seconds(wall.saturating_sub(monotonic));
+    let most = CLOCK_STEP_LIMIT.as_secs_f64();
+    let sign = if step < 0.0 { "back" } else { "forward" };
+    Check::of(
+        [
+            GateFigure::new(FigureName::WallElapsed, signed_seconds(wall)).at_least(0.0),
+            GateFigure::new(FigureName::MonotonicElapsed, signed_seconds(monotonic)).at_least(0.0),
+            GateFigure::new(FigureName::Step, step).at_least(-most).at_most(most),
+        ],
         format!(
             "the wall clock moved {sign} by {:.3}ms against the monotonic one",
-            count(size) / 1e6
+            step.abs() * 1e3
         ),
         limit,
     )
+}
+
+fn signed_seconds(ns: i128) -> f64 {
+    let size = Nanos(u64::try_from(ns.unsigned_abs()).unwrap_or(u64::MAX)).as_secs_f64();
+    if ns < 0 { -size } else { size }
 }

@@ -61,6 +61,7 @@ fn facts<'a>(instrument: &'a Instrument, counts: &'a TrialCounts) -> GateFacts<'
         delta: Margin::new(0.03).unwrap(),
         scheduled_rate_per_s: Some(10.0),
         engine_alive: Ok(()),
+        restart_would_show: true,
         prompt_token_mismatches: 0,
         prefix_cache_hit_ratio: Some(ratio(0.0)),
         cache: CacheState::Empty,
@@ -89,7 +90,38 @@ fn check(failing: &[GateName], spoil: impl FnOnce(&mut GateFacts<'_>)) -> Vec<Ga
     assert_eq!(failed, failing);
     assert_eq!(results.iter().map(|g| g.gate).collect::<Vec<_>>(), GateName::ALL);
     assert!(results.iter().all(|g| !g.observed.is_empty() && !g.limit.is_empty()));
+    results.iter().for_each(check_figures);
     results
+}
+
+/// The figures say what the outcome says: a gate that passed looked at some and all keep their bounds, and one that failed
+/// breaks a bound or had nothing to hold one against.
+fn check_figures(g: &GateResult) {
+    assert!(g.figures.iter().all(|f| f.value.is_finite()), "{g:?}");
+    let has_no_number = matches!(g.gate, GateName::EngineAlive | GateName::Treatment);
+    let breaks = g.figures.iter().any(|f| !f.keeps_bounds());
+    let is_bound = |f: &GateFigure| f.at_least.is_some() || f.at_most.is_some();
+    let agrees = match g.outcome {
+        GateOutcome::Passed => !breaks && g.figures.iter().any(is_bound) != has_no_number,
+        GateOutcome::Failed => breaks || !g.figures.iter().any(is_bound),
+        GateOutcome::NotApplicable => !breaks,
+    };
+    assert!(agrees, "{g:?}");
+}
+
+/// The figures of a gate, four digits of each.
+fn figures(results: &[GateResult], gate: GateName) -> String {
+    let bound = |sign: &str, bound: Option<f64>| bound.map_or_else(String::new, |b| format!(" {sign} {b:.4}"));
+    let words = |f: &GateFigure| {
+        let bounds = bound("≥", f.at_least) + &bound("≤", f.at_most);
+        format!("{} {:.4} {}{bounds}", f.name.as_str(), f.value, f.unit.as_str())
+    };
+    of(results, gate)
+        .figures
+        .iter()
+        .map(words)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn with_instrument(failing: &[GateName], spoil: impl FnOnce(&mut Instrument)) {
@@ -116,6 +148,70 @@ fn with_counts(failing: &[GateName], completed: u32, failed: u32, planned: u32) 
 fn a_good_trial_passes() {
     let results = check(&[], |_| {});
     assert!(results.iter().all(|g| g.outcome == GateOutcome::Passed));
+}
+
+#[test]
+fn every_gate_gives_its_numbers_with_their_bounds() {
+    let good = check(&[], |_| {});
+    for (gate, expected) in [
+        (GateName::ScheduleLag, "p99 0.0001 s ≤ 0.0010"),
+        (
+            GateName::EventLoopLag,
+            "p99 0.0001 s ≤ 0.0020, p50 0.0000 s ≤ 0.0005, ticks 3200.0000 ticks, missed-ticks 1.0000 ticks",
+        ),
+        (
+            GateName::Starvation,
+            "stopped 0.0003 ratio ≤ 0.0200, stolen 0.0010 ratio ≤ 0.0200, throttled 0.0000 ratio ≤ 0.0200, \
+             waiting-for-a-core 0.0000 ratio ≤ 0.0200",
+        ),
+        (GateName::ClientCpu, "busiest-thread 0.3000 ratio ≤ 0.8000"),
+        (
+            GateName::AchievedRate,
+            "achieved 10.0000 requests/s, scheduled 10.0000 requests/s, off 0.0000 ratio ≥ -0.0200 ≤ 0.0200",
+        ),
+        (GateName::HeldWindow, "held-ratio 0.8000 ratio ≥ 0.6000"),
+        (GateName::MinRequests, "completed 100.0000 requests ≥ 10.0000"),
+        (GateName::MinDuration, "held 16.0000 s ≥ 5.0000"),
+        (
+            GateName::Failures,
+            "measured 100.0000 requests, failed 0.0000 requests, never-ended 0.0000 requests, \
+             failed-ratio 0.0000 ratio ≤ 0.0100",
+        ),
+        (GateName::EngineAlive, ""),
+        (GateName::PromptTokens, "mismatches 0.0000 requests ≤ 0.0000"),
+        (GateName::CacheContamination, "from-cache 0.0000 ratio ≤ 0.0100"),
+        (GateName::Treatment, ""),
+        (
+            GateName::Clock,
+            "wall-elapsed 20.0000 s of wall time ≥ 0.0000, monotonic-elapsed 20.0000 s of wall time ≥ 0.0000, \
+             step 0.0000 s of wall time ≥ -0.0200 ≤ 0.0200",
+        ),
+        (
+            GateName::Certificate,
+            "request-rate 10.0000 requests/s of wall time ≤ 21000.0000, \
+             chunk-rate 600.0000 chunks/s of wall time ≤ 60000.0000",
+        ),
+        (
+            GateName::CertifiedError,
+            "of-ttft 0.0042 ratio ≤ 0.0150, of-generation 0.0001 ratio ≤ 0.0150",
+        ),
+    ] {
+        assert_eq!(figures(&good, gate), expected, "{gate}");
+    }
+    let bad = check(&[GateName::HeldWindow, GateName::MinDuration], |f| {
+        f.held = Some(window(2_000, 6_000));
+        f.prefix_caching_allowed = true;
+        f.prefix_cache_hit_ratio = Some(ratio(0.9));
+    });
+    assert_eq!(figures(&bad, GateName::HeldWindow), "held-ratio 0.2000 ratio ≥ 0.6000");
+    assert_eq!(
+        figures(&bad, GateName::CacheContamination),
+        "from-cache 0.9000 ratio",
+        "known, and nothing is asked of it"
+    );
+    // In a short run the largest lag is judged in place of the 99th percentile.
+    let brief = check(&[GateName::EventLoopLag], |f| f.instrument = Some(short(3, 0)));
+    assert!(figures(&brief, GateName::EventLoopLag).starts_with("max 0.0030 s ≤ 0.0020, "));
 }
 
 #[test]
@@ -227,6 +323,13 @@ fn engine_cache_and_treatment() {
         f.engine_alive = Err("exit status 1".into())
     });
     assert_eq!(of(&results, GateName::EngineAlive).observed, "exit status 1");
+    for (shows, words) in [
+        (true, "alive throughout"),
+        (false, "alive throughout; a restart could not have been seen"),
+    ] {
+        let results = check(&[], |f| f.restart_would_show = shows);
+        assert_eq!(of(&results, GateName::EngineAlive).observed, words);
+    }
     check(&[GateName::PromptTokens], |f| f.prompt_token_mismatches = 1);
     check(&[GateName::CacheContamination], |f| {
         f.prefix_cache_hit_ratio = Some(ratio(0.02))
@@ -342,9 +445,22 @@ fn stopped_stolen_throttled_or_waiting_is_starved() {
         with_instrument(failing, |i| i.starvation.stolen_ratio = Some(ratio(share)));
         with_instrument(failing, |i| i.starvation.throttled_ratio = Some(ratio(share)));
     }
-    // 1000 turns of 0.1 ms in 20 s are 0.5 %: what waking takes, and no waiting.
-    for (share, failing) in [(0.025, FINE), (0.0251, STARVED)] {
-        with_instrument(failing, |i| i.starvation.run_queue_wait_ratio = Some(ratio(share)));
+    for (turns, share, failing) in [
+        // 1000 turns of 0.1 ms in 20 s are 0.5 %: what waking takes, and no waiting.
+        (1_000, 0.025, FINE),
+        (1_000, 0.0251, STARVED),
+        // 5,000 and 10,000 turns a second that wait some microseconds each: a calm client that has much to do.
+        (100_000, 5_000.0 * 5e-6, FINE),
+        (200_000, 10_000.0 * 2.5e-6, FINE),
+        // As many turns excuse no more: without a bound they would excuse 16 % of the load, and all of it.
+        (32_000, 0.16, STARVED),
+        (200_000, 0.031, STARVED),
+        (200_000, 0.5, STARVED),
+    ] {
+        with_instrument(failing, |i| {
+            i.starvation.run_queue_turns = Some(turns);
+            i.starvation.run_queue_wait_ratio = Some(ratio(share));
+        });
     }
     // What the kernel does not say is not held against it; the grid is always there.
     with_instrument(&[], |i| i.starvation = Starvation::default());
@@ -443,14 +559,42 @@ fn a_certified_error_takes_at_most_half_of_delta() {
     with(37, 479, 20, &[]);
     with(38, 0, 20, inexact);
     with(0, 481, 20, inexact);
-    let unknown = check(&[], |f| f.median_ttft = None);
-    assert_eq!(
-        of(&unknown, GateName::CertifiedError).outcome,
-        GateOutcome::NotApplicable
-    );
     let single = check(&[], |f| f.median_generation = None);
     assert_eq!(
         of(&single, GateName::CertifiedError).observed,
         "0.42 % of the median TTFT"
     );
+}
+
+#[test]
+fn without_a_median_ttft_the_error_is_held_against_the_tokens_time() {
+    let gap_of = |gap_us: u64, failing: &[GateName]| {
+        let certificate = InstrumentCertificate {
+            gap_error_p99_ns: Nanos(gap_us * 1000),
+            ..CERTIFICATE.clone()
+        };
+        check(failing, |f| {
+            f.certificate = Some(Box::leak(Box::new(certificate)));
+            f.median_ttft = None;
+        })
+    };
+    let passed = gap_of(9_600, &[]);
+    assert_eq!(
+        of(&passed, GateName::CertifiedError).observed,
+        "1.5 % of the median time of its tokens"
+    );
+    gap_of(9_601, &[GateName::CertifiedError]);
+    let neither = |failing: &[GateName], ttft: Option<Nanos>, counts: TrialCounts, words: &str| {
+        let results = check(failing, |f| {
+            (f.median_ttft, f.median_generation) = (ttft, None);
+            f.counts = Box::leak(Box::new(counts));
+        });
+        let gate = of(&results, GateName::CertifiedError);
+        assert_eq!(gate.outcome, GateOutcome::NotApplicable);
+        assert!(gate.observed.contains(words), "{}", gate.observed);
+    };
+    neither(&[], None, counts(), "first timestamps of two kinds");
+    neither(&[], Some(Nanos::ZERO), counts(), "the median TTFT is 0");
+    let none = [GateName::MinRequests, GateName::Failures];
+    neither(&none, None, TrialCounts::default(), "no request completed");
 }

@@ -2,8 +2,8 @@
 
 use super::{OK, engine_record, manifest, trial_record};
 use crate::{
-    Bucket, GateName, GateOutcome, GateResult, LoadId, MetricName, Reason, Task, Treatment, TrialInstant, TtftKind, V,
-    Validity, VariantId,
+    Bucket, FigureName, GateFigure, GateName, GateOutcome, GateResult, LoadId, MetricName, Reason, Task, Treatment,
+    TrialInstant, TtftKind, V, Validity, VariantId,
     findings::{
         AaOutcome, AaResult, ArmQuality, BlockEffect, Brief, BriefEffect, Caveats, CellFindings, Certification,
         CheckCount, Comparison, Confounded, ControlArm, Described, DescribedMetric, DescribedStatistic, Descriptive,
@@ -345,7 +345,8 @@ fn trial() -> TrialFindings {
         gates: vec![GateResult {
             gate: GateName::ScheduleLag,
             outcome: GateOutcome::Passed,
-            observed: "p99 0.09ms (0.00ms wall × 20)".into(),
+            figures: vec![GateFigure::new(FigureName::P99, 0.000_09).at_most(0.001_22)],
+            observed: "p99 90000ns (4500ns wall × 20)".into(),
             limit: "p99 ≤ 1.22ms (1 % of median TTFT)".into(),
         }],
         treatment: Treatment::Confirmed,

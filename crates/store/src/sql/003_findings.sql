@@ -9,10 +9,11 @@ ALTER TABLE run ADD COLUMN findings_json TEXT NOT NULL DEFAULT '{}';
 ALTER TABLE run ADD COLUMN brief_json TEXT NOT NULL DEFAULT '{}';
 
 -- Every number that a run says, one row each; `value` is NULL where n does not certify a percentile or nothing is compared.
+-- In the scope 'gate' the metric is the gate, the statistic its figure, and at_least and at_most are the bounds that decide.
 CREATE TABLE finding (
     run_id TEXT NOT NULL REFERENCES run (id) ON DELETE CASCADE,
     position INTEGER NOT NULL,
-    scope TEXT NOT NULL CHECK (scope IN ('cell', 'trial', 'comparison', 'a/a', 'failures')),
+    scope TEXT NOT NULL CHECK (scope IN ('cell', 'trial', 'gate', 'comparison', 'a/a', 'failures')),
     load TEXT NOT NULL,
     variant TEXT NOT NULL,
     control TEXT,
@@ -28,6 +29,8 @@ CREATE TABLE finding (
     low REAL,
     high REAL,
     interval TEXT,
+    at_least REAL,
+    at_most REAL,
     certified_bound REAL,
     with_failures REAL,
     with_failures_infinite INTEGER NOT NULL CHECK (with_failures_infinite IN (0, 1)),

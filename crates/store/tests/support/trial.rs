@@ -461,6 +461,7 @@ fn engine(id: &TrialId, plan: &Plan, arm: &Arm, prefix_cache_wanted: bool) -> En
         startup_ns: (!rejected).then(|| Nanos::from_secs(41)),
         prefix_cache_wanted,
         cache_at_start: CacheState::Empty,
+        restart_would_show: true,
         checks: arm.factor.map(|_| check(arm, setting)).into_iter().collect(),
         refusal: words.clone(),
         ended: if rejected {
