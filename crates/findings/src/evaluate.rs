@@ -14,8 +14,8 @@ use crate::{
     validity::{Judged, judge},
 };
 use servelab_schema::{
-    Check, EngineRecord, EnvironmentRecord, METHOD_VERSION, Nanos, Plan, PlannedVariant, RunEnd, RunId, Treatment, V,
-    VariantId,
+    Check, EngineRecord, EnvironmentRecord, METHOD_VERSION, Nanos, Plan, PlannedVariant, RunEnd, RunId, Treatment,
+    TrialEnd, V, VariantId,
     findings::{CheckCount, Findings, ObservedTreatment, OverBlocks, RunIdentity, TrialFindings, VariantFindings},
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -64,6 +64,8 @@ pub fn evaluate(
         end: end.clone(),
         prompts_served: served(&takes),
         prompts_planned: len_u32(plan.prompts.prompts.len()),
+        trials_executed: executed(&takes),
+        trials_planned: len_u32(plan.trial_count()),
     };
     let trials_found: Vec<TrialFindings> = takes.iter().map(trial).collect();
     let brief = brief(&material, &trials_found);
@@ -111,6 +113,14 @@ fn served(takes: &[Take<'_>]) -> u32 {
     let sent = takes.iter().filter(|t| t.stands).flat_map(|t| &t.trial.requests);
     let places: BTreeSet<u32> = sent.map(|r| r.prompt).filter(|p| *p != UNKNOWN_PROMPT).collect();
     len_u32(places.len())
+}
+
+/// Trials of which some take was not cut off.
+fn executed(takes: &[Take<'_>]) -> u32 {
+    let records = takes.iter().map(|t| &t.trial.record);
+    let finished = records.filter(|r| r.end == TrialEnd::Finished);
+    let trials: BTreeSet<_> = finished.map(|r| (r.block, &r.variant, &r.load)).collect();
+    len_u32(trials.len())
 }
 
 fn trial(take: &Take<'_>) -> TrialFindings {

@@ -1,12 +1,13 @@
 //! Which facts are said first, and what must be said beside them.
 
 use servelab_schema::{
-    LoadId, Plan, Stop, Treatment, Validity, VariantId,
+    LoadId, Plan, Treatment, Validity, VariantId,
     findings::{
         ArmQuality, Brief, BriefEffect, Caveats, CellFindings, Comparison, Headline, QualityChange, Study,
         TrialFindings, VariantFindings, Verdict, WorseBy,
     },
 };
+use std::cmp::Ordering;
 
 /// What headlines are chosen from.
 pub(crate) struct Material<'a> {
@@ -25,10 +26,14 @@ pub(crate) fn headlines(of: &Material<'_>) -> Vec<Headline> {
     for load in &of.plan.loads {
         let own = |c: &&Comparison| c.primary && c.own_control && c.load == load.id;
         let mut comparisons: Vec<&Comparison> = of.study.comparisons.iter().filter(own).collect();
-        comparisons.sort_by(|a, b| rank(a).cmp(&rank(b)).then(goodness(b).total_cmp(&goodness(a))));
+        comparisons.sort_by(|a, b| best_first(a, b));
         lines.extend(comparisons.into_iter().map(|c| of.line(c)));
     }
     lines
+}
+
+fn best_first(a: &Comparison, b: &Comparison) -> Ordering {
+    rank(a).cmp(&rank(b)).then(goodness(b).total_cmp(&goodness(a)))
 }
 
 const fn rank(c: &Comparison) -> u8 {
@@ -42,8 +47,22 @@ const fn rank(c: &Comparison) -> u8 {
 }
 
 fn goodness(c: &Comparison) -> f64 {
+    if loses_blocks(c) {
+        // Its effect is that of the blocks that it did not lose.
+        return f64::NEG_INFINITY;
+    }
     let sign = if c.metric.higher_is_better() { 1.0 } else { -1.0 };
     c.estimate.map_or(0.0, |e| sign * e.mean_log_ratio)
+}
+
+/// True where the word rests on blocks that the engine lost.
+const fn loses_blocks(c: &Comparison) -> bool {
+    matches!(
+        c.verdict,
+        Verdict::Worse {
+            by: WorseBy::LostBlocks
+        }
+    )
 }
 
 impl Material<'_> {
@@ -86,25 +105,17 @@ impl Material<'_> {
     fn caveats(&self, c: &Comparison) -> Caveats {
         let change = self.change(&c.load, &c.variant, &c.control.control);
         let found = self.variant(&c.variant);
-        let length = change.and_then(|q| q.length);
         let changed = found.and_then(|v| v.changed_along.as_ref());
         Caveats {
-            answers_worse: self.answers_worse(c),
+            answers_worse: change.is_some_and(|q| q.answers_worse),
             other_texts: change.and_then(|q| q.same_text.zip(q.same_text_of_copy)),
-            length: length.filter(|l| self.plan.output.stop == Stop::Natural && l.is_confound()),
+            length: change.filter(|q| q.length_confounds).and_then(|q| q.length),
             changed_along: changed
                 .iter()
                 .flat_map(|f| f.settings().map(|s| s.field.clone()))
                 .collect(),
             unobservable: found.is_some_and(|v| v.unobserved),
         }
-    }
-
-    /// True where the variant answers fewer questions than its control.
-    fn answers_worse(&self, c: &Comparison) -> bool {
-        let change = self.change(&c.load, &c.variant, &c.control.control);
-        let alpha = self.plan.alpha.get();
-        change.and_then(|q| q.answers).is_some_and(|a| a.is_worse(alpha))
     }
 }
 
@@ -124,19 +135,15 @@ pub(crate) fn brief(of: &Material<'_>, trials: &[TrialFindings]) -> Brief {
             is_word && c.primary && c.own_control && c.load == load.id
         };
         let mut found: Vec<&Comparison> = of.study.comparisons.iter().filter(decided).collect();
-        found.sort_by(|a, b| goodness(b).total_cmp(&goodness(a)));
+        found.sort_by(|a, b| best_first(a, b));
         let ends = [found.first(), found.last().filter(|_| found.len() > 1)];
         effects.extend(ends.into_iter().flatten().map(|c| BriefEffect {
             load: c.load.clone(),
             variant: c.variant.clone(),
             better: c.verdict == Verdict::Better,
-            effect_percent: match c.verdict {
-                Verdict::Worse {
-                    by: WorseBy::LostBlocks,
-                } => None,
-                _ => c.estimate.map(|e| e.effect_percent),
-            },
-            answers_worse: of.answers_worse(c),
+            effect_percent: c.estimate.filter(|_| !loses_blocks(c)).map(|e| e.effect_percent),
+            answers_worse: of.caveats(c).answers_worse,
+            indicative: c.indicative,
         }));
     }
     Brief {
@@ -149,3 +156,6 @@ pub(crate) fn brief(of: &Material<'_>, trials: &[TrialFindings]) -> Brief {
         effects,
     }
 }
+
+#[cfg(test)]
+mod tests;

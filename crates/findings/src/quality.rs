@@ -14,11 +14,14 @@ use crate::{
     request::{Done, Request, UNKNOWN_PROMPT},
 };
 use servelab_schema::{
-    LoadId, Plan, PlannedVariant, VariantId, VariantRole,
+    LoadId, Plan, PlannedVariant, Stop, VariantId, VariantRole,
     findings::{AnswerChange, ArmQuality, Interval, LengthShift, Proportion, QualityChange},
 };
 use servelab_stats::{self as stats, Probability, benjamini_hochberg, mcnemar_exact_p, paired_t};
 use std::collections::BTreeMap;
+
+/// A shift of the mean answer length beyond this, in per cent, is a confound: the arms did not do the same work.
+pub(crate) const LENGTH_SHIFT_PERCENT: f64 = 2.0;
 
 /// A trial that counts, with what became of its answers.
 #[derive(Debug, Clone, Copy)]
@@ -51,6 +54,7 @@ pub(crate) fn quality(plan: &Plan, trials: &[QualityTrial<'_>]) -> Vec<ArmQualit
         }
     }
     adjust(plan, &mut arms);
+    settle(plan, &mut arms);
     beside_copies(plan, &mut arms);
     arms
 }
@@ -90,7 +94,9 @@ fn arm<'c, 'a: 'c>(
                     same_text,
                     same_text_of_copy: None,
                     answers,
+                    answers_worse: false,
                     length,
+                    length_confounds: false,
                 }
             })
             .collect(),
@@ -154,7 +160,7 @@ fn answer_change(answers: &[(bool, bool)]) -> Option<AnswerChange> {
             high: points(t.interval.high),
         }),
         p,
-        p_adjusted: p,
+        p_adjusted: None,
     })
 }
 
@@ -211,7 +217,18 @@ fn adjust(plan: &Plan, arms: &mut [ArmQuality]) {
         .collect();
     let p: Vec<f64> = family.iter().map(|change| change.p).collect();
     for (change, adjusted) in family.iter_mut().zip(benjamini_hochberg(&p)) {
-        change.p_adjusted = adjusted;
+        change.p_adjusted = Some(adjusted);
+    }
+}
+
+/// What each change amounts to. One that no family adjusts is never called worse.
+fn settle(plan: &Plan, arms: &mut [ArmQuality]) {
+    let alpha = plan.alpha.get();
+    for change in arms.iter_mut().flat_map(|a| &mut a.against) {
+        let lost = change.answers.filter(|a| a.points < 0.0);
+        change.answers_worse = lost.and_then(|a| a.p_adjusted).is_some_and(|p| p <= alpha);
+        let shift = change.length.filter(|_| plan.output.stop == Stop::Natural);
+        change.length_confounds = shift.is_some_and(|l| l.percent.abs() > LENGTH_SHIFT_PERCENT);
     }
 }
 

@@ -209,3 +209,31 @@ fn most_frequent(words: BTreeMap<(Reason, Option<u16>, String), u32>) -> Vec<Fai
     all.truncate(MOST_WORDS);
     all
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testkit::{engine, failed, plan, record, reduce};
+    use servelab_schema::Failure;
+
+    #[test]
+    fn of_many_words_of_failures_the_most_frequent_are_kept() {
+        let said = |words: &str| Trace {
+            outcome: Outcome::Failed(Failure::new(Reason::ErrorEvent, None, words, Nanos(5))),
+            ..failed("p", 0, Reason::ErrorEvent)
+        };
+        let mut traces: Vec<Trace> = (0..=MOST_WORDS).map(|i| said(&format!("w{i:02}"))).collect();
+        traces.extend(["often", "often"].map(said));
+        let kept = |traces: &[Trace]| {
+            let found = reduce(&plan(&[]), record("C1", 1), engine("C1", 1), &[], traces).failure_words;
+            found.into_iter().map(|w| (w.detail, w.requests)).collect::<Vec<_>>()
+        };
+        let words = kept(&traces);
+        assert_eq!(words.len(), MOST_WORDS);
+        assert_eq!(words[0], ("often".to_owned(), 2));
+        // The others are equally frequent: the last two of the alphabet go, in whatever order the requests came.
+        assert_eq!(words.last(), Some(&("w58".to_owned(), 1)));
+        traces.reverse();
+        assert_eq!(kept(&traces), words);
+    }
+}

@@ -1,8 +1,9 @@
 //! Findings laid out flat, one number a row with its unit, its n and its interval: for SQL, CSV and queries.
 //!
 //! Parts: cells (throughputs over blocks, certified percentiles, everything described, what engines and GPUs told, answers),
-//! trials (their metrics), gates (what each looked at, and its bounds), comparisons and A/A results. A percentile that n does not certify has a row without a value, whose
-//! note says what it needs.
+//! trials (their metrics), gates (what each looked at, and its bounds), comparisons and A/A results. A percentile that n does
+//! not certify has a row without a value, whose note says what it needs. Not laid out are curves, timelines, and what single
+//! blocks of a comparison say.
 
 mod cells;
 mod comparisons;
@@ -81,10 +82,12 @@ pub struct Row {
     pub bucket: Option<&'static str>,
     /// What is measured, such as `ttft` or `output-throughput`, or the gate.
     pub metric: Cow<'static, str>,
-    /// `value`, `mean`, `p50`, `p90`, `p95`, `p99`, `max`, `min`, `sd`, `sum`, `share`, `count`, `difference` or `effect`; of a
+    /// `value`, `mean`, `p50`, `p90`, `p95`, `p99`, `max`, `min`, `sd`, `sum`, `share`, `count`, `difference` or `effect`; beside
+    /// the effect of a comparison `log-ratio`, `log-ratio-sd`, `equivalence`, `planned-blocks`, `lost-blocks`,
+    /// `control-lost-blocks`, `blocks-to-show`, `turning-blocks`, `requests`, `control-requests` or `needed-requests`; of a
     /// gate the name of its figure.
     pub statistic: &'static str,
-    /// None where n does not certify the percentile, or there is nothing to compare.
+    /// None where n does not certify the percentile, there is nothing to compare, or the row is of a test alone.
     pub value: Option<f64>,
     /// Unit of value and interval.
     pub unit: &'static str,
@@ -110,8 +113,12 @@ pub struct Row {
     pub p_adjusted: Option<f64>,
     /// Exact sign-flip p.
     pub p_sign_flip: Option<f64>,
-    /// The verdict's word.
+    /// The verdict's word, in the row of the effect.
     pub verdict: Option<&'static str>,
+    /// What the word rests on, why none is given, or what hinders it; of an A/A result `within-delta` or `beyond-delta`.
+    pub reason: Option<&'static str>,
+    /// True where the verdict's word is only a hint.
+    pub indicative: bool,
     /// True for the plan's primary metric.
     pub primary: bool,
     /// What else must be known.
@@ -156,6 +163,8 @@ impl Row {
             p_adjusted: None,
             p_sign_flip: None,
             verdict: None,
+            reason: None,
+            indicative: false,
             primary: false,
             note: String::new(),
         }
@@ -196,7 +205,7 @@ pub const fn verdict_word(verdict: &Verdict) -> &'static str {
     }
 }
 
-/// Every number of a run: cells first, then comparisons, then single trials, each with its gates.
+/// The numbers of a run: cells first, then comparisons, then single trials, each with its gates.
 pub fn rows(findings: &Findings) -> Vec<Row> {
     let mut out = Vec::new();
     for cell in &findings.cells {

@@ -4,7 +4,7 @@ use crate::{label, number, remarks, table::Tone};
 use serde::Serialize;
 use servelab_schema::{
     EngineKind, MetricName, Plan, Treatment, VariantId,
-    findings::{Brief, BriefEffect, Caveats, Comparison, Estimate, Findings, Headline, Hindrance, Verdict, WorseBy},
+    findings::{Brief, BriefEffect, Caveats, Comparison, Estimate, Findings, Headline, Verdict, WorseBy},
 };
 
 /// One sentence with its verdict.
@@ -87,11 +87,12 @@ fn compared_line(plan: &Plan, findings: &Findings, c: &Comparison, caveats: &Cav
     };
     let text = match &c.estimate {
         _ if loses_blocks(c) => format!(
-            "{} ({}) fails more often than {}{suffix}: {}.",
+            "{} ({}) fails more often than {}{suffix}: {}. {}",
             c.variant,
             factor(plan, &c.variant),
             c.control,
-            label::verdict_short_note(c)
+            label::verdict_short_note(c),
+            blocks_count(c)
         ),
         None => not_comparable(c),
         Some(_) if matches!(c.verdict, Verdict::NotComparable { .. }) => not_comparable(c),
@@ -124,32 +125,32 @@ const fn loses_blocks(c: &Comparison) -> bool {
 }
 
 fn not_comparable(c: &Comparison) -> String {
-    let mut text = format!(
-        "{} cannot be compared with {}: {}.",
+    format!(
+        "{} cannot be compared with {}: {}. {}",
         c.variant,
         c.control,
-        label::verdict_note(c)
-    );
-    if let Verdict::NotComparable {
-        why: Hindrance::LostToEngine { .. },
-    } = c.verdict
-    {
-        text.push_str(&format!(" {} count.", remarks::blocks(c.k, c.planned)));
-    }
-    text
+        label::verdict_note(c),
+        blocks_count(c)
+    )
+}
+
+/// `3 of 4 blocks count.`
+fn blocks_count(c: &Comparison) -> String {
+    format!("{} count.", remarks::blocks(c.k, c.planned))
 }
 
 /// What the answers add to a comparison of speeds: empty where they give no cause for a word.
 fn answers(findings: &Findings, c: &Comparison, caveats: &Caveats) -> String {
     let change = findings.quality_change(&c.load, &c.variant, &c.control.control);
     let mut text = String::new();
-    if let Some(a) = change.and_then(|q| q.answers).filter(|_| caveats.answers_worse) {
+    let worse = change.and_then(|q| q.answers).filter(|_| caveats.answers_worse);
+    if let Some((a, p)) = worse.and_then(|a| Some((a, a.p_adjusted?))) {
         text.push_str(&format!(
             " But it answers worse: {} percentage points fewer known answers ({}, exploratory p\u{a0}{}{}).",
             number::fixed(a.points.abs(), 1),
             number::count(a.n, "question"),
-            if a.p_adjusted < 0.001 { "" } else { "=\u{a0}" },
-            number::p_value(a.p_adjusted)
+            if p < 0.001 { "" } else { "=\u{a0}" },
+            number::p_value(p)
         ));
     }
     if let Some((own, copy)) = caveats.other_texts {
@@ -288,15 +289,7 @@ pub(crate) fn one_line(brief: &Brief) -> String {
     if brief.valid == 0 {
         return "no trial is valid, so nothing is compared".to_owned();
     }
-    let said = |e: &BriefEffect| {
-        let word = if e.better { "Better" } else { "Worse" };
-        let but = if e.answers_worse { " (answers worse)" } else { "" };
-        e.effect_percent.map_or_else(
-            || format!("{} {word} (fails more often)", e.variant),
-            |effect| format!("{} {} {word}{but}", e.variant, number::effect(effect)),
-        )
-    };
-    let parts: Vec<String> = brief.effects.iter().map(said).collect();
+    let parts: Vec<String> = brief.effects.iter().map(short).collect();
     let metric = label::metric(brief.primary_metric);
     if parts.is_empty() {
         format!("no variant is shown to be better or worse in {metric}")
@@ -305,12 +298,35 @@ pub(crate) fn one_line(brief: &Brief) -> String {
     }
 }
 
+/// `C3 −18.2 % Worse (indicative)`.
+fn short(e: &BriefEffect) -> String {
+    let word = if e.better { "Better" } else { "Worse" };
+    let effect = e
+        .effect_percent
+        .map(|effect| format!(" {}", number::effect(effect)))
+        .unwrap_or_default();
+    let remarks: Vec<&str> = [
+        (e.effect_percent.is_none(), "fails more often"),
+        (e.answers_worse, "answers worse"),
+        (e.indicative, "indicative"),
+    ]
+    .into_iter()
+    .filter_map(|(said, text)| said.then_some(text))
+    .collect();
+    let remarks = if remarks.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", remarks.join(", "))
+    };
+    format!("{}{effect} {word}{remarks}", e.variant)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use servelab_schema::{
         examples,
-        findings::{Claim, LossTest, Withheld},
+        findings::{Claim, Hindrance, LossTest, Withheld},
     };
 
     /// The headlines of the example run after a change of its one comparison.
@@ -396,16 +412,34 @@ mod tests {
         });
         assert_eq!(line.word, "Worse");
         assert!(line.text.contains("fails more often than C1 + C1b"), "{}", line.text);
-        let line = said(|c| {
-            c.verdict = Verdict::NotComparable {
-                why: Hindrance::LostToEngine {
-                    would_be: Claim::Better,
-                    blocks: 2,
-                },
-            };
-        });
-        assert_eq!(line.word, "Not comparable");
-        assert!(line.text.contains("3 of 4 blocks count"), "{}", line.text);
+        assert!(line.text.ends_with(". 3 of 4 blocks count."), "{}", line.text);
+    }
+
+    #[test]
+    fn what_cannot_be_compared_says_how_many_blocks_count() {
+        let turned = Hindrance::LostToEngine {
+            would_be: Claim::Better,
+            blocks: 2,
+        };
+        let stamped = Hindrance::FirstTokens {
+            variant: None,
+            control: None,
+        };
+        for (why, k) in [
+            (turned, 3),
+            (stamped, 0),
+            (Hindrance::NoTrial, 0),
+            (Hindrance::NoBlock, 0),
+        ] {
+            let line = said(|c| {
+                c.verdict = Verdict::NotComparable { why };
+                c.k = k;
+                c.estimate = c.estimate.filter(|_| k > 0);
+            });
+            assert_eq!(line.word, "Not comparable");
+            let count = format!(". {k} of 4 blocks count.");
+            assert!(line.text.ends_with(&count), "{}", line.text);
+        }
     }
 
     #[test]
@@ -449,6 +483,17 @@ mod tests {
     fn a_run_in_a_line() {
         let mut brief = examples::findings().brief;
         assert_eq!(one_line(&brief), "C3 −18.2\u{202f}% Worse in output throughput");
+        brief.effects[0].indicative = true;
+        assert_eq!(
+            one_line(&brief),
+            "C3 −18.2\u{202f}% Worse (indicative) in output throughput"
+        );
+        brief.effects[0].answers_worse = true;
+        assert_eq!(
+            one_line(&brief),
+            "C3 −18.2\u{202f}% Worse (answers worse, indicative) in output throughput"
+        );
+        (brief.effects[0].answers_worse, brief.effects[0].indicative) = (false, false);
         brief.effects[0].effect_percent = None;
         assert_eq!(one_line(&brief), "C3 Worse (fails more often) in output throughput");
         brief.effects.clear();

@@ -273,4 +273,13 @@ mod tests {
         assert_eq!(utc("2026-11-21T10:00:00Z"), "2026-11-21 10:00:00 UTC");
         assert_eq!(utc("2026-11-21T10:00:00+02:00"), "2026-11-21T10:00:00+02:00");
     }
+
+    #[test]
+    fn what_is_described_has_its_row_in_methodology() {
+        let text = include_str!("../../../docs/METHODOLOGY.md");
+        for metric in DescribedMetric::ALL {
+            let row = format!("| {} |", described(metric));
+            assert!(text.lines().any(|line| line.starts_with(&row)), "{row}");
+        }
+    }
 }

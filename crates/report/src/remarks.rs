@@ -2,7 +2,7 @@
 
 use crate::number;
 use servelab_schema::{
-    Plan, Stop, TtftKind,
+    Plan, TtftKind,
     findings::{Claim, Comparison, Hindrance, LossReason, LossTest, Lost, Note, Withheld},
 };
 use servelab_store::RunData;
@@ -138,12 +138,10 @@ pub(crate) fn note(plan: &Plan, note: &Note) -> String {
 
 /// What the answers add to a comparison, in a few words; empty where they give no cause for any.
 pub(crate) fn answers(run: &RunData, c: &Comparison) -> String {
-    let plan = &run.plan;
     let change = run.findings.quality_change(&c.load, &c.variant, &c.control.control);
-    let worse = change.and_then(|q| q.answers).filter(|a| a.is_worse(plan.alpha.get()));
+    let worse = change.filter(|q| q.answers_worse).and_then(|q| q.answers);
     let worse = worse.map(|a| format!("answers worse: {} percentage points", number::fixed(a.points, 1)));
-    let length = change.and_then(|q| q.length);
-    let length = length.filter(|l| plan.output.stop == Stop::Natural && l.is_confound());
+    let length = change.filter(|q| q.length_confounds).and_then(|q| q.length);
     let length = length.map(|l| format!("confounded: answers {} in length", number::effect(l.percent)));
     worse.into_iter().chain(length).collect::<Vec<_>>().join("; ")
 }

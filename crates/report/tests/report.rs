@@ -6,7 +6,7 @@ mod support;
 
 use serde_json::Value;
 use servelab_report::{ReportError, ReportFiles, build, results_list, results_show};
-use servelab_schema::RunId;
+use servelab_schema::{RunId, findings::Comparison};
 use servelab_store::Store;
 use std::{fs, path::Path};
 use support::{Arm, Fixture};
@@ -237,6 +237,33 @@ fn an_aborted_run_says_how_far_it_came() {
             .html
             .contains("10 of 12 trials were executed (stopped by Ctrl-C)")
     );
+    // Trials are counted, not takes.
+    let taken_again = made(&[Fixture {
+        aborted: true,
+        again: vec![(1, "C1"), (2, "C2"), (3, "C1b")],
+        ..Fixture::small("r1")
+    }]);
+    assert!(taken_again.html.contains("13 takes are valid"));
+    assert!(taken_again.html.contains("10 of 12 trials were executed"));
+}
+
+#[test]
+fn an_outlier_is_kept_and_named() {
+    let report = made(&[Fixture::study("r1")]);
+    let findings = report.store.load_run(&RunId::new("r1").unwrap()).unwrap().findings;
+    let outliers = |c: &Comparison| {
+        let labelled = c.blocks.iter().filter(|b| b.outlier.is_some());
+        let blocks: Vec<String> = labelled.map(|b| format!("block {}", b.block)).collect();
+        (!blocks.is_empty()).then(|| format!("outlier (kept): {}<", blocks.join(", ")))
+    };
+    let named: Vec<String> = findings.study.comparisons.iter().filter_map(outliers).collect();
+    assert!(!named.is_empty(), "the fixture has outliers");
+    let page = section(&report.html, "run-r1-c8-verdicts");
+    // Each cell holds it as text and as what the column is sorted by.
+    assert_eq!(page.matches("outlier (kept)").count(), 2 * named.len());
+    for words in named {
+        assert!(page.contains(&words), "{words}");
+    }
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! Executes a plan: starts the engine of each trial, puts the load on it, watches, applies the gates, stops it, keeps the
-//! evidence, and seals the run.
+//! Executes a plan: starts the engine of each trial, puts the load on it, watches, stops it, keeps the evidence, has findings
+//! judge it, and seals the run.
 //!
 //! Parts: `takes` says which take comes next, `take_all` is the loop, `trial` executes one take, `run` begins and seals;
 //! `stop` and `limits` end it early, `lock` keeps others away, `events` writes down what happens.

@@ -238,6 +238,8 @@ fn insert_findings(tx: &Transaction<'_>, run: &RunId, findings: &Findings) -> Re
                 row.p_adjusted,
                 row.p_sign_flip,
                 row.verdict,
+                row.reason,
+                row.indicative,
                 row.primary,
                 row.note,
             ])

@@ -9,7 +9,7 @@
 //!
 //! Traps: the database is a cache. Whatever it holds comes from `runs/` and can be made again by `ingest`; this room must
 //! never become the only place of a fact. Per-token data never becomes rows: the chunks of a request are one blob. This
-//! room judges nothing: what a run says comes with it as findings.json, and `finding` has the same one number a row.
+//! room judges nothing: what a run says comes with it as findings.json, and `finding` has its metrics and tests one number a row.
 
 mod chunks;
 mod error;

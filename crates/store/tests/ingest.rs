@@ -123,8 +123,8 @@ struct FindingRow {
     of: [Option<String>; 4],
     numbers: [Option<f64>; 10],
     n: u64,
-    words: [Option<String>; 2],
-    flags: [bool; 2],
+    words: [Option<String>; 3],
+    flags: [bool; 3],
     note: String,
 }
 
@@ -161,8 +161,12 @@ fn stored_findings(store: &Store, run: &RunId) -> Vec<FindingRow> {
                 row.get("with_failures")?,
             ],
             n: row.get::<_, i64>("n")?.unsigned_abs(),
-            words: [row.get("interval")?, row.get("verdict")?],
-            flags: [row.get("is_primary")?, row.get("with_failures_infinite")?],
+            words: [row.get("interval")?, row.get("verdict")?, row.get("reason")?],
+            flags: [
+                row.get("is_primary")?,
+                row.get("with_failures_infinite")?,
+                row.get("indicative")?,
+            ],
             note: row.get("note")?,
         })
     });
@@ -170,7 +174,7 @@ fn stored_findings(store: &Store, run: &RunId) -> Vec<FindingRow> {
 }
 
 #[test]
-fn every_number_of_the_findings_is_a_row() {
+fn every_row_of_the_findings_is_in_the_database_as_it_is() {
     let dir = TempDir::new().unwrap();
     let run = sealed(
         &Fixture {
@@ -212,8 +216,12 @@ fn every_number_of_the_findings_is_a_row() {
                 r.with_failures,
             ],
             n: r.n,
-            words: [r.interval.map(|i| i.kind.to_owned()), r.verdict.map(str::to_owned)],
-            flags: [r.primary, r.with_failures_infinite],
+            words: [
+                r.interval.map(|i| i.kind.to_owned()),
+                r.verdict.map(str::to_owned),
+                r.reason.map(str::to_owned),
+            ],
+            flags: [r.primary, r.with_failures_infinite, r.indicative],
             note: r.note,
         })
         .collect();

@@ -1,4 +1,5 @@
-//! A run whose directory was deleted: the database still has it, says so, and lets its name be used again.
+//! Runs whose directories were deleted or damaged: the database still has a deleted one, says so, and lets its name be used
+//! again; a damaged one hinders nothing else.
 
 use crate::support::Project;
 use std::fs;
@@ -77,4 +78,33 @@ fn a_deleted_run_is_listed_as_gone_and_its_name_is_free() {
         "{}",
         said.err
     );
+}
+
+#[test]
+fn damaged_older_runs_do_not_hinder_the_report_of_the_newest() {
+    let project = Project::new(1, 3);
+    project.matrix("p", &[], "blocks = 1", ARMS);
+    // By name the newest comes first.
+    for id in ["torn", "tampered", "robbed", "a-newest"] {
+        project.servelab(&["run", "matrix/p.toml", "--run-id", id]).exits(0);
+    }
+    let file = |run: &str, name: &str| project.path(&format!("runs/{run}/{name}"));
+    fs::write(file("torn", "run_manifest.json"), "{").unwrap();
+    let plan = fs::read_to_string(file("tampered", "plan.json")).unwrap();
+    fs::write(file("tampered", "plan.json"), format!("{plan} ")).unwrap();
+    fs::remove_file(file("robbed", "findings.json")).unwrap();
+    for damaged in ["torn", "tampered", "robbed"] {
+        project.servelab(&["report", damaged]).exits(4);
+    }
+    let said = project.servelab(&["report"]).exits(0);
+    assert!(
+        said.err.contains("torn") && said.err.contains("passed over"),
+        "{}",
+        said.err
+    );
+    let summary = fs::read_to_string(project.path("report/out/summary.json")).unwrap();
+    let summary: serde_json::Value = serde_json::from_str(&summary).unwrap();
+    let runs = summary["runs"].as_array().unwrap();
+    let ids: Vec<&str> = runs.iter().filter_map(|r| r["run"]["id"].as_str()).collect();
+    assert_eq!(ids, ["a-newest"]);
 }

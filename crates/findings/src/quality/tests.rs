@@ -42,7 +42,10 @@ fn trial(variant: &'static str, block: u32, said: &[AnswerGiven<'_>]) -> Answere
 }
 
 fn arms(trials: &[Answered]) -> Vec<ArmQuality> {
-    let mut plan = plan(&[("V", "C1"), ("W", "V")]);
+    arms_of(plan(&[("V", "C1"), ("W", "V")]), trials)
+}
+
+fn arms_of(mut plan: Plan, trials: &[Answered]) -> Vec<ArmQuality> {
     let names: BTreeSet<&PromptId> = trials
         .iter()
         .flat_map(|t| &t.traces)
@@ -101,18 +104,25 @@ fn texts_are_paired_by_block_and_prompt() {
     assert_eq!((w.trials, w.mean_output_tokens), (0, None));
 }
 
+/// A trial of twenty questions, of which these are answered.
+fn asked(variant: &'static str, right: impl Fn(usize) -> bool) -> Answered {
+    let names: Vec<String> = (0..20).map(|i| format!("q{i}")).collect();
+    let of = |(i, name)| (String::as_str(name), 1, 10, Some(right(i)));
+    trial(variant, 1, &names.iter().enumerate().map(of).collect::<Vec<_>>())
+}
+
+/// Eighteen answers of the control and its copy; one gained and eight lost by V.
+fn eight_lost() -> Vec<Answered> {
+    vec![
+        asked("C1", |i| i < 18),
+        asked("C1b", |i| i < 18),
+        asked("V", |i| (8..19).contains(&i)),
+    ]
+}
+
 #[test]
 fn lost_answers_are_counted_prompt_by_prompt() {
-    let names: Vec<String> = (0..20).map(|i| format!("q{i}")).collect();
-    let said = |right: &dyn Fn(usize) -> bool| -> Vec<AnswerGiven<'_>> {
-        let of = |(i, name)| (String::as_str(name), 1, 10, Some(right(i)));
-        names.iter().enumerate().map(of).collect()
-    };
-    let found = arms(&[
-        trial("C1", 1, &said(&|i| i < 18)),
-        trial("C1b", 1, &said(&|i| i < 18)),
-        trial("V", 1, &said(&|i| (8..19).contains(&i))),
-    ]);
+    let found = arms(&eight_lost());
     let v = arm(&found, "V");
     let p = v.answers.unwrap();
     assert_eq!((p.hits, p.n), (11, 20));
@@ -120,16 +130,47 @@ fn lost_answers_are_counted_prompt_by_prompt() {
     assert_eq!((change.n, change.only_variant, change.only_control), (20, 1, 8));
     assert!((change.points + 35.0).abs() < 1e-9);
     // R: binom.test(1, 9)$p.value
-    assert!((change.p - 0.039_062_5).abs() < 1e-9 && change.is_worse(0.05) && !change.is_worse(0.01));
+    assert!((change.p - 0.039_062_5).abs() < 1e-9);
     let interval = change.interval_points.unwrap();
     assert!(interval.low < -35.0 && interval.high < 0.0 && interval.low >= -45.0);
     let copy = arm(&found, "C1b").against[0].answers.unwrap();
-    assert!(copy.points.abs() < 1e-12 && copy.interval_points.is_none() && !copy.is_worse(0.05));
+    assert!(copy.points.abs() < 1e-12 && copy.interval_points.is_none());
+}
+
+#[test]
+fn answers_are_worse_by_the_adjusted_p_and_by_no_other() {
+    let worse = |found: &[ArmQuality], id: &str| -> Vec<(Option<f64>, bool)> {
+        let changes = &arm(found, id).against;
+        changes
+            .iter()
+            .map(|c| (c.answers.unwrap().p_adjusted, c.answers_worse))
+            .collect()
+    };
+    let alone = arms(&eight_lost());
+    let p = alone[2].against[0].answers.unwrap().p;
+    assert_eq!(worse(&alone, "V"), [(Some(p), true)]);
+    let strict = Plan {
+        alpha: servelab_schema::Margin::new(0.01).unwrap(),
+        ..plan(&[("V", "C1"), ("W", "V")])
+    };
+    assert_eq!(worse(&arms_of(strict, &eight_lost()), "V"), [(Some(p), false)]);
+    // W answers as its control V does. Beside it V's p is no longer enough; and what W lost against the baseline, or a copy
+    // against its control, is adjusted in no family.
+    let mut both = eight_lost();
+    both.push(asked("W", |i| (8..19).contains(&i)));
+    both[1] = asked("C1b", |i| (8..19).contains(&i));
+    let found = arms(&both);
+    assert_eq!(worse(&found, "V"), [(Some(2.0 * p), false)]);
+    assert_eq!(worse(&found, "W"), [(Some(1.0), false), (None, false)]);
+    assert_eq!(worse(&found, "C1b"), [(None, false)]);
+    // More answers are never worse, however sure.
+    let better = arms(&[asked("C1", |i| i < 8), asked("V", |_| true)]);
+    assert!(worse(&better, "V")[0].0.unwrap() < 0.05 && !worse(&better, "V")[0].1);
 }
 
 #[test]
 fn a_longer_answer_is_a_confound_beyond_two_percent() {
-    let found = arms(&[
+    let trials = [
         trial("C1", 1, &[("a", 1, 100, None), ("b", 1, 300, None)]),
         trial("C1", 2, &[("a", 1, 200, None)]),
         trial("C1b", 1, &[("a", 1, 101, None), ("b", 1, 301, None)]),
@@ -139,12 +180,19 @@ fn a_longer_answer_is_a_confound_beyond_two_percent() {
             &[("a", 1, 110, None), ("b", 1, 330, None), ("c", 1, 1000, None)],
         ),
         trial("V", 2, &[("a", 1, 220, None)]),
-    ]);
+    ];
+    let fixed = plan(&[("V", "C1"), ("W", "V")]);
+    let mut natural = fixed.clone();
+    natural.output.stop = Stop::Natural;
+    let found = arms_of(natural, &trials);
     let shift = |id: &str| arm(&found, id).against[0].length.unwrap();
+    let confounds = |found: &[ArmQuality]| ["V", "C1b"].map(|id| arm(found, id).against[0].length_confounds);
+    assert_eq!(confounds(&found), [true, false]);
+    assert_eq!(confounds(&arms_of(fixed, &trials)), [false, false]);
     let v = shift("V");
-    assert!((v.percent - 10.0).abs() < 1e-9 && v.is_confound() && (v.blocks, v.n) == (2, 3));
+    assert!((v.percent - 10.0).abs() < 1e-9 && (v.blocks, v.n) == (2, 3));
     let interval = v.interval_percent.unwrap();
     assert!((interval.low - 10.0).abs() < 1e-6 && (interval.high - 10.0).abs() < 1e-6);
     let copy = shift("C1b");
-    assert!((copy.percent - 0.5).abs() < 1e-9 && !copy.is_confound() && copy.interval_percent.is_none());
+    assert!((copy.percent - 0.5).abs() < 1e-9 && copy.interval_percent.is_none());
 }

@@ -1,6 +1,7 @@
 //! One variant under one load.
 
 use super::{Row, Scope, engines, exact};
+use crate::quality::LENGTH_SHIFT_PERCENT;
 use servelab_schema::findings::{
     CellFindings, Certification, Distribution, OrInfinite, OverBlocks, PooledGroup, PooledQuantile, Proportion,
 };
@@ -172,7 +173,7 @@ fn quality(cell: &CellFindings, out: &mut Vec<Row>) {
         if let Some(a) = &change.answers {
             let row = Row {
                 p: Some(a.p),
-                p_adjusted: Some(a.p_adjusted),
+                p_adjusted: a.p_adjusted,
                 note: format!(
                     "{} answered by the variant alone, {} by the control alone; McNemar's exact test, exploratory",
                     a.only_variant, a.only_control
@@ -188,8 +189,8 @@ fn quality(cell: &CellFindings, out: &mut Vec<Row>) {
         }
         if let Some(l) = &change.length {
             let row = Row {
-                note: if l.is_confound() {
-                    "a named confound: beyond ±2 %".to_owned()
+                note: if change.length_confounds {
+                    format!("a named confound: beyond ±{LENGTH_SHIFT_PERCENT} %")
                 } else {
                     String::new()
                 },

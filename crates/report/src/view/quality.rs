@@ -5,7 +5,7 @@ use crate::{
     number::{self, effect, effect_interval, p_value},
     table::{Cell, Column, Row, Table, Tone},
 };
-use servelab_schema::findings::{AnswerChange, ArmQuality, LengthShift, Proportion, QualityChange};
+use servelab_schema::findings::{AnswerChange, ArmQuality, Proportion, QualityChange};
 use servelab_schema::{EngineKind, NamedLoad, Stop};
 
 /// What to know before reading the table.
@@ -64,7 +64,7 @@ pub(crate) fn table(cx: &Context<'_>, load: &NamedLoad) -> Table {
                 .hint("share of the same questions answered by the variant − by the control, with its 95 % interval"),
             Column::number("p", "McNemar, adjusted").hint(
                 "exact two-sided test on the questions that only one of the two answers, after Benjamini and Hochberg over the \
-                 variants: exploratory",
+                 variants, each against its own control: exploratory",
             ),
             Column::number("Same text", "% of the prompts").hint("SHA-256 of the whole answer equals the control's"),
             Column::number("Answer length", "tokens, mean"),
@@ -89,7 +89,6 @@ fn row(cx: &Context<'_>, arm: &ArmQuality, change: Option<&QualityChange>) -> Ro
         _ => variant.and_then(|v| v.factor.clone()).unwrap_or_default(),
     };
     let control = change.map_or_else(|| Cell::text("–"), |c| Cell::text(c.control.to_string()));
-    let answers = change.map(|c| c.answers);
     Row {
         key: String::new(),
         dim: arm.completed == 0,
@@ -97,8 +96,8 @@ fn row(cx: &Context<'_>, arm: &ArmQuality, change: Option<&QualityChange>) -> Ro
             name.below(below),
             control,
             share(arm.answers, "question", "no answer is known, or no text was kept"),
-            answers.map_or_else(no_control, |a| points(a, plan.alpha.get())),
-            answers.map_or_else(no_control, p),
+            change.map_or_else(no_control, points),
+            change.map_or_else(no_control, |c| p(c.answers)),
             change.map_or_else(no_control, |c| {
                 let cell = share(c.same_text, "prompt", "no prompt that both completed");
                 match c.same_text_of_copy {
@@ -114,7 +113,7 @@ fn row(cx: &Context<'_>, arm: &ArmQuality, change: Option<&QualityChange>) -> Ro
                 }
             }),
             length,
-            change.map_or_else(no_control, |c| shift(c.length, plan.output.stop)),
+            change.map_or_else(no_control, |c| shift(c, plan.output.stop)),
         ],
     }
 }
@@ -138,15 +137,15 @@ fn share(p: Option<Proportion>, of: &str, why: &str) -> Cell {
     )
 }
 
-fn points(change: Option<AnswerChange>, alpha: f64) -> Cell {
-    change.map_or_else(
+fn points(change: &QualityChange) -> Cell {
+    change.answers.map_or_else(
         || Cell::absent("no question with a known answer that both completed"),
         |a| {
             let sign = if a.points > 0.0 { "+" } else { "" };
             let ends = |i: servelab_schema::findings::Interval| {
                 format!("{} to {}", number::fixed(i.low, 1), number::fixed(i.high, 1))
             };
-            let tone = if a.is_worse(alpha) { Tone::Worse } else { Tone::Plain };
+            let tone = if change.answers_worse { Tone::Worse } else { Tone::Plain };
             Cell::number(format!("{sign}{}", number::fixed(a.points, 1)), a.points)
                 .below(a.interval_points.map(ends).unwrap_or_else(|| format!("n = {}", a.n)))
                 .title(format!(
@@ -163,12 +162,18 @@ fn points(change: Option<AnswerChange>, alpha: f64) -> Cell {
 fn p(change: Option<AnswerChange>) -> Cell {
     change.map_or_else(
         || Cell::absent("no test"),
-        |a| Cell::number(p_value(a.p_adjusted), a.p_adjusted).title(format!("not adjusted: {}", p_value(a.p))),
+        |a| {
+            let bare = format!("not adjusted: {}", p_value(a.p));
+            match a.p_adjusted {
+                Some(p) => Cell::number(p_value(p), p).title(bare),
+                None => Cell::absent(&bare),
+            }
+        },
     )
 }
 
-fn shift(length: Option<LengthShift>, stop: Stop) -> Cell {
-    let Some(l) = length else {
+fn shift(change: &QualityChange, stop: Stop) -> Cell {
+    let Some(l) = change.length else {
         return Cell::absent("no prompt that both completed");
     };
     if stop == Stop::Fixed {
@@ -185,5 +190,9 @@ fn shift(length: Option<LengthShift>, stop: Stop) -> Cell {
             number::count(l.blocks, "block"),
             number::count(l.n, "prompt")
         ));
-    if l.is_confound() { cell.tone(Tone::Warn) } else { cell }
+    if change.length_confounds {
+        cell.tone(Tone::Warn)
+    } else {
+        cell
+    }
 }

@@ -31,17 +31,14 @@ pub(crate) fn subtitle(cx: &Context<'_>) -> String {
 
 /// What a reader must know first.
 pub(crate) fn notices(cx: &Context<'_>) -> Vec<Notice> {
-    let (run, plan) = (cx.run, &cx.run.plan);
+    let (run, found) = (cx.run, &cx.run.findings.run);
     let mut notices = Vec::new();
     if let RunEnd::Aborted { why } = &run.manifest.end {
         notices.push(Notice {
             title: "This run was stopped before its last trial".to_owned(),
             text: format!(
                 "{} of {} trials were executed ({why}); {} of {} prompts were served.",
-                run.takes.len(),
-                plan.trial_count(),
-                run.findings.run.prompts_served,
-                plan.prompts.prompts.len()
+                found.trials_executed, found.trials_planned, found.prompts_served, found.prompts_planned
             ),
         });
     }

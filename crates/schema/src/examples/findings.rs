@@ -74,6 +74,8 @@ pub fn findings() -> Findings {
             end: manifest.end,
             prompts_served: 1,
             prompts_planned: 1,
+            trials_executed: 1,
+            trials_planned: 12,
         },
         brief: brief(),
         headlines: headlines(),
@@ -98,6 +100,7 @@ fn brief() -> Brief {
             better: false,
             effect_percent: Some(-18.2),
             answers_worse: false,
+            indicative: false,
         }],
     }
 }
@@ -307,7 +310,9 @@ fn quality() -> ArmQuality {
             same_text: Some(all),
             same_text_of_copy: None,
             answers: None,
+            answers_worse: false,
             length: None,
+            length_confounds: false,
         }],
     }
 }

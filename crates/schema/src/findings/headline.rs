@@ -67,6 +67,8 @@ pub struct BriefEffect {
     pub effect_percent: Option<f64>,
     /// True where it answers worse.
     pub answers_worse: bool,
+    /// True where the word is only a hint, as in its comparison.
+    pub indicative: bool,
 }
 
 /// A run in a line, for lists.

@@ -31,7 +31,7 @@ pub use engine::{
 };
 pub use headline::{Brief, BriefEffect, Caveats, Headline};
 pub use numbers::{Certification, Interval, OrInfinite, OverBlocks, Proportion, Quantile, Summary};
-pub use quality::{AnswerChange, ArmQuality, LENGTH_SHIFT_PERCENT, LengthShift, QualityChange};
+pub use quality::{AnswerChange, ArmQuality, LengthShift, QualityChange};
 pub use treatment::{ChangedField, CheckCount, Confounded, ObservedTreatment, VariantFindings};
 pub use trial::{
     Descriptive, FailureWords, GroupMetrics, KindSeen, MetricValue, Timeline, TrialFindings, TrialMetrics,
@@ -60,6 +60,10 @@ pub struct RunIdentity {
     pub prompts_served: u32,
     /// Measured prompts of the plan.
     pub prompts_planned: u32,
+    /// Trials of which some take was not cut off, however often each was taken.
+    pub trials_executed: u32,
+    /// Trials of the plan.
+    pub trials_planned: u32,
 }
 
 /// Everything a run says.

@@ -5,9 +5,6 @@ use crate::{LoadId, VariantId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A shift of the mean answer length beyond this, in per cent, is a confound: the arms did not do the same work.
-pub const LENGTH_SHIFT_PERCENT: f64 = 2.0;
-
 /// The answers of one variant under one load.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -44,8 +41,12 @@ pub struct QualityChange {
     pub same_text_of_copy: Option<Proportion>,
     /// The change in known answers.
     pub answers: Option<AnswerChange>,
+    /// True where the variant answers fewer questions and the adjusted p is at most the plan's α; never on a p that is not adjusted.
+    pub answers_worse: bool,
     /// The change in length.
     pub length: Option<LengthShift>,
+    /// True where the model stops by itself and the lengths differ so much that the arms did not do the same work.
+    pub length_confounds: bool,
 }
 
 /// The same questions put to both arms.
@@ -64,16 +65,9 @@ pub struct AnswerChange {
     pub interval_points: Option<Interval>,
     /// Two-sided p of McNemar's exact test.
     pub p: f64,
-    /// The same after Benjamini and Hochberg over the variants, each against its own control; p itself elsewhere.
-    pub p_adjusted: f64,
-}
-
-impl AnswerChange {
-    /// True where the variant answers fewer questions and chance would rarely do that.
-    #[must_use]
-    pub fn is_worse(&self, alpha: f64) -> bool {
-        self.points < 0.0 && self.p_adjusted <= alpha
-    }
+    /// The same after Benjamini and Hochberg over the variants, each against its own control; null for every other change, which
+    /// belongs to no family.
+    pub p_adjusted: Option<f64>,
 }
 
 /// Mean answer length against the control's, over blocks.
@@ -88,12 +82,4 @@ pub struct LengthShift {
     pub percent: f64,
     /// The 95 % t interval over blocks, in per cent; null for one block.
     pub interval_percent: Option<Interval>,
-}
-
-impl LengthShift {
-    /// True where the arms did so unequal work that speeds are not like for like.
-    #[must_use]
-    pub fn is_confound(&self) -> bool {
-        self.percent.abs() > LENGTH_SHIFT_PERCENT
-    }
 }

@@ -8,8 +8,10 @@ ALTER TABLE run ADD COLUMN dir TEXT NOT NULL DEFAULT '';
 ALTER TABLE run ADD COLUMN findings_json TEXT NOT NULL DEFAULT '{}';
 ALTER TABLE run ADD COLUMN brief_json TEXT NOT NULL DEFAULT '{}';
 
--- Every number that a run says, one row each; `value` is NULL where n does not certify a percentile or nothing is compared.
--- In the scope 'gate' the metric is the gate, the statistic its figure, and at_least and at_most are the bounds that decide.
+-- What a run says of its cells, trials, gates, comparisons and A/A checks, one number a row; `value` is NULL where n does not
+-- certify a percentile, nothing is compared, or the row is of a test alone. In the scope 'gate' the metric is the gate, the statistic
+-- its figure, and at_least and at_most are the bounds that decide. Curves, timelines and what single blocks of a comparison say are in
+-- `run.findings_json` alone.
 CREATE TABLE finding (
     run_id TEXT NOT NULL REFERENCES run (id) ON DELETE CASCADE,
     position INTEGER NOT NULL,
@@ -38,6 +40,8 @@ CREATE TABLE finding (
     p_adjusted REAL,
     p_sign_flip REAL,
     verdict TEXT,
+    reason TEXT,
+    indicative INTEGER NOT NULL CHECK (indicative IN (0, 1)),
     is_primary INTEGER NOT NULL CHECK (is_primary IN (0, 1)),
     note TEXT NOT NULL,
     PRIMARY KEY (run_id, position)

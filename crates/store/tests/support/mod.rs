@@ -73,6 +73,8 @@ pub(crate) struct Fixture {
     pub(crate) aa_speed: f64,
     /// `(block, arm)` of trials whose client was late.
     pub(crate) invalid: Vec<(u32, &'static str)>,
+    /// `(block, arm)` of trials that were taken twice.
+    pub(crate) again: Vec<(u32, &'static str)>,
     /// Words of failed requests; one request a trial of the second arm fails for each.
     pub(crate) failures: Vec<String>,
     pub(crate) aborted: bool,
@@ -99,6 +101,7 @@ impl Fixture {
             per_cell: 2,
             aa_speed: 1.0,
             invalid: Vec::new(),
+            again: Vec::new(),
             failures: Vec::new(),
             aborted: false,
             baseline_only: false,
@@ -156,7 +159,10 @@ impl Fixture {
                     break;
                 }
                 let arm = arms.iter().find(|arm| arm.id == planned.variant.as_str()).unwrap();
-                takes.push(run.take(&trial::write(&run, self, &plan, block, planned, arm)));
+                let twice = self.again.contains(&(block.block, arm.id));
+                for take in 1..=1 + u32::from(twice) {
+                    takes.push(run.take(&trial::write(&run, self, &plan, (block, take), planned, arm)));
+                }
             }
         }
         let dir = run.dir().to_owned();

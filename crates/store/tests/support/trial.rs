@@ -28,15 +28,22 @@ pub(crate) fn write(
     run: &RunWriter,
     f: &Fixture,
     plan: &Plan,
-    block: &PlannedBlock,
+    (block, take): (&PlannedBlock, u32),
     planned: &PlannedTrial,
     arm: &Arm,
 ) -> TrialId {
-    let id = TrialId::new(format!("b{:02}-{:02}-{}-c8-t1", block.block, planned.order, arm.id)).unwrap();
+    let id = TrialId::new(format!(
+        "b{:02}-{:02}-{}-c8-t{take}",
+        block.block, planned.order, arm.id
+    ))
+    .unwrap();
     let started = arm.treatment != Treatment::Rejected;
     let traces = if started { play(f, plan, block, arm) } else { Vec::new() };
     let late = f.invalid.contains(&(block.block, arm.id));
-    let record = record(f, &id, plan, block, planned, &traces, late);
+    let record = TrialRecord {
+        take,
+        ..record(f, &id, plan, block, planned, &traces, late)
+    };
     let take = run.trial(&id).unwrap();
     let told = if f.full { told(arm, &traces) } else { Told::default() };
     let mut engine = EngineRecord {
