@@ -202,7 +202,7 @@ fn insert_findings(tx: &Transaction<'_>, run: &RunId, findings: &Findings) -> Re
     let mut insert = prepare(
         tx,
         "INSERT INTO finding VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, \
-         ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29)",
+         ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31)",
     )?;
     for (position, row) in (0_u32..).zip(rows(findings)) {
         let n = i64::try_from(row.n).map_err(|_| StoreError::TooLarge {
