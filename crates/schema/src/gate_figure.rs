@@ -33,7 +33,7 @@ pub enum FigureName {
     Scheduled,
     /// Achieved / scheduled − 1.
     Off,
-    /// While the load was held.
+    /// How long the load was held.
     Held,
     /// The same as a share of the trial.
     HeldRatio,
