@@ -161,8 +161,8 @@ fn says_no_op_everywhere(name: &str, experiment: &str) -> (Project, SealedRun) {
     let sql = "SELECT treatment, validity FROM trial WHERE variant = 'DTYPE'";
     let row: (String, String) = db.query_row(sql, [], |r| Ok((r.get(0)?, r.get(1)?))).unwrap();
     assert_eq!(row, ("NO-OP".to_owned(), "invalid".to_owned()));
-    let sql =
-        "SELECT count(*), max(verdict) FROM finding WHERE scope = 'comparison' AND variant = 'DTYPE' AND is_primary";
+    let sql = "SELECT count(verdict), max(verdict) FROM finding WHERE scope = 'comparison' AND variant = 'DTYPE' \
+               AND is_primary";
     let row: (i64, String) = db.query_row(sql, [], |r| Ok((r.get(0)?, r.get(1)?))).unwrap();
     assert_eq!(row, (1, "not-comparable".to_owned()));
 
