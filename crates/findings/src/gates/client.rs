@@ -10,13 +10,18 @@ const TICKS_OF_A_P99: u64 = 100;
 /// The median lag may be this part of the limit of the 99th percentile.
 const MEDIAN_PART: u64 = 8;
 
-/// What a thread waits for its core each time it gets one, at most, where nothing else wants that core: waking an idle core of
-/// a virtual machine takes tens of microseconds. Not starvation, and no error beyond what the lag gates see.
+/// What a thread waits for its core each time it gets one, at most, where nothing else wants that core: waking a core of a virtual
+/// machine from its sleep takes tens of microseconds. Not starvation, and no error beyond what the lag gates see.
 const WAKE_UP_S: f64 = 100e-6;
 
-/// Waking is forgiven up to this part of the limit, however often the thread was woken: a busy loop finds its core awake and waits
-/// some microseconds for it, so that without a bound the number of its turns would excuse any waiting.
-const WAKING_PART: f64 = 0.5;
+/// The same of a core that was busy a moment ago: 7 to 10 µs on an idle virtual machine, at 1,200 to 13,000 turns a second.
+const AWAKE_S: f64 = 10e-6;
+
+/// Share of the load that sleeping cores may cost: a hundred wakings a second. Who has more turns finds its core awake.
+const ASLEEP_RATIO: f64 = 0.01;
+
+/// Share of the load that waking is forgiven at most: no number of turns excuses more.
+const WAKING_RATIO: f64 = 0.1;
 
 /// How far the wall clock may move against the monotonic one over a load. Both are slewed alike, so that only setting the
 /// clock or suspending the machine parts them; a time service steps by milliseconds.
@@ -182,7 +187,7 @@ pub(super) fn starvation(limits: &Gates, facts: &GateFacts<'_>) -> Check {
     let Some(i) = facts.instrument else {
         return Check::failed(NOT_MEASURED, limit);
     };
-    let known = lost(i, most)
+    let known = lost(i)
         .into_iter()
         .filter_map(|(name, share)| Some(GateFigure::new(name, share?).at_most(most)));
     let figures: Vec<GateFigure> = known.collect();
@@ -194,21 +199,28 @@ pub(super) fn starvation(limits: &Gates, facts: &GateFacts<'_>) -> Check {
     Check::of(figures, observed.join(", "), limit)
 }
 
-/// How the client lost time, and which share of it; none where nobody knows. `most` is the limit of each.
-fn lost(i: &Instrument, most: f64) -> [(FigureName, Option<f64>); 4] {
+/// How the client lost time, and which share of it; none where nobody knows.
+fn lost(i: &Instrument) -> [(FigureName, Option<f64>); 4] {
     let s = &i.starvation;
     let stopped = (i.event_loop_ticks > 0).then(|| count(i.event_loop_missed_ticks) / count(i.event_loop_ticks));
     let seconds = count(s.wall_ns) / 1e9;
-    let waiting = s.run_queue_wait_ratio.zip(s.run_queue_turns).map(|(share, turns)| {
-        let waking = (count(turns) * WAKE_UP_S / seconds).min(most * WAKING_PART);
-        (share.get() - waking).max(0.0)
-    });
+    let waiting = s
+        .run_queue_wait_ratio
+        .zip(s.run_queue_turns)
+        .map(|(share, turns)| (share.get() - waking(count(turns) / seconds)).max(0.0));
     [
         (FigureName::Stopped, stopped),
         (FigureName::Stolen, s.stolen_ratio.map(|r| r.get())),
         (FigureName::Throttled, s.throttled_ratio.map(|r| r.get())),
         (FigureName::WaitingForACore, waiting),
     ]
+}
+
+/// Share of the load that waking takes a thread of so many turns a second: waiting within it is forgiven.
+const fn waking(turns_per_s: f64) -> f64 {
+    (turns_per_s * WAKE_UP_S)
+        .min(turns_per_s * AWAKE_S + ASLEEP_RATIO)
+        .min(WAKING_RATIO)
 }
 
 pub(super) fn cpu(limits: &Gates, facts: &GateFacts<'_>) -> Check {

@@ -449,13 +449,18 @@ fn stopped_stolen_throttled_or_waiting_is_starved() {
         // 1000 turns of 0.1 ms in 20 s are 0.5 %: what waking takes, and no waiting.
         (1_000, 0.025, FINE),
         (1_000, 0.0251, STARVED),
-        // 5,000 and 10,000 turns a second that wait some microseconds each: a calm client that has much to do.
-        (100_000, 5_000.0 * 5e-6, FINE),
-        (200_000, 10_000.0 * 2.5e-6, FINE),
-        // As many turns excuse no more: without a bound they would excuse 16 % of the load, and all of it.
+        // Calm clients that have much to do, as measured on an idle machine: 3,560 turns a second of 9.6 µs, 13,100 of 7 µs.
+        (71_200, 0.034, FINE),
+        (262_000, 0.093, FINE),
+        // 1,600 turns a second excuse 2.6 % of the load, where 0.1 ms of each were 16 %.
+        (32_000, 0.046, FINE),
+        (32_000, 0.0461, STARVED),
         (32_000, 0.16, STARVED),
-        (200_000, 0.031, STARVED),
-        (200_000, 0.5, STARVED),
+        // 10,000 excuse a tenth, as any number of them does, where 0.1 ms of each were all of it.
+        (200_000, 0.12, FINE),
+        (200_000, 0.1201, STARVED),
+        (2_000_000, 0.1201, STARVED),
+        (200_000, 0.9, STARVED),
     ] {
         with_instrument(failing, |i| {
             i.starvation.run_queue_turns = Some(turns);
