@@ -165,17 +165,13 @@ fn variant(plan: &Plan, v: &PlannedVariant, takes: &[Take<'_>]) -> VariantFindin
     }
     let tested = v.role == servelab_schema::VariantRole::Treatment;
     // What never served shows nothing of the setting, unless it was the setting that the engine refused.
-    let told = own
-        .iter()
-        .filter(|t| t.trial.served() || !t.judged.treatment.took_effect());
-    let void = match told.map(|t| t.judged.treatment).collect::<Vec<_>>().as_slice() {
-        [first, rest @ ..] if !first.took_effect() && rest.iter().all(|t| !t.took_effect()) => Some(*first),
-        _ => None,
-    };
+    let shows = |t: &&&Take<'_>| t.trial.served() || !t.judged.treatment.took_effect();
+    let shown: Vec<Treatment> = own.iter().filter(shows).map(|t| t.judged.treatment).collect();
+    let none_took_effect = shown.iter().all(|t| !t.took_effect());
     let starts = own.iter().filter_map(|t| t.trial.engine.startup_ns);
     VariantFindings {
         variant: v.id.clone(),
-        void: void.filter(|_| tested),
+        void: shown.first().copied().filter(|_| tested && none_took_effect),
         unobserved: tested
             && own
                 .iter()

@@ -102,12 +102,17 @@ impl Material<'_> {
         }
     }
 
+    fn answers_worse(&self, c: &Comparison) -> bool {
+        let change = self.change(&c.load, &c.variant, &c.control.control);
+        change.is_some_and(|q| q.answers_worse)
+    }
+
     fn caveats(&self, c: &Comparison) -> Caveats {
         let change = self.change(&c.load, &c.variant, &c.control.control);
         let found = self.variant(&c.variant);
         let changed = found.and_then(|v| v.changed_along.as_ref());
         Caveats {
-            answers_worse: change.is_some_and(|q| q.answers_worse),
+            answers_worse: self.answers_worse(c),
             other_texts: change.and_then(|q| q.same_text.zip(q.same_text_of_copy)),
             length: change.filter(|q| q.length_confounds).and_then(|q| q.length),
             changed_along: changed
@@ -142,7 +147,7 @@ pub(crate) fn brief(of: &Material<'_>, trials: &[TrialFindings]) -> Brief {
             variant: c.variant.clone(),
             better: c.verdict == Verdict::Better,
             effect_percent: c.estimate.filter(|_| !loses_blocks(c)).map(|e| e.effect_percent),
-            answers_worse: of.caveats(c).answers_worse,
+            answers_worse: of.answers_worse(c),
             indicative: c.indicative,
         }));
     }

@@ -12,9 +12,9 @@ use proptest::prelude::*;
 use serde_json::{Map, Value};
 use servelab_random::SplitMix64;
 use servelab_schema::{
-    Bucket, Completion, EffectiveField, EngineRecord, MetricName, Nanos, Outcome, Plan, PlannedBlock, PlannedTrial,
-    Reason, RunEnd, RunId, Slo, Task, TelemetrySample, Trace, TrialEnd, TrialInstant, TrialRecord, VariantId,
-    canonical_json, examples,
+    Bucket, Check, CheckResult, Completion, EffectiveField, EngineRecord, MetricName, Nanos, Outcome, Plan,
+    PlannedBlock, PlannedTrial, Reason, RunEnd, RunId, Slo, Task, TelemetrySample, Trace, Treatment, TrialEnd,
+    TrialInstant, TrialRecord, VariantId, canonical_json, examples,
     findings::{
         Acceptance, ArmQuality, BucketQuantile, CellFindings, Certification, Claim, Comparison, DescribedMetric,
         Descriptive, EngineTimes, Findings, Hindrance, OrInfinite, OverBlocks, PooledQuantile, PooledRequests,
@@ -317,4 +317,56 @@ fn first_tokens_and_first_texts_of_a_cell_have_no_mean() {
     };
     check(of(2, completed("p0", 0, 100, 1, &[(20, 1)])), true);
     check(of(2, content_only("p0", 0, 100, 2)), false);
+}
+
+#[test]
+fn a_start_that_never_served_hides_no_refusal_and_leaves_no_caveat() {
+    let plan = planned();
+    let mut rng = SplitMix64::new(7);
+    let mut trials = run(&plan, 7, 2);
+    // It died before it served; where the words are about the setting, that refused it.
+    let mut dead = |variant: &str, block: u32, refusal: Option<&str>| {
+        let served = take(&plan, &mut rng, &vid(variant), block, 1);
+        let record = TrialRecord {
+            span: None,
+            held: None,
+            ..served.record
+        };
+        let engine = EngineRecord {
+            checks: Vec::new(),
+            effective: std::collections::BTreeMap::new(),
+            refusal: refusal.map(str::to_owned),
+            ..served.engine
+        };
+        reduce(&plan, record, engine, &[], &[])
+    };
+    let refused = [dead("C2", 1, Some("no such dtype")), dead("C2", 2, None)];
+    trials.retain(|t| t.record.variant != vid("C2"));
+    trials.extend(refused);
+    let found = findings(&plan, trials);
+    let c2 = found.variant(&vid("C2")).unwrap();
+    assert_eq!((c2.void, c2.unobserved), (Some(Treatment::Rejected), false));
+
+    // Now its setting was seen at work in the start that served.
+    let mut trials = run(&plan, 7, 2);
+    let checked = |trial: &mut Trial| {
+        trial.engine.checks = vec![Check {
+            expected: "effective kv_cache_dtype = fp8".to_owned(),
+            found: Some("fp8".to_owned()),
+            result: CheckResult::Found,
+            field: Some("kv_cache_dtype".to_owned()),
+            told: false,
+        }];
+    };
+    trials.retain(|t| (t.record.variant.as_str(), t.record.block) != ("C2", 2));
+    trials
+        .iter_mut()
+        .filter(|t| t.record.variant == vid("C2"))
+        .for_each(checked);
+    trials.push(dead("C2", 2, None));
+    let found = findings(&plan, trials);
+    let c2 = found.variant(&vid("C2")).unwrap();
+    let seen: Vec<Treatment> = c2.observed.iter().map(|o| o.treatment).collect();
+    assert!(seen.contains(&Treatment::Unobservable), "{seen:?}");
+    assert_eq!((c2.void, c2.unobserved), (None, false));
 }
