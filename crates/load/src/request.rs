@@ -240,6 +240,18 @@ impl HeadTemplate {
         head
     }
 
+    /// The whole head of `body_bytes` of JSON for what stands at `path`; the connection stays open.
+    pub(crate) fn post(endpoint: &Endpoint, headers: &RequestHeaders, path: &str, body_bytes: usize) -> Vec<u8> {
+        let there = Endpoint {
+            path: path.to_owned(),
+            ..endpoint.clone()
+        };
+        let Self(mut head) = Self::new(&there, headers);
+        // Writing to a Vec cannot fail.
+        let _ = write!(head, "content-length: {body_bytes}\r\n\r\n");
+        head
+    }
+
     /// The whole head for one request.
     pub(crate) fn head(&self, request_id: &str, body_bytes: usize) -> Vec<u8> {
         let mut head = Vec::with_capacity(self.0.len() + request_id.len() + 64);

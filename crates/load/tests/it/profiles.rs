@@ -3,11 +3,14 @@
 use crate::{common::*, driver::*, server::*};
 use servelab_load::{
     LoadError, LoadResult, LoadSpec, PreparedRequest,
-    bench::{Conversations, Extent, LoadProfile, Pace, fetch::fetch},
+    bench::{
+        Conversations, Extent, LoadProfile, Pace,
+        fetch::{Question, ask, fetch},
+    },
     start_with_profile,
 };
 use servelab_schema::{Arrivals, Load, Nanos, PromptId, Rate, Trace};
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 
 fn open(rate_per_s: f64) -> Load {
@@ -246,4 +249,70 @@ fn pages_are_read_over_the_same_transport() {
     );
     let heads: Vec<String> = server.state(|s| s.requests.iter().map(|(head, _)| head.clone()).collect());
     assert!(heads[0].starts_with("GET /a HTTP/1.1\r\nhost: ") && heads[0].contains("Authorization: Bearer key\r\n"));
+}
+
+/// `n` JSON questions whose answers name them.
+fn questions(n: usize) -> Vec<Question> {
+    (0..n)
+        .map(|i| Question::post("/count", format!("{{\"i\":{i}}}")))
+        .collect()
+}
+
+fn echo(body: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+}
+
+#[test]
+fn questions_go_over_a_kept_connection_and_come_back_in_order() {
+    let server = Server::start(|_, body| vec![Act::say(echo(body))]);
+    let spec = spec(&server.url, closed(1), 0, 1);
+    let (limit, one) = (Nanos::from_secs(20), NonZeroUsize::MIN);
+    let pages = ask(&spec.endpoint, &spec.headers, &questions(5), limit, one).unwrap();
+    for (i, page) in pages.into_iter().enumerate() {
+        assert_eq!(page.unwrap().body, format!("{{\"i\":{i}}}"));
+    }
+    let (connections, head) = server.state(|s| (s.connections, s.requests[0].0.clone()));
+    assert_eq!(connections, 1);
+    assert!(head.starts_with("POST /count HTTP/1.1\r\nhost: "), "{head}");
+    assert!(ask(&spec.endpoint, &spec.headers, &[], limit, one).unwrap().is_empty());
+}
+
+#[test]
+fn questions_are_asked_side_by_side() {
+    // Nobody is answered before three have come.
+    let script = |_: usize, body: &str| {
+        let all = Act::wait_for(|s| s.max_in_flight == 3);
+        vec![all, Act::say(echo(body))]
+    };
+    let server = Server::start(script);
+    let spec = spec(&server.url, closed(1), 0, 1);
+    let lanes = NonZeroUsize::new(3).unwrap();
+    let pages = ask(
+        &spec.endpoint,
+        &spec.headers,
+        &questions(7),
+        Nanos::from_secs(20),
+        lanes,
+    )
+    .unwrap();
+    for (i, page) in pages.into_iter().enumerate() {
+        assert_eq!(page.unwrap().body, format!("{{\"i\":{i}}}"));
+    }
+    assert_eq!(server.state(|s| (s.connections, s.max_in_flight)), (3, 3));
+}
+
+/// llama.cpp closes a connection that it said it would keep.
+#[test]
+fn a_question_that_meets_a_closing_connection_is_asked_again() {
+    let server = Server::start(|_, body| vec![Act::say(echo(body)), Act::Close]);
+    let spec = spec(&server.url, closed(1), 0, 1);
+    let (limit, one) = (Nanos::from_secs(20), NonZeroUsize::MIN);
+    let pages = ask(&spec.endpoint, &spec.headers, &questions(9), limit, one).unwrap();
+    assert!(pages.iter().all(Result::is_ok), "{pages:?}");
+    // What was refused, or cut in the answer, is not asked again.
+    let server = Server::start(|_, _| vec![Act::say("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nsh"), Act::Close]);
+    let spec = self::spec(&server.url, closed(1), 0, 1);
+    let pages = ask(&spec.endpoint, &spec.headers, &questions(1), limit, one).unwrap();
+    assert!(pages[0].as_ref().unwrap_err().to_string().contains("broke off"));
+    assert_eq!(server.state(|s| s.requests.len()), 1);
 }
