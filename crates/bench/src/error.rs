@@ -1,7 +1,7 @@
 //! Why nothing, or no more, can be measured. A request that fails is a row, never one of these.
 
 use servelab_chat::ChatError;
-use servelab_load::{EndpointError, LoadError};
+use servelab_load::{EndpointError, LoadError, negotiate::NegotiateError};
 use servelab_schema::KeyInTheClear;
 use std::{io, path::PathBuf};
 
@@ -53,6 +53,14 @@ pub enum BenchError {
         /// What it said.
         why: String,
     },
+    /// The server does not take a request as a load would send it. Its words are clean.
+    #[error("{url}: {why}")]
+    Refuses {
+        /// The endpoint.
+        url: String,
+        /// What it did.
+        why: NegotiateError,
+    },
     /// The file of the traces cannot be made.
     #[error("--traces {path}: {source}")]
     Traces {
@@ -76,9 +84,12 @@ impl BenchError {
         match self {
             Self::Options(_) | Self::Header(_) | Self::TracesExist(_) | Self::Load(LoadError::Spec(_)) => Blame::Asked,
             Self::File { .. } | Self::Tokenizer(_) | Self::InTheClear(_) => Blame::Given,
-            Self::Key(_) | Self::Endpoint(_) | Self::NoModel { .. } | Self::Traces { .. } | Self::Load(_) => {
-                Blame::Machine
-            }
+            Self::Key(_)
+            | Self::Endpoint(_)
+            | Self::NoModel { .. }
+            | Self::Refuses { .. }
+            | Self::Traces { .. }
+            | Self::Load(_) => Blame::Machine,
         }
     }
 }

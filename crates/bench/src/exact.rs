@@ -50,8 +50,8 @@ impl Exact {
 
     fn count_text(&self, text: &str) -> Result<usize, ChatError> {
         Ok(match self.api {
-            Api::Chat => self.chat.count_chat(&[ChatMessage::user(text)])?,
-            Api::Completions => self.chat.count_plain(text)?,
+            Api::Chat | Api::Responses => self.chat.count_chat(&[ChatMessage::user(text)])?,
+            Api::Completions | Api::Embeddings => self.chat.count_plain(text)?,
         })
     }
 
@@ -59,14 +59,14 @@ impl Exact {
     pub(super) fn count(&self, text: &Text) -> Result<Option<NonZeroU32>, ChatError> {
         let n = match (self.api, text) {
             (_, Text::Plain(text)) => self.count_text(text)?,
-            (Api::Chat, Text::Messages(messages)) => {
+            (Api::Chat | Api::Responses, Text::Messages(messages)) => {
                 let messages: Vec<_> = messages
                     .iter()
                     .map(|m| ChatMessage::new(role(m.role), &m.content))
                     .collect();
                 self.chat.count_chat(&messages)?
             }
-            (Api::Completions, Text::Messages(_)) => return Ok(None),
+            (Api::Completions | Api::Embeddings, Text::Messages(_)) => return Ok(None),
         };
         Ok(u32::try_from(n).ok().and_then(NonZeroU32::new))
     }

@@ -5,7 +5,7 @@
 use serde::Serialize;
 use servelab_findings::of_one_load;
 use servelab_schema::{
-    EngineKind, GateResult, Instrument, Reason, TtftKind,
+    Capabilities, EngineKind, GateResult, Instrument, Reason, TokenSource, TtftKind,
     findings::{PooledQuantile, Summary},
 };
 use std::{collections::BTreeMap, num::NonZeroU32};
@@ -27,6 +27,12 @@ pub struct Answer {
     pub model: String,
     /// Seed of prompts, arrivals and sampling.
     pub seed: u64,
+    /// What the server takes and does, as a few small requests before the load have shown.
+    pub capabilities: Capabilities,
+    /// What it lacks and what that costs.
+    pub server_notes: Vec<String>,
+    /// Members that every body had besides; null where there were none.
+    pub extra_body: Option<serde_json::Map<String, serde_json::Value>>,
     /// The loads in their order.
     pub results: Vec<ResultSet>,
 }
@@ -140,8 +146,10 @@ pub struct Figures {
     pub requests: Counts,
     /// Rates over the window; null where there is none.
     pub throughput: Option<Throughput>,
-    /// What TTFT is: the first token, or the first text.
+    /// What TTFT is: the first token, or the first text; an answer that comes whole has none.
     pub ttft_kind: Option<TtftKind>,
+    /// Who counted the tokens; null where nobody did.
+    pub token_source: Option<TokenSource>,
     /// Tokens and texts are mixed, so that latencies are of neither kind and left out.
     pub mixed_ttft_kinds: bool,
     /// First token chunk − sent.

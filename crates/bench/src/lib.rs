@@ -4,13 +4,14 @@
 //! server what it is and makes the prompts, [`Prepared::run`] puts the loads on it and gives an [`Answer`], whose figures are
 //! made with the formulas of `findings`. [`instrument`] holds the load generator against a server without an engine.
 //!
-//! Parts: [`options`] and [`values`] (what may be asked, and in which words), `server` (what the server says it is), `prompts`
-//! and `exact` (what is sent), `traces` (where each request is kept), `sweep` (the loads one after the other), `summary` and
+//! Parts: [`options`] and [`values`] (what may be asked, and in which words), `server` (what the server says it is, takes and
+//! does), `prompts` and `exact` (what is sent), `traces` (where each request is kept), `answers` (tokens that no server counts), `sweep` (the loads one after the other), `summary` and
 //! `validity` (traces to [`figures`]).
 //!
 //! Traps: whatever a server said is redacted and loses its control characters here, before anybody sees it (`clean`); the
 //! model's name as requests carry it is not what is shown. Times are those of the wall.
 
+mod answers;
 mod clean;
 mod error;
 mod exact;

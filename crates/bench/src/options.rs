@@ -4,7 +4,10 @@ use crate::{
     BenchError,
     values::{BaseUrl, Sweep},
 };
-use servelab_load::bench::{Extent, body::Api};
+use servelab_load::bench::{
+    Extent,
+    body::{Api, ExtraBody},
+};
 use servelab_schema::{Arrivals, Load, Nanos, Rate, Slo};
 use std::{num::NonZeroU32, path::PathBuf};
 
@@ -42,6 +45,10 @@ pub struct Bench {
     pub ignore_eos: bool,
     /// Seed of prompts, arrivals and sampling.
     pub seed: u64,
+    /// The seed is not sent: sampling is the server's.
+    pub no_seed: bool,
+    /// Members that every body has besides.
+    pub extra_body: ExtraBody,
     /// Requests to measure (with turns: conversations).
     pub requests: Option<NonZeroU32>,
     /// Send for so long instead.
@@ -95,8 +102,14 @@ impl Bench {
                 "--arrivals is how requests of an open loop arrive; give --rate or --sweep rate=… too".to_owned(),
             );
         }
-        if self.turns.is_some() && self.api == Api::Completions {
-            return refuse("--turns needs messages; /v1/completions has none: use --endpoint chat".to_owned());
+        if self.turns.is_some() && !self.api.takes_messages() {
+            let path = self.api.path();
+            return refuse(format!("--turns needs messages; {path} has none: use --endpoint chat"));
+        }
+        if self.api == Api::Embeddings && (self.ignore_eos || self.max_tokens.is_some()) {
+            return refuse(
+                "--max-tokens and --ignore-eos are of answers that are generated; /v1/embeddings generates nothing".to_owned(),
+            );
         }
         if let (Some(ramp), Some(duration)) = (self.ramp, self.duration)
             && ramp >= duration

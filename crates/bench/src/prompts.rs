@@ -10,13 +10,13 @@ use servelab_load::{
     PreparedRequest,
     bench::{
         Pace,
-        body::{Api, Asking, Text},
+        body::{Asking, Text},
         builtin,
         conversation::{Dialogues, Opening},
         replay::{self, Asked},
     },
 };
-use servelab_schema::{Message, Nanos, Prompt, PromptId, Role};
+use servelab_schema::{Capabilities, Message, Nanos, Prompt, PromptId, Role};
 use std::{num::NonZeroU32, path::Path, sync::Arc};
 
 /// Answer length where neither the command line nor the file says one.
@@ -125,7 +125,7 @@ fn file_row(line: &str, n: usize, bench: &Bench) -> Result<Ask, String> {
     };
     ask.max_tokens = bench.max_tokens.unwrap_or(ask.max_tokens);
     // Packed counts are of the chat template; the other endpoint renders none.
-    if bench.api == Api::Completions && is_packed {
+    if !bench.api.takes_messages() && is_packed {
         ask.prompt_tokens = None;
     }
     PromptId::new(ask.id.as_str()).map_err(|e| e.to_string())?;
@@ -164,6 +164,30 @@ impl<'a> Prompts<'a> {
             PromptSource::BuiltIn => Source::BuiltIn,
         };
         Ok(Self { bench, asking, source })
+    }
+
+    /// True where a prompt has a message of the system's.
+    pub(super) fn has_system(&self) -> bool {
+        let speaks = |ask: &Ask| match &ask.text {
+            Text::Messages(messages) => messages.iter().any(|m| m.role == Role::System),
+            Text::Plain(_) => false,
+        };
+        match &self.source {
+            Source::BuiltIn | Source::Exact { .. } => false,
+            Source::File(asks) => asks.iter().any(speaks),
+            Source::Replay(rows) => rows.iter().any(|(_, ask)| speaks(ask)),
+        }
+    }
+
+    /// The same for a server that takes this.
+    pub(super) fn taken(mut self, capabilities: Capabilities) -> Self {
+        self.asking.capabilities = capabilities;
+        self
+    }
+
+    /// What every request asks for.
+    pub(super) const fn asking(&self) -> &Asking {
+        &self.asking
     }
 
     /// Number `n` of the made prompts.

@@ -9,7 +9,11 @@ use servelab_engine::{
 };
 use servelab_load::{
     RequestHeaders,
-    bench::fetch::{FetchError, Page, fetch},
+    bench::{
+        body::Asking,
+        fetch::{FetchError, Page, fetch},
+    },
+    negotiate::{Inquiry, Negotiated, negotiate},
 };
 use servelab_schema::{EngineKind, Nanos, takes_key};
 
@@ -102,6 +106,30 @@ fn no_model(url: &BaseUrl, page: Option<&Result<Page, FetchError>>, clean: &Clea
         url: url.to_string(),
         why,
     }
+}
+
+/// Finds what the server takes and does, of what the prompts need.
+///
+/// # Errors
+/// Where it takes no request.
+pub(crate) fn negotiated(
+    bench: &Bench,
+    sent: &Sent,
+    asking: &Asking,
+    system_role: bool,
+) -> Result<Negotiated, BenchError> {
+    let endpoint = bench.url.endpoint(bench.api)?;
+    let found = negotiate(&Inquiry {
+        endpoint: &endpoint,
+        headers: &sent.headers,
+        asking,
+        system_role,
+        limit: bench.ttft_timeout,
+    });
+    found.map_err(|why| BenchError::Refuses {
+        url: endpoint.to_string(),
+        why: why.cleaned(|said| sent.clean.text(said)),
+    })
 }
 
 /// Asks the server what it is: every page where an engine of any dialect may say that it is simulated, whatever is known

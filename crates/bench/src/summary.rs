@@ -75,8 +75,8 @@ fn window(result: &LoadResult, ramp: Nanos) -> Option<Window> {
     (window.length() > Nanos::ZERO).then_some(window)
 }
 
-fn ttft_s(c: &Completion) -> f64 {
-    c.ttft().as_secs_f64()
+fn ttft_s(c: &Completion) -> Option<f64> {
+    c.ttft().map(Nanos::as_secs_f64)
 }
 
 /// The figures of one load.
@@ -113,7 +113,7 @@ pub(crate) fn figures(measured: &Measured<'_>) -> Figures {
     };
     let turns: BTreeMap<u32, Vec<f64>> = done.iter().fold(BTreeMap::new(), |mut turns, (t, c)| {
         if let Some(turn) = turn_of(&t.prompt_id) {
-            turns.entry(turn).or_insert_with(Vec::new).push(ttft_s(c));
+            turns.entry(turn).or_insert_with(Vec::new).extend(ttft_s(c));
         }
         turns
     });
@@ -141,11 +141,12 @@ pub(crate) fn figures(measured: &Measured<'_>) -> Figures {
     Figures {
         throughput,
         ttft_kind: metrics.kind.kind(),
+        token_source: described.token_source,
         mixed_ttft_kinds: mixed,
-        ttft: latency(&|_, c| Some(ttft_s(c))),
+        ttft: latency(&|_, c| ttft_s(c)),
         tpot: latency(&|_, c| c.tpot_s()),
         e2e: latency(&|_, c| Some(c.e2e().as_secs_f64())),
-        ttft_from_scheduled: latency(&|t, c| Some(t.from_scheduled(c.ttft())?.as_secs_f64())),
+        ttft_from_scheduled: latency(&|t, c| Some(t.from_scheduled(c.ttft()?)?.as_secs_f64())),
         e2e_from_scheduled: latency(&|t, c| Some(t.from_scheduled(c.e2e())?.as_secs_f64())),
         ttft_by_turn: ttft_by_turn.collect(),
         icl_s: described.icl_s,

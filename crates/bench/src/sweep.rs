@@ -2,26 +2,35 @@
 
 use crate::{
     BenchError,
+    answers::AnswerCounter,
     figures::{Answer, ResultSet},
     options::{Bench, PromptSource},
     prompts::{Prompts, Requests},
     server::{self, Sent, Server},
     summary::{Measured, figures},
-    traces::{Kept, TraceFile},
+    traces::{Kept, Rows, TraceFile},
     values::arrivals_text,
 };
 use servelab_load::{
-    Control, Endpoint, Labels, Live, LoadResult, LoadSpec,
+    Control, Endpoint, Labels, Live, LoadError, LoadResult, LoadSpec,
     attempt::{Deadlines, SizeLimits},
     bench::{Conversations, Extent, LoadProfile, Pace, body::Asking},
     clock::TrialClock,
+    negotiate::Negotiated,
     start_with_profile,
+    stream::KeepText,
 };
-use servelab_schema::{Arrivals, Load, Nanos, OutputPolicy, Rate, Ratio, Reason, Stop, TimeScale, VariantId};
+use servelab_schema::{
+    Arrivals, Capabilities, Load, Member, Nanos, OutputPolicy, Rate, Ratio, Reason, Stop, TimeScale, Trace, UsageReport,
+    VariantId,
+};
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
+
+/// Stale connections are worth a word above one request in so many.
+const STALE_ONE_IN: u64 = 100;
 
 /// Time to open a connection.
 const CONNECT: Nanos = Nanos::from_secs(10);
@@ -45,6 +54,10 @@ pub struct Prepared<'a> {
     server: Server,
     prompts: Prompts<'a>,
     file: Option<TraceFile>,
+    /// What it takes, and what it lacks.
+    negotiated: Negotiated,
+    /// Counts answers that the server does not count.
+    counter: Option<AnswerCounter>,
 }
 
 impl Bench {
@@ -67,14 +80,37 @@ impl Bench {
                 seed: self.seed,
                 keep_text: false,
             },
+            capabilities: Capabilities {
+                seed: if self.no_seed { Member::Unasked } else { Member::Taken },
+                ..Capabilities::FULL
+            },
+            extra: self.extra_body.clone(),
         };
+        let prompts = Prompts::open(self, asking)?;
+        let file = self.traces.clone().map(TraceFile::create).transpose()?;
+        let mut negotiated = server::negotiated(self, &sent, prompts.asking(), prompts.has_system())?;
+        let uncounted = negotiated.capabilities.usage == UsageReport::None;
+        let counter = match &self.tokenizer {
+            Some(dir) if uncounted => Some(AnswerCounter::load(dir)?),
+            _ => None,
+        };
+        if uncounted {
+            negotiated.notes.push(match &counter {
+                Some(_) => "tokens are counted from the texts by --tokenizer, after the load".to_owned(),
+                None => "nobody counts tokens, so there is no TPOT, no NTPOT and no token throughput: give the served model's \
+                         folder as --tokenizer"
+                    .to_owned(),
+            });
+        }
         Ok(Prepared {
-            prompts: Prompts::open(self, asking)?,
-            file: self.traces.clone().map(TraceFile::create).transpose()?,
+            prompts: prompts.taken(negotiated.capabilities),
+            file,
             bench: self,
             endpoint,
             sent,
             server,
+            negotiated,
+            counter,
         })
     }
 }
@@ -113,6 +149,9 @@ impl Prepared<'_> {
             endpoint: self.bench.api.path(),
             model: self.sent.clean.text(&self.server.model),
             seed: self.bench.seed,
+            capabilities: self.negotiated.capabilities,
+            server_notes: self.negotiated.notes.clone(),
+            extra_body: Some(self.bench.extra_body.members().clone()).filter(|members| !members.is_empty()),
             results,
         })
     }
@@ -137,7 +176,12 @@ impl Prepared<'_> {
                 total: bench.total_timeout,
             },
             limits: SizeLimits::default(),
-            keep_text: false,
+            keep_text: if self.counter.is_some() {
+                KeepText::Everything
+            } else {
+                KeepText::Nothing
+            },
+            connections: self.negotiated.capabilities.connections,
             labels: Labels {
                 block: number,
                 variant: VariantId::new("bench").map_err(|e| BenchError::Options(e.to_string()))?,
@@ -176,18 +220,20 @@ impl Prepared<'_> {
         };
         let name = self.name(load);
         let (spec, profile) = (self.spec(number, load, requests)?, self.profile(requests));
-        let traces = Arc::new(Mutex::new(Vec::with_capacity(requests.measured.len())));
+        let rows = Arc::new(Mutex::new(Rows::default()));
         let sink = Kept {
-            traces: Arc::clone(&traces),
+            rows: Arc::clone(&rows),
             file: self.file.clone(),
             clean: self.sent.clean.clone(),
+            uncounted: self.counter.is_some(),
         };
         let handle = start_with_profile(spec, profile, sink)?;
         watch.begins(&name, handle.live(), handle.control());
         let result = handle.join();
         watch.ended();
         let result = result?;
-        let traces = std::mem::take(&mut *traces.lock().unwrap_or_else(PoisonError::into_inner));
+        let rows = std::mem::take(&mut *rows.lock().unwrap_or_else(PoisonError::into_inner));
+        let traces = self.counted(rows)?;
         let figures = figures(&Measured {
             load,
             slo: self.bench.slo,
@@ -208,6 +254,23 @@ impl Prepared<'_> {
             notes: self.notes(requests, &result),
             figures,
         })
+    }
+
+    /// The traces of a load that has ended, with the tokens that its server did not count.
+    fn counted(&self, rows: Rows) -> Result<Vec<Trace>, BenchError> {
+        let Some(counter) = &self.counter else {
+            return Ok(rows.traces);
+        };
+        let texts = rows.texts.iter().map(Option::as_deref);
+        let counted = rows.traces.into_iter().zip(texts).map(|(trace, text)| counter.counted(trace, text));
+        let traces: Vec<Trace> = counted.collect::<Result<_, _>>()?;
+        if let Some(file) = &self.file {
+            for trace in &traces {
+                file.write(trace).map_err(LoadError::Sink)?;
+            }
+            file.flush().map_err(LoadError::Sink)?;
+        }
+        Ok(traces)
     }
 
     /// The load in words.
@@ -249,6 +312,14 @@ impl Prepared<'_> {
                 "each load of the sweep sends the same prompts: an engine with a prefix cache answers the later ones faster"
                     .to_owned(),
             );
+        }
+        let stale = u64::from(result.instrument.stale_connections);
+        if stale.saturating_mul(STALE_ONE_IN) > u64::from(result.counts.planned) {
+            notes.push(format!(
+                "{stale} of {} requests were sent a second time, because the server had closed the kept connection without a \
+                 byte of an answer; each is timed from its second send",
+                result.counts.planned
+            ));
         }
         let mismatches = result
             .counts

@@ -2,7 +2,7 @@
 
 use crate::{BenchError, clean::Clean};
 use servelab_load::{SinkError, TraceSink};
-use servelab_schema::Trace;
+use servelab_schema::{Completion, Outcome, Trace};
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, BufWriter, Write},
@@ -55,31 +55,66 @@ impl TraceFile {
         f(&mut out)
             .map_err(|e| format!("{}: {e}; free some space or give another --traces", self.path.display()).into())
     }
+
+    /// Writes one row.
+    ///
+    /// # Errors
+    /// Names the file and the remedy.
+    pub(crate) fn write(&self, trace: &Trace) -> Result<(), SinkError> {
+        self.with(|out| {
+            serde_json::to_writer(&mut *out, trace)?;
+            out.write_all(b"\n")
+        })
+    }
+
+    /// Hands what was written to the operating system.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub(crate) fn flush(&self) -> Result<(), SinkError> {
+        self.with(Write::flush)
+    }
+}
+
+/// What the sink of one load has kept.
+#[derive(Debug, Default)]
+pub(crate) struct Rows {
+    pub(crate) traces: Vec<Trace>,
+    /// The text of each as the server said it, where tokens will be counted from it.
+    pub(crate) texts: Vec<Option<String>>,
 }
 
 /// The sink of one load. It runs on a thread of its own, so cleaning costs the load nothing.
 #[derive(Debug)]
 pub(crate) struct Kept {
-    pub(crate) traces: Arc<Mutex<Vec<Trace>>>,
+    pub(crate) rows: Arc<Mutex<Rows>>,
     pub(crate) file: Option<TraceFile>,
     pub(crate) clean: Clean,
+    /// Tokens are counted from the texts after the load: rows go into the file once they are.
+    pub(crate) uncounted: bool,
 }
 
 impl TraceSink for Kept {
     fn write(&mut self, trace: &Trace) -> Result<(), SinkError> {
-        let trace = self.clean.trace(trace);
-        if let Some(file) = &self.file {
-            file.with(|out| {
-                serde_json::to_writer(&mut *out, &trace)?;
-                out.write_all(b"\n")
-            })?;
+        let text = trace.completion().filter(|_| self.uncounted).and_then(Completion::text).map(str::to_owned);
+        let mut trace = self.clean.trace(trace);
+        if self.uncounted {
+            if let Outcome::Completed(completion) = trace.outcome {
+                trace.outcome = Outcome::Completed(completion.with_text(None));
+            }
+        } else if let Some(file) = &self.file {
+            file.write(&trace)?;
         }
-        self.traces.lock().unwrap_or_else(PoisonError::into_inner).push(trace);
+        let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        rows.traces.push(trace);
+        if self.uncounted {
+            rows.texts.push(text);
+        }
         Ok(())
     }
 
     fn flush(&mut self) -> Result<(), SinkError> {
-        self.file.as_ref().map_or(Ok(()), |file| file.with(Write::flush))
+        self.file.as_ref().map_or(Ok(()), TraceFile::flush)
     }
 }
 

@@ -87,6 +87,32 @@ pub fn slo(text: &str) -> Result<Slo, String> {
     Ok(slo)
 }
 
+/// Headers as a JSON object of texts, each as `Name: value`. Never shown, not even by `Debug`: one may be a secret.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct JsonHeaders(pub Vec<String>);
+
+impl fmt::Debug for JsonHeaders {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "JsonHeaders({} hidden)", self.0.len())
+    }
+}
+
+impl FromStr for JsonHeaders {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        const FORM: &str = "give a JSON object of texts, such as {\"x-team\": \"a\"}";
+        let Ok(serde_json::Value::Object(members)) = serde_json::from_str(text) else {
+            return Err(FORM.to_owned());
+        };
+        let header = |(name, value): (String, serde_json::Value)| match value {
+            serde_json::Value::String(value) => Ok(format!("{name}: {value}")),
+            _ => Err(format!("`{name}` is no text; {FORM}")),
+        };
+        members.into_iter().map(header).collect::<Result<_, _>>().map(Self)
+    }
+}
+
 /// One load after the other.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Sweep {
@@ -130,7 +156,7 @@ impl FromStr for BaseUrl {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let mut base = text.trim_end_matches('/');
-        for end in [Api::Chat.path(), Api::Completions.path(), "/v1"] {
+        for end in Api::ALL.map(Api::path).into_iter().chain(["/v1"]) {
             base = base.strip_suffix(end).unwrap_or(base);
         }
         let base = Self(base.trim_end_matches('/').to_owned());
@@ -207,6 +233,17 @@ mod tests {
             ("e2e=1s,e2e=2s", "twice"),
         ] {
             assert!(slo(bad).unwrap_err().contains(says), "{bad}");
+        }
+    }
+
+    #[test]
+    fn headers_as_json() {
+        let given: JsonHeaders = r#"{"x-team": "a", "Authorization": "Bearer s3cret"}"#.parse().unwrap();
+        assert_eq!(given.0, ["x-team: a", "Authorization: Bearer s3cret"]);
+        assert!(!format!("{given:?}").contains("s3cret"));
+        for bad in ["", "[]", "x: y", r#"{"x": 5}"#] {
+            let said = bad.parse::<JsonHeaders>().unwrap_err();
+            assert!(said.contains("JSON object of texts"), "{said}");
         }
     }
 

@@ -87,8 +87,8 @@ pub(crate) fn cell(
         failures: failures(requests()),
         completed_everywhere: completed(everywhere()),
         failures_everywhere: failures(everywhere()),
-        prompt_tokens_total: described.iter().map(|d| d.prompt_tokens_total).sum(),
-        completion_tokens_total: described.iter().map(|d| d.completion_tokens_total).sum(),
+        prompt_tokens_total: total(&described, |d| d.prompt_tokens_total),
+        completion_tokens_total: total(&described, |d| d.completion_tokens_total),
         over_blocks: over_blocks(&counted, kind),
         described: figures(&described, kind),
         latencies: if kind == KindSeen::Mixed {
@@ -102,6 +102,12 @@ pub(crate) fn cell(
         outside: outside(&counted),
         gpu: gpus(&counted),
     })
+}
+
+/// A total over trials; none where that of any is unknown.
+fn total(of: &[&Descriptive], tokens: fn(&Descriptive) -> Option<u64>) -> Option<u64> {
+    let sum = of.iter().map(|d| tokens(d)).sum::<Option<u64>>();
+    sum.filter(|n| *n > 0)
 }
 
 /// The kinds of two trials together.

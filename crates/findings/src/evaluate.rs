@@ -16,7 +16,9 @@ use crate::{
 use servelab_schema::{
     Check, EngineRecord, EnvironmentRecord, METHOD_VERSION, Nanos, Plan, PlannedVariant, RunEnd, RunId, Treatment,
     TrialEnd, V, VariantId,
-    findings::{CheckCount, Findings, ObservedTreatment, OverBlocks, RunIdentity, TrialFindings, VariantFindings},
+    findings::{
+        CheckCount, Findings, Note, ObservedTreatment, OverBlocks, RunIdentity, TrialFindings, VariantFindings,
+    },
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,8 +40,9 @@ pub fn evaluate(
         .map(|(t, j)| CellMetrics::new(t, j))
         .collect();
     let takes = takes(&trials, &judged, &Cells::new(plan, &cells).standing(&cells));
-    let study = study(plan, end, &cells);
+    let mut study = study(plan, end, &cells);
     drop(cells);
+    study.notes.extend(stale_connections(&trials));
     let arms = quality(plan, &quality_trials(&takes));
     let cells: Vec<_> = arms
         .into_iter()
@@ -79,6 +82,15 @@ pub fn evaluate(
         trials: trials_found,
         study,
     }
+}
+
+/// Said where it concerns more than one request in a hundred.
+fn stale_connections(trials: &[Trial]) -> Option<Note> {
+    let stale = |t: &Trial| t.record.instrument.as_ref().map_or(0, |i| i.stale_connections);
+    let requests: u32 = trials.iter().map(stale).sum();
+    let of: u32 = trials.iter().map(|t| t.record.counts.planned).sum();
+    let many = u64::from(requests) * 100 > u64::from(of);
+    many.then_some(Note::StaleConnections { requests, of })
 }
 
 fn execution(t: &Trial) -> (u32, u32, u32, &str) {

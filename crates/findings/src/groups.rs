@@ -77,7 +77,7 @@ impl Group {
             bucket,
             completed: len_u32(done.len()),
             failed,
-            ttft_p50_s: median(|d| Some(d.ttft_s())),
+            ttft_p50_s: median(Done::ttft_s),
             tpot_p50_s: median(Done::tpot_s),
             e2e_p50_s: median(|d| Some(d.e2e_s())),
             output_throughput_tokens_per_s: tokens.map(|(tokens, _)| count(tokens) / held.length().as_secs_f64()),

@@ -14,11 +14,11 @@ use crate::{
     tokens_in_window::TokensInWindow,
 };
 use servelab_schema::{
-    Completion, MetricName, Nanos, Slo, Trace, TrialInstant, Window,
+    Completion, MetricName, Nanos, Slo, TokenSource, Trace, TrialInstant, Window,
     findings::{Descriptive, KindSeen, MetricValue, OrInfinite, Summary, TrialMetrics},
 };
 use servelab_stats::{Probability, Sample};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, num::NonZeroU32};
 
 /// Metrics of one trial from all its traces. `held` is the window of the held load.
 ///
@@ -62,7 +62,7 @@ struct Extra {
     from_scheduled_ns: Option<Nanos>,
     finished_ns: Option<Nanos>,
     connect_ns: Nanos,
-    prompt_tokens: u32,
+    prompt_tokens: Option<NonZeroU32>,
 }
 
 /// The metrics of a trial while its traces go by.
@@ -72,6 +72,8 @@ pub(crate) struct Measuring {
     slo: Slo,
     pub(crate) requests: Vec<Request>,
     pub(crate) kind: KindSeen,
+    /// Who counted the tokens of the completed so far, as long as it was everywhere the same.
+    source: Option<TokenSource>,
     extras: Vec<Extra>,
     gaps: Gaps,
     /// How many chunks after each request's first one had how many tokens.
@@ -91,6 +93,7 @@ impl Measuring {
             slo,
             requests: Vec::new(),
             kind: KindSeen::None,
+            source: None,
             extras: Vec::new(),
             gaps: Gaps::new(),
             chunk_tokens: BTreeMap::new(),
@@ -118,6 +121,8 @@ impl Measuring {
     }
 
     fn completed(&mut self, trace: &Trace, c: &Completion) {
+        let first = self.extras.is_empty();
+        self.source = c.token_source().filter(|source| first || self.source == Some(*source));
         self.kind = self.kind.and(c.ttft_kind());
         let good = meets(&self.slo, c);
         self.good += u32::from(good);
@@ -135,10 +140,10 @@ impl Measuring {
         self.last_finished = self.last_finished.max(Some(trace.finished_ns));
         self.extras.push(Extra {
             content_ns: c.ttft_content(),
-            from_scheduled_ns: trace.from_scheduled(c.ttft()),
+            from_scheduled_ns: c.ttft().and_then(|ttft| trace.from_scheduled(ttft)),
             finished_ns: trace.sent_ns.map(|sent| trace.finished_ns.since(sent)),
             connect_ns: trace.connect_ns,
-            prompt_tokens: c.prompt_tokens().get(),
+            prompt_tokens: c.prompt_tokens(),
         });
         for chunk in c.chunks().iter().skip(1) {
             self.gaps.add(chunk.gap.0);
@@ -154,15 +159,14 @@ impl Measuring {
 
     /// Median time to first token of the completed measured requests, as the schedule-lag gate wants it.
     pub(crate) fn median_ttft(&self) -> Option<Nanos> {
-        let sample = Sample::new(self.done().map(Done::ttft_s).collect::<Vec<_>>()).ok()?;
+        let sample = Sample::new(self.done().filter_map(Done::ttft_s).collect::<Vec<_>>()).ok()?;
         let median = sample.quantile(Probability::P50);
         (self.kind != KindSeen::Mixed).then(|| Nanos(crate::num::nanos(median)))
     }
 
     /// Median time from the first to the last token of the completed measured requests that took any.
     pub(crate) fn median_generation(&self) -> Option<Nanos> {
-        let generation = |d: &Done| Some(d.e2e_s() - d.ttft_s()).filter(|s| *s > 0.0);
-        let sample = Sample::new(self.done().filter_map(generation).collect::<Vec<_>>()).ok()?;
+        let sample = Sample::new(self.done().filter_map(Done::generation_s).collect::<Vec<_>>()).ok()?;
         Some(Nanos(crate::num::nanos(sample.quantile(Probability::P50))))
     }
 
@@ -227,10 +231,10 @@ impl Measuring {
             .zip(self.last_finished)
             .map(|(first, last)| last.since(first).as_secs_f64())
             .filter(|seconds| *seconds > 0.0);
-        let prompt_tokens: u64 = self.extras.iter().map(|e| u64::from(e.prompt_tokens)).sum();
-        let completion_tokens: u64 = self.done().map(|d| u64::from(d.tokens)).sum();
-        let input = seconds.map(|s| count(prompt_tokens) / s);
-        let output = seconds.map(|s| count(completion_tokens) / s);
+        let prompt_tokens = total(self.extras.iter().map(|e| e.prompt_tokens));
+        let completion_tokens = total(self.done().map(|d| d.tokens));
+        let input = seconds.zip(prompt_tokens).map(|(s, n)| count(n) / s);
+        let output = seconds.zip(completion_tokens).map(|(s, n)| count(n) / s);
         let extras = || self.extras.iter();
         let seconds_of = |of: fn(&Extra) -> Option<Nanos>| summary_of(extras().filter_map(of).map(Nanos::as_secs_f64));
         // Means and percentiles of two kinds of timestamps together would be of neither.
@@ -239,6 +243,7 @@ impl Measuring {
         Descriptive {
             prompt_tokens_total: prompt_tokens,
             completion_tokens_total: completion_tokens,
+            token_source: self.source,
             input_throughput_tokens_per_s: input,
             completed_output_throughput_tokens_per_s: output,
             total_throughput_tokens_per_s: input.zip(output).map(|(i, o)| i + o),
@@ -251,17 +256,17 @@ impl Measuring {
                     .map(f64::recip),
             )),
             request_throughput_tokens_per_s: of_one_kind(summary_of(
-                self.done().map(Done::ntpot_s).filter(|t| *t > 0.0).map(f64::recip),
+                self.done().filter_map(Done::ntpot_s).filter(|t| *t > 0.0).map(f64::recip),
             )),
-            ntpot_s: of_one_kind(summary_of(self.done().map(Done::ntpot_s))),
+            ntpot_s: of_one_kind(summary_of(self.done().filter_map(Done::ntpot_s))),
             icl_s: of_one_kind(self.gaps.summary_s()),
             tokens_per_chunk: of_one_kind(counted(&self.chunk_tokens)),
             ttft_content_s: seconds_of(|e| e.content_ns),
             ttft_from_scheduled_s: of_one_kind(seconds_of(|e| e.from_scheduled_ns)),
             finished_s: seconds_of(|e| e.finished_ns),
             connect_s: seconds_of(|e| Some(e.connect_ns).filter(|c| *c > Nanos::ZERO)),
-            output_tokens: summary_of(self.done().map(|d| f64::from(d.tokens))),
-            prompt_tokens: summary_of(extras().map(|e| f64::from(e.prompt_tokens))),
+            output_tokens: summary_of(self.done().filter_map(|d| d.tokens).map(tokens)),
+            prompt_tokens: summary_of(extras().filter_map(|e| e.prompt_tokens).map(tokens)),
         }
     }
 }
@@ -275,7 +280,7 @@ struct Family {
 
 const FAMILIES: [Family; 3] = [
     Family {
-        of: |d| Some(d.ttft_s()),
+        of: Done::ttft_s,
         mean: MetricName::TtftMean,
         percentiles: [
             (MetricName::TtftP50, Probability::P50),
@@ -332,10 +337,21 @@ const fn has_objective(slo: &Slo) -> bool {
     slo.ttft_ns.is_some() || slo.tpot_ns.is_some() || slo.e2e_ns.is_some()
 }
 
-/// True where a completion meets every declared objective; a completion without TPOT meets any TPOT objective.
+/// The sum of counts; none where there are none, or any of them is unknown: a part of a total is no total.
+fn total(counts: impl Iterator<Item = Option<NonZeroU32>>) -> Option<u64> {
+    let sum = counts.map(|n| n.map(|n| u64::from(n.get()))).sum::<Option<u64>>();
+    sum.filter(|n| *n > 0)
+}
+
+fn tokens(n: NonZeroU32) -> f64 {
+    f64::from(n.get())
+}
+
+/// True where a completion meets every declared objective; a completion without TPOT, or without TTFT, meets any objective
+/// of it.
 #[must_use]
 pub fn meets(slo: &Slo, c: &Completion) -> bool {
-    slo.ttft_ns.is_none_or(|most| c.ttft() <= most)
+    slo.ttft_ns.is_none_or(|most| c.ttft().is_none_or(|ttft| ttft <= most))
         && slo.e2e_ns.is_none_or(|most| c.e2e() <= most)
         && slo
             .tpot_ns

@@ -28,7 +28,7 @@ const QUANTILES: [Probability; 4] = [Probability::P50, Probability::P90, Probabi
 /// One latency of a completed request, s.
 pub(crate) fn latency_s(kind: LatencyKind, done: &Done) -> Option<f64> {
     match kind {
-        LatencyKind::Ttft => Some(done.ttft_s()),
+        LatencyKind::Ttft => done.ttft_s(),
         LatencyKind::Tpot => done.tpot_s(),
         LatencyKind::E2e => Some(done.e2e_s()),
     }

@@ -69,7 +69,7 @@ fn arm<'c, 'a: 'c>(
     let done = || own.values().flat_map(BTreeMap::values);
     let known: Vec<bool> = done().filter_map(|d| d.answer_found).collect();
     let completed = len_u32(done().count());
-    let tokens: u64 = done().map(|d| u64::from(d.tokens)).sum();
+    let tokens: Option<u64> = done().map(|d| tokens_of(d)).sum();
     let baseline = plan.variants.iter().find(|v| v.role == VariantRole::Baseline);
     let baseline = baseline
         .map(|b| &b.id)
@@ -82,7 +82,7 @@ fn arm<'c, 'a: 'c>(
         trials: len_u32(own.len()),
         completed,
         answers: share(hits(&known), len_u32(known.len())),
-        mean_output_tokens: (completed > 0).then(|| count(tokens) / f64::from(completed)),
+        mean_output_tokens: tokens.filter(|_| completed > 0).map(|n| count(n) / f64::from(completed)),
         against: controls
             .into_iter()
             .map(|control| {
@@ -103,6 +103,11 @@ fn arm<'c, 'a: 'c>(
     }
 }
 
+/// Tokens of an answer; none where nobody counted them, and then there is no length to compare.
+fn tokens_of(done: &Done) -> Option<u64> {
+    done.tokens.map(|n| u64::from(n.get()))
+}
+
 fn share(hits: u32, n: u32) -> Option<Proportion> {
     stats::Proportion::of(hits, n, Probability::P95).map(proportion)
 }
@@ -121,14 +126,14 @@ fn pairs(own: &Cell<'_>, control: &Cell<'_>) -> Change {
     for (block, mine) in own {
         let Some(theirs) = control.get(block) else { continue };
         let both = mine.iter().filter_map(|(id, a)| Some((a, theirs.get(id)?)));
-        let (mut tokens, mut control_tokens) = (0_u64, 0_u64);
+        let mut tokens = Some((0_u64, 0_u64));
         for (a, b) in both {
             same.push(a.text == b.text);
             answers.extend(a.answer_found.zip(b.answer_found));
-            tokens += u64::from(a.tokens);
-            control_tokens += u64::from(b.tokens);
+            let both = tokens_of(a).zip(tokens_of(b));
+            tokens = tokens.zip(both).map(|((own, control), (a, b))| (own + a, control + b));
         }
-        if tokens > 0 && control_tokens > 0 {
+        if let Some((tokens, control_tokens)) = tokens.filter(|(own, control)| *own > 0 && *control > 0) {
             // Of the same prompts, so the ratio of the sums is that of the means.
             log_ratios.push((count(tokens) / count(control_tokens)).ln());
         }

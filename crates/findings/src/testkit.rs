@@ -182,8 +182,7 @@ pub(crate) fn completed(prompt: &str, sent_ms: u64, ttft_ms: u64, first: u32, re
         Nanos::from_millis(ttft_ms),
         Some(Nanos::from_millis(ttft_ms)),
         chunks,
-        nz(100),
-        nz(tokens),
+        TokenCounts::usage(nz(100), nz(tokens)),
         FinishReason::Length,
         sha(),
     )
@@ -210,13 +209,38 @@ pub(crate) fn content_only(prompt: &str, sent_ms: u64, ttft_ms: u64, tokens: u32
         ttft,
         Some(ttft),
         chunks,
-        nz(100),
-        nz(tokens),
+        TokenCounts::usage(nz(100), nz(tokens)),
         FinishReason::Length,
         sha(),
     )
     .unwrap();
     let finished = TrialInstant::from_millis(sent_ms).after(completion.e2e());
+    trace(prompt, sent_ms, finished, Outcome::Completed(completion))
+}
+
+/// The same of an answer whose tokens nobody counted.
+pub(crate) fn uncounted(prompt: &str, sent_ms: u64, ttft_ms: u64) -> Trace {
+    let counted = content_only(prompt, sent_ms, ttft_ms, 4);
+    let c = counted.completion().unwrap();
+    let bare = Completion::new(
+        c.ttft_kind(),
+        c.first_chunk(),
+        c.ttft_content(),
+        c.chunks().to_vec(),
+        TokenCounts::unknown(),
+        c.finish_reason(),
+        sha(),
+    );
+    Trace {
+        outcome: Outcome::Completed(bare.unwrap()),
+        ..counted
+    }
+}
+
+/// An answer that came as one whole.
+pub(crate) fn whole(prompt: &str, sent_ms: u64, e2e_ms: u64) -> Trace {
+    let completion = Completion::whole(Nanos::from_millis(e2e_ms), NonZeroU32::new(9), sha());
+    let finished = TrialInstant::from_millis(sent_ms + e2e_ms);
     trace(prompt, sent_ms, finished, Outcome::Completed(completion))
 }
 
@@ -298,6 +322,7 @@ fn calm() -> Instrument {
         starvation: Starvation::default(),
         client_thread_cpu_ratio: ratio(0.1),
         achieved_rate_per_s: None,
+        stale_connections: 0,
         clocks_start: clock,
         clocks_end: clock,
     }
@@ -311,6 +336,8 @@ pub(crate) fn engine(variant: &str, block: u32) -> EngineRecord {
         variant: vid(variant),
         engine_kind: EngineKind::Simulated,
         cache_salt: None,
+        capabilities: None,
+        capability_notes: Vec::new(),
         argv: Vec::new(),
         env: BTreeMap::new(),
         flags: BTreeMap::new(),

@@ -2,7 +2,7 @@
 
 use crate::num::count;
 use servelab_schema::{
-    EngineMetrics, Trace, TtftKind,
+    EngineMetrics, Nanos, Trace, TtftKind,
     findings::{NoTriangle, TimeOutside},
 };
 
@@ -18,7 +18,7 @@ impl ClientView {
     pub(crate) fn add(&mut self, trace: &Trace) {
         if let Some(c) = trace.completion() {
             self.requests += 1;
-            self.sum_s += c.ttft().as_secs_f64();
+            self.sum_s += c.ttft().map_or(0.0, Nanos::as_secs_f64);
             self.first_text |= c.ttft_kind() != TtftKind::Token;
         }
     }

@@ -9,9 +9,9 @@ use servelab_load::{
     attempt::{Deadlines, SizeLimits},
     clock::{TrialClock, monotonic, thread_cpu_ns},
     run_load,
-    stream::Expectation,
+    stream::{Expectation, KeepText},
 };
-use servelab_schema::{Arrivals, Load, Nanos, PromptId, Rate, TimeScale, Trace, VariantId, WallInstant};
+use servelab_schema::{Arrivals, ConnectionUse, Load, Nanos, PromptId, Rate, TimeScale, Trace, VariantId, WallInstant};
 use std::{error::Error, fmt::Write as _, net::SocketAddr, num::NonZeroU32, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -124,6 +124,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         expect: Expectation {
             prompt_tokens: NonZeroU32::new(10),
             completion_tokens: NonZeroU32::new(CHUNKS),
+            ..Expectation::default()
         },
     };
     let long = Nanos::from_secs(60);
@@ -142,7 +143,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             total: long,
         },
         limits: SizeLimits::default(),
-        keep_text: false,
+        keep_text: KeepText::Nothing,
+        connections: ConnectionUse::Kept,
         labels: Labels {
             block: 1,
             variant: VariantId::new("V")?,

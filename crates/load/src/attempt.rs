@@ -5,7 +5,10 @@
 
 use crate::{
     http::{BodyEnd, Part, ResponseHead, ResponseReader},
-    stream::{ChatStream, Expectation, Fault, SseParser, error_text},
+    stream::{
+        AnswerForm, ChatStream, Event, Expectation, Fault, KeepText, Said, SseParser, error_text,
+        responses::ResponsesStream, whole,
+    },
 };
 use servelab_schema::{Completion, Failure, Nanos, Outcome, Reason, TrialInstant};
 use std::ops::ControlFlow;
@@ -60,17 +63,71 @@ impl Default for SizeLimits {
 enum Body {
     /// Status 200 and an event stream.
     Stream,
-    /// Status 200, but something else: HTML, JSON, compressed bytes.
-    NotAStream,
+    /// Status 200 and a document, where one was asked for.
+    Document,
+    /// Status 200, but something else: HTML, JSON where a stream was asked for, compressed bytes.
+    Unknown,
     /// Any other status.
     Refusal,
 }
 
-fn body_kind(head: &ResponseHead) -> Body {
-    match head.status {
-        200 if head.is_event_stream() && !head.is_encoded => Body::Stream,
-        200 => Body::NotAStream,
+fn body_kind(head: &ResponseHead, form: AnswerForm) -> Body {
+    match (head.status, form) {
+        (200, AnswerForm::Whole) if head.content_type == "application/json" && !head.is_encoded => Body::Document,
+        (200, AnswerForm::Chunks | AnswerForm::Responses) if head.is_event_stream() && !head.is_encoded => Body::Stream,
+        (200, _) => Body::Unknown,
         _ => Body::Refusal,
+    }
+}
+
+/// What the events of a stream go through.
+#[derive(Debug)]
+enum Stream {
+    Chunks(ChatStream),
+    Responses(ResponsesStream),
+    /// None comes: the answer is one document.
+    None,
+}
+
+impl Stream {
+    fn of(expect: Expectation) -> Self {
+        match expect.form {
+            AnswerForm::Chunks => Self::Chunks(ChatStream::new(expect)),
+            AnswerForm::Responses => Self::Responses(ResponsesStream::new(expect)),
+            AnswerForm::Whole => Self::None,
+        }
+    }
+
+    fn on_event(&mut self, event: Event<'_>, at: TrialInstant) -> Result<(), Fault> {
+        match self {
+            Self::Chunks(stream) => stream.on_event(event, at),
+            Self::Responses(stream) => stream.on_event(event, at),
+            Self::None => Ok(()),
+        }
+    }
+
+    const fn has_started(&self) -> bool {
+        match self {
+            Self::Chunks(stream) => stream.has_started(),
+            Self::Responses(stream) => stream.has_started(),
+            Self::None => false,
+        }
+    }
+
+    const fn keep_text(&mut self, keep: KeepText) {
+        match self {
+            Self::Chunks(stream) => stream.keep_text(keep),
+            Self::Responses(stream) => stream.keep_text(keep),
+            Self::None => {}
+        }
+    }
+
+    fn take_text(&mut self) -> Option<Said> {
+        match self {
+            Self::Chunks(stream) => stream.take_text(),
+            Self::Responses(stream) => stream.take_text(),
+            Self::None => None,
+        }
     }
 }
 
@@ -95,8 +152,10 @@ pub struct AttemptEnd {
     pub headers: Option<TrialInstant>,
     /// End of the body, or of the attempt.
     pub finished: TrialInstant,
-    /// The content of a completion, where it was to be kept.
-    pub text: Option<String>,
+    /// What a completion said, where it was to be kept.
+    pub text: Option<Said>,
+    /// The peer closed or broke the connection before one byte of an answer had come.
+    pub unanswered: bool,
 }
 
 /// The machine. Create it when the first byte is about to be sent.
@@ -109,10 +168,12 @@ pub struct Attempt {
     received: u64,
     http: ResponseReader,
     sse: SseParser,
-    chat: ChatStream,
+    expect: Expectation,
+    stream: Stream,
     headers: Option<TrialInstant>,
     other_body: Vec<u8>,
     fault: Option<(Fault, TrialInstant)>,
+    unanswered: bool,
 }
 
 impl Attempt {
@@ -127,23 +188,27 @@ impl Attempt {
             received: 0,
             http: ResponseReader::default(),
             sse: SseParser::new(limits.event_bytes),
-            chat: ChatStream::new(expect),
+            expect,
+            stream: Stream::of(expect),
             headers: None,
             other_body: Vec::new(),
             fault: None,
+            unanswered: false,
         }
     }
 
-    /// Keeps the answer's content for the next turn of its conversation.
-    pub fn keep_text(&mut self) {
-        self.chat.keep_text();
+    /// Keeps the answer's text.
+    pub const fn keep_text(&mut self, keep: KeepText) {
+        self.stream.keep_text(keep);
     }
 
     /// The next deadline and what passing it means.
     #[must_use]
     pub fn deadline(&self) -> (TrialInstant, Reason) {
         let total = self.sent.after(self.deadlines.total);
-        let (next, reason) = if self.chat.has_started() {
+        let (next, reason) = if self.expect.form == AnswerForm::Whole {
+            (total, Reason::TotalTimeout)
+        } else if self.stream.has_started() {
             (self.last_read.after(self.deadlines.idle), Reason::Stalled)
         } else {
             (self.sent.after(self.deadlines.ttft), Reason::TtftTimeout)
@@ -171,28 +236,34 @@ impl Attempt {
         let Self {
             http,
             sse,
-            chat,
+            expect,
+            stream,
             headers,
             other_body,
             limits,
             ..
         } = self;
-        let mut kind = http.head().map_or(Body::Refusal, body_kind);
+        let mut kind = http.head().map_or(Body::Refusal, |head| body_kind(head, expect.form));
         let fed = http.feed(bytes, |part| match part {
             Part::Head(head) => {
                 headers.get_or_insert(at);
-                kind = body_kind(head);
+                kind = body_kind(head, expect.form);
                 ControlFlow::Continue(())
             }
             Part::Body(body) if kind == Body::Stream => {
-                let fed = sse.feed(body, |event| match chat.on_event(event, at) {
+                let fed = sse.feed(body, |event| match stream.on_event(event, at) {
                     Ok(()) => ControlFlow::Continue(()),
                     Err(fault) => ControlFlow::Break(fault),
                 });
                 fed.unwrap_or_else(|e| ControlFlow::Break(Fault::new(Reason::Malformed, e.to_string())))
             }
             Part::Body(body) => {
-                let room = limits.error_body_bytes.saturating_sub(other_body.len());
+                let most = match kind {
+                    // The whole response is bounded, and with it this.
+                    Body::Document => usize::MAX,
+                    Body::Stream | Body::Unknown | Body::Refusal => limits.error_body_bytes,
+                };
+                let room = most.saturating_sub(other_body.len());
                 other_body.extend_from_slice(body.get(..room).unwrap_or(body));
                 ControlFlow::Continue(())
             }
@@ -214,7 +285,7 @@ impl Attempt {
         }
         self.last_read = at;
         if self.received == 0 {
-            return self.fail(
+            return self.broken(
                 Fault::new(Reason::Reset, "the connection was closed without an answer"),
                 at,
             );
@@ -225,7 +296,13 @@ impl Attempt {
         Progress::Ended { reusable: false }
     }
 
-    /// The attempt fails for a reason from outside: an I/O error, cancellation.
+    /// The connection broke.
+    pub fn broken(&mut self, fault: Fault, at: TrialInstant) -> Progress {
+        self.unanswered = self.received == 0 && self.fault.is_none();
+        self.fail(fault, at)
+    }
+
+    /// The attempt fails for a reason from outside, such as cancellation.
     pub fn fail(&mut self, fault: Fault, at: TrialInstant) -> Progress {
         self.fault.get_or_insert((fault, at));
         Progress::Ended { reusable: false }
@@ -248,13 +325,13 @@ impl Attempt {
     /// Judges the attempt.
     #[must_use]
     pub fn into_end(mut self) -> AttemptEnd {
-        let text = self.chat.take_text();
+        let text = self.stream.take_text();
         let status = self.http.head().map(|h| h.status);
         let (finished, result) = match self.fault {
             Some((fault, at)) => (at, Err(fault)),
             None => (
                 self.last_read,
-                judge(&self.http, self.chat, &self.other_body, self.sent),
+                judge(&self.http, self.stream, &self.expect, &self.other_body, (self.sent, self.last_read)),
             ),
         };
         let finished = finished.max(self.sent);
@@ -270,29 +347,42 @@ impl Attempt {
             headers: self.headers,
             finished,
             text,
+            unanswered: self.unanswered,
         }
     }
 }
 
-/// Judges a response that ended without a fault of its own.
-fn judge(http: &ResponseReader, chat: ChatStream, other_body: &[u8], sent: TrialInstant) -> Result<Completion, Fault> {
+/// Judges a response that ended without a fault of its own; `times` are when it was asked for and when its end came.
+fn judge(
+    http: &ResponseReader,
+    stream: Stream,
+    expect: &Expectation,
+    other_body: &[u8],
+    (sent, ended): (TrialInstant, TrialInstant),
+) -> Result<Completion, Fault> {
     let Some(head) = http.head() else {
         return Err(Fault::new(Reason::Truncated, "the response head broke off"));
     };
-    match body_kind(head) {
-        // A body without framing ends with the connection; then only [DONE] shows that nothing was cut off.
-        Body::Stream => chat.finish(!matches!(http.end(), BodyEnd::Open), sent),
+    // A body without framing ends with the connection; then only what a stream says of its end shows that nothing was cut off.
+    let clean = !matches!(http.end(), BodyEnd::Open);
+    match body_kind(head, expect.form) {
+        Body::Stream => match stream {
+            Stream::Chunks(stream) => stream.finish(clean, sent),
+            Stream::Responses(stream) => stream.finish(clean, sent),
+            Stream::None => Err(Fault::new(Reason::Malformed, "a stream where a document was asked for")),
+        },
+        Body::Document => whole::judge(other_body, clean, expect, ended.since(sent)),
         Body::Refusal => {
             let (reason, detail) = error_text::classify_status(head.status, other_body);
             Err(Fault::new(reason, detail))
         }
-        Body::NotAStream => Err(match error_text::error_message(other_body) {
+        Body::Unknown => Err(match error_text::error_message(other_body) {
             Some(text) if error_text::is_oom(&text) => Fault::new(Reason::EngineOom, text),
             Some(text) => Fault::new(Reason::ErrorEvent, text),
             None if head.is_encoded => Fault::new(Reason::Malformed, "a compressed body, which was not asked for"),
             None => Fault::new(
                 Reason::Malformed,
-                format!("content type `{}`, not text/event-stream", head.content_type),
+                format!("content type `{}`, not {}", head.content_type, expect.form.content_type()),
             ),
         }),
     }

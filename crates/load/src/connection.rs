@@ -7,12 +7,12 @@ use crate::{
     attempt::{Attempt, AttemptEnd, Deadlines, Progress, SizeLimits},
     clock::TrialClock,
     control::Control,
-    stream::{Expectation, Fault},
+    stream::{Expectation, Fault, KeepText},
     timer::Alarm,
     tls::Tls,
     transport::{OpenError, Wire},
 };
-use servelab_schema::{Reason, TrialInstant, WallNanos};
+use servelab_schema::{ConnectionUse, Reason, TrialInstant, WallNanos};
 use std::{future::Future, io, net::SocketAddr, pin::pin, task::Poll};
 
 /// An idle connection older than this is not used again: engines close theirs after about 5 s, and a request that crosses
@@ -29,8 +29,10 @@ pub(crate) struct Net {
     pub(crate) deadlines: Deadlines,
     pub(crate) limits: SizeLimits,
     pub(crate) control: Control,
-    /// Answers are kept: for the trace, or because the next turn of a conversation is made from them.
-    pub(crate) keep_text: bool,
+    /// What is kept of answers: for the trace, or because the next turn of a conversation is made from them.
+    pub(crate) keep_text: KeepText,
+    /// What the server does with connections.
+    pub(crate) connections: ConnectionUse,
 }
 
 /// An open connection between two requests.
@@ -109,9 +111,7 @@ pub(crate) async fn exchange(
     let mut write_error: Option<io::Error> = None;
     let sent = clock.now();
     let mut attempt = Attempt::new(expect, net.deadlines, net.limits, sent);
-    if net.keep_text {
-        attempt.keep_text();
-    }
+    attempt.keep_text(net.keep_text);
 
     let progress = std::future::poll_fn(|cx| {
         loop {
@@ -147,7 +147,7 @@ pub(crate) async fn exchange(
                     } else {
                         Reason::Reset
                     };
-                    return Poll::Ready(Some(attempt.fail(Fault::new(reason, e.to_string()), clock.now())));
+                    return Poll::Ready(Some(attempt.broken(Fault::new(reason, e.to_string()), clock.now())));
                 }
                 Poll::Pending => {}
             }
@@ -177,8 +177,10 @@ pub(crate) async fn exchange(
             }
         }
         (Some(progress), error) => {
-            let reusable =
-                progress == (Progress::Ended { reusable: true }) && written == request_bytes && error.is_none();
+            let whole = written == request_bytes && error.is_none();
+            let reusable = progress == (Progress::Ended { reusable: true })
+                && whole
+                && net.connections == ConnectionUse::Kept;
             connection.idle_since = clock.now();
             Exchange {
                 end: Ok(attempt.into_end()),

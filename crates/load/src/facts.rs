@@ -119,6 +119,7 @@ impl SelfFacts {
             starvation: self.starvation,
             client_thread_cpu_ratio: Ratio::new(busiest).unwrap_or_default(),
             achieved_rate_per_s,
+            stale_connections: 0,
             clocks_start: self.clocks.0,
             clocks_end: self.clocks.1,
         }

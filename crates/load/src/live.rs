@@ -100,9 +100,9 @@ impl Live {
                 Outcome::Completed(completion) => {
                     counts.completed += 1;
                     if trace.measured {
-                        if let Some(h) = &mut s.ttft {
+                        if let (Some(h), Some(ttft)) = (&mut s.ttft, completion.ttft()) {
                             // Grows with the value; a record that is refused is missing from a live figure only.
-                            let _ = h.record(completion.ttft().0);
+                            let _ = h.record(ttft.0);
                         }
                         if let (Some(h), Some(tpot)) = (&mut s.tpot, completion.tpot_s()) {
                             #[expect(clippy::as_conversions, reason = "float to integer saturates; a live figure")]

@@ -3,13 +3,11 @@
 
 use crate::{stream::Expectation, tls::Tls};
 use bytes::Bytes;
-use serde::Serialize;
-use servelab_schema::{Message, OutputPolicy, Prompt, PromptId, Stop};
+use servelab_schema::PromptId;
 use std::{
     fmt,
     io::Write as _,
     net::{SocketAddr, ToSocketAddrs},
-    num::NonZeroU32,
 };
 
 /// Why a URL cannot be loaded.
@@ -277,31 +275,6 @@ pub struct PreparedRequest {
 }
 
 impl PreparedRequest {
-    /// The chat request for a packed prompt.
-    ///
-    /// # Errors
-    /// An I/O-free serialisation error, which only a non-finite temperature could cause.
-    pub fn chat(prompt: &Prompt, model: &str, output: OutputPolicy) -> Result<Self, serde_json::Error> {
-        let params = BodyParams {
-            model,
-            messages: &prompt.messages,
-            max_tokens: prompt.max_new_tokens,
-            output,
-            continuous_usage: true,
-        };
-        let fixed = output.stop == Stop::Fixed;
-        Ok(Self {
-            prompt_id: prompt.id.clone(),
-            body: request_body(&params)?,
-            expect: Expectation {
-                prompt_tokens: Some(prompt.prompt_tokens),
-                completion_tokens: fixed.then_some(prompt.max_new_tokens),
-            },
-        })
-    }
-}
-
-impl PreparedRequest {
     /// The same with a `cache_salt`, which keeps what different salts leave in an engine's prefix cache apart.
     #[must_use]
     pub fn with_cache_salt(&self, salt: &str) -> Self {
@@ -316,79 +289,9 @@ impl PreparedRequest {
     }
 }
 
-/// What a chat request asks for.
-#[derive(Debug, Clone, Copy)]
-pub struct BodyParams<'a> {
-    /// The served model's name.
-    pub model: &'a str,
-    /// The conversation.
-    pub messages: &'a [Message],
-    /// Most tokens to generate; exactly this many under [`Stop::Fixed`].
-    pub max_tokens: NonZeroU32,
-    /// When to stop, temperature and seed.
-    pub output: OutputPolicy,
-    /// Ask for cumulative usage in every chunk; false for engines that refuse the option.
-    pub continuous_usage: bool,
-}
-
-#[derive(Serialize)]
-struct BodyWire<'a> {
-    model: &'a str,
-    messages: &'a [Message],
-    max_tokens: NonZeroU32,
-    temperature: f64,
-    seed: u64,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    ignore_eos: bool,
-    stream: bool,
-    stream_options: StreamOptions,
-}
-
-#[derive(Serialize)]
-struct StreamOptions {
-    include_usage: bool,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    continuous_usage_stats: bool,
-}
-
-/// The body of a streamed `/v1/chat/completions` request.
-///
-/// # Errors
-/// A serialisation error, which only a non-finite temperature could cause.
-pub fn request_body(params: &BodyParams<'_>) -> Result<Bytes, serde_json::Error> {
-    let wire = BodyWire {
-        model: params.model,
-        messages: params.messages,
-        max_tokens: params.max_tokens,
-        temperature: params.output.temperature.get(),
-        seed: params.output.seed,
-        ignore_eos: params.output.stop == Stop::Fixed,
-        stream: true,
-        stream_options: StreamOptions {
-            include_usage: true,
-            continuous_usage_stats: params.continuous_usage,
-        },
-    };
-    serde_json::to_vec(&wire).map(Bytes::from)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use servelab_schema::{Ratio, Role};
-
-    #[test]
-    fn a_salt_is_the_only_thing_that_is_added() {
-        let prompt = servelab_schema::examples::prompt();
-        let bare = PreparedRequest::chat(&prompt, "m", servelab_schema::examples::plan().output).unwrap();
-        let salted = bare.with_cache_salt("a\"b");
-        let [mut with, without] = [&salted, &bare].map(|r| {
-            let body: serde_json::Value = serde_json::from_slice(&r.body).unwrap();
-            body
-        });
-        assert_eq!(with.as_object_mut().unwrap().remove("cache_salt").unwrap(), "a\"b");
-        assert_eq!(with, without);
-    }
 
     #[test]
     fn urls() {
@@ -451,34 +354,5 @@ mod tests {
             head.ends_with("Authorization: Bearer secret\r\nx-request-id: r-1\r\ncontent-length: 7\r\n\r\n"),
             "{head}"
         );
-    }
-
-    #[test]
-    fn bodies() {
-        let messages = [Message {
-            role: Role::User,
-            content: "é\"\n".to_owned(),
-        }];
-        let mut params = BodyParams {
-            model: "m",
-            messages: &messages,
-            max_tokens: NonZeroU32::new(8).unwrap(),
-            output: OutputPolicy {
-                stop: Stop::Fixed,
-                temperature: Ratio::new(0.0).unwrap(),
-                seed: 7,
-                keep_text: false,
-            },
-            continuous_usage: true,
-        };
-        let text = String::from_utf8(request_body(&params).unwrap().to_vec()).unwrap();
-        assert_eq!(
-            text,
-            r#"{"model":"m","messages":[{"role":"user","content":"é\"\n"}],"max_tokens":8,"temperature":0.0,"seed":7,"ignore_eos":true,"stream":true,"stream_options":{"include_usage":true,"continuous_usage_stats":true}}"#
-        );
-        params.output.stop = Stop::Natural;
-        params.continuous_usage = false;
-        let text = String::from_utf8(request_body(&params).unwrap().to_vec()).unwrap();
-        assert!(!text.contains("ignore_eos") && !text.contains("continuous"), "{text}");
     }
 }

@@ -5,8 +5,9 @@ use crate::{
     clock::TrialClock,
     request::{Endpoint, EndpointError, PreparedRequest, RequestHeaders},
     sink::SinkError,
+    stream::KeepText,
 };
-use servelab_schema::{Load, Nanos, RequestId, VariantId};
+use servelab_schema::{ConnectionUse, Load, Nanos, RequestId, VariantId};
 use std::time::Duration;
 
 /// Labels that every trace of the load repeats.
@@ -66,8 +67,10 @@ pub struct LoadSpec {
     pub deadlines: Deadlines,
     /// Memory bounds of each attempt.
     pub limits: SizeLimits,
-    /// True where the trace of a completed request keeps the text of its answer, reasoning apart.
-    pub keep_text: bool,
+    /// What the trace of a completed request keeps of its answer's text.
+    pub keep_text: KeepText,
+    /// What the server does with connections: those that it closes are opened ahead for each request.
+    pub connections: ConnectionUse,
     /// Labels of the traces.
     pub labels: Labels,
     /// The trial's clock: its time 0 and its scale.

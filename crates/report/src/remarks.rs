@@ -26,6 +26,7 @@ const fn kind(kind: Option<TtftKind>) -> &'static str {
     match kind {
         Some(TtftKind::Token) => "at the first token",
         Some(TtftKind::Content) => "at the first text",
+        Some(TtftKind::Whole) => "nowhere, as answers come whole",
         None => "partly at the first token and partly at the first text",
     }
 }
@@ -129,6 +130,11 @@ pub(crate) fn note(plan: &Plan, note: &Note) -> String {
         }
         Note::EndedEarly { .. } => "The run was stopped before its end: every verdict is indicative.".to_owned(),
         Note::FewBlocks { first_look } => format!("Verdicts on fewer than {first_look} blocks are indicative."),
+        Note::StaleConnections { requests, of } => format!(
+            "{requests} of {} were sent a second time, because the server had closed the kept connection without a byte of an \
+             answer; each is timed from its second send.",
+            number::count(*of, "request")
+        ),
         Note::TakenAgain { takes } => format!(
             "{} of trials that were taken again; the first one that the instrument did not lose counts.",
             number::count(*takes, "other take")

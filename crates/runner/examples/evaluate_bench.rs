@@ -15,7 +15,7 @@ use servelab_random::SplitMix64;
 use servelab_runner::evaluate_takes;
 use servelab_schema::{
     Bucket, Chunk, Completion, EnvironmentRecord, FinishReason, Nanos, Outcome, Plan, PlannedVariant, PromptId,
-    PromptRef, RequestId, RunEnd, RunId, Sha256Hex, Task, Trace, TrialCounts, TrialId, TrialInstant, TtftKind, V,
+    PromptRef, RequestId, RunEnd, RunId, Sha256Hex, Task, TokenCounts, Trace, TrialCounts, TrialId, TrialInstant, TtftKind, V,
     VariantId, VariantRole, Window, canonical_json, examples,
 };
 use std::{
@@ -308,8 +308,7 @@ fn trace(rng: &mut SplitMix64, (block, variant): (u32, &VariantId), i: u32) -> R
         ttft,
         Some(ttft),
         chunks,
-        nz(137),
-        nz(CHUNKS),
+        TokenCounts::usage(nz(137), nz(CHUNKS)),
         FinishReason::Length,
         text,
     )?;

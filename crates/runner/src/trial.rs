@@ -21,12 +21,14 @@ use servelab_load::{
     Endpoint, Labels, LoadResult, LoadSpec, PreparedRequest, SinkError, Stop, TraceSink,
     attempt::{Deadlines, SizeLimits},
     clock::{TrialClock, monotonic, utc_now},
+    negotiate::{Inquiry, Negotiated, negotiate},
     start,
+    stream::KeepText,
 };
 use servelab_provider::{BroughtUp, Ended, Failed, Ready, Salvage};
 use servelab_random::split;
 use servelab_schema::{
-    CacheAtStart, CacheState, Check, EffectiveField, EngineMetrics, EngineRecord, Load, Nanos, Plan, PlannedBlock,
+    CacheAtStart, CacheState, Capabilities, Check, EffectiveField, EngineMetrics, EngineRecord, Load, Nanos, Plan, PlannedBlock,
     PlannedTrial, PlannedVariant, Trace, TrialCounts, TrialEnd, TrialId, TrialRecord, V,
 };
 use std::{
@@ -97,20 +99,46 @@ impl<'a> Trial<'a> {
         taken.then(|| format!("servelab-{salt:016x}"))
     }
 
-    fn spec(&self, base: &str, clock: TrialClock, salt: Option<&str>) -> Result<LoadSpec, RunError> {
+    /// What a server that was up before takes and does; none for an engine that was started for the trial, and for a server
+    /// that takes no small request: then every measured one says why.
+    async fn negotiated(&self, engine: &Ready) -> Result<Option<Negotiated>, RunError> {
+        if engine.is_ours() {
+            return Ok(None);
+        }
+        let (endpoint, headers) = (endpoint(engine.client().base())?, self.access.headers()?);
+        let asking = self.requests.asking().clone();
+        let (system_role, limit) = (self.requests.have_system(), self.plan.timeouts.ttft_ns);
+        let found = tokio::task::spawn_blocking(move || {
+            negotiate(&Inquiry {
+                endpoint: &endpoint,
+                headers: &headers,
+                asking: &asking,
+                system_role,
+                limit,
+            })
+        });
+        Ok(found.await.ok().and_then(Result::ok))
+    }
+
+    fn spec(
+        &self,
+        base: &str,
+        clock: TrialClock,
+        salt: Option<&str>,
+        takes: Capabilities,
+    ) -> Result<LoadSpec, RunError> {
         let timeouts = self.plan.timeouts;
         let salted = |requests: Vec<PreparedRequest>| match salt {
             Some(salt) => requests.iter().map(|r| r.with_cache_salt(salt)).collect(),
             None => requests,
         };
         Ok(LoadSpec {
-            endpoint: Endpoint::parse(&format!("{base}/v1/chat/completions"))
-                .map_err(servelab_load::LoadError::from)?,
+            endpoint: endpoint(base)?,
             headers: self.access.headers()?,
             load: self.load,
             warm_up: self.plan.warm_up.requests,
-            measured: salted(self.requests.of_block(self.block)?),
-            fillers: salted(self.requests.fillers(self.block)),
+            measured: salted(self.requests.of_block(self.block, takes)?),
+            fillers: salted(self.requests.fillers(self.block, takes)?),
             seed: self.block.seed,
             deadlines: Deadlines {
                 connect: timeouts.connect_ns,
@@ -119,7 +147,12 @@ impl<'a> Trial<'a> {
                 total: timeouts.total_ns,
             },
             limits: SizeLimits::default(),
-            keep_text: self.plan.output.keep_text,
+            keep_text: if self.plan.output.keep_text {
+                KeepText::Content
+            } else {
+                KeepText::Nothing
+            },
+            connections: takes.connections,
             labels: Labels {
                 block: self.block.block,
                 variant: self.planned.variant.clone(),
@@ -129,6 +162,12 @@ impl<'a> Trial<'a> {
             engine_exit_grace: ENGINE_EXIT_GRACE,
         })
     }
+}
+
+/// Where an engine's requests go.
+fn endpoint(base: &str) -> Result<Endpoint, RunError> {
+    let parsed = Endpoint::parse(&format!("{base}/v1/chat/completions"));
+    Ok(parsed.map_err(servelab_load::LoadError::from)?)
 }
 
 /// The traces' file, shared with the load's writer thread until the load has ended.
@@ -149,6 +188,7 @@ impl TraceSink for Sink {
 struct EngineFacts {
     argv: Vec<String>,
     cache_salt: Option<String>,
+    negotiated: Option<Negotiated>,
     cache: CacheState,
     restart_would_show: bool,
     startup: Option<Nanos>,
@@ -187,8 +227,13 @@ pub(crate) async fn execute_trial(
             let startup = plan.engine.time_scale().engine(monotonic().since(begin));
             progress.engine_ready(startup);
             let startup = engine.is_ours().then_some(startup);
-            let salt = trial.cache_salt(&engine, run_name(run)).await;
-            let (facts, load) = measure(trial, &writer, engine, (argv, salt, startup), stop, progress).await?;
+            let begun = Begun {
+                argv,
+                cache_salt: trial.cache_salt(&engine, run_name(run)).await,
+                negotiated: trial.negotiated(&engine).await?,
+                startup,
+            };
+            let (facts, load) = measure(trial, &writer, engine, begun, stop, progress).await?;
             (facts, Some(load))
         }
         Err(failed) => {
@@ -213,6 +258,7 @@ impl EngineFacts {
         Self {
             argv,
             cache_salt: None,
+            negotiated: None,
             cache: CacheState::Empty,
             restart_would_show: false,
             startup: None,
@@ -229,12 +275,25 @@ impl EngineFacts {
     }
 }
 
+/// What is known of an engine when its load begins.
+struct Begun {
+    argv: Vec<String>,
+    cache_salt: Option<String>,
+    negotiated: Option<Negotiated>,
+    startup: Option<Nanos>,
+}
+
 /// From the first to the last request, and the engine's end.
 async fn measure(
     trial: &Trial<'_>,
     writer: &TrialWriter,
     mut engine: Ready,
-    (argv, cache_salt, startup): (Vec<String>, Option<String>, Option<Nanos>),
+    Begun {
+        argv,
+        cache_salt,
+        negotiated,
+        startup,
+    }: Begun,
     stop: &StopFlag,
     progress: &dyn Progress,
 ) -> Result<(EngineFacts, LoadResult), RunError> {
@@ -259,7 +318,8 @@ async fn measure(
         shared: Arc::clone(&shared),
         secrets: secrets.clone(),
     };
-    let load = start(trial.spec(engine.client().base(), clock, cache_salt.as_deref())?, sink)?;
+    let takes = negotiated.as_ref().map_or(Capabilities::FULL, |n| n.capabilities);
+    let load = start(trial.spec(engine.client().base(), clock, cache_salt.as_deref(), takes)?, sink)?;
     let watched = watch(&load, &mut engine, sampling, stop, progress).await;
     let result = load.join();
     let healthy = engine.client().healthy().await;
@@ -313,6 +373,7 @@ async fn measure(
         },
         restart_would_show: born.would_show_restart(&later),
         cache_salt,
+        negotiated,
         startup,
         version,
         served_model,
@@ -358,6 +419,8 @@ fn engine_record(trial: &Trial<'_>, facts: EngineFacts) -> EngineRecord {
         env: trial.access.env(&facts.argv),
         argv: facts.argv,
         cache_salt: facts.cache_salt,
+        capabilities: facts.negotiated.as_ref().map(|n| n.capabilities),
+        capability_notes: facts.negotiated.map(|n| n.notes).unwrap_or_default(),
         flags: trial
             .variant
             .flags

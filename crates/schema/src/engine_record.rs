@@ -1,6 +1,6 @@
 //! `engine.json`: what was started for a trial and what it said of itself. Facts of one start; nothing is judged here.
 
-use crate::{ArgValue, EngineKind, EngineMetrics, Nanos, TrialId, V, VariantId};
+use crate::{ArgValue, Capabilities, EngineKind, EngineMetrics, Nanos, TrialId, V, VariantId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt};
@@ -156,6 +156,13 @@ pub struct EngineRecord {
     /// none was sent, as to an engine that was started for the trial.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache_salt: Option<String>,
+    /// What the server takes and does, as a few small requests before the load have shown; absent for an engine that servelab
+    /// started, which is taken to do everything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capabilities: Option<Capabilities>,
+    /// What it lacks and what that costs; absent = nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub capability_notes: Vec<String>,
     /// Flags of the variant.
     pub flags: BTreeMap<String, ArgValue>,
     /// What `/version` said; null where it did not answer.

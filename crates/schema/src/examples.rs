@@ -16,7 +16,7 @@ use crate::{
     OutputPolicy, Plan, PlannedBlock, PlannedTrial, PlannedVariant, Profile, Prompt, PromptId, PromptManifest,
     PromptRef, PromptSetId, PromptSetRef, PromptSource, Provider, Ratio, Reason, RequestId, Role, RunEnd, RunId,
     RunManifest, SealedFile, Sha256Hex, Slo, SourceFile, SourceRecord, Starvation, Stop, Task, TelemetrySample,
-    ThrottleReason, Timeouts, Trace, TrialCounts, TrialId, TrialInstant, TrialRecord, TrialSummary, TtftKind, V,
+    ThrottleReason, Timeouts, TokenCounts, Trace, TrialCounts, TrialId, TrialInstant, TrialRecord, TrialSummary, TtftKind, V,
     VariantId, VariantRole, WallNanos, WarmUp, WeightFile, Window,
 };
 use std::{collections::BTreeMap, num::NonZeroU32};
@@ -392,6 +392,8 @@ pub fn engine_record() -> EngineRecord {
         variant: VariantId::new("C3").expect(OK),
         engine_kind: EngineKind::Simulated,
         cache_salt: None,
+        capabilities: None,
+        capability_notes: Vec::new(),
         argv: vec!["servelab".into(), "sim".into(), "--".into(), "--enforce-eager".into()],
         env: BTreeMap::new(),
         flags: BTreeMap::from([("enforce-eager".to_owned(), ArgValue::Switch(true))]),
@@ -464,8 +466,7 @@ pub fn trace() -> Trace {
         Nanos(122_068_811),
         Some(Nanos(122_068_811)),
         vec![chunk(0, 1), chunk(49_120_033, 2), chunk(50_230_871, 1)],
-        n(137),
-        n(4),
+        TokenCounts::usage(n(137), n(4)),
         FinishReason::Length,
         digest(8),
     );
@@ -579,6 +580,7 @@ pub fn trial_record() -> TrialRecord {
             },
             client_thread_cpu_ratio: ratio(0.12),
             achieved_rate_per_s: None,
+            stale_connections: 0,
             clocks_start: ClockReading {
                 unix_ns: 1_795_428_001_000_000_000,
                 monotonic_ns: 86_400_000_000_000,

@@ -6,6 +6,7 @@
 
 mod bearer;
 mod canonical;
+mod capabilities;
 mod catalogue;
 mod dialect;
 mod engine_metrics;
@@ -35,6 +36,7 @@ mod version;
 
 pub use bearer::{KeyInTheClear, takes_key};
 pub use canonical::{CanonicalError, canonical_json};
+pub use capabilities::{Capabilities, ConnectionUse, Member, StreamEnd, StreamOptions, TokenLimit, UsageReport};
 pub use catalogue::{FlagCatalogue, FlagKind, FlagSpec};
 pub use dialect::Dialect;
 pub use engine_metrics::{EngineMetrics, HistogramRise, SpeculationRise};
@@ -59,7 +61,9 @@ pub use prompt::{
 };
 pub use telemetry::{GpuSample, HostSample, TelemetrySample, ThrottleReason};
 pub use time_scale::{TimeScale, WallInstant, WallNanos};
-pub use trace::{Chunk, Completion, CompletionError, Failure, FinishReason, Outcome, Reason, Trace, TtftKind};
+pub use trace::{
+    Chunk, Completion, CompletionError, Failure, FinishReason, Outcome, Reason, TokenCounts, TokenSource, Trace, TtftKind,
+};
 pub use trial::{
     Blame, ClockReading, GateName, GateOutcome, GateResult, Instrument, Starvation, TrialCounts, TrialEnd, TrialRecord,
     Validity, Window,
@@ -70,4 +74,4 @@ pub use variant::{ArgValue, Expectation, FieldValue, Origin, PlannedVariant, Var
 pub use version::V;
 
 /// Version of the measuring method. Whatever can move a number raises it; runs of two versions are NotComparable.
-pub const METHOD_VERSION: u32 = 2;
+pub const METHOD_VERSION: u32 = 3;

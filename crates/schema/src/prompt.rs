@@ -2,7 +2,10 @@
 
 use crate::{Bytes, PromptId, PromptSetId, Sha256Hex, V};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{self, SeqAccess, Visitor},
+};
 use std::{fmt, num::NonZeroU32};
 
 /// What a prompt asks for.
@@ -180,7 +183,41 @@ pub struct Message {
     /// Who speaks.
     pub role: Role,
     /// What is said.
+    #[serde(deserialize_with = "text_alone")]
     pub content: String,
+}
+
+/// A text. Content in parts is refused by name: images and sounds are not measured.
+fn text_alone<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    struct Alone;
+    impl<'de> Visitor<'de> for Alone {
+        type Value = String;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("the text of a message")
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<String, E> {
+            Ok(text.to_owned())
+        }
+
+        fn visit_string<E: de::Error>(self, text: String) -> Result<String, E> {
+            Ok(text)
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<String, A::Error> {
+            let mut kinds: Vec<String> = Vec::new();
+            while let Some(part) = parts.next_element::<serde_json::Value>()? {
+                let kind = part.get("type").and_then(serde_json::Value::as_str);
+                kinds.push(kind.unwrap_or("a part without a type").chars().take(40).collect());
+            }
+            Err(de::Error::custom(format!(
+                "multimodal content ({}) is not measured: give `content` as one text",
+                kinds.join(", ")
+            )))
+        }
+    }
+    deserializer.deserialize_any(Alone)
 }
 
 /// Where a prompt's text comes from.

@@ -39,6 +39,70 @@ pub enum TtftKind {
     Token,
     /// First non-empty content, reasoning or tool delta: all that is known without continuous usage.
     Content,
+    /// There is none: the answer came as one whole, as that of an embeddings request does. It has an E2E only.
+    Whole,
+}
+
+/// Who counted the tokens of a completion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum TokenSource {
+    /// The server, in `usage`.
+    #[default]
+    Usage,
+    /// servelab, from the texts, after the load, with the tokenizer that it was given.
+    Tokenizer,
+    /// The server's `/tokenize`, from the texts, after the load.
+    ServerTokenize,
+}
+
+impl TokenSource {
+    /// The name as written in files.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Usage => "usage",
+            Self::Tokenizer => "tokenizer",
+            Self::ServerTokenize => "server-tokenize",
+        }
+    }
+
+    const fn is_usage(&self) -> bool {
+        matches!(self, Self::Usage)
+    }
+}
+
+/// Tokens of one request, as somebody counted them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TokenCounts {
+    /// Of the prompt; none where nobody counted them.
+    pub prompt: Option<NonZeroU32>,
+    /// Of the answer; none where nobody counted them, or nothing is generated.
+    pub completion: Option<NonZeroU32>,
+    /// Who counted.
+    pub source: TokenSource,
+}
+
+impl TokenCounts {
+    /// What the server's `usage` says.
+    #[must_use]
+    pub const fn usage(prompt: NonZeroU32, completion: NonZeroU32) -> Self {
+        Self {
+            prompt: Some(prompt),
+            completion: Some(completion),
+            source: TokenSource::Usage,
+        }
+    }
+
+    /// Nobody counted.
+    #[must_use]
+    pub const fn unknown() -> Self {
+        Self {
+            prompt: None,
+            completion: None,
+            source: TokenSource::Usage,
+        }
+    }
 }
 
 /// Why a completed generation ended.
@@ -49,6 +113,8 @@ pub enum FinishReason {
     Stop,
     /// `max_new_tokens` reached.
     Length,
+    /// Nothing was generated, as for an embeddings request.
+    Whole,
 }
 
 /// Why a completion's numbers contradict each other.
@@ -71,6 +137,9 @@ pub enum CompletionError {
     /// A chunk of a token timeline without tokens, or of a content timeline with some.
     #[error("chunk {0} has a token count that its ttft_kind does not allow")]
     ChunkTokens(usize),
+    /// Tokens of a chunk's timeline that nobody counted, or an answer in one piece that has several.
+    #[error("ttft_kind `token` needs completion_tokens, and `whole` has exactly one chunk")]
+    Kind,
     /// `ttft + gaps` differs from the stored end.
     #[error("ttft_ns plus the gaps is {sum}, but e2e_ns says {e2e}")]
     End {
@@ -91,8 +160,7 @@ pub struct Completion {
     ttft_content: Option<Nanos>,
     chunks: Vec<Chunk>,
     e2e: Nanos,
-    prompt_tokens: NonZeroU32,
-    completion_tokens: NonZeroU32,
+    tokens: TokenCounts,
     finish_reason: FinishReason,
     text_sha256: Sha256Hex,
     text: Option<String>,
@@ -105,7 +173,7 @@ pub struct Completion {
 struct CompletionWire {
     /// What `ttft_ns` is.
     ttft_kind: TtftKind,
-    /// First token chunk − sent, ns.
+    /// First token chunk − sent, ns; for `whole` the arrival of the answer.
     ttft_ns: Nanos,
     /// First non-empty text − sent, ns; null where no text came.
     ttft_content_ns: Option<Nanos>,
@@ -113,45 +181,48 @@ struct CompletionWire {
     chunks: Vec<Chunk>,
     /// Last token chunk − sent, ns; always `ttft_ns` plus the gaps.
     e2e_ns: Nanos,
-    /// `usage.prompt_tokens`.
-    prompt_tokens: NonZeroU32,
-    /// `usage.completion_tokens`.
-    completion_tokens: NonZeroU32,
+    /// Tokens of the prompt; absent where nobody counted them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    prompt_tokens: Option<NonZeroU32>,
+    /// Tokens of the answer; absent where nobody counted them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    completion_tokens: Option<NonZeroU32>,
+    /// Who counted both; absent = `usage`.
+    #[serde(default, skip_serializing_if = "TokenSource::is_usage")]
+    token_source: TokenSource,
     /// Why the generation ended.
     finish_reason: FinishReason,
-    /// SHA-256 of the text, reasoning included.
+    /// SHA-256 of the text, reasoning included; for `whole` of the body.
     text_sha256: Sha256Hex,
     /// The text without reasoning, where the plan keeps it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     text: Option<String>,
 }
 
-/// The facts a [`Completion`] is made of.
-#[derive(Debug, Clone)]
-struct Parts {
+/// The end of a timeline whose parts agree, counted like `ttft`.
+fn check(
     kind: TtftKind,
     ttft: Nanos,
-    chunks: Vec<Chunk>,
-    completion_tokens: NonZeroU32,
-}
-
-fn check(parts: &Parts) -> Result<Nanos, CompletionError> {
-    let first = parts.chunks.first().ok_or(CompletionError::NoChunk)?;
+    chunks: &[Chunk],
+    completion_tokens: Option<NonZeroU32>,
+) -> Result<Nanos, CompletionError> {
+    let first = chunks.first().ok_or(CompletionError::NoChunk)?;
     if first.gap != Nanos::ZERO {
         return Err(CompletionError::FirstGap(first.gap.0));
     }
-    let wants_tokens = parts.kind == TtftKind::Token;
-    if let Some(i) = parts.chunks.iter().position(|c| (c.tokens > 0) != wants_tokens) {
+    let wants_tokens = kind == TtftKind::Token;
+    if (wants_tokens && completion_tokens.is_none()) || (kind == TtftKind::Whole && chunks.len() > 1) {
+        return Err(CompletionError::Kind);
+    }
+    if let Some(i) = chunks.iter().position(|c| (c.tokens > 0) != wants_tokens) {
         return Err(CompletionError::ChunkTokens(i));
     }
-    let sum: u64 = parts.chunks.iter().map(|c| u64::from(c.tokens)).sum();
-    if wants_tokens && sum != u64::from(parts.completion_tokens.get()) {
-        return Err(CompletionError::Tokens {
-            chunks: sum,
-            usage: parts.completion_tokens.get(),
-        });
+    let sum: u64 = chunks.iter().map(|c| u64::from(c.tokens)).sum();
+    if let Some(usage) = completion_tokens.filter(|usage| wants_tokens && sum != u64::from(usage.get())) {
+        let usage = usage.get();
+        return Err(CompletionError::Tokens { chunks: sum, usage });
     }
-    Ok(parts.chunks.iter().fold(parts.ttft, |t, c| t.saturating_add(c.gap)))
+    Ok(chunks.iter().fold(ttft, |t, c| t.saturating_add(c.gap)))
 }
 
 impl Completion {
@@ -159,37 +230,58 @@ impl Completion {
     ///
     /// # Errors
     /// [`CompletionError`] where the facts contradict each other.
-    #[expect(clippy::too_many_arguments, reason = "each is one independent fact of the wire")]
     pub fn new(
         ttft_kind: TtftKind,
         ttft: Nanos,
         ttft_content: Option<Nanos>,
         chunks: Vec<Chunk>,
-        prompt_tokens: NonZeroU32,
-        completion_tokens: NonZeroU32,
+        tokens: TokenCounts,
         finish_reason: FinishReason,
         text_sha256: Sha256Hex,
     ) -> Result<Self, CompletionError> {
-        let parts = Parts {
-            kind: ttft_kind,
-            ttft,
-            chunks,
-            completion_tokens,
-        };
-        let e2e = check(&parts)?;
-        let chunks = parts.chunks;
+        let e2e = check(ttft_kind, ttft, &chunks, tokens.completion)?;
         Ok(Self {
             ttft_kind,
             ttft,
             ttft_content,
             chunks,
             e2e,
-            prompt_tokens,
-            completion_tokens,
+            tokens,
             finish_reason,
             text_sha256,
             text: None,
         })
+    }
+
+    /// An answer that came as one whole: an E2E, and the tokens that its `usage` counts.
+    #[must_use]
+    pub fn whole(e2e: Nanos, prompt_tokens: Option<NonZeroU32>, body_sha256: Sha256Hex) -> Self {
+        let chunk = Chunk {
+            gap: Nanos::ZERO,
+            tokens: 0,
+        };
+        Self {
+            ttft_kind: TtftKind::Whole,
+            ttft: e2e,
+            ttft_content: None,
+            chunks: vec![chunk],
+            e2e,
+            tokens: TokenCounts {
+                prompt: prompt_tokens,
+                ..TokenCounts::unknown()
+            },
+            finish_reason: FinishReason::Whole,
+            text_sha256: body_sha256,
+            text: None,
+        }
+    }
+
+    /// The same with tokens that were counted after the load, where the server's `usage` counted none.
+    #[must_use]
+    pub fn counted(self, tokens: TokenCounts) -> Self {
+        let unknown = self.tokens.prompt.is_none() && self.tokens.completion.is_none();
+        let tokens = if unknown { tokens } else { self.tokens };
+        Self { tokens, ..self }
     }
 
     /// The same with the text that was generated, where it is kept.
@@ -204,9 +296,18 @@ impl Completion {
         self.ttft_kind
     }
 
-    /// First token chunk − sent.
+    /// First token chunk − sent; none for an answer that came as one whole.
     #[must_use]
-    pub const fn ttft(&self) -> Nanos {
+    pub const fn ttft(&self) -> Option<Nanos> {
+        match self.ttft_kind {
+            TtftKind::Token | TtftKind::Content => Some(self.ttft),
+            TtftKind::Whole => None,
+        }
+    }
+
+    /// Arrival of the first chunk − sent, of whatever kind.
+    #[must_use]
+    pub const fn first_chunk(&self) -> Nanos {
         self.ttft
     }
 
@@ -228,16 +329,27 @@ impl Completion {
         self.e2e
     }
 
-    /// `usage.prompt_tokens`.
+    /// Tokens of the prompt; none where nobody counted them.
     #[must_use]
-    pub const fn prompt_tokens(&self) -> NonZeroU32 {
-        self.prompt_tokens
+    pub const fn prompt_tokens(&self) -> Option<NonZeroU32> {
+        self.tokens.prompt
     }
 
-    /// `usage.completion_tokens`.
+    /// Tokens of the answer; none where nobody counted them.
     #[must_use]
-    pub const fn completion_tokens(&self) -> NonZeroU32 {
-        self.completion_tokens
+    pub const fn completion_tokens(&self) -> Option<NonZeroU32> {
+        self.tokens.completion
+    }
+
+    /// Who counted them; none where nobody did.
+    #[must_use]
+    pub fn token_source(&self) -> Option<TokenSource> {
+        let TokenCounts {
+            prompt,
+            completion,
+            source,
+        } = self.tokens;
+        prompt.or(completion).map(|_| source)
     }
 
     /// Why the generation ended.
@@ -258,19 +370,20 @@ impl Completion {
         self.text.as_deref()
     }
 
-    /// N − m₁: the tokens after the first chunk, which holds m₁ (1 for content timelines).
+    /// N − m₁: the tokens after the first chunk, which holds m₁ (1 for content timelines); none where nobody counted N, or
+    /// no token came after it.
     #[must_use]
-    pub fn tokens_after_first(&self) -> u32 {
+    pub fn tokens_after_first(&self) -> Option<NonZeroU32> {
         let first = self.chunks.first().map_or(1, |chunk| chunk.tokens.max(1));
-        self.completion_tokens.get().saturating_sub(first)
+        NonZeroU32::new(self.tokens.completion?.get().saturating_sub(first))
     }
 
     /// Time per output token after the first chunk, in seconds: (last − first token chunk) / (N − m₁). None where no token
-    /// came after the first chunk.
+    /// came after the first chunk, or nobody counted them.
     #[must_use]
     pub fn tpot_s(&self) -> Option<f64> {
-        let (after, span) = (self.tokens_after_first(), self.e2e.saturating_sub(self.ttft));
-        (after > 0).then(|| span.as_secs_f64() / f64::from(after))
+        let span = self.e2e.saturating_sub(self.ttft);
+        Some(span.as_secs_f64() / f64::from(self.tokens_after_first()?.get()))
     }
 }
 
@@ -282,8 +395,11 @@ impl TryFrom<CompletionWire> for Completion {
             w.ttft_ns,
             w.ttft_content_ns,
             w.chunks,
-            w.prompt_tokens,
-            w.completion_tokens,
+            TokenCounts {
+                prompt: w.prompt_tokens,
+                completion: w.completion_tokens,
+                source: w.token_source,
+            },
             w.finish_reason,
             w.text_sha256,
         )?;
@@ -306,8 +422,9 @@ impl From<Completion> for CompletionWire {
             ttft_content_ns: c.ttft_content,
             chunks: c.chunks,
             e2e_ns: c.e2e,
-            prompt_tokens: c.prompt_tokens,
-            completion_tokens: c.completion_tokens,
+            prompt_tokens: c.tokens.prompt,
+            completion_tokens: c.tokens.completion,
+            token_source: c.tokens.source,
             finish_reason: c.finish_reason,
             text_sha256: c.text_sha256,
             text: c.text,
@@ -521,7 +638,7 @@ impl Trace {
     pub fn token_arrivals(&self) -> impl Iterator<Item = (TrialInstant, u32)> + '_ {
         let start = self.sent_ns.unwrap_or(self.scheduled_ns);
         let completion = self.completion();
-        let mut at = completion.map_or(start, |c| start.after(c.ttft()));
+        let mut at = completion.map_or(start, |c| start.after(c.first_chunk()));
         completion
             .map(Completion::chunks)
             .unwrap_or_default()

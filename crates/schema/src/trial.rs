@@ -274,10 +274,18 @@ pub struct Instrument {
     pub client_thread_cpu_ratio: Ratio,
     /// Achieved rate of measured arrivals in requests per second of engine time; null in a closed loop.
     pub achieved_rate_per_s: Option<f64>,
+    /// Measured requests that were sent a second time, on a fresh connection, because the server had closed the kept one
+    /// without a byte of an answer; absent = 0.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub stale_connections: u32,
     /// Both clocks when the load began.
     pub clocks_start: ClockReading,
     /// Both clocks when it had ended.
     pub clocks_end: ClockReading,
+}
+
+const fn is_zero(n: &u32) -> bool {
+    *n == 0
 }
 
 /// What the kernel says of the time in which the client could not run, from the load's beginning to its end. Null where the

@@ -84,6 +84,8 @@ fn what_cannot_be_true_cannot_be_read() {
         "chunk 0 has a token count",
     );
     refused(&trace, "\"completion_tokens\":4", "\"completion_tokens\":0", "nonzero");
+    // Without a count there is no timeline of tokens.
+    refused(&trace, "\"completion_tokens\":4,", "", "needs completion_tokens");
     refused(
         &trace,
         "\"prompt_id\":\"qa-S-0001\"",

@@ -8,12 +8,12 @@ use rusqlite::{OptionalExtension, Statement, Transaction, TransactionBehavior, p
 use servelab_evidence::SealedRun;
 use servelab_findings::{Prompts, rows};
 use servelab_schema::{
-    EngineRecord, Outcome, Plan, PromptSetRef, RunEnd, RunId, Sha256Hex, TelemetrySample, Trace, TrialId, TrialRecord,
+    EngineRecord, Outcome, Plan, PromptSetRef, RunEnd, RunId, Sha256Hex, TelemetrySample, TokenSource, Trace, TrialId, TrialRecord,
     Validity,
     findings::{Findings, TrialFindings},
 };
 
-use std::path::PathBuf;
+use std::{num::NonZeroU32, path::PathBuf};
 
 const DOING: &str = "ingesting a run";
 
@@ -284,7 +284,7 @@ impl<'t> TrialRows<'t> {
             request: prepare(
                 tx,
                 "INSERT INTO request VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, \
-                 ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28)",
+                 ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29)",
             )?,
             telemetry: prepare(tx, "INSERT INTO telemetry VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?,
         })
@@ -351,12 +351,12 @@ impl<'t> TrialRows<'t> {
                 t.expected_prompt_tokens.map(|n| n.get()),
                 failed.map_or("completed", |f| f.reason.as_str()),
                 done.map(|c| word("ttft_kind", &c.ttft_kind())).transpose()?,
-                maybe_ns("ttft_ns", done.map(|c| c.ttft()))?,
+                maybe_ns("ttft_ns", done.map(|c| c.first_chunk()))?,
                 maybe_ns("ttft_content_ns", done.and_then(|c| c.ttft_content()))?,
                 done.and_then(|c| Some(c.tpot_s()? * 1e9)),
                 maybe_ns("e2e_ns", done.map(|c| c.e2e()))?,
-                done.map(|c| c.prompt_tokens().get()),
-                done.map(|c| c.completion_tokens().get()),
+                done.and_then(|c| c.prompt_tokens()).map(NonZeroU32::get),
+                done.and_then(|c| c.completion_tokens()).map(NonZeroU32::get),
                 done.map(|c| word("finish_reason", &c.finish_reason())).transpose()?,
                 done.map(|c| c.text_sha256().as_str()),
                 done.map(|c| encode_chunks(c.chunks())),
@@ -364,6 +364,7 @@ impl<'t> TrialRows<'t> {
                 failed.map(|f| f.detail.as_str()),
                 maybe_ns("after_ns", failed.map(|f| f.after_ns))?,
                 answer_found,
+                done.and_then(|c| c.token_source()).map(TokenSource::as_str),
             ])
             .map_err(StoreError::sql("ingesting a request"))?;
         Ok(())

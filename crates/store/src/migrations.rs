@@ -12,6 +12,7 @@ const STEPS: &[&str] = &[
     include_str!("sql/001_runs.sql"),
     include_str!("sql/002_answers.sql"),
     include_str!("sql/003_findings.sql"),
+    include_str!("sql/004_token_source.sql"),
 ];
 
 /// Refuses a file that another program made, before anything in it is changed.

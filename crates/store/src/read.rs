@@ -9,7 +9,7 @@ use rusqlite::{OptionalExtension, Row};
 use servelab_findings::{Prompts, Reducer, evaluate};
 use servelab_schema::{
     Completion, EngineKind, EngineRecord, EnvironmentRecord, Failure, Outcome, Plan, RunId, RunManifest, Sha256Hex,
-    TelemetrySample, Trace, TrialRecord, V,
+    TelemetrySample, TokenCounts, TokenSource, Trace, TrialRecord, V,
     findings::{Brief, Findings},
 };
 use std::{num::NonZeroU32, path::PathBuf};
@@ -239,8 +239,11 @@ impl<N: Fn() -> String> Columns<'_, N> {
         StoreError::corrupt(format!("column {column} of {}", (self.name)()), why)
     }
 
-    fn positive(&self, column: &str) -> Result<NonZeroU32, StoreError> {
-        NonZeroU32::new(self.get(column)?).ok_or_else(|| self.bad(column, "it is 0"))
+    /// A count, where there is one.
+    fn tokens(&self, column: &str) -> Result<Option<NonZeroU32>, StoreError> {
+        let count: Option<u32> = self.get(column)?;
+        let checked = |n| NonZeroU32::new(n).ok_or_else(|| self.bad(column, "it is 0"));
+        count.map(checked).transpose()
     }
 
     fn trace(&self, record: &TrialRecord) -> Result<Trace, StoreError> {
@@ -282,8 +285,14 @@ impl<N: Fn() -> String> Columns<'_, N> {
             to_ns("request.ttft_ns", self.get("ttft_ns")?)?,
             to_maybe_ns("request.ttft_content_ns", self.get("ttft_content_ns")?)?,
             decode_chunks(&blob).map_err(|why| self.bad("chunks", why))?,
-            self.positive("prompt_tokens")?,
-            self.positive("completion_tokens")?,
+            TokenCounts {
+                prompt: self.tokens("prompt_tokens")?,
+                completion: self.tokens("completion_tokens")?,
+                source: match self.get::<Option<String>>("token_source")? {
+                    Some(word) => from_word("request.token_source", word)?,
+                    None => TokenSource::default(),
+                },
+            },
             from_word("request.finish_reason", self.get("finish_reason")?)?,
             from_word("request.text_sha256", self.get("text_sha256")?)?,
         )

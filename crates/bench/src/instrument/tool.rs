@@ -4,13 +4,16 @@ use super::{InstrumentError, truth::Seen};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use servelab_load::{
-    BodyParams, Endpoint, Labels, LoadError, LoadSpec, PreparedRequest, RequestHeaders, SinkError, TraceSink,
+    Endpoint, Labels, LoadError, LoadSpec, PreparedRequest, RequestHeaders, SinkError, TraceSink,
     attempt::{Deadlines, SizeLimits},
+    bench::body::{Asking, Text},
     clock::{TrialClock, monotonic, process_cpu_ns},
-    request_body, run_load,
-    stream::Expectation,
+    run_load,
+    stream::{Expectation, KeepText},
 };
-use servelab_schema::{Load, Message, Nanos, OutputPolicy, PromptId, Ratio, Role, Stop, TimeScale, Trace, VariantId};
+use servelab_schema::{
+    ConnectionUse, Load, Nanos, OutputPolicy, PromptId, Ratio, Stop, TimeScale, Trace, VariantId,
+};
 use std::{
     fs::File,
     io::{BufWriter, Write},
@@ -62,24 +65,14 @@ pub(crate) struct Done {
 const SENTENCE: &str = "Say what the river said to the stone. ";
 
 fn body(chunks: NonZeroU32, content: String) -> Result<Bytes, InstrumentError> {
-    let message = Message {
-        role: Role::User,
-        content,
-    };
     let output = OutputPolicy {
         stop: Stop::Fixed,
         temperature: Ratio::default(),
         seed: 1,
         keep_text: false,
     };
-    let params = BodyParams {
-        model: "null",
-        messages: std::slice::from_ref(&message),
-        max_tokens: chunks,
-        output,
-        continuous_usage: true,
-    };
-    request_body(&params).map_err(|e| InstrumentError::Request(e.to_string()))
+    let body = Asking::chat("null", output).body(&Text::Plain(content), chunks);
+    body.map_err(|e| InstrumentError::Request(e.to_string()))
 }
 
 /// A body of that size, or of the least that a body has.
@@ -113,6 +106,7 @@ fn spec(job: &Job) -> Result<LoadSpec, InstrumentError> {
         expect: Expectation {
             prompt_tokens: NonZeroU32::new(10),
             completion_tokens: Some(job.chunks),
+            ..Expectation::default()
         },
     };
     let requests = usize::try_from(job.requests).unwrap_or(usize::MAX);
@@ -131,7 +125,8 @@ fn spec(job: &Job) -> Result<LoadSpec, InstrumentError> {
             total: LONG,
         },
         limits: SizeLimits::default(),
-        keep_text: false,
+        keep_text: KeepText::Nothing,
+        connections: ConnectionUse::Kept,
         labels: Labels {
             block: 1,
             variant: VariantId::new("null").map_err(id)?,
@@ -158,7 +153,7 @@ impl TraceSink for Sink {
             let gaps = completion.chunks().iter().skip(1).map(|chunk| chunk.gap.0);
             let seen = Seen {
                 id: trace.request_id.to_string(),
-                ttft_ns: completion.ttft().0,
+                ttft_ns: completion.first_chunk().0,
                 gaps_ns: gaps.collect(),
             };
             times.lock().unwrap_or_else(PoisonError::into_inner).push(seen);

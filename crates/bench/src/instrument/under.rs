@@ -5,7 +5,7 @@
 //! harder: [`ENGINE_TTFT`] and [`ENGINE_ITL`] of engine time. The certificate records all of it.
 
 use super::InstrumentError;
-use servelab_load::PreparedRequest;
+use servelab_load::bench::body::Asking;
 use servelab_schema::{Load, Plan, Prompt, Rate};
 use std::{collections::HashMap, fs, num::NonZeroU32, path::Path, time::Duration};
 
@@ -162,12 +162,12 @@ fn asked(plan: &Plan, project: &Path) -> Result<Vec<Asked>, InstrumentError> {
         why: format!("{why}; build the prompts again"),
     };
     let text = fs::read_to_string(&path).map_err(|e| fail(e.to_string()))?;
+    let asking = Asking::chat(&plan.engine.served_model, plan.output);
     let mut all = HashMap::new();
     for (n, line) in text.lines().enumerate() {
         let at = |e: String| fail(format!("line {}: {e}", n + 1));
         let prompt: Prompt = serde_json::from_str(line).map_err(|e| at(e.to_string()))?;
-        let request = PreparedRequest::chat(&prompt, &plan.engine.served_model, plan.output);
-        let request = request.map_err(|e| at(e.to_string()))?;
+        let request = asking.packed(&prompt).map_err(|e| at(e.to_string()))?;
         let asked = Asked {
             body_bytes: u32::try_from(request.body.len()).unwrap_or(u32::MAX),
             tokens: prompt.max_new_tokens,

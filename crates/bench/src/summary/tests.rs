@@ -1,7 +1,7 @@
 use super::*;
 use servelab_findings::{Prompts, Reducer, evaluate};
 use servelab_schema::{
-    Chunk, EnvironmentRecord, Failure, FinishReason, GateName, GateOutcome, RunEnd, RunId, TrialRecord, TtftKind,
+    Chunk, EnvironmentRecord, Failure, FinishReason, GateName, GateOutcome, RunEnd, RunId, TokenCounts, TrialRecord, TtftKind,
     examples,
     findings::{CellFindings, Distribution, LatencyKind, TrialFindings, TrialMetrics},
 };
@@ -32,8 +32,7 @@ fn trace(i: u32) -> Trace {
             ttft,
             Some(ttft),
             chunks,
-            prompt,
-            completion,
+            TokenCounts::usage(prompt, completion),
             FinishReason::Length,
             digest,
         );

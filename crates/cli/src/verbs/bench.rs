@@ -13,9 +13,9 @@ use clap::{Args, ValueEnum};
 use live::OnTerminal;
 use servelab_bench::{
     BenchError, Blame, PromptSource,
-    values::{self, BaseUrl, Sweep},
+    values::{self, BaseUrl, JsonHeaders, Sweep},
 };
-use servelab_load::bench::body::Api;
+use servelab_load::bench::body::{Api, ExtraBody};
 use servelab_schema::{Arrivals, Nanos, Rate, Slo};
 use std::{num::NonZeroU32, path::PathBuf};
 
@@ -26,6 +26,10 @@ pub(crate) enum EndpointName {
     Chat,
     /// /v1/completions
     Completions,
+    /// /v1/responses
+    Responses,
+    /// /v1/embeddings: E2E only, as nothing is streamed
+    Embeddings,
 }
 
 impl From<EndpointName> for Api {
@@ -33,6 +37,8 @@ impl From<EndpointName> for Api {
         match name {
             EndpointName::Chat => Self::Chat,
             EndpointName::Completions => Self::Completions,
+            EndpointName::Responses => Self::Responses,
+            EndpointName::Embeddings => Self::Embeddings,
         }
     }
 }
@@ -96,6 +102,12 @@ pub(crate) struct Bench {
     /// Seed of prompts, arrivals and sampling.
     #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Prompts")]
     seed: u64,
+    /// Do not send the seed; prompts and arrivals keep it.
+    #[arg(long, help_heading = "Prompts")]
+    no_seed: bool,
+    /// Members that every body has besides, such as '{"top_p": 0.9}'; null takes one away.
+    #[arg(long, value_name = "JSON", help_heading = "Prompts")]
+    extra_body: Option<ExtraBody>,
 
     /// Requests to measure (with --turns: conversations); by default each prompt of a file once, or 200, or 4 for each slot.
     #[arg(long, value_name = "N", conflicts_with = "duration", help_heading = "Load")]
@@ -144,6 +156,9 @@ pub(crate) struct Bench {
     /// One more request header; may be given again.
     #[arg(long, value_name = "K: V", help_heading = "Connection and output")]
     header: Vec<String>,
+    /// More request headers as a JSON object: '{"x-team": "a"}'.
+    #[arg(long, value_name = "JSON", help_heading = "Connection and output")]
+    extra_headers: Option<JsonHeaders>,
     /// Keep every request in a new file, which only you may read: JSONL, written as they end.
     #[arg(long, value_name = "FILE", help_heading = "Connection and output")]
     traces: Option<PathBuf>,
@@ -200,6 +215,8 @@ impl Bench {
             max_tokens: self.max_tokens,
             ignore_eos: self.ignore_eos,
             seed: self.seed,
+            no_seed: self.no_seed,
+            extra_body: self.extra_body.unwrap_or_default(),
             requests: self.requests,
             duration: self.duration,
             concurrency: self.concurrency,
@@ -214,7 +231,7 @@ impl Bench {
             total_timeout: self.total_timeout,
             slo: self.slo.unwrap_or_default(),
             api_key_env: self.api_key_env,
-            headers: self.header,
+            headers: [self.header, self.extra_headers.unwrap_or_default().0].concat(),
             traces: self.traces.map(path),
         }
     }

@@ -39,6 +39,8 @@ pub(crate) fn answer() -> Act {
 #[derive(Default)]
 pub(crate) struct State {
     pub(crate) requests: Vec<Request>,
+    /// Bodies of what was asked before the load.
+    probes: Vec<Value>,
     pub(crate) in_flight: usize,
     pub(crate) answered: usize,
     closing: bool,
@@ -78,6 +80,11 @@ impl Server {
 
     pub(crate) fn requests(&self) -> Vec<Request> {
         self.shared.0.lock().unwrap().requests.clone()
+    }
+
+    /// Bodies of what was asked before the load.
+    pub(crate) fn probes(&self) -> Vec<Value> {
+        self.shared.0.lock().unwrap().probes.clone()
     }
 
     /// Waits until it is so.
@@ -125,6 +132,13 @@ fn serve(mut stream: TcpStream, shared: &(Mutex<State>, Condvar), script: &Scrip
             let page = page.to_string();
             let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", page.len());
             stream.write_all((head + &page).as_bytes()).unwrap();
+            continue;
+        }
+        // What is asked before the load, to find what the server takes: it takes everything, and no script counts it.
+        if request.head.contains("x-request-id: servelab-probe-") {
+            shared.0.lock().unwrap().probes.push(request.body.clone());
+            let tokens = u32::try_from(request.body["max_tokens"].as_u64().unwrap()).unwrap();
+            stream.write_all(completion(&request.path, "x", tokens).as_bytes()).unwrap();
             continue;
         }
         let number = {

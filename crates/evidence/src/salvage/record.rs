@@ -59,6 +59,8 @@ pub(super) fn engine(plan: &Plan, take: &FoundTake<'_>, why: &str) -> EngineReco
         argv: Vec::new(),
         env: BTreeMap::new(),
         cache_salt: None,
+        capabilities: None,
+        capability_notes: Vec::new(),
         flags: flags.into_iter().flatten().collect(),
         version: None,
         served_model: None,

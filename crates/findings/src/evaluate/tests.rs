@@ -257,6 +257,21 @@ fn a_trial_is_executed_once_however_often_it_was_taken_and_not_at_all_where_it_w
     assert_eq!((found.brief.takes, found.run.trials_executed), (8, 6));
 }
 
+#[test]
+fn stale_connections_are_said_above_one_request_in_a_hundred() {
+    let plan = planned();
+    let noted = |stale: u32| {
+        let mut trials = run(&plan, 4, 2);
+        let of: u32 = trials.iter().map(|t| t.record.counts.planned).sum();
+        let first = trials[0].record.instrument.as_mut().unwrap();
+        first.stale_connections = stale;
+        let notes = findings(&plan, trials).study.notes;
+        (notes.contains(&Note::StaleConnections { requests: stale, of }), of)
+    };
+    let (_, of) = noted(0);
+    assert_eq!([0, of / 100, of / 100 + 1].map(|stale| noted(stale).0), [false, false, true]);
+}
+
 /// What a trial describes reaches its cell: every single value, and four statistics of every summary.
 #[test]
 fn everything_described_of_a_trial_reaches_its_cell() {
@@ -270,10 +285,10 @@ fn everything_described_of_a_trial_reaches_its_cell() {
         .unwrap();
     let described = fields(serde_json::to_value(trial.metrics.as_ref().unwrap().descriptive).unwrap());
     let summaries = described.values().filter(|v| v.is_object()).count();
-    // Both sums are the cell's own, and the total throughput is a compared metric.
-    let single = described.len() - summaries - 3;
+    // Both sums are the cell's own, the total throughput is a compared metric, and who counted is no number.
+    let single = described.len() - summaries - 4;
     assert_eq!(cell.described.len(), single + 4 * summaries);
-    assert!(cell.prompt_tokens_total > 0 && cell.completion_tokens_total > 0);
+    assert!(cell.prompt_tokens_total > Some(0) && cell.completion_tokens_total > Some(0));
     assert!(cell.over_blocks.contains_key(&MetricName::TotalThroughput));
     let all = rows(&findings);
     for d in &cell.described {

@@ -24,6 +24,7 @@ fn instrument() -> Instrument {
         },
         client_thread_cpu_ratio: ratio(0.3),
         achieved_rate_per_s: Some(10.0),
+        stale_connections: 0,
         clocks_start: clocks(0, 0),
         clocks_end: clocks(20_000, 20_000),
     }

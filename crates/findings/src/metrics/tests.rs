@@ -1,5 +1,5 @@
 use super::*;
-use crate::testkit::{completed, content_only, failed, window};
+use crate::testkit::{completed, content_only, failed, uncounted, whole, window};
 use proptest::prelude::*;
 use servelab_schema::{Reason, TtftKind, findings::Certification};
 
@@ -35,7 +35,7 @@ fn formulas_of_one_request() {
     assert_eq!(medians.median_ttft(), Some(Nanos::from_millis(100)));
     assert_eq!(medians.median_generation(), Some(Nanos::from_millis(200)));
     let d = m.descriptive;
-    assert_eq!((d.prompt_tokens_total, d.completion_tokens_total), (100, 6));
+    assert_eq!((d.prompt_tokens_total, d.completion_tokens_total), (Some(100), Some(6)));
     close(d.ttft_from_scheduled_s.unwrap().max, 0.1);
     close(d.finished_s.unwrap().max, 0.3);
     close(d.ttft_content_s.unwrap().p50, 0.1);
@@ -49,6 +49,40 @@ fn formulas_of_one_request() {
     close(d.icl_s.unwrap().max, 0.15);
     close(d.tokens_per_chunk.unwrap().mean, 2.0);
     assert_eq!((d.goodput_ratio, d.connect_s), (None, None));
+}
+
+#[test]
+fn tokens_that_nobody_counted_are_in_no_figure() {
+    let traces = [uncounted("p", 0, 100), uncounted("q", 500, 100)];
+    let m = trial_metrics(window(0, 1000), &Slo::default(), &traces);
+    close(value(&m, MetricName::TtftMean), 0.1);
+    close(value(&m, MetricName::E2eMean), 0.11);
+    close(value(&m, MetricName::RequestThroughput), 2.0);
+    for name in [MetricName::TpotMean, MetricName::OutputThroughput, MetricName::TotalThroughput] {
+        assert!(!m.values.contains_key(&name), "{name}");
+    }
+    let d = m.descriptive;
+    assert_eq!((d.prompt_tokens_total, d.completion_tokens_total, d.token_source), (None, None, None));
+    assert_eq!((d.ntpot_s, d.output_tokens, d.input_throughput_tokens_per_s), (None, None, None));
+    assert_eq!((d.interactivity_tokens_per_s, d.tokens_per_chunk), (None, None));
+    // Gaps between chunks are known all the same.
+    close(d.icl_s.unwrap().max, 0.01);
+    // One that was counted makes no total, and no one source.
+    let mixed = [uncounted("p", 0, 100), content_only("q", 500, 100, 4)];
+    let d = trial_metrics(window(0, 1000), &Slo::default(), &mixed).descriptive;
+    assert_eq!((d.completion_tokens_total, d.token_source), (None, None));
+    assert_eq!(d.output_tokens.map(|s| s.n), Some(1));
+}
+
+#[test]
+fn answers_that_come_whole_have_an_e2e_only() {
+    let m = trial_metrics(window(0, 1000), &Slo::default(), &[whole("p", 0, 100), whole("q", 500, 300)]);
+    close(value(&m, MetricName::E2eMean), 0.2);
+    close(value(&m, MetricName::RequestThroughput), 2.0);
+    assert!(!m.values.contains_key(&MetricName::TtftMean) && !m.values.contains_key(&MetricName::TpotMean));
+    assert_eq!((m.kind.kind(), m.descriptive.prompt_tokens_total), (Some(TtftKind::Whole), Some(18)));
+    assert_eq!((m.descriptive.icl_s, m.descriptive.ttft_from_scheduled_s), (None, None));
+    assert_eq!(measured(&[whole("p", 0, 100)]).median_ttft(), None);
 }
 
 #[test]
@@ -184,7 +218,7 @@ proptest! {
         };
         prop_assert_eq!(tokens(whole), tokens(left) + tokens(right));
         let all = window(0, 1_000_000);
-        let expected: u64 = traces.iter().map(|t| u64::from(t.completion().unwrap().completion_tokens().get())).sum();
+        let expected: u64 = traces.iter().map(|t| u64::from(t.completion().unwrap().completion_tokens().unwrap().get())).sum();
         prop_assert_eq!(tokens(all), expected);
     }
 

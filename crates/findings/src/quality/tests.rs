@@ -3,7 +3,7 @@ use crate::{
     Prompts, Reducer, Trial,
     testkit::{completed, engine, plan, prompt, record},
 };
-use servelab_schema::{Bucket, Completion, PromptId, Sha256Hex, Task, Trace};
+use servelab_schema::{Bucket, Completion, PromptId, Sha256Hex, Task, TokenCounts, Trace};
 use std::collections::BTreeSet;
 
 /// One measured answer: prompt, text, tokens, and whether it holds the known answer.
@@ -23,11 +23,10 @@ fn trial(variant: &'static str, block: u32, said: &[AnswerGiven<'_>]) -> Answere
         };
         let c = Completion::new(
             c.ttft_kind(),
-            c.ttft(),
+            c.first_chunk(),
             c.ttft_content(),
             c.chunks().to_vec(),
-            c.prompt_tokens(),
-            c.completion_tokens(),
+            TokenCounts::usage(c.prompt_tokens().unwrap(), c.completion_tokens().unwrap()),
             c.finish_reason(),
             Sha256Hex::from_bytes([*text; 32]),
         );

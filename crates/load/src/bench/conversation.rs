@@ -97,9 +97,9 @@ impl Conversations for Dialogues {
 
 #[cfg(test)]
 mod tests {
-    use super::super::body::Api;
+    use super::super::body::{Api, ExtraBody};
     use super::*;
-    use servelab_schema::{OutputPolicy, Ratio, Stop};
+    use servelab_schema::{Capabilities, OutputPolicy, Ratio, Stop};
 
     #[test]
     fn a_turn_carries_the_history() {
@@ -112,6 +112,8 @@ mod tests {
                 seed: 7,
                 keep_text: false,
             },
+            capabilities: Capabilities::FULL,
+            extra: ExtraBody::default(),
         };
         let first = Message {
             role: Role::User,

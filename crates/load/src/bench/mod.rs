@@ -7,6 +7,7 @@
 pub mod body;
 pub mod builtin;
 pub mod conversation;
+mod extra;
 pub mod fetch;
 mod profile;
 pub mod replay;

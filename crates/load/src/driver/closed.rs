@@ -82,11 +82,12 @@ async fn slot(shared: Arc<Shared>, connection: Option<Connection>, delay: Nanos,
     let mut free = shared.net.clock.now();
     let mut failures_in_a_row = 0_u32;
     while shared.net.control.stopped().is_none() {
-        let Some(job) = shared.state(|s| next(s, free)) else {
+        let Some(mut job) = shared.state(|s| next(s, free)) else {
             break;
         };
+        let ready = shared.ahead(connection, &mut job).await;
         let without_end = !job.measured || shared.lasts();
-        let done = shared.run(job, connection).await;
+        let done = shared.run(job, ready).await;
         connection = done.connection;
         free = done.free;
         failures_in_a_row = if done.completed { 0 } else { failures_in_a_row + 1 };

@@ -26,8 +26,9 @@ use crate::{
     sink::{TraceSink, Writer},
     spec::{LoadError, LoadSpec},
     starvation::{Look, starvation},
+    stream::KeepText,
 };
-use servelab_schema::{Load, Trace};
+use servelab_schema::{ConnectionUse, Load, Trace};
 use shared::Shared;
 use state::LoadState;
 use std::{sync::Arc, thread::JoinHandle};
@@ -93,7 +94,11 @@ pub fn start_with_profile(
     let live = Live::new(profile.planned(&spec).map_or(0, u64::from));
     let mut net = net(&spec.endpoint, spec.clock, spec.deadlines, control.clone())?;
     net.limits = spec.limits;
-    net.keep_text = spec.keep_text || profile.conversations.is_some();
+    net.keep_text = match spec.keep_text {
+        KeepText::Nothing if profile.conversations.is_some() => KeepText::Content,
+        asked => asked,
+    };
+    net.connections = spec.connections;
     let (writer, traces) = Writer::start(Box::new(sink), control.clone())?;
     let thread = {
         let (control, live) = (control.clone(), live.clone());
@@ -128,7 +133,8 @@ pub(crate) fn net(
         deadlines,
         limits: SizeLimits::default(),
         control,
-        keep_text: false,
+        keep_text: KeepText::Nothing,
+        connections: ConnectionUse::Kept,
     })
 }
 

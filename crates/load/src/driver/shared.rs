@@ -8,9 +8,9 @@ use crate::{
     live::Live,
     request::HeadTemplate,
     spec::{Labels, LoadSpec},
-    stream::Fault,
+    stream::{Fault, KeepText, Said},
 };
-use servelab_schema::{Failure, Nanos, Outcome, Reason, RequestId, Trace, TrialInstant, V};
+use servelab_schema::{ConnectionUse, Failure, Nanos, Outcome, Reason, RequestId, Trace, TrialInstant, V};
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -29,7 +29,7 @@ pub(crate) struct Shared {
     pub(crate) net: Net,
     pub(crate) profile: LoadProfile,
     head: HeadTemplate,
-    keep_text: bool,
+    keep_text: KeepText,
     labels: Labels,
     engine_exit_grace: Duration,
     live: Live,
@@ -48,8 +48,8 @@ pub(crate) struct Done {
     /// When the slot became free.
     pub(crate) free: TrialInstant,
     pub(crate) completed: bool,
-    /// The answer's text, where it is kept.
-    text: Option<String>,
+    /// What the answer said, where that is kept.
+    text: Option<Said>,
 }
 
 /// How one job went on the wire.
@@ -60,8 +60,10 @@ struct Run {
     headers: Option<TrialInstant>,
     finished: TrialInstant,
     outcome: Outcome,
-    text: Option<String>,
+    text: Option<Said>,
     connection: Option<Connection>,
+    /// The first send of a request that was sent a second time, because the server had closed the connection.
+    stale: Option<TrialInstant>,
 }
 
 impl Shared {
@@ -133,14 +135,28 @@ impl Shared {
         };
         let mut answers = Vec::new();
         while done.completed && self.net.control.stopped().is_none() {
-            answers.extend(done.text.take());
+            answers.extend(done.text.take().map(|said| said.content));
             let next = conversations.next(opener, &answers);
-            let Some(job) = next.and_then(|request| self.state(|s| s.follow(request, opener, done.free))) else {
+            let Some(mut job) = next.and_then(|request| self.state(|s| s.follow(request, opener, done.free))) else {
                 break;
             };
-            done = self.run_one(job, done.connection).await;
+            let connection = self.ahead(done.connection, &mut job).await;
+            done = self.run_one(job, connection).await;
         }
         done
+    }
+
+    /// The connection for a job that is sent as soon as it can be: where the server closes each one, a new one, and the job is
+    /// due once that is open. (Opened earlier, while the answer before is read, it would take a place that such servers
+    /// give to one connection at a time.)
+    pub(crate) async fn ahead(&self, connection: Option<Connection>, job: &mut Job) -> Option<Connection> {
+        if connection.is_some() || self.net.connections == ConnectionUse::Kept {
+            return connection;
+        }
+        // Where that fails, the request says why.
+        let opened = Connection::open(&self.net).await.ok();
+        job.scheduled = self.net.clock.now();
+        opened
     }
 
     /// Runs one request and sends its row to the writer.
@@ -148,13 +164,13 @@ impl Shared {
         self.live.began();
         let follows = job.follows;
         let mut run = self.exchange(&job, connection).await;
-        if self.keep_text {
+        if self.keep_text != KeepText::Nothing {
             // The next turn of a conversation needs it too.
-            let text = match &self.profile.conversations {
+            let said = match &self.profile.conversations {
                 Some(_) => run.text.clone(),
                 None => run.text.take(),
             };
-            run.outcome = with_text(run.outcome, text);
+            run.outcome = with_text(run.outcome, said.and_then(|said| said.into_text(self.keep_text)));
         }
         let trace = Trace {
             v: V,
@@ -180,7 +196,7 @@ impl Shared {
         } else {
             self.net.clock.now()
         };
-        self.state(|s| s.ended(&trace, follows));
+        self.state(|s| s.ended(&trace, follows, run.stale));
         self.ended.notify_waiters();
         self.keep(trace).await;
         Done {
@@ -193,7 +209,7 @@ impl Shared {
 
     async fn exchange(&self, job: &Job, connection: Option<Connection>) -> Run {
         let mut connection = connection.and_then(|mut c| c.is_fresh(&self.net).then_some(c));
-        let (mut attempt, mut connect) = (1, Nanos::ZERO);
+        let (mut attempt, mut connect, mut stale) = (1, Nanos::ZERO, None);
         loop {
             let reused = connection.is_some();
             let open = match connection.take() {
@@ -205,7 +221,7 @@ impl Shared {
                     connect = connect.saturating_add(now.since(began));
                     match opened {
                         Ok(open) => open,
-                        Err(fault) => return unsent(&fault, job, attempt, connect, now),
+                        Err(fault) => return unsent(&fault, job, (attempt, stale), connect, now),
                     }
                 }
             };
@@ -213,6 +229,10 @@ impl Shared {
             let head = self.head.head(id.as_str(), job.request.body.len());
             let done = exchange(&self.net, open, &head, &job.request.body, job.request.expect).await;
             match done.end {
+                // Whether it wrote something or not, the server had closed the kept connection: a race that every client
+                // has which keeps connections, and the one case that is tried again, as attempt 2.
+                Ok(end) if reused && end.unanswered => (attempt, stale) = (2, Some(done.sent)),
+                Err(_) if reused => (attempt, stale) = (2, Some(done.sent)),
                 Ok(end) => {
                     return Run {
                         attempt,
@@ -223,13 +243,12 @@ impl Shared {
                         outcome: end.outcome,
                         text: end.text,
                         connection: done.connection,
+                        stale,
                     };
                 }
-                // The kept connection was dead and no byte went out: the one case that is tried again, as attempt 2.
-                Err(_) if reused => attempt = 2,
                 Err(e) => {
                     let fault = Fault::new(Reason::Reset, e.to_string());
-                    return unsent(&fault, job, attempt, connect, self.net.clock.now());
+                    return unsent(&fault, job, (attempt, stale), connect, self.net.clock.now());
                 }
             }
         }
@@ -286,18 +305,25 @@ fn with_text(outcome: Outcome, text: Option<String>) -> Outcome {
     }
 }
 
-/// The run of a job of which no byte reached the wire.
-fn unsent(fault: &Fault, job: &Job, attempt: u32, connect: Nanos, now: TrialInstant) -> Run {
-    let after = now.since(job.scheduled);
+/// The run of a job of which no byte reached the wire, or none but on a connection that was dead.
+fn unsent(
+    fault: &Fault,
+    job: &Job,
+    (attempt, stale): (u32, Option<TrialInstant>),
+    connect: Nanos,
+    now: TrialInstant,
+) -> Run {
+    let after = now.since(stale.unwrap_or(job.scheduled));
     Run {
         attempt,
         connect,
-        sent: None,
+        sent: stale,
         headers: None,
         finished: now,
         outcome: Outcome::Failed(Failure::new(fault.reason, None, &fault.detail, after)),
         text: None,
         connection: None,
+        stale,
     }
 }
 

@@ -6,7 +6,7 @@ use crate::{
     facts::{LoadResult, SelfFacts, ThreadCpu},
     request::PreparedRequest,
 };
-use servelab_schema::{Outcome, Reason, Trace, TrialCounts, TrialInstant, WallInstant, Window};
+use servelab_schema::{Instrument, Outcome, Reason, Trace, TrialCounts, TrialInstant, WallInstant, Window};
 
 /// One request that is to be sent.
 #[derive(Debug)]
@@ -69,6 +69,8 @@ pub(crate) struct LoadState {
     until: Option<TrialInstant>,
     /// Measured requests that were handed out.
     handed_out: u32,
+    /// Measured requests that were sent a second time.
+    stale_connections: u32,
     cpu_mark: Option<CpuMark>,
     /// CPU of the load's thread over the held window.
     load_cpu: Option<ThreadCpu>,
@@ -196,8 +198,9 @@ impl LoadState {
     }
 
     /// An attempt has ended; its row may still wait for its final reason. `follows` says that it was no arrival of its own
-    /// but the next turn of a conversation.
-    pub(crate) fn ended(&mut self, trace: &Trace, follows: bool) {
+    /// but the next turn of a conversation. `stale` is the first send of a request that had to be sent a second time: until then
+    /// the delay was the instrument's own, afterwards it is the dead connection's.
+    pub(crate) fn ended(&mut self, trace: &Trace, follows: bool, stale: Option<TrialInstant>) {
         let began = trace.sent_ns.unwrap_or(trace.scheduled_ns);
         self.span.add(began, trace.finished_ns);
         if !trace.measured {
@@ -205,7 +208,8 @@ impl LoadState {
             return;
         }
         self.held.add(began, trace.finished_ns);
-        if let Some(sent) = trace.sent_ns {
+        self.stale_connections += u32::from(stale.is_some());
+        if let Some(sent) = stale.or(trace.sent_ns) {
             self.lags_ns.push(sent.since(trace.scheduled_ns).0);
             if !follows {
                 self.arrivals += 1;
@@ -218,6 +222,11 @@ impl LoadState {
         if all_ended && let Some(mark) = self.cpu_mark {
             self.load_cpu = Some(ThreadCpu::since("load", mark.cpu_ns, mark.since));
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) const fn stale_connections(&self) -> u32 {
+        self.stale_connections
     }
 
     /// A row has its final outcome.
@@ -255,7 +264,10 @@ impl LoadState {
             counts,
             span: self.span.window(),
             held,
-            instrument: facts.instrument(clock, held, self.lags_ns, &threads, achieved_rate_per_s),
+            instrument: Instrument {
+                stale_connections: self.stale_connections,
+                ..facts.instrument(clock, held, self.lags_ns, &threads, achieved_rate_per_s)
+            },
             scheduled_rate_per_s,
             until: self.until,
             threads,

@@ -2,16 +2,21 @@
 //!
 //! A token chunk is a chunk at which cumulative `usage.completion_tokens` rises; its text may be empty and it may hold
 //! several tokens. The chunk that only names the role carries no token, whatever its usage says. `[DONE]` proves nothing:
-//! engines send it after an error event and after an abort. No I/O, no clock.
+//! engines send it after an error event and after an abort. What of this a server is known to leave out ([`Expectation`]) is
+//! not asked of it. No I/O, no clock.
 
 use super::{
     error_text,
+    expect::Expectation,
     scan::{Payload, Scanner},
     shape::KnownChunk,
     sse::Event,
+    timeline::{KeepText, Keeper, Said, Timeline},
     wire::{ChoiceWire, ChunkWire, UsageWire},
 };
-use servelab_schema::{Chunk, Completion, FinishReason, Nanos, Reason, Sha256Hex, TrialInstant, TtftKind};
+use servelab_schema::{
+    Completion, FinishReason, Reason, Sha256Hex, StreamEnd, TokenCounts, TrialInstant, TtftKind, UsageReport,
+};
 use sha2::{Digest, Sha256};
 use std::{cell::RefCell, num::NonZeroU32};
 
@@ -39,50 +44,8 @@ impl Fault {
         }
     }
 
-    fn malformed(detail: impl Into<String>) -> Self {
+    pub(super) fn malformed(detail: impl Into<String>) -> Self {
         Self::new(Reason::Malformed, detail)
-    }
-}
-
-/// What must hold of a completion besides the protocol.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Expectation {
-    /// The packed prompt length, in tokens; none where it is not known (multi-turn, no tokenizer).
-    pub prompt_tokens: Option<NonZeroU32>,
-    /// The exact number of tokens that must come (`ignore_eos`); none where the model decides.
-    pub completion_tokens: Option<NonZeroU32>,
-}
-
-/// Arrivals of chunks: the first one and the gaps after it, in engine time.
-#[derive(Debug, Default)]
-struct Timeline {
-    first: Option<TrialInstant>,
-    last: TrialInstant,
-    chunks: Vec<Chunk>,
-}
-
-/// Chunks that room is made for at once; an answer with more makes more when they come.
-const ROOM: usize = 64;
-
-impl Timeline {
-    /// With room for the tokens that are expected.
-    fn of(tokens: Option<NonZeroU32>) -> Self {
-        let room = tokens.and_then(|n| usize::try_from(n.get()).ok()).unwrap_or(0);
-        Self {
-            chunks: Vec::with_capacity(room.min(ROOM)),
-            ..Self::default()
-        }
-    }
-
-    fn push(&mut self, at: TrialInstant, tokens: u32) {
-        let gap = if self.first.is_none() {
-            Nanos::ZERO
-        } else {
-            at.since(self.last)
-        };
-        self.first.get_or_insert(at);
-        self.last = at;
-        self.chunks.push(Chunk { gap, tokens });
     }
 }
 
@@ -115,8 +78,8 @@ pub struct ChatStream {
     final_usage: bool,
     done: bool,
     hash: Sha256,
-    /// The text itself, where the next turn of a conversation needs it.
-    kept_text: Option<String>,
+    /// The text itself, where it is wanted.
+    keeper: Keeper,
 }
 
 impl ChatStream {
@@ -125,7 +88,10 @@ impl ChatStream {
     pub fn new(expect: Expectation) -> Self {
         Self {
             expect,
-            counting: Counting::Unknown,
+            counting: match expect.usage {
+                UsageReport::Continuous => Counting::Unknown,
+                UsageReport::Final | UsageReport::None => Counting::Final,
+            },
             tokens: Timeline::of(expect.completion_tokens),
             texts: Timeline::default(),
             cumulative: 0,
@@ -136,18 +102,18 @@ impl ChatStream {
             final_usage: false,
             done: false,
             hash: Sha256::new(),
-            kept_text: None,
+            keeper: Keeper::default(),
         }
     }
 
-    /// Keeps the answer's content (not its reasoning) besides hashing it.
-    pub fn keep_text(&mut self) {
-        self.kept_text.get_or_insert_default();
+    /// Keeps the answer's text besides hashing it.
+    pub const fn keep_text(&mut self, keep: KeepText) {
+        self.keeper.keep(keep);
     }
 
-    /// The content so far; none unless it is kept.
-    pub const fn take_text(&mut self) -> Option<String> {
-        self.kept_text.take()
+    /// The text so far; none unless it is kept.
+    pub fn take_text(&mut self) -> Option<Said> {
+        self.keeper.take()
     }
 
     /// True once the first token (or, without continuous usage, the first text) has come: the TTFT deadline is met.
@@ -223,9 +189,7 @@ impl ChatStream {
         if let Some(text) = choice.text.filter(|t| !t.is_empty()) {
             self.hash.update(text.as_bytes());
             self.on_text_at(at);
-            if let Some(kept) = self.kept_text.as_mut().filter(|_| choice.is_content) {
-                kept.push_str(text);
-            }
+            self.keeper.add(text, choice.is_content);
         }
         if let Some(finish) = choice.finish {
             self.end_choice(finish)?;
@@ -236,13 +200,15 @@ impl ChatStream {
     fn on_choice(&mut self, choice: &ChoiceWire<'_>, usage: Option<UsageWire>, at: TrialInstant) -> Result<(), Fault> {
         let role_only = self.begin_choice(choice.is_role_only(), usage.is_some());
         let mut has_text = choice.has_tool_call();
+        if has_text {
+            self.keeper.add_more();
+        }
         for text in choice.texts().filter(|t| !t.is_empty()) {
             has_text = true;
             self.hash.update(text.as_bytes());
         }
-        if let Some(kept) = &mut self.kept_text {
-            kept.extend(choice.content());
-        }
+        choice.reasoning().for_each(|text| self.keeper.add(text, false));
+        choice.content().for_each(|text| self.keeper.add(text, true));
         if has_text {
             self.on_text_at(at);
         }
@@ -330,48 +296,35 @@ impl ChatStream {
             };
             return fail(Reason::Truncated, detail);
         }
-        if !self.done {
+        if !self.done && self.expect.end == StreamEnd::Done {
             return fail(Reason::Truncated, "the body ended without [DONE]");
         }
         if self.choice_chunks == 0 {
-            return fail(Reason::Empty, "[DONE] without any choice");
+            return fail(Reason::Empty, "the stream ended without any choice");
         }
         let Some(finish) = self.finish else {
-            return fail(Reason::Truncated, "[DONE] without a finish_reason");
+            return fail(Reason::Truncated, "the stream ended without a finish_reason");
         };
-        let Some((usage, prompt)) = self
+        let counted = self
             .usage
-            .and_then(|u| Some((u, NonZeroU32::new(u.prompt_tokens?)?)))
-            .filter(|(u, _)| u.completion_tokens.is_some())
-            .filter(|_| self.final_usage || !matches!(self.counting, Counting::Continuous))
-        else {
-            return fail(
-                Reason::NoUsage,
-                "no final usage; the engine must know stream_options.include_usage",
-            );
+            .and_then(|u| Some((NonZeroU32::new(u.prompt_tokens?)?, u.completion_tokens?)))
+            .filter(|_| self.final_usage || self.counting != Counting::Continuous);
+        let tokens = match counted {
+            Some((_, 0)) => return fail(Reason::Empty, "usage says 0 completion tokens"),
+            Some((prompt, completion)) => TokenCounts {
+                prompt: Some(prompt),
+                completion: NonZeroU32::new(completion),
+                ..TokenCounts::unknown()
+            },
+            None if self.expect.usage == UsageReport::None => TokenCounts::unknown(),
+            None => {
+                return fail(
+                    Reason::NoUsage,
+                    "no final usage; the engine must know stream_options.include_usage",
+                );
+            }
         };
-        let Some(completion) = usage.completion_tokens.and_then(NonZeroU32::new) else {
-            return fail(Reason::Empty, "usage says 0 completion tokens");
-        };
-        if let Some(packed) = self.expect.prompt_tokens
-            && packed != prompt
-        {
-            let detail = format!("packed as {packed} tokens, the engine counted {prompt}");
-            return fail(Reason::PromptTokenMismatch, &detail);
-        }
-        if let Some(asked) = self.expect.completion_tokens
-            && asked != completion
-        {
-            let reason = if completion < asked {
-                Reason::ShortOutput
-            } else {
-                Reason::Malformed
-            };
-            return fail(
-                reason,
-                &format!("{asked} tokens asked for under ignore_eos, {completion} came"),
-            );
-        }
+        self.expect.check(tokens.prompt, tokens.completion)?;
         let (kind, timeline) = match self.counting {
             Counting::Continuous => (TtftKind::Token, self.tokens),
             Counting::Unknown | Counting::Final => (TtftKind::Content, self.texts),
@@ -388,8 +341,7 @@ impl ChatStream {
             after(first),
             self.text_first.map(after),
             timeline.chunks,
-            prompt,
-            completion,
+            tokens,
             finish,
             Sha256Hex::from_bytes(self.hash.finalize().into()),
         )
@@ -397,7 +349,7 @@ impl ChatStream {
     }
 }
 
-fn error_event(text: &str) -> Fault {
+pub(super) fn error_event(text: &str) -> Fault {
     let reason = if error_text::is_oom(text) {
         Reason::EngineOom
     } else {
@@ -406,10 +358,10 @@ fn error_event(text: &str) -> Fault {
     Fault::new(reason, text)
 }
 
-fn cut(text: &str) -> String {
+pub(super) fn cut(text: &str) -> String {
     text.chars().take(120).collect()
 }
 
-fn excerpt(data: &[u8]) -> String {
+pub(super) fn excerpt(data: &[u8]) -> String {
     String::from_utf8_lossy(data.get(..120).unwrap_or(data)).into_owned()
 }

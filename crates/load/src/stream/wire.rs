@@ -117,12 +117,15 @@ pub(crate) struct ChoiceWire<'a> {
 impl ChoiceWire<'_> {
     /// Every text of the chunk in a fixed order: reasoning, content, completion text.
     pub(crate) fn texts(&self) -> impl Iterator<Item = &str> {
+        self.reasoning().chain(self.content())
+    }
+
+    /// What is thought before anything is said.
+    pub(crate) fn reasoning(&self) -> impl Iterator<Item = &str> {
         let delta = self.delta.as_ref();
         [
             delta.and_then(|d| d.reasoning_content.as_ref()),
             delta.and_then(|d| d.reasoning.as_ref()),
-            delta.and_then(|d| d.content.as_ref()),
-            self.text.as_ref(),
         ]
         .into_iter()
         .flatten()

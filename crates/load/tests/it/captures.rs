@@ -76,18 +76,18 @@ fn continuous_usage_gives_a_token_timeline() {
         assert_eq!(c.ttft_kind(), TtftKind::Token);
         // Chunk 0 names the role at 2 µs; tokens 1 to 16 come at 3, 4, … 18 µs, whether their text is empty or not.
         assert_eq!(
-            (c.ttft(), c.ttft_content(), c.e2e()),
+            (c.first_chunk(), c.ttft_content(), c.e2e()),
             (Nanos(3_000), Some(Nanos(3_000)), Nanos(18_000)),
             "{version}"
         );
         assert_eq!(c.chunks().len(), 16);
         assert!(c.chunks().iter().all(|k| k.tokens == 1));
-        assert_eq!((c.prompt_tokens().get(), c.completion_tokens().get()), (10, 16));
+        assert_eq!((c.prompt_tokens().unwrap().get(), c.completion_tokens().unwrap().get()), (10, 16));
         assert_eq!(c.finish_reason(), FinishReason::Length);
         // The completions endpoint has no role chunk.
         let c = completion(version, "completions_stream_continuous_usage", expect(4, 16));
         assert_eq!(
-            (c.ttft(), c.e2e(), c.chunks().len()),
+            (c.first_chunk(), c.e2e(), c.chunks().len()),
             (Nanos(2_000), Nanos(17_000), 16),
             "{version}"
         );
@@ -123,7 +123,7 @@ fn without_it_the_timeline_is_the_text() {
     );
     let stopped = completion("vllm-0.32.0", "chat_stream_stop_string", expect(10, 0));
     assert_eq!(
-        (stopped.finish_reason(), stopped.completion_tokens().get()),
+        (stopped.finish_reason(), stopped.completion_tokens().unwrap().get()),
         (FinishReason::Stop, 5)
     );
 }

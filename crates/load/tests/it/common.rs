@@ -28,6 +28,7 @@ pub(crate) fn expect(prompt: u32, completion: u32) -> Expectation {
     Expectation {
         prompt_tokens: NonZeroU32::new(prompt),
         completion_tokens: NonZeroU32::new(completion),
+        ..Expectation::default()
     }
 }
 

@@ -6,8 +6,9 @@ use servelab_load::{
     attempt::{Deadlines, SizeLimits},
     clock::TrialClock,
     run_load, start,
+    stream::KeepText,
 };
-use servelab_schema::{Load, Nanos, Outcome, PromptId, Reason, TimeScale, Trace, VariantId};
+use servelab_schema::{ConnectionUse, Load, Nanos, Outcome, PromptId, Reason, TimeScale, Trace, VariantId};
 use std::{
     num::NonZeroU32,
     sync::{Arc, Mutex, mpsc},
@@ -67,7 +68,8 @@ pub(crate) fn spec(url: &str, load: Load, warm_up: u32, measured: usize) -> Load
             total: long,
         },
         limits: SizeLimits::default(),
-        keep_text: false,
+        keep_text: KeepText::Nothing,
+        connections: ConnectionUse::Kept,
         labels: Labels {
             block: 3,
             variant: VariantId::new("C7").unwrap(),
@@ -158,7 +160,7 @@ fn rows_say_what_was_sent() {
         assert_eq!(trace.connect_ns, Nanos(0), "opened ahead, then kept");
         let c = trace.completion().unwrap();
         let (sent, headers) = (trace.sent_ns.unwrap(), trace.headers_ns.unwrap());
-        assert!(trace.scheduled_ns <= sent && sent < headers && headers <= sent.after(c.ttft()));
+        assert!(trace.scheduled_ns <= sent && sent < headers && headers <= sent.after(c.first_chunk()));
         assert!(sent.after(c.e2e()) <= trace.finished_ns);
         assert_eq!(c.chunks().iter().map(|k| k.tokens).sum::<u32>(), 4);
     }
@@ -168,7 +170,7 @@ fn rows_say_what_was_sent() {
 
 #[test]
 fn the_text_is_kept_where_it_is_asked_for_and_its_hash_always() {
-    let traces_of = |keep_text: bool| {
+    let traces_of = |keep_text| {
         let server = Server::start(|_, _| vec![Act::Answered, good_answer()]);
         let (_, traces) = run(LoadSpec {
             keep_text,
@@ -176,7 +178,7 @@ fn the_text_is_kept_where_it_is_asked_for_and_its_hash_always() {
         });
         traces
     };
-    for trace in traces_of(true) {
+    for trace in traces_of(KeepText::Content) {
         let completion = trace.completion().unwrap();
         assert_eq!(completion.text(), Some("xxxx"));
         let row = serde_json::to_string(&trace).unwrap();
@@ -186,9 +188,9 @@ fn the_text_is_kept_where_it_is_asked_for_and_its_hash_always() {
         let of = |t: &Trace| t.completion().unwrap().text_sha256().clone();
         traces.iter().map(of).collect()
     };
-    let without = traces_of(false);
+    let without = traces_of(KeepText::Nothing);
     assert!(without.iter().all(|t| t.completion().unwrap().text().is_none()));
-    assert_eq!(hashes(without), hashes(traces_of(true)));
+    assert_eq!(hashes(without), hashes(traces_of(KeepText::Content)));
 }
 
 #[test]

@@ -8,6 +8,7 @@
     reason = "tests; the fault table is printed"
 )]
 
+mod as_they_are;
 mod captures;
 mod common;
 mod corpus;

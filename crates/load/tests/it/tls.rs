@@ -88,7 +88,7 @@ fn streams_are_measured_over_tls_on_a_kept_connection() {
     for trace in &traces {
         let c = trace.completion().unwrap();
         let (sent, headers) = (trace.sent_ns.unwrap(), trace.headers_ns.unwrap());
-        assert!(sent < headers && headers <= sent.after(c.ttft()) && c.chunks().len() == 4);
+        assert!(sent < headers && headers <= sent.after(c.first_chunk()) && c.chunks().len() == 4);
         assert_eq!((trace.attempt, trace.connect_ns.0), (1, 0), "opened ahead, then kept");
     }
 }

@@ -253,8 +253,8 @@ fn cell() -> CellFindings {
         failures: BTreeMap::from([(Reason::ErrorEvent, 1)]),
         completed_everywhere: 1,
         failures_everywhere: BTreeMap::from([(Reason::ErrorEvent, 1)]),
-        prompt_tokens_total: 137,
-        completion_tokens_total: 4,
+        prompt_tokens_total: Some(137),
+        completion_tokens_total: Some(4),
         over_blocks: BTreeMap::from([(MetricName::TtftP50, once(TTFT_S))]),
         described: vec![
             described(DescribedMetric::InputThroughput, DescribedStatistic::Value, 618.7),
@@ -328,8 +328,8 @@ fn metrics() -> TrialMetrics {
         ]),
         with_failures: BTreeMap::from([(MetricName::TtftP50, OrInfinite::Infinite)]),
         descriptive: Descriptive {
-            prompt_tokens_total: 137,
-            completion_tokens_total: 4,
+            prompt_tokens_total: Some(137),
+            completion_tokens_total: Some(4),
             ntpot_s: Some(single(E2E_S / 4.0)),
             ..Descriptive::default()
         },

@@ -298,10 +298,10 @@ pub struct CellFindings {
     pub completed_everywhere: u32,
     /// Measured requests that failed, by reason, in every trial, counted or not.
     pub failures_everywhere: BTreeMap<Reason, u32>,
-    /// Σ `usage.prompt_tokens` of the completed.
-    pub prompt_tokens_total: u64,
-    /// Σ `usage.completion_tokens` of the completed.
-    pub completion_tokens_total: u64,
+    /// Σ prompt tokens of the completed; null where those of any are unknown.
+    pub prompt_tokens_total: Option<u64>,
+    /// Σ generated tokens of the completed; null where those of any are unknown.
+    pub completion_tokens_total: Option<u64>,
     /// One value a block, of every metric that is compared.
     pub over_blocks: BTreeMap<MetricName, OverBlocks>,
     /// Everything else that was computed of a block.

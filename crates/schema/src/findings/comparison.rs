@@ -433,6 +433,14 @@ pub enum Note {
         /// How many takes do not count for that.
         takes: u32,
     },
+    /// Above one request in a hundred was sent a second time, because the server had closed the kept connection without a byte
+    /// of an answer.
+    StaleConnections {
+        /// How many were.
+        requests: u32,
+        /// Measured requests of the run.
+        of: u32,
+    },
 }
 
 /// Everything that the comparisons of a run say.

@@ -2,8 +2,8 @@
 
 use super::{Certification, NoTriangle, OrInfinite, Summary, TimeOutside, TrialGpus};
 use crate::{
-    Bucket, Check, GateResult, LoadId, MetricName, Reason, Task, Treatment, TrialCounts, TrialId, TrialInstant,
-    TtftKind, Validity, VariantId,
+    Bucket, Check, GateResult, LoadId, MetricName, Reason, Task, TokenSource, Treatment, TrialCounts, TrialId,
+    TrialInstant, TtftKind, Validity, VariantId,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -73,13 +73,16 @@ pub struct TrialMetrics {
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Descriptive {
-    /// Σ `usage.prompt_tokens` of completed measured requests.
-    pub prompt_tokens_total: u64,
-    /// Σ `usage.completion_tokens` of completed measured requests.
-    pub completion_tokens_total: u64,
-    /// Σ `usage.prompt_tokens` of completed measured requests / (their first send → last completion), tokens/s.
+    /// Σ prompt tokens of completed measured requests; null where those of any are unknown.
+    pub prompt_tokens_total: Option<u64>,
+    /// Σ generated tokens of completed measured requests; null where those of any are unknown.
+    pub completion_tokens_total: Option<u64>,
+    /// Who counted them; null where nobody did, or not everywhere the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_source: Option<TokenSource>,
+    /// Σ prompt tokens of completed measured requests / (their first send → last completion), tokens/s.
     pub input_throughput_tokens_per_s: Option<f64>,
-    /// Σ `usage.completion_tokens` of completed measured requests over the same duration, tokens/s.
+    /// Σ generated tokens of completed measured requests over the same duration, tokens/s.
     pub completed_output_throughput_tokens_per_s: Option<f64>,
     /// Sum of the two, tokens/s.
     pub total_throughput_tokens_per_s: Option<f64>,

@@ -7,7 +7,7 @@ use servelab_schema::{
     ArgValue, CacheState, Check, CheckResult, Chunk, ClockReading, Completion, EffectiveField, EngineMetrics,
     EngineRecord, Failure, FieldKind, FinishReason, GpuSample, HistogramRise, HostSample, Instrument, Nanos, Outcome,
     Plan, PlannedBlock, PlannedTrial, PromptRef, Ratio, Reason, RequestId, SpeculationRise, Starvation,
-    TelemetrySample, ThrottleReason, Trace, Treatment, TrialCounts, TrialEnd, TrialId, TrialInstant, TrialRecord,
+    TelemetrySample, ThrottleReason, TokenCounts, Trace, Treatment, TrialCounts, TrialEnd, TrialId, TrialInstant, TrialRecord,
     TtftKind, V, VariantId, Window,
 };
 use std::collections::BTreeMap;
@@ -175,8 +175,7 @@ fn request(
                 nanos(ttft),
                 Some(nanos(ttft)),
                 chunks,
-                prompt.prompt_tokens,
-                tokens.try_into().unwrap(),
+                TokenCounts::usage(prompt.prompt_tokens, tokens.try_into().unwrap()),
                 if arm.length < 1.0 {
                     FinishReason::Stop
                 } else {
@@ -258,7 +257,7 @@ fn told(arm: &Arm, traces: &[Trace]) -> Told {
         return Told::default();
     }
     let done: Vec<&Completion> = traces.iter().filter_map(Trace::completion).collect();
-    let ttfts: Vec<f64> = done.iter().map(|c| c.ttft().as_secs_f64() - 0.03).collect();
+    let ttfts: Vec<f64> = done.iter().map(|c| c.ttft().unwrap().as_secs_f64() - 0.03).collect();
     let rise = |scale: f64| {
         let values: Vec<f64> = ttfts.iter().map(|t| t * scale).collect();
         let at_most = [0.01, 0.1, 0.25, 0.5, 1.0].map(|b| {
@@ -417,6 +416,7 @@ fn record(
             starvation: Starvation::default(),
             client_thread_cpu_ratio: Ratio::new(0.12).unwrap(),
             achieved_rate_per_s: None,
+            stale_connections: 0,
             clocks_start: clocks(0),
             clocks_end: clocks(3),
         }),
@@ -452,6 +452,8 @@ fn engine(id: &TrialId, plan: &Plan, arm: &Arm, prefix_cache_wanted: bool) -> En
         variant: VariantId::new(arm.id).unwrap(),
         engine_kind: plan.engine_kind,
         cache_salt: None,
+        capabilities: None,
+        capability_notes: Vec::new(),
         argv: vec![
             "servelab".into(),
             "sim".into(),

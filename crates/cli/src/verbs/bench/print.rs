@@ -118,6 +118,7 @@ fn uncertified(latency: &Latency) -> impl Iterator<Item = String> {
 fn latencies(f: &Figures) -> String {
     let first = match f.ttft_kind {
         Some(TtftKind::Content) => "first text − sent (no token counts per chunk)",
+        Some(TtftKind::Whole) => "none: answers come whole",
         _ => "first token chunk − sent",
     };
     let mut rows = Vec::new();
@@ -306,6 +307,9 @@ fn table(answer: &Answer) -> String {
         "{}{version}, model {}, {}\n",
         answer.url, answer.model, answer.endpoint
     ));
+    for note in &answer.server_notes {
+        text.push_str(&format!("Note: {note}\n"));
+    }
     for set in &answer.results {
         let kind = if answer.engine_kind == EngineKind::Simulated {
             " (SIMULATED)"

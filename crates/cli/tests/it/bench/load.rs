@@ -256,7 +256,7 @@ fn recorded_traffic_is_replayed_at_its_times() {
     assert_eq!(offsets(&traces), [0, 30_000_000, 30_000_000]);
     let lengths: Vec<u32> = traces
         .iter()
-        .map(|t| t.completion().unwrap().completion_tokens().get())
+        .map(|t| t.completion().unwrap().completion_tokens().unwrap().get())
         .collect();
     assert_eq!(lengths, [3, 2, 128]);
     assert_eq!(bodies(&server)[0]["messages"][0]["content"], "A");
@@ -285,7 +285,7 @@ fn recorded_traffic_is_replayed_at_its_times() {
         .traces("m")
         .iter()
         .map(|t| t.completion().unwrap())
-        .map(|c| (c.prompt_tokens().get(), c.completion_tokens().get()))
+        .map(|c| (c.prompt_tokens().unwrap().get(), c.completion_tokens().unwrap().get()))
         .collect();
     assert_eq!(lengths, [(1100, 3), (700, 4), (50, 2)]);
     let server = Server::start(|_, _| answer());

@@ -1,6 +1,7 @@
 //! `servelab bench` from outside: every flag, every way to be wrong. What is measured is not asserted; what is sent, counted
 //! and said is.
 
+mod body;
 mod load;
 mod outcome;
 mod prompts;

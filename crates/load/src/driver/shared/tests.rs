@@ -7,9 +7,9 @@ use crate::{
     attempt::{Deadlines, SizeLimits},
     clock::TrialClock,
     control::Control,
-    stream::Expectation,
+    stream::{Expectation, KeepText},
 };
-use servelab_schema::{Load, PromptId, TimeScale, TrialInstant, VariantId};
+use servelab_schema::{ConnectionUse, Load, PromptId, TimeScale, TrialInstant, VariantId};
 use std::{
     io::{Read, Write},
     net::{TcpListener, TcpStream},
@@ -22,8 +22,8 @@ const ANSWER: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconn
     data: [DONE]\n\n";
 
 /// Runs one request on a connection that `close` has closed on the server's side, with a good answer for whoever connects
-/// anew. Returns the row and the heads that the server saw on new connections.
-fn after(close: impl FnOnce(TcpStream)) -> (Trace, Vec<String>) {
+/// anew. Returns the row, the heads that the server saw on new connections, and how many requests were sent a second time.
+fn after(close: impl FnOnce(TcpStream)) -> (Trace, Vec<String>, u32) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/v1/chat/completions", listener.local_addr().unwrap());
     let endpoint = Endpoint::parse(&url).unwrap();
@@ -53,7 +53,8 @@ fn after(close: impl FnOnce(TcpStream)) -> (Trace, Vec<String>) {
         seed: 0,
         deadlines,
         limits: SizeLimits::default(),
-        keep_text: false,
+        keep_text: KeepText::Nothing,
+        connections: ConnectionUse::Kept,
         labels: Labels {
             block: 1,
             variant: VariantId::new("V").unwrap(),
@@ -94,30 +95,43 @@ fn after(close: impl FnOnce(TcpStream)) -> (Trace, Vec<String>) {
         let job = shared.state(|s| s.next_measured(TrialInstant::START)).unwrap();
         shared.run(job, Some(kept)).await;
         drop(TcpStream::connect(shared.net.addresses[0]).unwrap());
-        (traces.recv().await.unwrap(), server.join().unwrap())
+        let stale = shared.state(|s| s.stale_connections());
+        (traces.recv().await.unwrap(), server.join().unwrap(), stale)
     })
 }
 
-#[test]
-fn a_request_of_which_no_byte_was_sent_is_sent_again_once_and_says_so() {
-    let (trace, heads) = after(|peer| {
-        // A reset is known to our kernel when this returns: the first write fails.
-        rustix::net::sockopt::set_socket_linger(&peer, Some(Duration::ZERO)).unwrap();
-    });
+fn is_sent_again_once(close: impl FnOnce(TcpStream)) {
+    let (trace, heads, stale) = after(close);
     assert!(trace.completion().is_some(), "{trace:?}");
     assert_eq!((trace.attempt, trace.request_id.as_str()), (2, "t-0000-a2"));
     assert!(trace.connect_ns > Nanos(0), "a new connection was opened");
-    assert_eq!(heads.len(), 1);
+    // It is timed from the second send, which came after the connection was opened.
+    assert!(trace.sent_ns.unwrap() >= trace.scheduled_ns.after(trace.connect_ns), "{trace:?}");
+    assert_eq!((heads.len(), stale), (1, 1));
     assert!(heads[0].contains("x-request-id: t-0000-a2\r\n"), "{heads:?}");
 }
 
 #[test]
-fn a_request_that_may_have_reached_the_engine_is_never_sent_again() {
-    // A plain close: our first write succeeds, and whether anyone read it nobody knows.
-    let (trace, heads) = after(drop);
-    assert!(
-        matches!(&trace.outcome, Outcome::Failed(f) if f.reason == Reason::Reset),
-        "{trace:?}"
-    );
-    assert_eq!((trace.attempt, heads.len()), (1, 0));
+fn a_request_of_which_no_byte_was_sent_is_sent_again_once_and_says_so() {
+    is_sent_again_once(|peer| {
+        // A reset is known to our kernel when this returns: the first write fails.
+        rustix::net::sockopt::set_socket_linger(&peer, Some(Duration::ZERO)).unwrap();
+    });
+}
+
+#[test]
+fn a_request_on_a_kept_connection_that_was_closed_without_a_byte_is_sent_again_once() {
+    // A plain close: our first write succeeds, and the read ends without an answer.
+    is_sent_again_once(drop);
+}
+
+#[test]
+fn one_that_was_answered_by_a_byte_is_never_sent_again() {
+    let (trace, heads, stale) = after(|mut peer| peer.write_all(b"H").unwrap());
+    let Outcome::Failed(failure) = &trace.outcome else {
+        panic!("{trace:?}")
+    };
+    // Its byte came before the request: the connection is spent, and nothing is sent on it at all.
+    assert_eq!((failure.reason, trace.attempt, stale), (Reason::Truncated, 1, 0));
+    assert_eq!(heads.len(), 0);
 }

@@ -58,6 +58,7 @@ impl From<&KnownChunk<'_>> for Parsed {
                 has_tool_call: false,
                 finish: c.finish.map(|f| match f {
                     FinishReason::Stop => "stop".to_owned(),
+                    FinishReason::Whole => panic!("no chunk says so"),
                     FinishReason::Length => "length".to_owned(),
                 }),
             }
