@@ -17,7 +17,7 @@ use servelab_schema::{
     TrialInstant, TrialRecord, VariantId, canonical_json, examples,
     findings::{
         Acceptance, ArmQuality, BucketQuantile, CellFindings, Certification, Claim, Comparison, DescribedMetric,
-        Descriptive, EngineTimes, Findings, Hindrance, OrInfinite, OverBlocks, PooledQuantile, PooledRequests,
+        Descriptive, EngineTimes, Findings, Hindrance, Note, OrInfinite, OverBlocks, PooledQuantile, PooledRequests,
         Quantile, VariantFindings, Verdict, Withheld, WorseBy,
     },
 };

@@ -183,7 +183,7 @@ fn an_answer_in_one_piece_has_an_e2e_and_no_ttft() {
 
 /// Answers every request and then closes, though its head does not say so.
 fn closing() -> Server {
-    Server::start(|_, _| vec![Act::Answered, good_answer(), Act::Close])
+    Server::start(|_, _| vec![good_answer(), Act::Close])
 }
 
 #[test]
