@@ -21,8 +21,8 @@ use servelab_load::{
     stream::KeepText,
 };
 use servelab_schema::{
-    Arrivals, Capabilities, Load, Member, Nanos, OutputPolicy, Rate, Ratio, Reason, Stop, TimeScale, Trace, UsageReport,
-    VariantId,
+    Arrivals, Capabilities, Load, Member, Nanos, OutputPolicy, Rate, Ratio, Reason, Stop, TimeScale, TokenSource, Trace,
+    UsageReport, VariantId,
 };
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -91,16 +91,12 @@ impl Bench {
         let mut negotiated = server::negotiated(self, &sent, prompts.asking(), prompts.has_system())?;
         let uncounted = negotiated.capabilities.usage == UsageReport::None;
         let counter = match &self.tokenizer {
-            Some(dir) if uncounted => Some(AnswerCounter::load(dir)?),
-            _ => None,
+            _ if !uncounted => None,
+            Some(dir) => Some(AnswerCounter::load(dir)?),
+            None => AnswerCounter::of_server(&self.url, &endpoint, &sent, &server.model)?,
         };
         if uncounted {
-            negotiated.notes.push(match &counter {
-                Some(_) => "tokens are counted from the texts by --tokenizer, after the load".to_owned(),
-                None => "nobody counts tokens, so there is no TPOT, no NTPOT and no token throughput: give the served model's \
-                         folder as --tokenizer"
-                    .to_owned(),
-            });
+            negotiated.notes.push(counted_by(counter.as_ref()).to_owned());
         }
         Ok(Prepared {
             prompts: prompts.taken(negotiated.capabilities),
@@ -112,6 +108,22 @@ impl Bench {
             negotiated,
             counter,
         })
+    }
+}
+
+/// Who counts the tokens of a server that counts none.
+const fn counted_by(counter: Option<&AnswerCounter>) -> &'static str {
+    match counter {
+        Some(counter) => match counter.source() {
+            TokenSource::ServerTokenize => "tokens are counted from the texts by the server's /tokenize, after the load",
+            TokenSource::Tokenizer | TokenSource::Usage => {
+                "tokens are counted from the texts by --tokenizer, after the load"
+            }
+        },
+        None => {
+            "nobody counts tokens, so there is no TPOT, no NTPOT and no token throughput: give the served model's folder as \
+             --tokenizer"
+        }
     }
 }
 
@@ -261,9 +273,7 @@ impl Prepared<'_> {
         let Some(counter) = &self.counter else {
             return Ok(rows.traces);
         };
-        let texts = rows.texts.iter().map(Option::as_deref);
-        let counted = rows.traces.into_iter().zip(texts).map(|(trace, text)| counter.counted(trace, text));
-        let traces: Vec<Trace> = counted.collect::<Result<_, _>>()?;
+        let traces = counter.counted(rows.traces, &rows.texts)?;
         if let Some(file) = &self.file {
             for trace in &traces {
                 file.write(trace).map_err(LoadError::Sink)?;
