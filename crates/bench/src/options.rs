@@ -108,7 +108,8 @@ impl Bench {
         }
         if self.api == Api::Embeddings && (self.ignore_eos || self.max_tokens.is_some()) {
             return refuse(
-                "--max-tokens and --ignore-eos are of answers that are generated; /v1/embeddings generates nothing".to_owned(),
+                "--max-tokens and --ignore-eos are of answers that are generated; /v1/embeddings generates nothing"
+                    .to_owned(),
             );
         }
         if let (Some(ramp), Some(duration)) = (self.ramp, self.duration)

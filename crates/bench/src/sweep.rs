@@ -21,8 +21,8 @@ use servelab_load::{
     stream::KeepText,
 };
 use servelab_schema::{
-    Arrivals, Capabilities, Load, Member, Nanos, OutputPolicy, Rate, Ratio, Reason, Stop, TimeScale, TokenSource, Trace,
-    UsageReport, VariantId,
+    Arrivals, Capabilities, Load, Member, Nanos, OutputPolicy, Rate, Ratio, Reason, Stop, TimeScale, TokenSource,
+    Trace, UsageReport, VariantId,
 };
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -115,7 +115,9 @@ impl Bench {
 const fn counted_by(counter: Option<&AnswerCounter>) -> &'static str {
     match counter {
         Some(counter) => match counter.source() {
-            TokenSource::ServerTokenize => "tokens are counted from the texts by the server's /tokenize, after the load",
+            TokenSource::ServerTokenize => {
+                "tokens are counted from the texts by the server's /tokenize, after the load"
+            }
             TokenSource::Tokenizer | TokenSource::Usage => {
                 "tokens are counted from the texts by --tokenizer, after the load"
             }

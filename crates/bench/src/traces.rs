@@ -96,7 +96,11 @@ pub(crate) struct Kept {
 
 impl TraceSink for Kept {
     fn write(&mut self, trace: &Trace) -> Result<(), SinkError> {
-        let text = trace.completion().filter(|_| self.uncounted).and_then(Completion::text).map(str::to_owned);
+        let text = trace
+            .completion()
+            .filter(|_| self.uncounted)
+            .and_then(Completion::text)
+            .map(str::to_owned);
         let mut trace = self.clean.trace(trace);
         if self.uncounted {
             if let Outcome::Completed(completion) = trace.outcome {

@@ -256,7 +256,10 @@ impl Measuring {
                     .map(f64::recip),
             )),
             request_throughput_tokens_per_s: of_one_kind(summary_of(
-                self.done().filter_map(Done::ntpot_s).filter(|t| *t > 0.0).map(f64::recip),
+                self.done()
+                    .filter_map(Done::ntpot_s)
+                    .filter(|t| *t > 0.0)
+                    .map(f64::recip),
             )),
             ntpot_s: of_one_kind(summary_of(self.done().filter_map(Done::ntpot_s))),
             icl_s: of_one_kind(self.gaps.summary_s()),

@@ -82,7 +82,9 @@ fn arm<'c, 'a: 'c>(
         trials: len_u32(own.len()),
         completed,
         answers: share(hits(&known), len_u32(known.len())),
-        mean_output_tokens: tokens.filter(|_| completed > 0).map(|n| count(n) / f64::from(completed)),
+        mean_output_tokens: tokens
+            .filter(|_| completed > 0)
+            .map(|n| count(n) / f64::from(completed)),
         against: controls
             .into_iter()
             .map(|control| {

@@ -331,7 +331,13 @@ impl Attempt {
             Some((fault, at)) => (at, Err(fault)),
             None => (
                 self.last_read,
-                judge(&self.http, self.stream, &self.expect, &self.other_body, (self.sent, self.last_read)),
+                judge(
+                    &self.http,
+                    self.stream,
+                    &self.expect,
+                    &self.other_body,
+                    (self.sent, self.last_read),
+                ),
             ),
         };
         let finished = finished.max(self.sent);
@@ -382,7 +388,11 @@ fn judge(
             None if head.is_encoded => Fault::new(Reason::Malformed, "a compressed body, which was not asked for"),
             None => Fault::new(
                 Reason::Malformed,
-                format!("content type `{}`, not {}", head.content_type, expect.form.content_type()),
+                format!(
+                    "content type `{}`, not {}",
+                    head.content_type,
+                    expect.form.content_type()
+                ),
             ),
         }),
     }

@@ -178,9 +178,8 @@ pub(crate) async fn exchange(
         }
         (Some(progress), error) => {
             let whole = written == request_bytes && error.is_none();
-            let reusable = progress == (Progress::Ended { reusable: true })
-                && whole
-                && net.connections == ConnectionUse::Kept;
+            let reusable =
+                progress == (Progress::Ended { reusable: true }) && whole && net.connections == ConnectionUse::Kept;
             connection.idle_since = clock.now();
             Exchange {
                 end: Ok(attempt.into_end()),

@@ -15,8 +15,8 @@ use servelab_random::SplitMix64;
 use servelab_runner::evaluate_takes;
 use servelab_schema::{
     Bucket, Chunk, Completion, EnvironmentRecord, FinishReason, Nanos, Outcome, Plan, PlannedVariant, PromptId,
-    PromptRef, RequestId, RunEnd, RunId, Sha256Hex, Task, TokenCounts, Trace, TrialCounts, TrialId, TrialInstant, TtftKind, V,
-    VariantId, VariantRole, Window, canonical_json, examples,
+    PromptRef, RequestId, RunEnd, RunId, Sha256Hex, Task, TokenCounts, Trace, TrialCounts, TrialId, TrialInstant,
+    TtftKind, V, VariantId, VariantRole, Window, canonical_json, examples,
 };
 use std::{
     env, error, fs,

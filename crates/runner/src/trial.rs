@@ -28,8 +28,8 @@ use servelab_load::{
 use servelab_provider::{BroughtUp, Ended, Failed, Ready, Salvage};
 use servelab_random::split;
 use servelab_schema::{
-    CacheAtStart, CacheState, Capabilities, Check, EffectiveField, EngineMetrics, EngineRecord, Load, Nanos, Plan, PlannedBlock,
-    PlannedTrial, PlannedVariant, Trace, TrialCounts, TrialEnd, TrialId, TrialRecord, V,
+    CacheAtStart, CacheState, Capabilities, Check, EffectiveField, EngineMetrics, EngineRecord, Load, Nanos, Plan,
+    PlannedBlock, PlannedTrial, PlannedVariant, Trace, TrialCounts, TrialEnd, TrialId, TrialRecord, V,
 };
 use std::{
     collections::BTreeMap,
@@ -319,7 +319,10 @@ async fn measure(
         secrets: secrets.clone(),
     };
     let takes = negotiated.as_ref().map_or(Capabilities::FULL, |n| n.capabilities);
-    let load = start(trial.spec(engine.client().base(), clock, cache_salt.as_deref(), takes)?, sink)?;
+    let load = start(
+        trial.spec(engine.client().base(), clock, cache_salt.as_deref(), takes)?,
+        sink,
+    )?;
     let watched = watch(&load, &mut engine, sampling, stop, progress).await;
     let result = load.join();
     let healthy = engine.client().healthy().await;

@@ -143,7 +143,10 @@ mod tests {
     fn full_is_the_default_and_reads_back() {
         assert_eq!(Capabilities::default(), Capabilities::FULL);
         let text = serde_json::to_string(&Capabilities::FULL).unwrap();
-        assert!(text.starts_with(r#"{"usage":"continuous","stream_options":"continuous","seed":"taken""#), "{text}");
+        assert!(
+            text.starts_with(r#"{"usage":"continuous","stream_options":"continuous","seed":"taken""#),
+            "{text}"
+        );
         assert_eq!(serde_json::from_str::<Capabilities>(&text).unwrap(), Capabilities::FULL);
         let unknown = text.replace("\"seed\"", "\"sneed\"");
         assert!(serde_json::from_str::<Capabilities>(&unknown).is_err());

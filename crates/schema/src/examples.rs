@@ -16,8 +16,8 @@ use crate::{
     OutputPolicy, Plan, PlannedBlock, PlannedTrial, PlannedVariant, Profile, Prompt, PromptId, PromptManifest,
     PromptRef, PromptSetId, PromptSetRef, PromptSource, Provider, Ratio, Reason, RequestId, Role, RunEnd, RunId,
     RunManifest, SealedFile, Sha256Hex, Slo, SourceFile, SourceRecord, Starvation, Stop, Task, TelemetrySample,
-    ThrottleReason, Timeouts, TokenCounts, Trace, TrialCounts, TrialId, TrialInstant, TrialRecord, TrialSummary, TtftKind, V,
-    VariantId, VariantRole, WallNanos, WarmUp, WeightFile, Window,
+    ThrottleReason, Timeouts, TokenCounts, Trace, TrialCounts, TrialId, TrialInstant, TrialRecord, TrialSummary,
+    TtftKind, V, VariantId, VariantRole, WallNanos, WarmUp, WeightFile, Window,
 };
 use std::{collections::BTreeMap, num::NonZeroU32};
 

@@ -62,7 +62,8 @@ pub use prompt::{
 pub use telemetry::{GpuSample, HostSample, TelemetrySample, ThrottleReason};
 pub use time_scale::{TimeScale, WallInstant, WallNanos};
 pub use trace::{
-    Chunk, Completion, CompletionError, Failure, FinishReason, Outcome, Reason, TokenCounts, TokenSource, Trace, TtftKind,
+    Chunk, Completion, CompletionError, Failure, FinishReason, Outcome, Reason, TokenCounts, TokenSource, Trace,
+    TtftKind,
 };
 pub use trial::{
     Blame, ClockReading, GateName, GateOutcome, GateResult, Instrument, Starvation, TrialCounts, TrialEnd, TrialRecord,

@@ -8,8 +8,8 @@ use rusqlite::{OptionalExtension, Statement, Transaction, TransactionBehavior, p
 use servelab_evidence::SealedRun;
 use servelab_findings::{Prompts, rows};
 use servelab_schema::{
-    EngineRecord, Outcome, Plan, PromptSetRef, RunEnd, RunId, Sha256Hex, TelemetrySample, TokenSource, Trace, TrialId, TrialRecord,
-    Validity,
+    EngineRecord, Outcome, Plan, PromptSetRef, RunEnd, RunId, Sha256Hex, TelemetrySample, TokenSource, Trace, TrialId,
+    TrialRecord, Validity,
     findings::{Findings, TrialFindings},
 };
 

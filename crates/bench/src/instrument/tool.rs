@@ -11,9 +11,7 @@ use servelab_load::{
     run_load,
     stream::{Expectation, KeepText},
 };
-use servelab_schema::{
-    ConnectionUse, Load, Nanos, OutputPolicy, PromptId, Ratio, Stop, TimeScale, Trace, VariantId,
-};
+use servelab_schema::{ConnectionUse, Load, Nanos, OutputPolicy, PromptId, Ratio, Stop, TimeScale, Trace, VariantId};
 use std::{
     fs::File,
     io::{BufWriter, Write},

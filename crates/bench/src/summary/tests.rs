@@ -1,8 +1,8 @@
 use super::*;
 use servelab_findings::{Prompts, Reducer, evaluate};
 use servelab_schema::{
-    Chunk, EnvironmentRecord, Failure, FinishReason, GateName, GateOutcome, RunEnd, RunId, TokenCounts, TrialRecord, TtftKind,
-    examples,
+    Chunk, EnvironmentRecord, Failure, FinishReason, GateName, GateOutcome, RunEnd, RunId, TokenCounts, TrialRecord,
+    TtftKind, examples,
     findings::{CellFindings, Distribution, LatencyKind, TrialFindings, TrialMetrics},
 };
 use std::num::NonZeroU32;

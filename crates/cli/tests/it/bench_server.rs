@@ -138,7 +138,9 @@ fn serve(mut stream: TcpStream, shared: &(Mutex<State>, Condvar), script: &Scrip
         if request.head.contains("x-request-id: servelab-probe-") {
             shared.0.lock().unwrap().probes.push(request.body.clone());
             let tokens = u32::try_from(request.body["max_tokens"].as_u64().unwrap()).unwrap();
-            stream.write_all(completion(&request.path, "x", tokens).as_bytes()).unwrap();
+            stream
+                .write_all(completion(&request.path, "x", tokens).as_bytes())
+                .unwrap();
             continue;
         }
         let number = {

@@ -269,7 +269,10 @@ fn stale_connections_are_said_above_one_request_in_a_hundred() {
         (notes.contains(&Note::StaleConnections { requests: stale, of }), of)
     };
     let (_, of) = noted(0);
-    assert_eq!([0, of / 100, of / 100 + 1].map(|stale| noted(stale).0), [false, false, true]);
+    assert_eq!(
+        [0, of / 100, of / 100 + 1].map(|stale| noted(stale).0),
+        [false, false, true]
+    );
 }
 
 /// What a trial describes reaches its cell: every single value, and four statistics of every summary.

@@ -58,12 +58,22 @@ fn tokens_that_nobody_counted_are_in_no_figure() {
     close(value(&m, MetricName::TtftMean), 0.1);
     close(value(&m, MetricName::E2eMean), 0.11);
     close(value(&m, MetricName::RequestThroughput), 2.0);
-    for name in [MetricName::TpotMean, MetricName::OutputThroughput, MetricName::TotalThroughput] {
+    for name in [
+        MetricName::TpotMean,
+        MetricName::OutputThroughput,
+        MetricName::TotalThroughput,
+    ] {
         assert!(!m.values.contains_key(&name), "{name}");
     }
     let d = m.descriptive;
-    assert_eq!((d.prompt_tokens_total, d.completion_tokens_total, d.token_source), (None, None, None));
-    assert_eq!((d.ntpot_s, d.output_tokens, d.input_throughput_tokens_per_s), (None, None, None));
+    assert_eq!(
+        (d.prompt_tokens_total, d.completion_tokens_total, d.token_source),
+        (None, None, None)
+    );
+    assert_eq!(
+        (d.ntpot_s, d.output_tokens, d.input_throughput_tokens_per_s),
+        (None, None, None)
+    );
     assert_eq!((d.interactivity_tokens_per_s, d.tokens_per_chunk), (None, None));
     // Gaps between chunks are known all the same.
     close(d.icl_s.unwrap().max, 0.01);
@@ -76,11 +86,18 @@ fn tokens_that_nobody_counted_are_in_no_figure() {
 
 #[test]
 fn answers_that_come_whole_have_an_e2e_only() {
-    let m = trial_metrics(window(0, 1000), &Slo::default(), &[whole("p", 0, 100), whole("q", 500, 300)]);
+    let m = trial_metrics(
+        window(0, 1000),
+        &Slo::default(),
+        &[whole("p", 0, 100), whole("q", 500, 300)],
+    );
     close(value(&m, MetricName::E2eMean), 0.2);
     close(value(&m, MetricName::RequestThroughput), 2.0);
     assert!(!m.values.contains_key(&MetricName::TtftMean) && !m.values.contains_key(&MetricName::TpotMean));
-    assert_eq!((m.kind.kind(), m.descriptive.prompt_tokens_total), (Some(TtftKind::Whole), Some(18)));
+    assert_eq!(
+        (m.kind.kind(), m.descriptive.prompt_tokens_total),
+        (Some(TtftKind::Whole), Some(18))
+    );
     assert_eq!((m.descriptive.icl_s, m.descriptive.ttft_from_scheduled_s), (None, None));
     assert_eq!(measured(&[whole("p", 0, 100)]).median_ttft(), None);
 }

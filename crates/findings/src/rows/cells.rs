@@ -45,7 +45,11 @@ pub(super) fn rows(cell: &CellFindings, out: &mut Vec<Row>) {
         ("prompt-tokens-total", cell.prompt_tokens_total),
         ("completion-tokens-total", cell.completion_tokens_total),
     ] {
-        let row = |tokens| new(metric, "sum", "tokens").value(exact(tokens)).n(cell.completed, "requests");
+        let row = |tokens| {
+            new(metric, "sum", "tokens")
+                .value(exact(tokens))
+                .n(cell.completed, "requests")
+        };
         out.extend(tokens.map(row));
     }
     for group in &cell.groups {

@@ -36,7 +36,11 @@ pub(super) fn rows(trial: &TrialFindings, out: &mut Vec<Row>) {
         ("prompt-tokens-total", d.prompt_tokens_total),
         ("completion-tokens-total", d.completion_tokens_total),
     ] {
-        let row = |tokens| new(metric, "sum", "tokens").value(exact(tokens)).n(trial.counts.completed, "requests");
+        let row = |tokens| {
+            new(metric, "sum", "tokens")
+                .value(exact(tokens))
+                .n(trial.counts.completed, "requests")
+        };
         out.extend(tokens.map(row));
     }
     for (metric, summary, unit, n_of) in [

@@ -7,9 +7,7 @@ use crate::{
 };
 use bytes::Bytes;
 use serde::Serialize;
-use servelab_schema::{
-    Capabilities, Message, OutputPolicy, Prompt, PromptId, Role, Stop, StreamOptions, TokenLimit,
-};
+use servelab_schema::{Capabilities, Message, OutputPolicy, Prompt, PromptId, Role, Stop, StreamOptions, TokenLimit};
 use std::{borrow::Cow, num::NonZeroU32};
 
 /// Which endpoint is asked.
@@ -133,7 +131,13 @@ fn merged(messages: &[Message]) -> Vec<Message> {
         }
         None if !text.is_empty() => {
             let content = text.join("\n\n");
-            others.insert(0, Message { role: Role::User, content });
+            others.insert(
+                0,
+                Message {
+                    role: Role::User,
+                    content,
+                },
+            );
         }
         None => {}
     }
@@ -270,7 +274,12 @@ impl Asking {
     /// As [`body`](Self::body).
     pub fn packed(&self, prompt: &Prompt) -> Result<PreparedRequest, serde_json::Error> {
         let text = Text::Messages(prompt.messages.clone());
-        self.request(prompt.id.clone(), &text, prompt.max_new_tokens, Some(prompt.prompt_tokens))
+        self.request(
+            prompt.id.clone(),
+            &text,
+            prompt.max_new_tokens,
+            Some(prompt.prompt_tokens),
+        )
     }
 }
 

@@ -5,7 +5,10 @@ use serde_json::{Map, Value};
 /// Members of the body that are not the user's to set, each with what to do instead.
 const OURS: [(&str, &str); 20] = [
     ("stream", "every measured answer is streamed"),
-    ("stream_options", "what the server takes of them is found before the load"),
+    (
+        "stream_options",
+        "what the server takes of them is found before the load",
+    ),
     ("n", "one request is one answer"),
     ("best_of", "one request is one answer"),
     ("num_return_sequences", "one request is one answer"),
@@ -57,7 +60,9 @@ impl std::str::FromStr for ExtraBody {
         };
         for (name, instead) in OURS {
             if members.contains_key(name) {
-                return Err(format!("`{name}` cannot be set here, as it would change what is measured: {instead}"));
+                return Err(format!(
+                    "`{name}` cannot be set here, as it would change what is measured: {instead}"
+                ));
             }
         }
         Ok(Self(members))
@@ -121,9 +126,15 @@ mod tests {
             assert_eq!(body, expected, "{extra:?}");
         };
         check("{}", json!({"a": {"b": 1, "c": 2}, "temperature": 0.0}));
-        check(r#"{"a": {"c": 3, "d": {"e": null, "f": 4}}}"#, json!({"a": {"b": 1, "c": 3, "d": {"f": 4}}, "temperature": 0.0}));
+        check(
+            r#"{"a": {"c": 3, "d": {"e": null, "f": 4}}}"#,
+            json!({"a": {"b": 1, "c": 3, "d": {"f": 4}}, "temperature": 0.0}),
+        );
         check(r#"{"temperature": null, "a": 5}"#, json!({"a": 5}));
-        check(r#"{"temperature": {"x": 1}}"#, json!({"a": {"b": 1, "c": 2}, "temperature": {"x": 1}}));
+        check(
+            r#"{"temperature": {"x": 1}}"#,
+            json!({"a": {"b": 1, "c": 2}, "temperature": {"x": 1}}),
+        );
     }
 
     #[test]

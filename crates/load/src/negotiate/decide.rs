@@ -1,7 +1,8 @@
 //! What is asked next, and what the server is. Pure.
 
 use super::{
-    TOKENS, error::NegotiateError,
+    TOKENS,
+    error::NegotiateError,
     names::{Suspect, is_unknown_model, named},
     seen::{Seen, StreamSeen},
 };
@@ -36,7 +37,9 @@ enum Phase {
     /// Something is left out until it is taken.
     Taking,
     /// Everything was taken but what was left out by guess: is it enough to leave out the last of it?
-    Restoring { fallback: Capabilities },
+    Restoring {
+        fallback: Capabilities,
+    },
     /// An answer shows what the server is; whether it keeps connections is open.
     Answered,
     Settled,
@@ -93,7 +96,11 @@ impl Negotiation {
 
     /// Whether the server answered a second request on the same connection.
     pub(super) const fn kept(&mut self, kept: bool) {
-        self.now.connections = if kept { ConnectionUse::Kept } else { ConnectionUse::Closed };
+        self.now.connections = if kept {
+            ConnectionUse::Kept
+        } else {
+            ConnectionUse::Closed
+        };
         self.phase = Phase::Settled;
     }
 
@@ -138,15 +145,19 @@ impl Negotiation {
         }
         let before = self.now;
         // A limit of tokens is refused by name: leaving it out by guess would cost every answer its length.
-        let by_guess = |s: &Suspect| *s != Suspect::TokenLimit || self.now.token_limit == TokenLimit::MaxTokens;
-        let next = Suspect::ALL.into_iter().filter(by_guess).find(|s| s.leave_out(&mut { self.now }));
+        let by_guess = |s: &Suspect| *s != Suspect::TokenLimit || before.token_limit == TokenLimit::MaxTokens;
+        let mut without = before;
+        let next = Suspect::ALL
+            .into_iter()
+            .filter(by_guess)
+            .find(|s| s.leave_out(&mut without));
         let Some(next) = next else {
             return Err(NegotiateError::Refused {
                 status: seen.status,
                 said: words.to_owned(),
             });
         };
-        next.leave_out(&mut self.now);
+        self.now = without;
         self.guessed.push(before);
         self.last_guess = Some(next);
         Ok(())
@@ -163,7 +174,9 @@ impl Negotiation {
             401 | 403 => Some(NegotiateError::Unauthorized { status, said }),
             300..=399 => Some(NegotiateError::Redirect { status }),
             429 => Some(NegotiateError::RateLimited { said }),
-            400..=499 if is_unknown_model(body, words, &self.model) => Some(NegotiateError::UnknownModel { model, said }),
+            400..=499 if is_unknown_model(body, words, &self.model) => {
+                Some(NegotiateError::UnknownModel { model, said })
+            }
             404 | 405 => Some(NegotiateError::NoEndpoint { status, said }),
             500..=599 => Some(NegotiateError::ServerFailed { status, said }),
             _ => None,

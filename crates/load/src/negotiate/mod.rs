@@ -21,15 +21,15 @@ mod seen;
 pub use error::NegotiateError;
 
 use crate::{
+    attempt::Deadlines,
     bench::body::{Api, Asking, Text},
     clock::TrialClock,
     control::Control,
-    attempt::Deadlines,
     request::{Endpoint, RequestHeaders},
     spec::LoadError,
 };
 use ask::Asker;
-use decide::{Next, Negotiation};
+use decide::{Negotiation, Next};
 use servelab_schema::{Capabilities, Nanos, Stop, TimeScale};
 use std::num::NonZeroU32;
 
@@ -130,7 +130,10 @@ async fn search(inquiry: &Inquiry<'_>, mut asker: Asker) -> Result<Negotiated, N
     let mut negotiation = Negotiation::new(inquiry.asking.api, &inquiry.asking.model, wanted(inquiry));
     loop {
         match negotiation.next() {
-            Next::Ask { capabilities, most_texts } => {
+            Next::Ask {
+                capabilities,
+                most_texts,
+            } => {
                 let body = body(inquiry, capabilities, TOKENS)?;
                 let answer = asker.ask(&body, most_texts).await?;
                 negotiation.answered(&answer)?;
@@ -166,9 +169,14 @@ fn body(inquiry: &Inquiry<'_>, capabilities: Capabilities, tokens: NonZeroU32) -
     let text = if capabilities.system_role == Member::Unasked {
         Text::Plain(QUESTION.to_owned())
     } else {
-        Text::Messages(vec![message(Role::System, "Answer briefly."), message(Role::User, QUESTION)])
+        Text::Messages(vec![
+            message(Role::System, "Answer briefly."),
+            message(Role::User, QUESTION),
+        ])
     };
-    asking.body(&text, tokens).map_err(|e| NegotiateError::Body(e.to_string()))
+    asking
+        .body(&text, tokens)
+        .map_err(|e| NegotiateError::Body(e.to_string()))
 }
 
 #[cfg(test)]

@@ -35,7 +35,15 @@ impl Suspect {
             Self::IgnoreEos => &["ignore_eos"],
             Self::Temperature => &["temperature"],
             Self::TokenLimit => &["max_tokens", "max_completion_tokens", "max_output_tokens"],
-            Self::SystemRole => &["system role", "role system", "'system'", "\"system\"", "`system`", "system message", "system prompt"],
+            Self::SystemRole => &[
+                "system role",
+                "role system",
+                "'system'",
+                "\"system\"",
+                "`system`",
+                "system message",
+                "system prompt",
+            ],
         }
     }
 
@@ -99,7 +107,13 @@ fn texts(body: &[u8], words: &str) -> Vec<String> {
     let mut texts = Vec::new();
     if let Ok(value) = serde_json::from_slice::<Value>(body) {
         let pointed = [value.pointer("/error/param"), value.get("param")];
-        texts.extend(pointed.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned));
+        texts.extend(
+            pointed
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+                .map(str::to_owned),
+        );
         // FastAPI: [{"loc": ["body", "seed"], "msg": …, "input": …}]
         for detail in value.get("detail").and_then(Value::as_array).into_iter().flatten() {
             let loc = detail.get("loc").and_then(Value::as_array).into_iter().flatten();
@@ -166,17 +180,29 @@ mod tests {
             assert_eq!(named(body.as_bytes(), &words), expected, "{body}");
         };
         // transformers serve
-        check(r#"{"detail":"Unexpected fields in the request: {'ignore_eos', 'min_tokens'}"}"#, &[S::IgnoreEos]);
+        check(
+            r#"{"detail":"Unexpected fields in the request: {'ignore_eos', 'min_tokens'}"}"#,
+            &[S::IgnoreEos],
+        );
         // vLLM 0.32
-        check(r#"{"error":{"message":"temperature must be non-negative","param":"temperature","code":400}}"#, &[S::Temperature]);
-        check(r#"{"error":{"message":"Stream options can only be defined when `stream=True`.","param":"stream_options"}}"#, &[S::StreamOptions]);
+        check(
+            r#"{"error":{"message":"temperature must be non-negative","param":"temperature","code":400}}"#,
+            &[S::Temperature],
+        );
+        check(
+            r#"{"error":{"message":"Stream options can only be defined when `stream=True`.","param":"stream_options"}}"#,
+            &[S::StreamOptions],
+        );
         // vLLM 0.8.5 quotes the whole request.
         check(
             r#"{"object":"error","message":"[{'type': 'extra_forbidden', 'loc': ('body', 'seed'), 'msg': 'no', 'input': {'temperature': 0, 'max_tokens': 4}}]"}"#,
             &[S::Seed],
         );
         // FastAPI
-        check(r#"{"detail":[{"type":"extra_forbidden","loc":["body","stream_options","continuous_usage_stats"],"msg":"Extra inputs are not permitted","input":true}]}"#, &[S::ContinuousUsage]);
+        check(
+            r#"{"detail":[{"type":"extra_forbidden","loc":["body","stream_options","continuous_usage_stats"],"msg":"Extra inputs are not permitted","input":true}]}"#,
+            &[S::ContinuousUsage],
+        );
         // OpenAI
         check(
             r#"{"error":{"message":"Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.","param":"max_tokens"}}"#,
@@ -198,11 +224,26 @@ mod tests {
             let words = crate::stream::error_text::error_message(body.as_bytes()).unwrap_or_else(|| body.to_owned());
             assert_eq!(is_unknown_model(body.as_bytes(), &words, "nope"), expected, "{body}");
         };
-        check(r#"{"error":{"message":"The model `nope` does not exist.","param":"model","code":404}}"#, true);
-        check(r#"{"object":"error","message":"The model `nope` does not exist.","code":404}"#, true);
-        check(r#"{"detail":"Server is pinned to '/models/tiny'; requested 'nope'."}"#, true);
-        check(r#"{"error":{"message":"model \"nope\" not found, try pulling it first","type":"not_found_error"}}"#, true);
+        check(
+            r#"{"error":{"message":"The model `nope` does not exist.","param":"model","code":404}}"#,
+            true,
+        );
+        check(
+            r#"{"object":"error","message":"The model `nope` does not exist.","code":404}"#,
+            true,
+        );
+        check(
+            r#"{"detail":"Server is pinned to '/models/tiny'; requested 'nope'."}"#,
+            true,
+        );
+        check(
+            r#"{"error":{"message":"model \"nope\" not found, try pulling it first","type":"not_found_error"}}"#,
+            true,
+        );
         check(r#"{"detail":"Not Found"}"#, false);
-        check(r#"{"error":{"message":"'seed' is not supported with this model"}}"#, false);
+        check(
+            r#"{"error":{"message":"'seed' is not supported with this model"}}"#,
+            false,
+        );
     }
 }

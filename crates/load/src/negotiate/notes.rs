@@ -43,7 +43,9 @@ pub(super) fn notes(api: Api, c: &Capabilities) -> Vec<String> {
             Member::Taken | Member::Unasked => {}
         }
         if c.temperature == Member::Refused {
-            notes.push("the server refuses temperature 0: answers are sampled, and their lengths differ from run to run");
+            notes.push(
+                "the server refuses temperature 0: answers are sampled, and their lengths differ from run to run",
+            );
         }
         if c.seed == Member::Refused {
             notes.push("the server refuses seed: where answers are sampled they differ from run to run");

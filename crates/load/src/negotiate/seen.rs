@@ -91,11 +91,7 @@ impl Listener {
     /// Where they are no HTTP, or no event stream though the head says so.
     pub(super) fn feed(&mut self, bytes: &[u8]) -> Result<ControlFlow<()>, String> {
         let Self {
-            form,
-            http,
-            sse,
-            seen,
-            ..
+            form, http, sse, seen, ..
         } = self;
         let mut broken = None;
         let fed: Result<ControlFlow<()>, HttpError> = http.feed(bytes, |part| {
@@ -169,7 +165,8 @@ impl StreamSeen {
         let chunk: ChunkWire<'_> = match serde_json::from_slice(event.data) {
             Ok(chunk) => chunk,
             Err(e) => {
-                let words = error_text::error_message(event.data).unwrap_or_else(|| format!("an event that is no JSON: {e}"));
+                let words =
+                    error_text::error_message(event.data).unwrap_or_else(|| format!("an event that is no JSON: {e}"));
                 self.error.get_or_insert(words);
                 return;
             }
@@ -178,7 +175,9 @@ impl StreamSeen {
             self.error.get_or_insert(text.to_owned());
             return;
         }
-        let usage = chunk.usage.filter(|u| u.completion_tokens.is_some() || u.prompt_tokens.is_some());
+        let usage = chunk
+            .usage
+            .filter(|u| u.completion_tokens.is_some() || u.prompt_tokens.is_some());
         let counts = |u: UsageWire| (u.prompt_tokens, u.completion_tokens);
         let Some(choice) = chunk.choices.and_then(|c| c.first) else {
             if let Some(usage) = usage {
@@ -209,7 +208,10 @@ impl StreamSeen {
         let kind = value.get("type").and_then(Value::as_str).unwrap_or_default();
         let response = value.get("response");
         if kind.ends_with(".delta") {
-            let has_text = value.get("delta").and_then(Value::as_str).is_some_and(|t| !t.is_empty());
+            let has_text = value
+                .get("delta")
+                .and_then(Value::as_str)
+                .is_some_and(|t| !t.is_empty());
             self.texts += u32::from(has_text);
             self.uncounted += u32::from(has_text);
         }
@@ -218,7 +220,8 @@ impl StreamSeen {
             let words = ["/error/message", "/message", "/error"]
                 .iter()
                 .find_map(|path| place.pointer(path)?.as_str());
-            self.error.get_or_insert_with(|| words.unwrap_or("error without a message").to_owned());
+            self.error
+                .get_or_insert_with(|| words.unwrap_or("error without a message").to_owned());
         }
         if matches!(kind, "response.completed" | "response.incomplete") {
             let incomplete = response.and_then(|r| r.pointer("/incomplete_details/reason")?.as_str());

@@ -6,7 +6,9 @@ use std::{fs, ops::ControlFlow, path::Path};
 
 /// The bytes of a recorded answer as they were on the wire. Those of vLLM were recorded without their framing.
 fn recorded(engine: &str, name: &str) -> Vec<u8> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/captures").join(engine);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/captures")
+        .join(engine);
     let bytes = fs::read(folder.join(format!("{name}.txt"))).unwrap();
     let Some(bare) = bytes.strip_suffix(b"\n[curl rc=0] ") else {
         return bytes;
@@ -57,7 +59,10 @@ fn search(
     loop {
         assert!(asked.len() < 12, "{asked:?}");
         match negotiation.next() {
-            Next::Ask { capabilities, most_texts } => {
+            Next::Ask {
+                capabilities,
+                most_texts,
+            } => {
                 asked.push(capabilities);
                 let seen = seen(api, &answer(&capabilities), most_texts);
                 if let Err(e) = negotiation.answered(&seen) {
@@ -88,7 +93,11 @@ fn good(c: &Capabilities) -> Vec<u8> {
     let mut events = vec![r#"{"choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}"#.to_owned()];
     for n in 1..=8 {
         let finish = if n == 8 { r#""length""# } else { "null" };
-        let beside = if continuous { format!(",{}", usage(n)) } else { String::new() };
+        let beside = if continuous {
+            format!(",{}", usage(n))
+        } else {
+            String::new()
+        };
         events.push(format!(
             r#"{{"choices":[{{"index":0,"delta":{{"content":"x"}},"finish_reason":{finish}}}]{beside}}}"#
         ));
@@ -107,7 +116,10 @@ fn vllm_takes_everything_in_two_requests() {
         let answer = |_: &Capabilities| recorded(engine, "chat_stream_continuous_usage");
         let seen = seen(Api::Chat, &answer(&natural()), 24);
         let stream = seen.stream.unwrap();
-        assert_eq!((stream.usage, stream.usage_alone, stream.done), (Some((Some(10), Some(16))), true, true));
+        assert_eq!(
+            (stream.usage, stream.usage_alone, stream.done),
+            (Some((Some(10), Some(16))), true, true)
+        );
         assert!(stream.counted > 0 && stream.uncounted == 0, "{stream:?}");
         let (found, asked) = search(Api::Chat, natural(), true, good);
         assert_eq!((found.unwrap(), asked.len()), (natural(), 2));
@@ -128,13 +140,17 @@ fn llama_cpp_ignores_continuous_usage_and_closes() {
     // What it says to one that does not: Keep-Alive, and then it closes all the same.
     let kept = |_: &Capabilities| {
         let text = String::from_utf8(recorded("llama.cpp-0.7.0-b11669", "chat_stream_continuous_usage")).unwrap();
-        text.replace("Connection: close", "Keep-Alive: timeout=5, max=100").into_bytes()
+        text.replace("Connection: close", "Keep-Alive: timeout=5, max=100")
+            .into_bytes()
     };
     let (found, asked) = search(Api::Chat, natural(), false, kept);
     assert_eq!((found.unwrap(), asked.len()), (expected, 2));
     // Its other endpoint has the counts in the last chunk.
     let answer = |_: &Capabilities| recorded("llama.cpp-0.7.0-b11669", "completions_stream_usage");
-    assert_eq!(search(Api::Completions, natural(), false, answer).0.unwrap().usage, UsageReport::Final);
+    assert_eq!(
+        search(Api::Completions, natural(), false, answer).0.unwrap().usage,
+        UsageReport::Final
+    );
 }
 
 #[test]
@@ -184,7 +200,10 @@ fn a_limit_without_effect_is_cut_and_the_other_name_tried() {
         TokenLimit::None => good(c),
         _ => ignored(c),
     };
-    assert_eq!(search(Api::Chat, natural(), true, answer).0.unwrap().token_limit, TokenLimit::None);
+    assert_eq!(
+        search(Api::Chat, natural(), true, answer).0.unwrap().token_limit,
+        TokenLimit::None
+    );
 }
 
 #[test]
@@ -216,7 +235,13 @@ fn a_refusal_that_names_nothing_costs_a_guess_for_each_member() {
         ),
     ];
     for (breaks, expected) in table {
-        let answer = |c: &Capabilities| if breaks(c) { json(400, r#"{"error":"bad request"}"#) } else { good(c) };
+        let answer = |c: &Capabilities| {
+            if breaks(c) {
+                json(400, r#"{"error":"bad request"}"#)
+            } else {
+                good(c)
+            }
+        };
         let (found, asked) = search(Api::Chat, natural(), true, answer);
         assert_eq!(found.unwrap(), expected, "{asked:?}");
     }
@@ -235,7 +260,10 @@ fn a_server_without_counts_is_asked_for_none() {
     };
     let (found, asked) = search(Api::Chat, natural(), true, answer);
     let found = found.unwrap();
-    assert_eq!((found.usage, found.stream_options, asked.len()), (UsageReport::None, StreamOptions::None, 3));
+    assert_eq!(
+        (found.usage, found.stream_options, asked.len()),
+        (UsageReport::None, StreamOptions::None, 3)
+    );
     assert_eq!(found.seed, Member::Taken);
 }
 
@@ -246,10 +274,16 @@ fn a_system_message_is_merged_where_the_template_refuses_it() {
         ..natural()
     };
     let answer = |c: &Capabilities| match c.system_role {
-        Member::Taken => json(400, r#"{"object":"error","message":"System role not supported","code":400}"#),
+        Member::Taken => json(
+            400,
+            r#"{"object":"error","message":"System role not supported","code":400}"#,
+        ),
         _ => good(c),
     };
-    assert_eq!(search(Api::Chat, wanted, true, answer).0.unwrap().system_role, Member::Refused);
+    assert_eq!(
+        search(Api::Chat, wanted, true, answer).0.unwrap().system_role,
+        Member::Refused
+    );
 }
 
 #[test]
@@ -267,7 +301,10 @@ fn what_is_accepted_may_have_no_effect() {
             "[DONE]",
         ])
     };
-    assert_eq!(search(Api::Chat, wanted, true, answer).0.unwrap().ignore_eos, Member::Ignored);
+    assert_eq!(
+        search(Api::Chat, wanted, true, answer).0.unwrap().ignore_eos,
+        Member::Ignored
+    );
     // Zeros beside each chunk are no counts.
     let zeros = |_: &Capabilities| {
         stream(&[
@@ -277,7 +314,10 @@ fn what_is_accepted_may_have_no_effect() {
             "[DONE]",
         ])
     };
-    assert_eq!(search(Api::Chat, natural(), true, zeros).0.unwrap().usage, UsageReport::Final);
+    assert_eq!(
+        search(Api::Chat, natural(), true, zeros).0.unwrap().usage,
+        UsageReport::Final
+    );
 }
 
 #[test]
@@ -311,21 +351,51 @@ fn each_kind_of_no_has_a_name_of_its_own() {
         let error = found.unwrap_err();
         assert!(expected(&error), "{error:?} after {asked:?}");
     };
-    check(json(401, r#"{"error":"Unauthorized"}"#), |e| matches!(e, E::Unauthorized { status: 401, said } if said == "Unauthorized"));
+    check(
+        json(401, r#"{"error":"Unauthorized"}"#),
+        |e| matches!(e, E::Unauthorized { status: 401, said } if said == "Unauthorized"),
+    );
     check(json(403, "no"), |e| matches!(e, E::Unauthorized { status: 403, .. }));
-    check(json(404, r#"{"detail":"Not Found"}"#), |e| matches!(e, E::NoEndpoint { status: 404, .. }));
-    check(json(405, r#"{"detail":"Method Not Allowed"}"#), |e| matches!(e, E::NoEndpoint { .. }));
-    check(recorded("vllm-0.32.0", "err_unknown_model"), |e| matches!(e, E::NoEndpoint { .. } | E::UnknownModel { .. }));
-    check(json(404, r#"{"error":{"message":"The model `tiny` does not exist."}}"#), |e| matches!(e, E::UnknownModel { model, .. } if model == "tiny"));
+    check(json(404, r#"{"detail":"Not Found"}"#), |e| {
+        matches!(e, E::NoEndpoint { status: 404, .. })
+    });
+    check(json(405, r#"{"detail":"Method Not Allowed"}"#), |e| {
+        matches!(e, E::NoEndpoint { .. })
+    });
+    check(recorded("vllm-0.32.0", "err_unknown_model"), |e| {
+        matches!(e, E::NoEndpoint { .. } | E::UnknownModel { .. })
+    });
+    check(
+        json(404, r#"{"error":{"message":"The model `tiny` does not exist."}}"#),
+        |e| matches!(e, E::UnknownModel { model, .. } if model == "tiny"),
+    );
     check(json(429, "slow"), |e| matches!(e, E::RateLimited { .. }));
-    check(json(503, r#"{"error":"CB worker is dead"}"#), |e| matches!(e, E::ServerFailed { status: 503, .. }));
-    check(recorded("transformers-serve-5.19.0", "err_context_overflow_chat"), |e| matches!(e, E::ServerFailed { status: 200, said } if said.contains("scheduled")));
+    check(json(503, r#"{"error":"CB worker is dead"}"#), |e| {
+        matches!(e, E::ServerFailed { status: 503, .. })
+    });
+    check(
+        recorded("transformers-serve-5.19.0", "err_context_overflow_chat"),
+        |e| matches!(e, E::ServerFailed { status: 200, said } if said.contains("scheduled")),
+    );
     let page = "<!DOCTYPE html><html><head><TITLE>502 Bad Gateway</TITLE></head></html>";
-    check(refusal(502, "text/html", page), |e| matches!(e, E::WebPage { status: 502, title } if title == "502 Bad Gateway"));
-    check(refusal(200, "text/html; charset=utf-8", page), |e| matches!(e, E::WebPage { status: 200, .. }));
-    check(refusal(307, "text/plain", ""), |e| matches!(e, E::Redirect { status: 307 }));
-    check(json(200, r#"{"choices":[{"message":{"content":"x"}}]}"#), |e| matches!(e, E::NotStreamed { content_type } if content_type == "application/json"));
-    check(json(400, "whatever"), |e| matches!(e, E::Refused { status: 400, said } if said == "whatever"));
+    check(
+        refusal(502, "text/html", page),
+        |e| matches!(e, E::WebPage { status: 502, title } if title == "502 Bad Gateway"),
+    );
+    check(refusal(200, "text/html; charset=utf-8", page), |e| {
+        matches!(e, E::WebPage { status: 200, .. })
+    });
+    check(refusal(307, "text/plain", ""), |e| {
+        matches!(e, E::Redirect { status: 307 })
+    });
+    check(
+        json(200, r#"{"choices":[{"message":{"content":"x"}}]}"#),
+        |e| matches!(e, E::NotStreamed { content_type } if content_type == "application/json"),
+    );
+    check(
+        json(400, "whatever"),
+        |e| matches!(e, E::Refused { status: 400, said } if said == "whatever"),
+    );
     let endless = stream(&[r#"{"choices":[{"index":0,"delta":{"content":"x"}}]}"#]);
     check(endless, |e| matches!(e, E::NoEnd));
 }
@@ -346,7 +416,16 @@ fn notes_say_what_it_costs() {
     };
     let said = notes::notes(Api::Chat, &poor);
     assert_eq!(said.len(), 8, "{said:?}");
-    for words in ["no tokens", "no limit", "ignores ignore_eos", "temperature", "seed", "system", "[DONE]", "closes"] {
+    for words in [
+        "no tokens",
+        "no limit",
+        "ignores ignore_eos",
+        "temperature",
+        "seed",
+        "system",
+        "[DONE]",
+        "closes",
+    ] {
         assert!(said.iter().any(|note| note.contains(words)), "{words}: {said:?}");
     }
     // Nothing of this is of embeddings but the connection.

@@ -14,9 +14,7 @@ use super::{
     wire::Text,
 };
 use serde::{Deserialize, de::IgnoredAny};
-use servelab_schema::{
-    Completion, FinishReason, Reason, Sha256Hex, TokenCounts, TrialInstant, TtftKind, UsageReport,
-};
+use servelab_schema::{Completion, FinishReason, Reason, Sha256Hex, TokenCounts, TrialInstant, TtftKind, UsageReport};
 use sha2::{Digest, Sha256};
 use std::num::NonZeroU32;
 
@@ -147,7 +145,9 @@ impl ResponsesStream {
         let kind: KindWire<'_> = match serde_json::from_slice(event.data) {
             Ok(kind) => kind,
             // An error in the form of the other endpoints.
-            Err(e) => return Err(super::error_text::error_message(event.data).map_or_else(|| bad(e), |t| error_event(&t))),
+            Err(e) => {
+                return Err(super::error_text::error_message(event.data).map_or_else(|| bad(e), |t| error_event(&t)));
+            }
         };
         match kind.kind.as_str() {
             "response.completed" | "response.incomplete" | "response.failed" | "response.cancelled" | "error" => {
@@ -179,7 +179,10 @@ impl ResponsesStream {
 
     fn on_end(&mut self, kind: &str, end: EndWire) -> Result<(), Fault> {
         let status = end.response.as_ref().and_then(|r| r.status.as_deref()).unwrap_or("");
-        let incomplete = end.response.as_ref().and_then(|r| r.incomplete_details.as_ref()?.reason.clone());
+        let incomplete = end
+            .response
+            .as_ref()
+            .and_then(|r| r.incomplete_details.as_ref()?.reason.clone());
         let finish = match (kind, status, incomplete.as_deref()) {
             ("response.completed" | "response.incomplete", "incomplete", Some("max_output_tokens" | "max_tokens")) => {
                 FinishReason::Length
@@ -189,7 +192,11 @@ impl ResponsesStream {
                 return Err(Fault::new(Reason::AbortedByEngine, "the response was cancelled"));
             }
             ("error" | "response.failed", ..) | (_, "failed", _) => {
-                let response = end.response.and_then(|r| r.error).or(end.error).map(ErrorWire::into_text);
+                let response = end
+                    .response
+                    .and_then(|r| r.error)
+                    .or(end.error)
+                    .map(ErrorWire::into_text);
                 let words = response.or(end.message);
                 return Err(error_event(words.as_deref().unwrap_or("error without a message")));
             }

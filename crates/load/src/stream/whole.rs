@@ -78,6 +78,9 @@ mod tests {
         let uncounted = r#"{"data":[{"embedding":[1]}]}"#;
         assert_eq!(reason(uncounted, true, 6), Ok((Nanos(7), None)));
         assert_eq!(reason(r#"{"data":[]}"#, true, 0), Err(Reason::Empty));
-        assert_eq!(reason(r#"{"error":{"message":"no"}}"#, true, 0), Err(Reason::ErrorEvent));
+        assert_eq!(
+            reason(r#"{"error":{"message":"no"}}"#, true, 0),
+            Err(Reason::ErrorEvent)
+        );
     }
 }

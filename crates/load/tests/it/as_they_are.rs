@@ -40,7 +40,10 @@ fn without_done() -> Expectation {
 fn a_stream_may_end_without_done_where_the_server_sends_none() {
     let good = [text("a", "null"), text("", "\"length\""), usage(10, 2)];
     let whole = answer(&good);
-    assert_eq!(completed(without_done(), whole.as_bytes()).ttft_kind(), TtftKind::Content);
+    assert_eq!(
+        completed(without_done(), whole.as_bytes()).ttft_kind(),
+        TtftKind::Content
+    );
     let reason_of = |expect, bytes: &str| reason(&outcome(expect, bytes.as_bytes()));
     // Nobody else may.
     assert_eq!(reason_of(Expectation::default(), &whole), Some(Reason::Truncated));
@@ -61,16 +64,23 @@ fn an_answer_that_nobody_counts_has_no_tokens() {
     };
     let bytes = answer(&[text("a", "null"), text("b", "null"), text("", "\"stop\""), done()]);
     let c = completed(expect, bytes.as_bytes());
-    assert_eq!((c.prompt_tokens(), c.completion_tokens(), c.token_source()), (None, None, None));
+    assert_eq!(
+        (c.prompt_tokens(), c.completion_tokens(), c.token_source()),
+        (None, None, None)
+    );
     assert_eq!((c.tpot_s(), c.tokens_after_first(), c.chunks().len()), (None, None, 2));
     // Counts that come after all are taken.
     let bytes = answer(&[text("a", "null"), text("b", "\"stop\""), usage(10, 3), done()]);
-    assert_eq!(completed(expect, bytes.as_bytes()).token_source(), Some(TokenSource::Usage));
+    assert_eq!(
+        completed(expect, bytes.as_bytes()).token_source(),
+        Some(TokenSource::Usage)
+    );
 }
 
 #[test]
 fn counts_beside_chunks_are_not_used_where_they_are_known_to_say_nothing() {
-    let zero = r#"{"choices":[{"index":0,"delta":{"content":"x"}}],"usage":{"prompt_tokens":10,"completion_tokens":0}}"#;
+    let zero =
+        r#"{"choices":[{"index":0,"delta":{"content":"x"}}],"usage":{"prompt_tokens":10,"completion_tokens":0}}"#;
     let bytes = stream(&[zero, zero, &text("", "\"length\""), &usage(10, 8), "[DONE]"]);
     let expect = Expectation {
         usage: UsageReport::Final,
@@ -81,7 +91,9 @@ fn counts_beside_chunks_are_not_used_where_they_are_known_to_say_nothing() {
 }
 
 fn recorded(engine: &str, name: &str) -> Vec<u8> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/captures").join(engine);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/captures")
+        .join(engine);
     fs::read(folder.join(format!("{name}.txt"))).unwrap()
 }
 
@@ -95,16 +107,39 @@ fn real_answers_complete_under_what_their_servers_do() {
     let transformers = "transformers-serve-5.19.0";
     for (engine, name, expect, prompt) in [
         (llama, "chat_stream_continuous_usage", counted, Some(37)),
-        (llama, "chat_stream_seed_ignore_eos", Expectation { usage: UsageReport::None, ..counted }, None),
-        (llama, "chat_stream_no_usage", Expectation { usage: UsageReport::None, ..counted }, None),
+        (
+            llama,
+            "chat_stream_seed_ignore_eos",
+            Expectation {
+                usage: UsageReport::None,
+                ..counted
+            },
+            None,
+        ),
+        (
+            llama,
+            "chat_stream_no_usage",
+            Expectation {
+                usage: UsageReport::None,
+                ..counted
+            },
+            None,
+        ),
         (llama, "completions_stream_usage", counted, Some(5)),
         (transformers, "chat_stream_continuous_usage", without_done(), Some(15)),
         (transformers, "completions_stream_usage", without_done(), Some(5)),
     ] {
         let c = completed(expect, &recorded(engine, name));
         assert_eq!(c.prompt_tokens().map(u32::from), prompt, "{engine}/{name}");
-        assert_eq!(c.completion_tokens().map(u32::from), prompt.map(|_| 8), "{engine}/{name}");
-        assert_eq!((c.ttft_kind(), c.finish_reason()), (TtftKind::Content, FinishReason::Length));
+        assert_eq!(
+            c.completion_tokens().map(u32::from),
+            prompt.map(|_| 8),
+            "{engine}/{name}"
+        );
+        assert_eq!(
+            (c.ttft_kind(), c.finish_reason()),
+            (TtftKind::Content, FinishReason::Length)
+        );
         assert_eq!(c.chunks().len(), 8, "{engine}/{name}");
     }
     let broken = outcome(without_done(), &recorded(transformers, "err_context_overflow_chat"));
@@ -130,8 +165,14 @@ const COMPLETED: &str =
 fn a_response_is_an_answer() {
     for first in [REASONING, TEXT, ARGUMENTS] {
         let c = completed(responses(), stream(&[CREATED, first, TEXT, COMPLETED]).as_bytes());
-        assert_eq!((c.ttft_kind(), c.ttft(), c.chunks().len()), (TtftKind::Content, Some(Nanos(AT - SENT.0)), 2));
-        assert_eq!((c.prompt_tokens().map(u32::from), c.completion_tokens().map(u32::from)), (Some(10), Some(3)));
+        assert_eq!(
+            (c.ttft_kind(), c.ttft(), c.chunks().len()),
+            (TtftKind::Content, Some(Nanos(AT - SENT.0)), 2)
+        );
+        assert_eq!(
+            (c.prompt_tokens().map(u32::from), c.completion_tokens().map(u32::from)),
+            (Some(10), Some(3))
+        );
         assert_eq!(c.finish_reason(), FinishReason::Stop);
     }
     let at_limit = r#"{"type":"response.incomplete","response":{"status":"incomplete","incomplete_details":{"reason":"max_output_tokens"},"usage":{"input_tokens":10,"output_tokens":3}}}"#;
@@ -147,16 +188,40 @@ fn a_response_that_is_none_has_one_reason() {
     };
     let filtered = r#"{"type":"response.incomplete","response":{"status":"incomplete","incomplete_details":{"reason":"content_filter"},"usage":{"input_tokens":10,"output_tokens":3}}}"#;
     check(&[CREATED, TEXT, filtered], Reason::Malformed);
-    check(&[CREATED, TEXT, r#"{"type":"response.failed","response":{"status":"failed","error":{"message":"no"}}}"#], Reason::ErrorEvent);
-    check(&[CREATED, r#"{"type":"error","message":"CUDA out of memory"}"#], Reason::EngineOom);
+    check(
+        &[
+            CREATED,
+            TEXT,
+            r#"{"type":"response.failed","response":{"status":"failed","error":{"message":"no"}}}"#,
+        ],
+        Reason::ErrorEvent,
+    );
+    check(
+        &[CREATED, r#"{"type":"error","message":"CUDA out of memory"}"#],
+        Reason::EngineOom,
+    );
     check(&[r#"{"error":{"message":"no"}}"#], Reason::ErrorEvent);
-    check(&[CREATED, TEXT, r#"{"type":"response.completed","response":{"status":"cancelled"}}"#], Reason::AbortedByEngine);
+    check(
+        &[
+            CREATED,
+            TEXT,
+            r#"{"type":"response.completed","response":{"status":"cancelled"}}"#,
+        ],
+        Reason::AbortedByEngine,
+    );
     check(&[CREATED, TEXT], Reason::Truncated);
     check(&[CREATED, TEXT, "[DONE]"], Reason::Truncated);
     check(&[CREATED, COMPLETED], Reason::Empty);
     check(&[CREATED, TEXT, COMPLETED, TEXT], Reason::Malformed);
     check(&["{"], Reason::Malformed);
-    check(&[CREATED, TEXT, r#"{"type":"response.completed","response":{"status":"completed"}}"#], Reason::NoUsage);
+    check(
+        &[
+            CREATED,
+            TEXT,
+            r#"{"type":"response.completed","response":{"status":"completed"}}"#,
+        ],
+        Reason::NoUsage,
+    );
     // The same answer for an endpoint of chunks is none.
     let chunks = outcome(Expectation::default(), stream(&[CREATED, TEXT, COMPLETED]).as_bytes());
     assert_eq!(reason(&chunks), Some(Reason::Malformed));
@@ -176,8 +241,14 @@ fn an_answer_in_one_piece_has_an_e2e_and_no_ttft() {
     let numbers = "0.25,".repeat(1000);
     let body = format!(r#"{{"data":[{{"embedding":[{numbers}1]}}],"usage":{{"prompt_tokens":5}}}}"#);
     let c = completed(whole, json(&body).as_bytes());
-    assert_eq!((c.ttft_kind(), c.ttft(), c.e2e()), (TtftKind::Whole, None, Nanos(AT - SENT.0)));
-    let html = outcome(whole, b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 3\r\n\r\n<a>");
+    assert_eq!(
+        (c.ttft_kind(), c.ttft(), c.e2e()),
+        (TtftKind::Whole, None, Nanos(AT - SENT.0))
+    );
+    let html = outcome(
+        whole,
+        b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 3\r\n\r\n<a>",
+    );
     assert_eq!(reason(&html), Some(Reason::Malformed));
 }
 
@@ -230,7 +301,13 @@ fn an_open_loop_on_a_server_that_closes_loses_none_either() {
 #[test]
 fn everything_is_kept_where_it_has_to_be_counted() {
     let think = r#"{"choices":[{"index":0,"delta":{"reasoning_content":"hm "}}]}"#;
-    let payloads = vec![think.to_owned(), text("so", "null"), text("", "\"stop\""), usage(10, 4), done()];
+    let payloads = vec![
+        think.to_owned(),
+        text("so", "null"),
+        text("", "\"stop\""),
+        usage(10, 4),
+        done(),
+    ];
     let server = Server::start(move |_, _| vec![Act::Answered, Act::say(answer(&payloads))]);
     let kept = |keep_text| {
         let (_, traces) = run(LoadSpec {

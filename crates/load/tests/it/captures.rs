@@ -82,7 +82,10 @@ fn continuous_usage_gives_a_token_timeline() {
         );
         assert_eq!(c.chunks().len(), 16);
         assert!(c.chunks().iter().all(|k| k.tokens == 1));
-        assert_eq!((c.prompt_tokens().unwrap().get(), c.completion_tokens().unwrap().get()), (10, 16));
+        assert_eq!(
+            (c.prompt_tokens().unwrap().get(), c.completion_tokens().unwrap().get()),
+            (10, 16)
+        );
         assert_eq!(c.finish_reason(), FinishReason::Length);
         // The completions endpoint has no role chunk.
         let c = completion(version, "completions_stream_continuous_usage", expect(4, 16));

@@ -7,8 +7,8 @@ use servelab_findings::evaluate;
 use servelab_provider::ProviderError;
 use servelab_schema::{
     CheckResult, Chunk, ClockAnchor, Completion, EffectiveField, EngineRecord, Failure, FinishReason, GateName,
-    InstrumentCertificate, LoadId, MetricName, Nanos, Outcome, Reason, RunId, Sha256Hex, TokenCounts, Trace, Treatment, TrialCounts,
-    TrialEnd, TrialInstant, TrialRecord, TtftKind, VariantId, WallNanos, Window, canonical_json, examples,
+    InstrumentCertificate, LoadId, MetricName, Nanos, Outcome, Reason, RunId, Sha256Hex, TokenCounts, Trace, Treatment,
+    TrialCounts, TrialEnd, TrialInstant, TrialRecord, TtftKind, VariantId, WallNanos, Window, canonical_json, examples,
     findings::{Findings, TrialFindings},
 };
 use std::{cell::RefCell, collections::BTreeMap, num::NonZeroU32, path::Path, sync::Arc};
@@ -300,7 +300,10 @@ async fn the_figures_are_those_of_the_script() {
     assert_eq!((ttft.k, ttft.planned), (2, 2));
     near(ttft.estimate.unwrap().effect_percent, -50.0, "effect");
     let cell = played.findings.cell(&load, &c3).unwrap();
-    assert_eq!((cell.blocks, cell.completed, cell.completion_tokens_total), (2, 2, Some(8)));
+    assert_eq!(
+        (cell.blocks, cell.completed, cell.completion_tokens_total),
+        (2, 2, Some(8))
+    );
     near(cell.over_blocks[&MetricName::TtftP50].mean, 0.1, "over blocks");
 }
 

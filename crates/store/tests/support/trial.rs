@@ -7,8 +7,8 @@ use servelab_schema::{
     ArgValue, CacheState, Check, CheckResult, Chunk, ClockReading, Completion, EffectiveField, EngineMetrics,
     EngineRecord, Failure, FieldKind, FinishReason, GpuSample, HistogramRise, HostSample, Instrument, Nanos, Outcome,
     Plan, PlannedBlock, PlannedTrial, PromptRef, Ratio, Reason, RequestId, SpeculationRise, Starvation,
-    TelemetrySample, ThrottleReason, TokenCounts, Trace, Treatment, TrialCounts, TrialEnd, TrialId, TrialInstant, TrialRecord,
-    TtftKind, V, VariantId, Window,
+    TelemetrySample, ThrottleReason, TokenCounts, Trace, Treatment, TrialCounts, TrialEnd, TrialId, TrialInstant,
+    TrialRecord, TtftKind, V, VariantId, Window,
 };
 use std::collections::BTreeMap;
 

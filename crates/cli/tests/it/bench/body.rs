@@ -12,8 +12,14 @@ fn a_server_that_takes_everything_is_asked_twice_beforehand() {
     // Nothing is asked that the load has no use for.
     assert!(probes.iter().all(|p| p.get("ignore_eos").is_none()), "{probes:?}");
     let takes = &out["capabilities"];
-    assert_eq!((&takes["usage"], &takes["connections"]), (&"continuous".into(), &"kept".into()));
-    assert_eq!((&takes["ignore_eos"], &takes["system_role"]), (&"unasked".into(), &"unasked".into()));
+    assert_eq!(
+        (&takes["usage"], &takes["connections"]),
+        (&"continuous".into(), &"kept".into())
+    );
+    assert_eq!(
+        (&takes["ignore_eos"], &takes["system_role"]),
+        (&"unasked".into(), &"unasked".into())
+    );
     assert_eq!(out["server_notes"], Value::Array(vec![]));
     assert_eq!(one(&out)["token_source"], "usage");
 }
@@ -22,19 +28,36 @@ fn a_server_that_takes_everything_is_asked_twice_beforehand() {
 fn what_a_user_adds_is_in_every_body() {
     let server = Server::start(|_, _| answer());
     let extra = r#"{"top_p": 0.5, "chat_template_kwargs": {"enable_thinking": false}, "temperature": null}"#;
-    let words = ["--requests", "2", "--max-tokens", "2", "--no-seed", "--extra-body", extra];
+    let words = [
+        "--requests",
+        "2",
+        "--max-tokens",
+        "2",
+        "--no-seed",
+        "--extra-body",
+        extra,
+    ];
     let more = ["--extra-headers", r#"{"x-team": "a"}"#, "--header", "x-other: b"];
     let out = json(&server.url, &[&words[..], &more[..]].concat());
     let requests = server.requests();
     assert_eq!(requests.len(), 2);
     for request in requests {
         let body = &request.body;
-        assert_eq!((&body["top_p"], &body["chat_template_kwargs"]["enable_thinking"]), (&0.5.into(), &false.into()));
-        assert!(body.get("temperature").is_none() && body.get("seed").is_none(), "{body}");
+        assert_eq!(
+            (&body["top_p"], &body["chat_template_kwargs"]["enable_thinking"]),
+            (&0.5.into(), &false.into())
+        );
+        assert!(
+            body.get("temperature").is_none() && body.get("seed").is_none(),
+            "{body}"
+        );
         assert!(request.head.contains("x-team: a\r\n") && request.head.contains("x-other: b\r\n"));
     }
     assert!(server.probes().iter().all(|p| p["top_p"] == 0.5));
-    assert_eq!((&out["extra_body"]["top_p"], &out["capabilities"]["seed"]), (&0.5.into(), &"unasked".into()));
+    assert_eq!(
+        (&out["extra_body"]["top_p"], &out["capabilities"]["seed"]),
+        (&0.5.into(), &"unasked".into())
+    );
 }
 
 #[test]

@@ -46,12 +46,17 @@ fn every_endpoint_takes_both_texts() {
     let said = r#"[{"role":"user","content":"Say \"é\"."}]"#;
     assert_eq!(
         body(Api::Chat, Stop::Fixed, &plain),
-        format!(r#"{{"model":"m","messages":{said},"max_tokens":8,"temperature":0.0,"seed":7,"ignore_eos":true,{OPTIONS}"#)
+        format!(
+            r#"{{"model":"m","messages":{said},"max_tokens":8,"temperature":0.0,"seed":7,"ignore_eos":true,{OPTIONS}"#
+        )
     );
     assert!(body(Api::Completions, Stop::Fixed, &messages).contains(r#""prompt":"a\n\nb""#));
     assert!(body(Api::Chat, Stop::Fixed, &messages).contains(r#"[{"role":"system","content":"a"},{"role":"user""#));
     assert!(body(Api::Responses, Stop::Fixed, &messages).contains(r#""input":[{"role":"system","content":"a"}"#));
-    assert_eq!(body(Api::Embeddings, Stop::Fixed, &messages), r#"{"model":"m","input":"a\n\nb"}"#);
+    assert_eq!(
+        body(Api::Embeddings, Stop::Fixed, &messages),
+        r#"{"model":"m","input":"a\n\nb"}"#
+    );
 }
 
 #[test]
@@ -66,10 +71,22 @@ fn a_body_holds_what_the_server_takes() {
     check(&|c| c.seed = Member::Refused, "seed", "ignore_eos");
     check(&|c| c.ignore_eos = Member::Unasked, "ignore_eos", "seed");
     check(&|c| c.temperature = Member::Refused, "temperature", "seed");
-    check(&|c| c.token_limit = TokenLimit::MaxCompletionTokens, "\"max_tokens", "\"max_completion_tokens\":8");
+    check(
+        &|c| c.token_limit = TokenLimit::MaxCompletionTokens,
+        "\"max_tokens",
+        "\"max_completion_tokens\":8",
+    );
     check(&|c| c.token_limit = TokenLimit::None, "max_", "seed");
-    check(&|c| c.stream_options = StreamOptions::None, "stream_options", "\"stream\":true");
-    check(&|c| c.stream_options = StreamOptions::IncludeUsage, "continuous", "{\"include_usage\":true}");
+    check(
+        &|c| c.stream_options = StreamOptions::None,
+        "stream_options",
+        "\"stream\":true",
+    );
+    check(
+        &|c| c.stream_options = StreamOptions::IncludeUsage,
+        "continuous",
+        "{\"include_usage\":true}",
+    );
 }
 
 #[test]
@@ -83,11 +100,18 @@ fn a_system_message_that_is_refused_begins_the_users() {
         let body: serde_json::Value = serde_json::from_slice(&request.body).unwrap();
         (body["messages"].clone(), request.expect.prompt_tokens.is_some())
     };
-    let (system, user, assistant) = (message(Role::System, "s"), message(Role::User, "u"), message(Role::Assistant, "a"));
+    let (system, user, assistant) = (
+        message(Role::System, "s"),
+        message(Role::User, "u"),
+        message(Role::Assistant, "a"),
+    );
     // What was counted with a system message is not what is sent.
     assert_eq!(
         said(&[system.clone(), user.clone(), assistant]),
-        (json!([{"role": "user", "content": "s\n\nu"}, {"role": "assistant", "content": "a"}]), false)
+        (
+            json!([{"role": "user", "content": "s\n\nu"}, {"role": "assistant", "content": "a"}]),
+            false
+        )
     );
     assert_eq!(said(&[system]), (json!([{"role": "user", "content": "s"}]), false));
     assert_eq!(said(&[user]), (json!([{"role": "user", "content": "u"}]), true));
@@ -106,10 +130,19 @@ fn only_what_a_server_does_is_expected_of_it() {
     assert_eq!(expects(&|_| ()), (true, true));
     assert_eq!(expects(&|a| a.output.stop = Stop::Natural), (true, false));
     assert_eq!(expects(&|a| a.capabilities.ignore_eos = Member::Ignored), (true, false));
-    assert_eq!(expects(&|a| a.capabilities.token_limit = TokenLimit::None), (true, false));
+    assert_eq!(
+        expects(&|a| a.capabilities.token_limit = TokenLimit::None),
+        (true, false)
+    );
     assert_eq!(expects(&|a| a.api = Api::Embeddings), (true, false));
-    assert_eq!(expects(&|a| a.extra = r#"{"tools":[{}]}"#.parse().unwrap()), (false, true));
-    assert_eq!(expects(&|a| a.extra = r#"{"top_p":0.5}"#.parse().unwrap()), (true, true));
+    assert_eq!(
+        expects(&|a| a.extra = r#"{"tools":[{}]}"#.parse().unwrap()),
+        (false, true)
+    );
+    assert_eq!(
+        expects(&|a| a.extra = r#"{"top_p":0.5}"#.parse().unwrap()),
+        (true, true)
+    );
 }
 
 #[test]
@@ -117,7 +150,10 @@ fn what_a_user_adds_lies_on_top() {
     let mut asking = asking(Api::Chat, Stop::Natural);
     asking.extra = r#"{"top_p": 0.5, "temperature": 0.7}"#.parse().unwrap();
     let body: serde_json::Value = serde_json::from_str(&text_of(&asking, &Text::Plain("a".to_owned()))).unwrap();
-    assert_eq!((&body["top_p"], &body["temperature"], &body["seed"]), (&0.5.into(), &0.7.into(), &7.into()));
+    assert_eq!(
+        (&body["top_p"], &body["temperature"], &body["seed"]),
+        (&0.5.into(), &0.7.into(), &7.into())
+    );
 }
 
 #[test]

@@ -106,7 +106,10 @@ fn is_sent_again_once(close: impl FnOnce(TcpStream)) {
     assert_eq!((trace.attempt, trace.request_id.as_str()), (2, "t-0000-a2"));
     assert!(trace.connect_ns > Nanos(0), "a new connection was opened");
     // It is timed from the second send, which came after the connection was opened.
-    assert!(trace.sent_ns.unwrap() >= trace.scheduled_ns.after(trace.connect_ns), "{trace:?}");
+    assert!(
+        trace.sent_ns.unwrap() >= trace.scheduled_ns.after(trace.connect_ns),
+        "{trace:?}"
+    );
     assert_eq!((heads.len(), stale), (1, 1));
     assert!(heads[0].contains("x-request-id: t-0000-a2\r\n"), "{heads:?}");
 }
