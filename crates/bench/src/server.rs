@@ -20,6 +20,9 @@ use servelab_schema::{EngineKind, Nanos, takes_key};
 /// How long the server may take to give one page.
 const LIMIT: Nanos = Nanos::from_secs(5);
 
+/// How long its first answer may take at least: a server may have to load its model first.
+const LONG: Nanos = Nanos::from_secs(120);
+
 /// Its list of models.
 const MODELS: &str = "/v1/models";
 
@@ -124,7 +127,7 @@ pub(crate) fn negotiated(
         headers: &sent.headers,
         asking,
         system_role,
-        limit: bench.ttft_timeout,
+        limit: bench.ttft_timeout.max(LONG),
     });
     found.map_err(|why| BenchError::Refuses {
         url: endpoint.to_string(),

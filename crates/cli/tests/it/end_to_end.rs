@@ -157,9 +157,10 @@ const BEFORE: usize = 3;
 fn every_scripted_fault_has_its_reason_and_none_is_a_success() {
     let n = FAULTS.len();
     let project = Project::new(1, u32::try_from(n).unwrap() + 6);
-    // One request at a time, so that the k-th request of the engine is the k-th of the plan.
-    let script: String = FAULTS
-        .iter()
+    // One request at a time, so that the order of the engine's requests is the plan's. The first fault closes a kept connection
+    // without a byte of an answer: that request is sent once more, and closed once more.
+    let again = FAULTS.first().into_iter().chain(FAULTS);
+    let script: String = again
         .enumerate()
         .map(|(i, (fault, _))| format!("[[fault]]\nrequest = {}\n{fault}\n\n", BEFORE + 1 + i))
         .collect();
@@ -189,6 +190,7 @@ fn every_scripted_fault_has_its_reason_and_none_is_a_success() {
             panic!("{fault} counted as success")
         };
         assert_eq!(failure.reason, *expected, "{fault}: {}", failure.detail);
+        assert_eq!(measured[i].attempt, if i == 0 { 2 } else { 1 }, "{fault}");
     }
     for trace in &measured[n..] {
         assert!(
