@@ -4,7 +4,7 @@ use super::{BenchFormat, csv::csv};
 use crate::output;
 use servelab_bench::{Answer, Figures, Latency};
 use servelab_schema::{
-    EngineKind, GateOutcome, TtftKind,
+    EngineKind, GateOutcome, TokenSource, TtftKind,
     findings::{Certification, OrInfinite, Quantile, Summary},
 };
 
@@ -162,7 +162,11 @@ fn latencies(f: &Figures) -> String {
     ));
     rows.extend(spread_row(
         "output tokens",
-        "usage.completion_tokens",
+        match f.token_source {
+            Some(TokenSource::Tokenizer) => "counted by --tokenizer",
+            Some(TokenSource::ServerTokenize) => "counted by the server's /tokenize",
+            Some(TokenSource::Usage) | None => "usage.completion_tokens",
+        },
         false,
         f.output_tokens.as_ref(),
     ));
