@@ -7,7 +7,7 @@ use crate::{
 };
 use serde_json::{Value, json};
 use servelab_schema::{Dialect, Message};
-use std::{fmt, time::Duration};
+use std::{fmt, num::NonZeroU32, time::Duration};
 
 /// Longest page that is read, bytes: an engine's pages have some hundred thousand.
 const LONGEST_PAGE: usize = 64 << 20;
@@ -145,9 +145,19 @@ impl EngineClient {
         }
     }
 
-    /// True where the page that tells of its health answers 200.
+    /// True where the page that tells of its health answers 200; of a server that has no such page (404), where its list of
+    /// models does.
     pub async fn healthy(&self) -> bool {
-        self.get(pages(self.dialect).health).await.is_ok()
+        match self.status(pages(self.dialect).health).await {
+            Some(reqwest::StatusCode::NOT_FOUND) => self.status("/v1/models").await.is_some_and(|s| s.is_success()),
+            status => status.is_some_and(|s| s.is_success()),
+        }
+    }
+
+    /// The status of a page; none where it does not answer.
+    async fn status(&self, path: &str) -> Option<reqwest::StatusCode> {
+        let url = format!("{}{path}", self.base);
+        Some(self.with_key(self.http.get(url)).send().await.ok()?.status())
     }
 
     /// One real completion within `limit` of wall time: a page about health alone proves no engine.
@@ -277,6 +287,15 @@ impl EngineClient {
             .pointer("/data/0/id")?
             .as_str()
             .map(str::to_owned)
+    }
+
+    /// Context of that model, prompt and answer together, as `/v1/models` says: vLLM and SGLang do.
+    pub async fn context_tokens(&self, model: &str) -> Option<NonZeroU32> {
+        let page = self.json("/v1/models").await?;
+        let mut models = page.get("data")?.as_array()?.iter();
+        let entry = models.find(|m| m.get("id").and_then(Value::as_str) == Some(model))?;
+        let tokens = u32::try_from(entry.get("max_model_len")?.as_u64()?).ok()?;
+        NonZeroU32::new(tokens)
     }
 
     /// The text of `/metrics`; none where the engine has no such page.

@@ -1,6 +1,7 @@
 //! Every variant against its control, every metric, with the A/A check first: a study.
 //!
-//! One log ratio per block; t interval and t p of their mean; the exact sign-flip p beside them; Holm over everything said
+//! One log ratio per block; t interval and t p of their mean, widened where engines live on from block to block and blocks
+//! hang together; the exact sign-flip p beside them where they do not; Holm over everything said
 //! about the primary metric, Benjamini and Hochberg over the rest, which is exploratory. Blocks that the engine lost are
 //! outcomes: they are tested on their own, and a claim that they could turn is not made. docs/METHODOLOGY.md has the rule.
 
@@ -245,7 +246,8 @@ impl Judge<'_> {
         let logs: Vec<f64> = c.blocks.iter().map(|b| b.log_ratio).collect();
         let blocks = Question::bearing(claim, draft.lost_to_engine);
         let adjust = |p| family.adjusted_with(index, p);
-        if !question.stands(claim, &logs, blocks, adjust) {
+        let lag1 = c.estimate.and_then(|e| e.autocorrelation).map(|a| a.lag1);
+        if !question.stands(claim, &logs, (blocks, lag1), adjust) {
             let would_be = claim;
             return Verdict::NotComparable {
                 why: Hindrance::LostToEngine { would_be, blocks },
@@ -284,6 +286,9 @@ fn notes(plan: &Plan, end: &RunEnd, duplicates: u32, aa: &[AaResult], comparison
     }
     if !plan.variants.iter().any(|v| v.role == VariantRole::Aa) {
         notes.push(Note::NoAa);
+    }
+    if plan.engine.lives_on() {
+        notes.push(Note::EnginesLiveOn);
     }
     if plan.order == BlockOrder::Sequential {
         notes.push(Note::SequentialOrder);

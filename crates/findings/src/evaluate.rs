@@ -11,6 +11,7 @@ use crate::{
     quality::{QualityTrial, quality},
     reduce::Prompts,
     request::UNKNOWN_PROMPT,
+    servers::server,
     validity::{Judged, judge},
 };
 use servelab_schema::{
@@ -181,6 +182,8 @@ fn variant(plan: &Plan, v: &PlannedVariant, takes: &[Take<'_>]) -> VariantFindin
     let shown: Vec<Treatment> = own.iter().filter(shows).map(|t| t.judged.treatment).collect();
     let none_took_effect = shown.iter().all(|t| !t.took_effect());
     let starts = own.iter().filter_map(|t| t.trial.engine.startup_ns);
+    let control = v.control.as_ref().filter(|_| plan.engine.has_own_server(&v.id));
+    let beside = control.map(|control| engines(&of_arm(takes, control)));
     VariantFindings {
         variant: v.id.clone(),
         void: shown.first().copied().filter(|_| tested && none_took_effect),
@@ -192,6 +195,7 @@ fn variant(plan: &Plan, v: &PlannedVariant, takes: &[Take<'_>]) -> VariantFindin
             .into_iter()
             .map(|(treatment, takes)| observed(treatment, &takes))
             .collect(),
+        server: server(&engines(&own), beside.as_deref()),
         startup_s: OverBlocks::of(starts.map(Nanos::as_secs_f64)),
         changed_along: v
             .control

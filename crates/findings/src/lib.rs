@@ -2,7 +2,7 @@
 //! validity are settled, metrics made, arms compared and headlines chosen.
 //!
 //! Parts, in the order of the data: [`Reducer`] makes a small [`Trial`] of each trial's traces; [`judge`] settles
-//! `treatment` and `validity` over all of them; `metrics`, `groups`, `gpu`, `triangulation` and `timeline` describe one
+//! `treatment` (with `servers`) and `validity` over all of them; `metrics`, `groups`, `gpu`, `triangulation` and `timeline` describe one
 //! trial, `cells` one variant under one load (`pooled`, `quality`, `engine_counts`); [`compare`] gives the verdicts; `headline`
 //! chooses what is said first; [`evaluate()`] is all of it; [`rows`] lays findings out flat for SQL and CSV.
 //!
@@ -33,6 +33,7 @@ mod quality;
 mod reduce;
 mod request;
 pub mod rows;
+mod servers;
 #[cfg(test)]
 mod testkit;
 mod timeline;

@@ -24,7 +24,8 @@ const MOST_WORDS: usize = 60;
 #[derive(Debug)]
 pub struct Prompts<'p> {
     places: HashMap<&'p PromptId, u32>,
-    groups: Vec<(Task, Bucket)>,
+    /// None for a prompt of no group.
+    groups: Vec<Option<(Task, Bucket)>>,
     answers: HashMap<&'p PromptId, &'p str>,
 }
 
@@ -36,7 +37,7 @@ impl<'p> Prompts<'p> {
         let all = measured.iter().chain(&plan.fillers.prompts);
         Self {
             places: (0..).zip(measured).map(|(place, p)| (&p.id, place)).collect(),
-            groups: measured.iter().map(|p| (p.task, p.bucket)).collect(),
+            groups: measured.iter().map(|p| p.task.zip(p.bucket)).collect(),
             answers: all.filter_map(|p| Some((&p.id, p.answer.as_deref()?))).collect(),
         }
     }
@@ -53,7 +54,7 @@ impl<'p> Prompts<'p> {
     }
 
     pub(crate) fn group(&self, place: u32) -> Option<(Task, Bucket)> {
-        self.groups.get(usize::try_from(place).ok()?).copied()
+        self.groups.get(usize::try_from(place).ok()?).copied()?
     }
 }
 

@@ -25,8 +25,8 @@ fn prompt_set(id: &str) -> PromptSetRef {
         id: PromptSetId::new(id).unwrap(),
         path: format!("prompts/{id}.jsonl"),
         sha256: sha(),
-        tokenizer_sha256: sha(),
-        chat_template_sha256: sha(),
+        tokenizer_sha256: Some(sha()),
+        chat_template_sha256: Some(sha()),
         prompts: Vec::new(),
     }
 }
@@ -34,9 +34,9 @@ fn prompt_set(id: &str) -> PromptSetRef {
 pub(crate) fn prompt(id: &str, task: Task, bucket: Bucket) -> PromptRef {
     PromptRef {
         id: PromptId::new(id).unwrap(),
-        task,
-        bucket,
-        prompt_tokens: nz(100),
+        task: Some(task),
+        bucket: Some(bucket),
+        prompt_tokens: Some(nz(100)),
         max_new_tokens: nz(4),
         answer: None,
     }
@@ -80,12 +80,12 @@ pub(crate) fn plan(treatments: &[(&str, &str)]) -> Plan {
         sources: Vec::new(),
         profile: Profile {
             name: "l4".into(),
-            gpu: "L4".into(),
-            gpu_memory_bytes: Bytes(24 << 30),
-            machine_type: "g2".into(),
+            gpu: Some("L4".into()),
+            gpu_memory_bytes: Some(Bytes(24 << 30)),
+            machine_type: Some("g2".into()),
             model: "m".into(),
-            dtype: "float16".into(),
-            context_tokens: nz(8192),
+            dtype: Some("float16".into()),
+            context_tokens: Some(nz(8192)),
             price_micro_usd_per_hour: None,
         },
         engine: EngineSpec {
@@ -338,6 +338,7 @@ pub(crate) fn engine(variant: &str, block: u32) -> EngineRecord {
         cache_salt: None,
         capabilities: None,
         capability_notes: Vec::new(),
+        server: None,
         argv: Vec::new(),
         env: BTreeMap::new(),
         flags: BTreeMap::new(),

@@ -2,9 +2,11 @@
 //!
 //! Parts: `of_start` concludes from one start's own checks; [`settle`] then holds every start of the variant beside every
 //! start of its control. Accepting a flag proves nothing, nor does repeating it. A value is what it was planned to be, or the
-//! control's (NO-OP), or another one (SUBSTITUTED); two values are one by [`same_value`].
+//! control's (NO-OP), or another one (SUBSTITUTED); two values are one by [`same_value`]. A variant that is a server of its own
+//! has no flag that could be ignored: `servers` says whether it is another server.
 
 use crate::fields::{Beside, Starts, named_by};
+use crate::servers;
 use servelab_schema::{
     ArgValue, Check, CheckResult, EngineRecord, Plan, PlannedVariant, Treatment, VariantId, VariantRole, same_value,
 };
@@ -38,6 +40,9 @@ pub(crate) fn settle(plan: &Plan, starts: &[&EngineRecord]) -> Vec<Settled> {
             };
         };
         let control = variant.control.as_ref().and_then(|id| plan.variant(id));
+        if let Some(control) = control.filter(|_| plan.engine.has_own_server(&variant.id)) {
+            return of_server((variant, of_arm(&variant.id)), (control, of_arm(&control.id)), start);
+        }
         let treatment = of_start(variant, control, start);
         let same = same.get(&variant.id).filter(|same| !same.is_empty());
         match same {
@@ -53,6 +58,24 @@ pub(crate) fn settle(plan: &Plan, starts: &[&EngineRecord]) -> Vec<Settled> {
         }
     };
     starts.iter().map(settled).collect()
+}
+
+/// A server that stands for a variant took effect where it is another one than the control's, and shows what it must.
+fn of_server(
+    (variant, own): (&PlannedVariant, &[&EngineRecord]),
+    (control, theirs): (&PlannedVariant, &[&EngineRecord]),
+    start: &EngineRecord,
+) -> Settled {
+    let which = servers::which(own, theirs);
+    let mut checks = start.checks.clone();
+    let shows = (!checks.is_empty()).then(|| of_start(variant, Some(control), start));
+    checks.push(servers::check(which, &control.id));
+    Settled {
+        treatment: shows
+            .filter(|shows| !shows.took_effect())
+            .unwrap_or_else(|| servers::treatment(which)),
+        checks,
+    }
 }
 
 /// What one start's own checks say.

@@ -2,7 +2,7 @@
 
 use servelab_schema::MetricName;
 use servelab_schema::findings::Claim;
-use servelab_stats::{PairedT, Probability, blocks_to_detect, paired_t};
+use servelab_stats::{PairedT, Probability, autocorrelated_t, blocks_to_detect, paired_t};
 
 /// What a verdict is decided from.
 #[derive(Debug, Clone, Copy)]
@@ -28,6 +28,15 @@ pub(crate) struct Tested {
 pub(crate) struct LostToEngine {
     pub(crate) variant: u32,
     pub(crate) control: u32,
+}
+
+/// The t test of one log ratio a block. `lag1` is how much neighbouring blocks correlate; none where engines are started anew in
+/// each.
+pub(crate) fn t_test(logs: &[f64], lag1: Option<f64>, confidence: Probability) -> Option<PairedT> {
+    match lag1 {
+        Some(rho) => autocorrelated_t(logs, rho, confidence),
+        None => paired_t(logs, confidence),
+    }
 }
 
 /// Probability with which the named number of blocks shows the effect.
@@ -64,8 +73,14 @@ impl Question {
     /// True where the claim stands although `bearing` blocks were lost to the engine. Better and Worse stand where they would
     /// be said with each of those blocks counted as far against them as the farthest block that counts is from 0; Equivalent
     /// stands with none lost, because an engine that fails is a difference. `adjust` adjusts the p of the changed blocks for
-    /// the family.
-    pub(crate) fn stands(&self, claim: Claim, logs: &[f64], bearing: u32, adjust: impl FnOnce(f64) -> f64) -> bool {
+    /// the family; `lag1` is as in [`t_test`].
+    pub(crate) fn stands(
+        &self,
+        claim: Claim,
+        logs: &[f64],
+        (bearing, lag1): (u32, Option<f64>),
+        adjust: impl FnOnce(f64) -> f64,
+    ) -> bool {
         if bearing == 0 {
             return true;
         }
@@ -77,7 +92,7 @@ impl Question {
         let against = if mean > 0.0 { -farthest } else { farthest };
         let lost = std::iter::repeat_n(against, usize::try_from(bearing).unwrap_or(usize::MAX));
         let all: Vec<f64> = logs.iter().copied().chain(lost).collect();
-        paired_t(&all, Probability::P95).is_some_and(|t| {
+        t_test(&all, lag1, Probability::P95).is_some_and(|t| {
             let p = adjust(t.p);
             self.claim(&Tested { t, p, p_tost: 1.0 }) == Some(claim)
         })
@@ -91,7 +106,9 @@ impl Question {
         }
         let strictest = Probability::new(self.alpha.get() / f64::from(family.max(1))).ok()?;
         let power = Probability::new(POWER).ok()?;
-        blocks_to_detect(t.sd, t.mean, strictest, power).filter(|&needed| needed > t.k)
+        // What a block adds, where blocks hang together: as much as one of a larger spread would.
+        let spread = t.standard_error * f64::from(t.k).sqrt();
+        blocks_to_detect(spread, t.mean, strictest, power).filter(|&needed| needed > t.k)
     }
 }
 

@@ -18,6 +18,8 @@ pub(crate) struct BlockInputs<'a> {
     pub(crate) order: BlockOrder,
     pub(crate) set: &'a PromptSet,
     pub(crate) cells: Vec<(VariantId, LoadId)>,
+    /// The baseline's copies.
+    pub(crate) copies: BTreeSet<VariantId>,
 }
 
 /// The blocks, and the share of the set's prompts that they use. None where a block has too few prompts.
@@ -37,12 +39,18 @@ pub(crate) fn plan_blocks(inputs: &BlockInputs<'_>, errors: &Errors) -> Option<(
     let mut used: BTreeSet<PromptId> = BTreeSet::new();
     let mut blocks = Vec::new();
     for (block, prompts) in (1..=inputs.blocks.get()).zip(sets.iter().cycle()) {
-        let mut ids: Vec<PromptId> = match inputs.requests_per_block {
-            None => prompts.iter().map(|p| p.id.clone()).collect(),
-            Some(at) => balanced(prompts, at.value),
+        let in_order = |prompts: &[PromptRef]| {
+            let mut ids: Vec<PromptId> = match inputs.requests_per_block {
+                None => prompts.iter().map(|p| p.id.clone()).collect(),
+                Some(at) => balanced(prompts, at.value),
+            };
+            shuffle(&mut ids, split(inputs.seed, &format!("prompts/block/{block}")));
+            ids
         };
-        used.extend(ids.iter().cloned());
-        shuffle(&mut ids, split(inputs.seed, &format!("prompts/block/{block}")));
+        let ids = in_order(prompts);
+        // One seed for both: the copy's prompts come in the order of those that they stand for.
+        let of_copies = inputs.set.copies.get(&block).map(|prompts| in_order(prompts));
+        used.extend(ids.iter().chain(of_copies.iter().flatten()).cloned());
         let mut order = inputs.cells.clone();
         match inputs.order {
             BlockOrder::Random => shuffle(&mut order, split(inputs.seed, &format!("trials/block/{block}"))),
@@ -50,7 +58,12 @@ pub(crate) fn plan_blocks(inputs: &BlockInputs<'_>, errors: &Errors) -> Option<(
         }
         let trials = (1..)
             .zip(order)
-            .map(|(order, (variant, load))| PlannedTrial { order, variant, load })
+            .map(|(order, (variant, load))| PlannedTrial {
+                order,
+                prompts: of_copies.clone().filter(|_| inputs.copies.contains(&variant)),
+                variant,
+                load,
+            })
             .collect();
         blocks.push(PlannedBlock {
             block,

@@ -18,10 +18,10 @@ pub(crate) fn wall(plan: &Plan, predict: &Predict) -> Nanos {
     let fillers = u64::try_from(plan.fillers.prompts.len()).unwrap_or(1).max(1);
     let mut total: u64 = 0;
     for block in &plan.blocks {
-        let prompts: Vec<&PromptRef> = block.prompts.iter().filter_map(|id| by_id.get(id).copied()).collect();
-        let (prompt, new) = token_sums(prompts.iter().copied());
-        let requests = u64::try_from(prompts.len()).unwrap_or(0);
         for trial in &block.trials {
+            let prompts: Vec<&PromptRef> = block.prompts_of(trial).iter().filter_map(|id| by_id.get(id).copied()).collect();
+            let (prompt, new) = token_sums(prompts.iter().copied());
+            let requests = u64::try_from(prompts.len()).unwrap_or(0);
             let Some(load) = plan.load(&trial.load) else { continue };
             let (streams, arrivals_ns) = match load {
                 Load::Closed { concurrency } => (u64::from(concurrency.get()), 0),

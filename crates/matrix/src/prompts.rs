@@ -8,7 +8,7 @@ use crate::{
 };
 use serde::de::IgnoredAny;
 use serde_json::Deserializer;
-use servelab_schema::{Bucket, Prompt, PromptManifest, PromptRef, PromptSetRef, Sha256Hex, TokenBudget};
+use servelab_schema::{Bucket, Prompt, PromptManifest, PromptRef, PromptSetRef, Sha256Hex, Task, TokenBudget};
 use sha2::{Digest, Sha256};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -28,6 +28,9 @@ pub(crate) struct PromptSet {
     pub(crate) reference: PromptSetRef,
     /// The prompts of each block, in file order. Block 0 holds those that no block measures.
     pub(crate) blocks: BTreeMap<u32, Vec<PromptRef>>,
+    /// Of each block as many prompts again, for a copy that asks a server which has seen the block's already; empty where
+    /// copies serve the same.
+    pub(crate) copies: BTreeMap<u32, Vec<PromptRef>>,
 }
 
 /// What a prompt set must fit.
@@ -96,11 +99,15 @@ pub(crate) fn load(file: &At<ProjectPath>, fit: &Fit<'_>) -> Option<PromptSet> {
         id: manifest.id,
         path: path.clone(),
         sha256: found,
-        tokenizer_sha256: manifest.tokenizer_sha256,
-        chat_template_sha256: manifest.chat_template_sha256,
+        tokenizer_sha256: Some(manifest.tokenizer_sha256),
+        chat_template_sha256: Some(manifest.chat_template_sha256),
         prompts: prompts.into_iter().map(|(_, prompt)| prompt).collect(),
     };
-    Some(PromptSet { reference, blocks })
+    Some(PromptSet {
+        reference,
+        blocks,
+        copies: BTreeMap::new(),
+    })
 }
 
 /// Blocks of a measured set are numbered from 1 without gaps; false, with an error, where they are not.
@@ -138,6 +145,7 @@ pub(crate) fn same_tokenizer(set: &PromptSet, file: &At<ProjectPath>, tokenizer:
         ("chat_template.jinja", &set.reference.chat_template_sha256),
     ];
     for (name, expected) in recorded {
+        let Some(expected) = expected else { continue };
         let path = format!("{}/{name}", tokenizer.value.0);
         let bytes = match fs::read(fit.root.join(&path)) {
             Ok(bytes) => bytes,
@@ -248,9 +256,9 @@ fn parse(path: &str, bytes: &[u8], fit: &Fit<'_>) -> Option<Vec<(u32, PromptRef)
             block,
             PromptRef {
                 id,
-                task,
-                bucket,
-                prompt_tokens,
+                task: Some(task),
+                bucket: Some(bucket),
+                prompt_tokens: Some(prompt_tokens),
                 max_new_tokens,
                 answer,
             },
@@ -275,18 +283,18 @@ fn is_json(row: &[u8]) -> bool {
         .all(|item| item.is_ok())
 }
 
-/// Sum of prompt tokens and of new tokens.
+/// Sum of the prompt tokens that are known, and of new tokens.
 pub(crate) fn token_sums<'p>(prompts: impl Iterator<Item = &'p PromptRef>) -> (u64, u64) {
     prompts.fold((0, 0), |(prompt, new), p| {
         (
-            prompt + u64::from(p.prompt_tokens.get()),
+            prompt + u64::from(p.prompt_tokens.map_or(0, NonZeroU32::get)),
             new + u64::from(p.max_new_tokens.get()),
         )
     })
 }
 
 /// Every task × bucket cell of the prompts, each in the given order.
-pub(crate) fn cells(prompts: &[PromptRef]) -> BTreeMap<(servelab_schema::Task, Bucket), Vec<&PromptRef>> {
+pub(crate) fn cells(prompts: &[PromptRef]) -> BTreeMap<(Option<Task>, Option<Bucket>), Vec<&PromptRef>> {
     let mut cells: BTreeMap<_, Vec<&PromptRef>> = BTreeMap::new();
     for prompt in prompts {
         cells.entry((prompt.task, prompt.bucket)).or_default().push(prompt);

@@ -17,9 +17,10 @@ use crate::{
     wire::{self, Experiment, Wire},
 };
 use servelab_schema::{
-    EngineSpec, Limits, METHOD_VERSION, Origin, Plan, PlannedVariant, Provider, V, VariantRole, WallNanos,
+    EngineSpec, Limits, METHOD_VERSION, Origin, OtherServer, Plan, PlannedVariant, Provider, SourceFile, V, VariantId,
+    VariantRole, WallNanos,
 };
-use std::{num::NonZeroU32, path::Path};
+use std::{collections::BTreeMap, num::NonZeroU32, path::Path};
 
 /// A scalar of the plan that is not a flag: its key, value and origin.
 #[derive(Debug, Clone, PartialEq)]
@@ -114,8 +115,21 @@ fn assemble(root: &Path, wire: Wire, chain: &[Document], found: &Findings<'_>) -
     if let (Some(profile), Some(engine)) = (&wire.profile, &wire.engine) {
         simulated::has_profile(&profile.name, &engine.provider, errors);
     }
-    let variants = plan_variants(root, &wire, found);
-    let prompts = load_prompts(root, &wire, variants.as_deref(), errors);
+    let arms = plan_variants(root, &wire, found);
+    let prompts = load_prompts(root, &wire, arms.as_ref().map(|(variants, _)| variants.as_slice()), errors);
+    let (arms, prompts) = (arms?, prompts?);
+    let sources = chain.iter().map(|d| d.source.clone()).collect();
+    plan(wire, sources, arms, prompts, errors)
+}
+
+/// The plan of what every part was found good.
+pub(crate) fn plan(
+    wire: Wire,
+    sources: Vec<SourceFile>,
+    (variants, others): Arms,
+    (measured, fillers): (PromptSet, PromptSet),
+    errors: &Errors,
+) -> Option<Plan> {
     let Wire {
         name,
         profile,
@@ -130,7 +144,6 @@ fn assemble(root: &Path, wire: Wire, chain: &[Document], found: &Findings<'_>) -
         limits,
         ..
     } = wire;
-    let (variants, (measured, fillers)) = (variants?, prompts?);
     let (engine, experiment, loads) = (engine?, experiment?, loads?);
     let cells = variants
         .iter()
@@ -143,12 +156,17 @@ fn assemble(root: &Path, wire: Wire, chain: &[Document], found: &Findings<'_>) -
         order: experiment.order,
         set: &measured,
         cells,
+        copies: variants.iter().filter(|v| v.role == VariantRole::Aa).map(|v| v.id.clone()).collect(),
     };
     let (blocks, prompt_share_ratio) = plan_blocks(&inputs, errors)?;
+    let mut provider = engine.provider;
+    if let Provider::Url { others: servers, .. } = &mut provider {
+        *servers = others;
+    }
     let engine = EngineSpec {
         dialect: engine.dialect,
         version: engine.version.value.to_string(),
-        provider: engine.provider,
+        provider,
         served_model: engine.served_model,
         api_key_env: engine.api_key_env,
     };
@@ -159,7 +177,7 @@ fn assemble(root: &Path, wire: Wire, chain: &[Document], found: &Findings<'_>) -
         engine_kind: engine.kind(),
         method_version: METHOD_VERSION,
         seed: experiment.seed,
-        sources: chain.iter().map(|d| d.source.clone()).collect(),
+        sources,
         profile: profile?.profile,
         engine,
         prompts: measured.reference,
@@ -192,7 +210,10 @@ fn assemble(root: &Path, wire: Wire, chain: &[Document], found: &Findings<'_>) -
     Some(plan)
 }
 
-fn plan_variants(root: &Path, wire: &Wire, found: &Findings<'_>) -> Option<Vec<PlannedVariant>> {
+/// The variants that are run, and the servers of those that are one.
+type Arms = (Vec<PlannedVariant>, BTreeMap<VariantId, OtherServer>);
+
+fn plan_variants(root: &Path, wire: &Wire, found: &Findings<'_>) -> Option<Arms> {
     let (errors, notes) = (found.errors, found.notes);
     let catalogue = Catalogue::embedded(errors)?;
     if wire.variants.is_empty() {
@@ -223,7 +244,8 @@ fn plan_variants(root: &Path, wire: &Wire, found: &Findings<'_>) -> Option<Vec<P
         None => all,
         Some(chosen) => choose(all, chosen, errors)?,
     };
-    attached::accepts(engine, &wire.variants, &kept, errors).then_some(kept)
+    let others = attached::others(engine, &wire.variants, &kept, errors)?;
+    Some((kept, others))
 }
 
 /// The variants that `experiment.variants` names, with their controls.
@@ -269,7 +291,7 @@ fn load_prompts(
     errors: &Errors,
 ) -> Option<(PromptSet, PromptSet)> {
     let files = wire.prompts.as_ref()?;
-    let context = wire.profile.as_ref()?.profile.context_tokens;
+    let context = wire.profile.as_ref()?.profile.context_tokens?;
     // The engine may accept less than the model: the smallest of all variants counts.
     let accepted = variants
         .unwrap_or_default()

@@ -187,6 +187,7 @@ fn plan_one(
         .fold(true, |good, (flag, arg)| lint::flag(flag, arg, cx) && good);
     good &= own.model.is_none_or(|model| models::accepts(model, cx));
     let (control, factor) = (control?, factor?);
+    good &= of_its_own_server(own, cx);
     let flags = flags(own, baseline, by_id)?;
     good &= accepted_together(own, &flags, cx);
     let control_flags = match &control {
@@ -200,6 +201,10 @@ fn plan_one(
         if model.unwrap_or(cx.model) != self::model(by_id.get(control)?, baseline, by_id)?.unwrap_or(cx.model) {
             differs_in.push(MODEL.to_owned());
             differs_in.sort_unstable();
+        }
+        // That two servers are one is refused where all of them are known.
+        if wire.server.is_some() {
+            differs_in.push(URL.to_owned());
         }
     }
     if wire.role == VariantRole::Treatment
@@ -308,6 +313,10 @@ fn factor(own: &Own<'_>, cx: &Context<'_>) -> Option<Option<String>> {
         }
         return Some(None);
     }
+    if wire.server.is_some() {
+        // What else it sets is refused with its server.
+        return Some(Some(SERVER.to_owned()));
+    }
     let Some(given) = own.factor else {
         // A flag that is in the catalogue says which factor was meant.
         let guess = own_flags(own)
@@ -360,6 +369,46 @@ fn factor(own: &Own<'_>, cx: &Context<'_>) -> Option<Option<String>> {
 
 /// What stands for the checkpoint among the flags of a factor.
 const MODEL: &str = "model";
+
+/// The factor of a variant that is a server of its own, and what stands for it among the flags.
+pub(crate) const SERVER: &str = "server";
+pub(crate) const URL: &str = "url";
+
+/// False, with an error, where a variant that has a server of its own says what no such variant can.
+fn of_its_own_server(own: &Own<'_>, cx: &Context<'_>) -> bool {
+    let Some(server) = &own.wire.server else {
+        return true;
+    };
+    let refuse = |place: &Place, key: &str, text: String| {
+        cx.errors.push(place, key, Problem::Value(text));
+        false
+    };
+    if !matches!(cx.provider, Provider::Url { .. }) {
+        let text = "servelab starts the engines of this matrix, and no variant can be a server that is up already; remove this \
+                    key, or use [engine.provider.url]";
+        return refuse(&server.url.place, &server.url.key, text.to_owned());
+    }
+    match own.wire.role {
+        VariantRole::Treatment => {}
+        VariantRole::Baseline => {
+            let text = "the baseline is served at engine.provider.url.base; remove this key";
+            return refuse(&server.url.place, &server.url.key, text.to_owned());
+        }
+        VariantRole::Aa => {
+            let text = "the second copy of the baseline asks the baseline's server; remove this key, or leave `role` out to make \
+                        it a treatment";
+            return refuse(&server.url.place, &server.url.key, text.to_owned());
+        }
+    }
+    if let Some(factor) = own.factor.filter(|given| given.value != SERVER) {
+        let text = format!(
+            "a variant with a `url` differs by which server answers, and not in `{}`; remove this key",
+            factor.value
+        );
+        return refuse(&factor.place, &factor.key, text);
+    }
+    true
+}
 
 /// What a variant itself sets: its flags and its model, with place and key.
 fn own_flags<'o>(own: &'o Own<'_>) -> impl Iterator<Item = (&'o str, &'o Place, &'o str)> {

@@ -40,7 +40,7 @@ use local::Local;
 use process::Process;
 use servelab_schema::{EngineSpec, Profile, Provider};
 use sim::Sim;
-use url::Url;
+use url::Urls;
 
 /// The place that a plan's engine runs in.
 #[must_use]
@@ -82,6 +82,6 @@ pub fn of(engine: &EngineSpec, profile: &Profile, host: &Host) -> Box<dyn Place>
                 with_key: engine.api_key_env.is_some(),
             },
         )),
-        Provider::Url { base, .. } => Box::new(Url::new(base)),
+        Provider::Url { base, others, .. } => Box::new(Urls::new(base, others)),
     }
 }

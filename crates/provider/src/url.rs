@@ -1,8 +1,12 @@
-//! A server that is up already: nothing is started, set or stopped.
+//! Servers that are up already: nothing is started, set or stopped.
 
 use crate::{Ended, Exit, Identity, KillHandle, Place, PlaceFacts, ProviderError, Running, Start, Started, Task, proc};
-use servelab_schema::{PlannedVariant, WallNanos};
-use std::{collections::BTreeSet, net::IpAddr, time::Duration};
+use servelab_schema::{OtherServer, PlannedVariant, VariantId, WallNanos};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    time::Duration,
+};
 
 /// How long a server that should be up already may take to answer, wall time.
 const PATIENCE: WallNanos = WallNanos(3_000_000_000);
@@ -45,10 +49,32 @@ impl Url {
     }
 }
 
-impl Place for Url {
+/// The servers of a plan: the baseline's and its copies', and those of variants that are one.
+#[derive(Debug, Clone)]
+pub(crate) struct Urls {
+    base: Url,
+    others: BTreeMap<VariantId, Url>,
+}
+
+impl Urls {
+    pub(crate) fn new(base: &str, others: &BTreeMap<VariantId, OtherServer>) -> Self {
+        let others = others.iter().map(|(id, other)| (id.clone(), Url::new(&other.base)));
+        Self {
+            base: Url::new(base),
+            others: others.collect(),
+        }
+    }
+
+    /// The server of a variant.
+    fn of(&self, variant: &VariantId) -> &Url {
+        self.others.get(variant).unwrap_or(&self.base)
+    }
+}
+
+impl Place for Urls {
     fn facts(&self) -> PlaceFacts {
         PlaceFacts {
-            here: self.is_here(),
+            here: self.base.is_here() && self.others.values().all(Url::is_here),
             weights_note: Some("servelab did not start the engine and does not know what it loaded"),
             ..PlaceFacts::default()
         }
@@ -58,10 +84,10 @@ impl Place for Url {
         Vec::new()
     }
 
-    fn start<'a>(&'a self, _: Start<'a>) -> Task<'a, Result<Started, ProviderError>> {
+    fn start<'a>(&'a self, start: Start<'a>) -> Task<'a, Result<Started, ProviderError>> {
         Box::pin(async move {
             Ok(Started {
-                engine: Box::new(self.clone()),
+                engine: Box::new(self.of(&start.variant.id).clone()),
                 argv: Vec::new(),
             })
         })
@@ -139,5 +165,24 @@ mod tests {
         ] {
             assert!(!Url::new(elsewhere).is_here(), "{elsewhere}");
         }
+    }
+
+    #[test]
+    fn a_variant_that_is_a_server_is_asked_there_and_all_others_at_the_base() {
+        let id = |id: &str| VariantId::new(id).unwrap();
+        let other = |base: &str| OtherServer {
+            base: base.to_owned(),
+            served_model: "m".to_owned(),
+            dialect: servelab_schema::Dialect::Vllm,
+            api_key_env: None,
+        };
+        let at = |base: &str| {
+            let urls = Urls::new("http://127.0.0.1:1", &BTreeMap::from([(id("B"), other(base))]));
+            let endpoint = |variant: &str| urls.of(&id(variant)).endpoints()[0].clone();
+            (endpoint("A"), endpoint("B"), urls.facts().here)
+        };
+        let here = ("http://127.0.0.1:1".to_owned(), "http://127.0.0.1:2".to_owned(), true);
+        assert_eq!(at("http://127.0.0.1:2/"), here);
+        assert!(!at("http://10.0.0.7:2").2, "one of them is elsewhere");
     }
 }

@@ -128,6 +128,10 @@ pub(crate) fn note(plan: &Plan, note: &Note) -> String {
         Note::SequentialOrder => {
             "Trials ran in sequential order: drift is not averaged out, every verdict is indicative.".to_owned()
         }
+        Note::EnginesLiveOn => {
+            "No engine was restarted between blocks: verdicts are about these servers as they ran, and a restart may differ."
+                .to_owned()
+        }
         Note::EndedEarly { .. } => "The run was stopped before its end: every verdict is indicative.".to_owned(),
         Note::FewBlocks { first_look } => format!("Verdicts on fewer than {first_look} blocks are indicative."),
         Note::StaleConnections { requests, of } => format!(

@@ -199,9 +199,9 @@ fn planned(per_trial: u32) -> Result<Plan, Failed> {
     let prompt = |(i, (task, bucket)): (u32, &(Task, Bucket))| -> Result<PromptRef, Failed> {
         Ok(PromptRef {
             id: prompt_id(i)?,
-            task: *task,
-            bucket: *bucket,
-            prompt_tokens: nz(137),
+            task: Some(*task),
+            bucket: Some(*bucket),
+            prompt_tokens: Some(nz(137)),
             max_new_tokens: nz(CHUNKS),
             answer: None,
         })

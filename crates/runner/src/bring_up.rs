@@ -5,18 +5,21 @@ use servelab_engine::{ApiKey, KEY_VARIABLE, key_variable, log::newest_line, reda
 use servelab_evidence::{EvidenceError, TrialWriter, names};
 use servelab_load::{RequestHeaders, clock::monotonic};
 use servelab_provider::{BroughtUp, Host, Log, Place, PlaceFacts, ProviderError, Start, Wait, bring_up, of};
-use servelab_schema::{EffectiveField, EngineKind, EngineRecord, Failure, Outcome, Plan, PlannedVariant, Trace};
+use servelab_schema::{
+    EffectiveField, EngineKind, EngineRecord, Failure, Outcome, Plan, PlannedVariant, Trace, VariantId, VariantRole,
+};
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 /// Between two looks at the log of an engine that is starting, wall time.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// What every trial of a run needs to bring its engine up: the place it runs in, the API key, and the secrets that its
+/// What every trial of a run needs to bring its engine up: the place it runs in, the API keys, and the secrets that its
 /// evidence must not hold.
 #[derive(Debug)]
 pub(crate) struct EngineAccess {
     place: Box<dyn Place>,
-    key: Option<ApiKey>,
+    /// By variant; those without one want none.
+    keys: BTreeMap<VariantId, ApiKey>,
     pub(crate) secrets: Secrets,
 }
 
@@ -33,20 +36,27 @@ impl EngineAccess {
     pub(crate) async fn check(plan: &Plan, options: &RunOptions, stop: &StopFlag) -> Result<Self, RunError> {
         let host = Host::new(options.servelab.clone(), options.project.clone());
         let place = of(&plan.engine, &plan.profile, &host);
-        let name = plan.engine.api_key_env.as_deref();
-        let key = name.map(ApiKey::from_env).transpose()?;
+        let mut keys = BTreeMap::new();
+        for variant in &plan.variants {
+            if let Some(name) = plan.engine.asked(&variant.id).api_key_env {
+                keys.insert(variant.id.clone(), ApiKey::from_env(name)?);
+            }
+        }
         let starts = place.facts().starts;
-        if key.is_some() && starts && key_variable(plan.engine.dialect).is_none() {
+        if !keys.is_empty() && starts && key_variable(plan.engine.dialect).is_none() {
             let dialect = plan.engine.dialect;
             return Err(ProviderError::KeyIsAFlag { dialect }.into());
         }
-        let secrets = Secrets::of_environment().and(key.as_ref().map_or("", ApiKey::secret));
+        let secrets = Secrets::of_environment();
+        let secrets = keys.values().fold(secrets, |all, key| all.and(key.secret()));
         if let Some(telling) = plan.variants.iter().find(|v| secrets.is_in(&place.words(v))) {
             let variant = telling.id.to_string();
             return Err(ProviderError::SecretInCommand { variant }.into());
         }
-        let access = Self { place, key, secrets };
-        if let (false, Some(variant)) = (starts, plan.variants.first()) {
+        let access = Self { place, keys, secrets };
+        let is_a_server = |v: &&PlannedVariant| v.role == VariantRole::Baseline || plan.engine.has_own_server(&v.id);
+        // Before anything is written, every server that is up already must answer.
+        for variant in plan.variants.iter().filter(|_| !starts).filter(is_a_server) {
             let occasion = Occasion { plan, variant, run: "" };
             let found = access.start(occasion, None, stop).await?;
             found.ready.map_err(ProviderError::NotUp)?;
@@ -66,16 +76,18 @@ impl EngineAccess {
         stop: &StopFlag,
     ) -> Result<BroughtUp, ProviderError> {
         let Occasion { plan, variant, .. } = occasion;
+        let asked = plan.engine.asked(&variant.id);
+        let key = self.keys.get(&variant.id);
         let start = Start {
             run: occasion.run,
             variant,
-            key: self.key.clone(),
+            key: key.cloned(),
             log,
         };
         let wait = Wait {
-            model: &plan.engine.served_model,
-            dialect: plan.engine.dialect,
-            key: self.key.clone(),
+            model: asked.served_model,
+            dialect: asked.dialect,
+            key: key.cloned(),
             startup: plan.timeouts.startup_ns,
             may_be_simulated: plan.engine_kind == EngineKind::Simulated,
             variant,
@@ -127,20 +139,20 @@ impl EngineAccess {
         Ok(())
     }
 
-    /// What every request carries.
-    pub(crate) fn headers(&self) -> Result<RequestHeaders, RunError> {
+    /// What every request of a variant carries.
+    pub(crate) fn headers(&self, variant: &VariantId) -> Result<RequestHeaders, RunError> {
         let mut headers = RequestHeaders::default();
-        if let Some(key) = &self.key {
+        if let Some(key) = self.keys.get(variant) {
             headers
                 .add("Authorization", &key.bearer())
-                .map_err(|e| RunError::Plan(format!("engine.api-key-env: {e}")))?;
+                .map_err(|e| RunError::Plan(format!("the API key of {variant}: {e}")))?;
         }
         Ok(headers)
     }
 
     /// The variables that were set for the engine, as `engine.json` may show them.
-    pub(crate) fn env(&self, argv: &[String]) -> BTreeMap<String, String> {
-        let given = self.key.iter().filter(|_| !argv.is_empty());
+    pub(crate) fn env(&self, variant: &VariantId, argv: &[String]) -> BTreeMap<String, String> {
+        let given = self.keys.get(variant).filter(|_| !argv.is_empty()).into_iter();
         given
             .map(|_| (KEY_VARIABLE.to_owned(), servelab_engine::redact::REDACTED.to_owned()))
             .collect()
@@ -226,7 +238,7 @@ mod tests {
         let host = Host::new("servelab".into(), ".".into());
         let access = EngineAccess {
             place: of(&plan.engine, &plan.profile, &host),
-            key: None,
+            keys: BTreeMap::new(),
             secrets,
         };
         let mut record = servelab_schema::examples::engine_record();

@@ -2,8 +2,13 @@
 
 use crate::RunError;
 use servelab_evidence::sha256_file;
-use servelab_load::{PreparedRequest, bench::body::Asking};
-use servelab_schema::{Capabilities, Plan, PlannedBlock, Prompt, PromptId, PromptSetRef, Role};
+use servelab_load::{
+    PreparedRequest,
+    bench::body::{Asking, Text},
+};
+use servelab_schema::{
+    Capabilities, OutputPolicy, PlainPrompt, Plan, PlannedBlock, PlannedTrial, PromptId, PromptSetRef, Role,
+};
 use std::{
     collections::HashMap,
     fs,
@@ -13,12 +18,14 @@ use std::{
 /// Every prompt of a run, read once.
 #[derive(Debug)]
 pub(crate) struct Requests {
-    asking: Asking,
-    measured: HashMap<PromptId, Prompt>,
-    fillers: Vec<Prompt>,
+    output: OutputPolicy,
+    /// What is asked at most: of servers that are compared all are asked alike.
+    at_most: Capabilities,
+    measured: HashMap<PromptId, PlainPrompt>,
+    fillers: Vec<PlainPrompt>,
 }
 
-fn read(project: &Path, set: &PromptSetRef) -> Result<Vec<Prompt>, RunError> {
+fn read(project: &Path, set: &PromptSetRef) -> Result<Vec<PlainPrompt>, RunError> {
     let path = project.join(&set.path);
     let fail = |path: &PathBuf, message: String| RunError::Prompts {
         path: path.clone(),
@@ -35,8 +42,8 @@ fn read(project: &Path, set: &PromptSetRef) -> Result<Vec<Prompt>, RunError> {
     }
     let text = fs::read_to_string(&path).map_err(|e| fail(&path, e.to_string()))?;
     let row = |(i, line): (usize, &str)| {
-        let prompt = serde_json::from_str(line);
-        prompt.map_err(|e| fail(&path, format!("line {}: {e}; build the prompts again", i + 1)))
+        set.row(line)
+            .map_err(|e| fail(&path, format!("line {}: {e}; build the prompts again", i + 1)))
     };
     text.lines().enumerate().map(row).collect()
 }
@@ -46,15 +53,19 @@ impl Requests {
     pub(crate) fn load(project: &Path, plan: &Plan) -> Result<Self, RunError> {
         let measured = read(project, &plan.prompts)?;
         Ok(Self {
-            asking: Asking::chat(&plan.engine.served_model, plan.output),
+            output: plan.output,
+            at_most: plan.engine.asked_at_most(),
             measured: measured.into_iter().map(|p| (p.id.clone(), p)).collect(),
             fillers: read(project, &plan.fillers)?,
         })
     }
 
-    /// What every request asks for, of an engine that takes everything.
-    pub(crate) const fn asking(&self) -> &Asking {
-        &self.asking
+    /// What every request to this model asks for, of an engine that takes everything.
+    pub(crate) fn asking(&self, model: &str) -> Asking {
+        Asking {
+            capabilities: self.at_most,
+            ..Asking::chat(model, self.output)
+        }
     }
 
     /// True where a prompt has a message of the system's.
@@ -66,22 +77,28 @@ impl Requests {
     /// Serialised for an engine that takes this.
     fn prepared<'p>(
         &self,
-        prompts: impl Iterator<Item = &'p Prompt>,
-        capabilities: Capabilities,
+        prompts: impl Iterator<Item = &'p PlainPrompt>,
+        (model, capabilities): (&str, Capabilities),
     ) -> Result<Vec<PreparedRequest>, RunError> {
         let asking = Asking {
             capabilities,
-            ..self.asking.clone()
+            ..self.asking(model)
         };
-        let requests = prompts.map(|prompt| asking.packed(prompt)).collect::<Result<_, _>>();
-        requests.map_err(|e| RunError::Plan(format!("a request cannot be written: {e}")))
+        let request = |prompt: &PlainPrompt| {
+            let text = Text::Messages(prompt.messages.clone());
+            asking
+                .request(prompt.id.clone(), &text, prompt.max_new_tokens, prompt.prompt_tokens)
+                .map_err(|e| RunError::Plan(format!("a request cannot be written: {e}")))
+        };
+        prompts.map(request).collect()
     }
 
-    /// The block's measured requests in order, for an engine that takes this.
-    pub(crate) fn of_block(
+    /// The measured requests of a trial in order, for a model and an engine that takes this.
+    pub(crate) fn measured(
         &self,
+        of: (&str, Capabilities),
         block: &PlannedBlock,
-        capabilities: Capabilities,
+        trial: &PlannedTrial,
     ) -> Result<Vec<PreparedRequest>, RunError> {
         let find = |id: &PromptId| {
             let found = self.measured.get(id);
@@ -92,19 +109,31 @@ impl Requests {
                 ))
             })
         };
-        let prompts: Vec<&Prompt> = block.prompts.iter().map(find).collect::<Result<_, _>>()?;
-        self.prepared(prompts.into_iter(), capabilities)
+        let prompts: Vec<&PlainPrompt> = block.prompts_of(trial).iter().map(find).collect::<Result<_, _>>()?;
+        self.prepared(prompts.into_iter(), of)
     }
 
-    /// The fillers, beginning at another one in each block and at the same one in each trial of a block.
+    /// The fillers, beginning at another one in each block and at the same one in each trial of a block; where engines live on, at
+    /// another one in each trial, as far from the others as there are fillers: a server that has seen one could have kept it.
     pub(crate) fn fillers(
         &self,
+        of: (&str, Capabilities),
+        plan: &Plan,
         block: &PlannedBlock,
-        capabilities: Capabilities,
+        trial: &PlannedTrial,
     ) -> Result<Vec<PreparedRequest>, RunError> {
         let n = u64::try_from(self.fillers.len()).unwrap_or(1).max(1);
-        let first = usize::try_from(block.seed % n).unwrap_or(0);
+        let begin = if plan.engine.lives_on() {
+            let earlier = plan.blocks.iter().filter(|b| b.block < block.block);
+            let before: usize = earlier.map(|b| b.trials.len()).sum();
+            let before = u64::try_from(before).unwrap_or(0) + u64::from(trial.order.saturating_sub(1));
+            let all = u64::try_from(plan.trial_count()).unwrap_or(1).max(1);
+            before * n / all
+        } else {
+            block.seed
+        };
+        let first = usize::try_from(begin % n).unwrap_or(0);
         let (before, from) = self.fillers.split_at_checked(first).unwrap_or((&self.fillers, &[]));
-        self.prepared(from.iter().chain(before), capabilities)
+        self.prepared(from.iter().chain(before), of)
     }
 }

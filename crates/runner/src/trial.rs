@@ -25,11 +25,11 @@ use servelab_load::{
     start,
     stream::KeepText,
 };
-use servelab_provider::{BroughtUp, Ended, Failed, Ready, Salvage};
+use servelab_provider::{BroughtUp, Ended, Failed, Identity, Ready, Salvage};
 use servelab_random::split;
 use servelab_schema::{
     CacheAtStart, CacheState, Capabilities, Check, EffectiveField, EngineMetrics, EngineRecord, Load, Nanos, Plan,
-    PlannedBlock, PlannedTrial, PlannedVariant, Trace, TrialCounts, TrialEnd, TrialId, TrialRecord, V,
+    PlannedBlock, PlannedTrial, PlannedVariant, ServerShown, Trace, TrialCounts, TrialEnd, TrialId, TrialRecord, V,
 };
 use std::{
     collections::BTreeMap,
@@ -92,7 +92,7 @@ impl<'a> Trial<'a> {
         let CacheAtStart::Unknown { may_salt: true, .. } = self.plan.engine.cache_at_start() else {
             return None;
         };
-        let model = &self.plan.engine.served_model;
+        let model = self.plan.engine.asked(&self.variant.id).served_model;
         let taken = engine.client().takes_cache_salt(model, SALT_ANSWER).await;
         // Two runs of one plan must differ too, and engines take short salts only.
         let salt = split(self.plan.seed, &format!("cache-salt {run} {}", self.id));
@@ -105,8 +105,8 @@ impl<'a> Trial<'a> {
         if engine.is_ours() {
             return Ok(None);
         }
-        let (endpoint, headers) = (endpoint(engine.client().base())?, self.access.headers()?);
-        let asking = self.requests.asking().clone();
+        let (endpoint, headers) = (endpoint(engine.client().base())?, self.access.headers(&self.variant.id)?);
+        let asking = self.requests.asking(self.plan.engine.asked(&self.variant.id).served_model);
         let (system_role, limit) = (self.requests.have_system(), self.plan.timeouts.ttft_ns);
         let found = tokio::task::spawn_blocking(move || {
             negotiate(&Inquiry {
@@ -128,17 +128,18 @@ impl<'a> Trial<'a> {
         takes: Capabilities,
     ) -> Result<LoadSpec, RunError> {
         let timeouts = self.plan.timeouts;
+        let model = self.plan.engine.asked(&self.variant.id).served_model;
         let salted = |requests: Vec<PreparedRequest>| match salt {
             Some(salt) => requests.iter().map(|r| r.with_cache_salt(salt)).collect(),
             None => requests,
         };
         Ok(LoadSpec {
             endpoint: endpoint(base)?,
-            headers: self.access.headers()?,
+            headers: self.access.headers(&self.variant.id)?,
             load: self.load,
             warm_up: self.plan.warm_up.requests,
-            measured: salted(self.requests.of_block(self.block, takes)?),
-            fillers: salted(self.requests.fillers(self.block, takes)?),
+            measured: salted(self.requests.measured((model, takes), self.block, self.planned)?),
+            fillers: salted(self.requests.fillers((model, takes), self.plan, self.block, self.planned)?),
             seed: self.block.seed,
             deadlines: Deadlines {
                 connect: timeouts.connect_ns,
@@ -191,6 +192,7 @@ struct EngineFacts {
     negotiated: Option<Negotiated>,
     cache: CacheState,
     restart_would_show: bool,
+    server: Option<ServerShown>,
     startup: Option<Nanos>,
     version: Option<String>,
     served_model: Option<String>,
@@ -261,6 +263,7 @@ impl EngineFacts {
             negotiated: None,
             cache: CacheState::Empty,
             restart_would_show: false,
+            server: None,
             startup: None,
             version: None,
             served_model: None,
@@ -306,6 +309,7 @@ async fn measure(
     let server_info = server_info.map(|page| secrets.redact_page(&page));
     let before = keep_metrics(&engine, writer, secrets, names::METRICS_BEFORE).await?;
     let born = engine.identity(before.as_ref()).await;
+    let server = server_shown(trial, &engine, &born, served_model.as_deref()).await;
     let clock = TrialClock::start(plan.engine.time_scale());
     let shared = Arc::new(Mutex::new(writer.traces()?));
     let sampling = TelemetrySampling {
@@ -375,6 +379,7 @@ async fn measure(
             CacheAtStart::Unknown { accepted: false, .. } => CacheState::Unknown,
         },
         restart_would_show: born.would_show_restart(&later),
+        server,
         cache_salt,
         negotiated,
         startup,
@@ -389,6 +394,18 @@ async fn measure(
         alive,
     };
     Ok((facts, result))
+}
+
+/// Which server it is, where servelab did not start it.
+async fn server_shown(trial: &Trial<'_>, engine: &Ready, born: &Identity, model: Option<&str>) -> Option<ServerShown> {
+    let asked = trial.plan.engine.asked(&trial.variant.id);
+    let url = asked.base?.to_owned();
+    Some(ServerShown {
+        url,
+        processes: born.serving.iter().map(|p| format!("{}@{}", p.pid, p.started)).collect(),
+        page_start_s: born.page_start_s,
+        context_tokens: engine.client().context_tokens(model.unwrap_or(asked.served_model)).await,
+    })
 }
 
 /// Our own bug: the load has ended, but its writer thread still holds the traces' file.
@@ -419,7 +436,7 @@ fn engine_record(trial: &Trial<'_>, facts: EngineFacts) -> EngineRecord {
         trial: trial.id.clone(),
         variant: trial.variant.id.clone(),
         engine_kind: trial.plan.engine_kind,
-        env: trial.access.env(&facts.argv),
+        env: trial.access.env(&trial.variant.id, &facts.argv),
         argv: facts.argv,
         cache_salt: facts.cache_salt,
         capabilities: facts.negotiated.as_ref().map(|n| n.capabilities),
@@ -430,6 +447,7 @@ fn engine_record(trial: &Trial<'_>, facts: EngineFacts) -> EngineRecord {
             .iter()
             .map(|(name, field)| (name.clone(), field.value.clone()))
             .collect(),
+        server: facts.server,
         version: facts.version,
         served_model: facts.served_model,
         cache_config: facts.cache_config,
@@ -456,7 +474,7 @@ fn conclude(
     let plan = trial.plan;
     let counts = load.map_or_else(
         || TrialCounts {
-            planned: u32::try_from(trial.block.prompts.len()).unwrap_or(u32::MAX),
+            planned: u32::try_from(trial.block.prompts_of(trial.planned).len()).unwrap_or(u32::MAX),
             ..TrialCounts::default()
         },
         |load| load.counts.clone(),

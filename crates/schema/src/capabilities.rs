@@ -133,11 +133,57 @@ impl Capabilities {
         stream_end: StreamEnd::Done,
         connections: ConnectionUse::Kept,
     };
+
+    /// True for [`FULL`](Self::FULL).
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        *self == Self::FULL
+    }
+
+    /// What may be asked of two servers alike: of each member no more than both take. How long an answer is bounded, how a stream
+    /// ends and what becomes of a connection are a server's own way of doing the same, and stay as they were wanted.
+    #[must_use]
+    pub const fn common(self, other: Self) -> Self {
+        const fn member(a: Member, b: Member) -> Member {
+            if a.is_sent() && b.is_sent() { Member::Taken } else { Member::Unasked }
+        }
+        let stream_options = match (self.stream_options, other.stream_options) {
+            (StreamOptions::None, _) | (_, StreamOptions::None) => StreamOptions::None,
+            (StreamOptions::IncludeUsage, _) | (_, StreamOptions::IncludeUsage) => StreamOptions::IncludeUsage,
+            (StreamOptions::Continuous, StreamOptions::Continuous) => StreamOptions::Continuous,
+        };
+        Self {
+            stream_options,
+            seed: member(self.seed, other.seed),
+            ignore_eos: member(self.ignore_eos, other.ignore_eos),
+            temperature: member(self.temperature, other.temperature),
+            system_role: member(self.system_role, other.system_role),
+            ..Self::FULL
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn two_servers_are_asked_no_more_than_both_take() {
+        let full = Capabilities::FULL;
+        assert_eq!(full.common(full), full);
+        let less = Capabilities {
+            stream_options: StreamOptions::IncludeUsage,
+            usage: UsageReport::Final,
+            ignore_eos: Member::Refused,
+            seed: Member::Ignored,
+            stream_end: StreamEnd::Body,
+            ..full
+        };
+        for common in [full.common(less), less.common(full)] {
+            assert_eq!((common.stream_options, common.ignore_eos), (StreamOptions::IncludeUsage, Member::Unasked));
+            assert_eq!((common.seed, common.stream_end), (Member::Taken, StreamEnd::Done));
+        }
+    }
 
     #[test]
     fn full_is_the_default_and_reads_back() {

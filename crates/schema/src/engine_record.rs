@@ -3,7 +3,11 @@
 use crate::{ArgValue, Capabilities, EngineKind, EngineMetrics, Nanos, TrialId, V, VariantId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    num::NonZeroU32,
+};
 
 /// Whether a setting took effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -136,6 +140,20 @@ pub enum CacheState {
     Unknown,
 }
 
+/// What tells a server that was up already from another one, as far as can be seen: what is not seen is empty or null.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ServerShown {
+    /// Its address as asked.
+    pub url: String,
+    /// The processes of this machine that serve its port, as `PID@START` with the start in clock ticks of the machine.
+    pub processes: BTreeSet<String>,
+    /// When the process that gave its page of metrics began, Unix seconds.
+    pub page_start_s: Option<f64>,
+    /// Context of the model, prompt and answer together, as its list of models says.
+    pub context_tokens: Option<NonZeroU32>,
+}
+
 /// What was started for a trial and what it said of itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -165,6 +183,9 @@ pub struct EngineRecord {
     pub capability_notes: Vec<String>,
     /// Flags of the variant.
     pub flags: BTreeMap<String, ArgValue>,
+    /// Which server it is, where servelab did not start it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<ServerShown>,
     /// What `/version` said; null where it did not answer.
     pub version: Option<String>,
     /// What `/v1/models` called the model.

@@ -145,10 +145,10 @@ pub struct CloudFacts {
 pub struct ModelFacts {
     /// Model id.
     pub id: String,
-    /// SHA-256 of the tokenizer that counted the prompts.
-    pub tokenizer_sha256: Sha256Hex,
-    /// SHA-256 of the chat template that rendered them.
-    pub chat_template_sha256: Sha256Hex,
+    /// SHA-256 of the tokenizer that counted the prompts; null where none did.
+    pub tokenizer_sha256: Option<Sha256Hex>,
+    /// SHA-256 of the chat template that rendered them; null where none was known.
+    pub chat_template_sha256: Option<Sha256Hex>,
     /// Revision of the checkpoint, such as the commit of a Hugging Face snapshot; null where none is known.
     #[serde(default)]
     pub revision: Option<String>,

@@ -13,7 +13,7 @@ use crate::{
     Dialect, EngineKind, EngineMetrics, EngineRecord, EngineSpec, EnvironmentRecord, Expectation, Failure, FieldValue,
     FinishReason, Gates, GpuFacts, GpuSample, HistogramRise, HostFacts, HostSample, Instrument, InstrumentCertificate,
     Limits, Load, LoadId, METHOD_VERSION, Margin, Message, MetricName, ModelFacts, NamedLoad, Nanos, Origin, Outcome,
-    OutputPolicy, Plan, PlannedBlock, PlannedTrial, PlannedVariant, Profile, Prompt, PromptId, PromptManifest,
+    OutputPolicy, PlainPrompt, Plan, PlannedBlock, PlannedTrial, PlannedVariant, Profile, Prompt, PromptId, PromptManifest,
     PromptRef, PromptSetId, PromptSetRef, PromptSource, Provider, Ratio, Reason, RequestId, Role, RunEnd, RunId,
     RunManifest, SealedFile, Sha256Hex, Slo, SourceFile, SourceRecord, Starvation, Stop, Task, TelemetrySample,
     ThrottleReason, Timeouts, TokenCounts, Trace, TrialCounts, TrialId, TrialInstant, TrialRecord, TrialSummary,
@@ -154,15 +154,30 @@ pub fn gates() -> Gates {
     }
 }
 
+/// A prompt that was made for servers.
+#[must_use]
+pub fn plain_prompt() -> PlainPrompt {
+    PlainPrompt {
+        v: V,
+        id: PromptId::new("b01-001").expect(OK),
+        prompt_tokens: None,
+        max_new_tokens: NonZeroU32::MIN.saturating_add(127),
+        messages: vec![Message {
+            role: Role::User,
+            content: "Note amber basin cedar delta ember fjord 1.\n\nDescribe how bread dough rises.".into(),
+        }],
+    }
+}
+
 /// A plan of four blocks with a baseline, its copy and one variant on a simulated engine.
 #[must_use]
 pub fn plan() -> Plan {
     let prompt = prompt();
     let reference = PromptRef {
         id: prompt.id.clone(),
-        task: prompt.task,
-        bucket: prompt.bucket,
-        prompt_tokens: prompt.prompt_tokens,
+        task: Some(prompt.task),
+        bucket: Some(prompt.bucket),
+        prompt_tokens: Some(prompt.prompt_tokens),
         max_new_tokens: prompt.max_new_tokens,
         answer: prompt.answer.clone(),
     };
@@ -170,8 +185,8 @@ pub fn plan() -> Plan {
         id: PromptSetId::new(id).expect(OK),
         path: format!("prompts/{id}.jsonl"),
         sha256: digest(2),
-        tokenizer_sha256: digest(3),
-        chat_template_sha256: digest(4),
+        tokenizer_sha256: Some(digest(3)),
+        chat_template_sha256: Some(digest(4)),
         prompts: vec![reference.clone()],
     };
     let load = LoadId::new("c8").expect(OK);
@@ -190,6 +205,7 @@ pub fn plan() -> Plan {
                 order,
                 variant: v.id.clone(),
                 load: load.clone(),
+                prompts: None,
             })
             .collect(),
     };
@@ -205,12 +221,12 @@ pub fn plan() -> Plan {
         }],
         profile: Profile {
             name: "l4-mistral-7b".into(),
-            gpu: "NVIDIA L4".into(),
-            gpu_memory_bytes: Bytes(24 << 30),
-            machine_type: "g2-standard-8".into(),
+            gpu: Some("NVIDIA L4".into()),
+            gpu_memory_bytes: Some(Bytes(24 << 30)),
+            machine_type: Some("g2-standard-8".into()),
             model: "mistralai/Mistral-7B-Instruct-v0.3".into(),
-            dtype: "float16".into(),
-            context_tokens: n(8192),
+            dtype: Some("float16".into()),
+            context_tokens: Some(n(8192)),
             price_micro_usd_per_hour: None,
         },
         engine: EngineSpec {
@@ -294,8 +310,8 @@ pub fn environment() -> EnvironmentRecord {
         }),
         model: Some(ModelFacts {
             id: "Qwen/Qwen2.5-7B-Instruct".into(),
-            tokenizer_sha256: digest(2),
-            chat_template_sha256: digest(3),
+            tokenizer_sha256: Some(digest(2)),
+            chat_template_sha256: Some(digest(3)),
             revision: Some("a09a35458c702b33eeacc393d103063234e8bc28".into()),
             weights: vec![WeightFile {
                 name: "model-00001-of-00004.safetensors".into(),
@@ -397,6 +413,7 @@ pub fn engine_record() -> EngineRecord {
         argv: vec!["servelab".into(), "sim".into(), "--".into(), "--enforce-eager".into()],
         env: BTreeMap::new(),
         flags: BTreeMap::from([("enforce-eager".to_owned(), ArgValue::Switch(true))]),
+        server: None,
         version: Some("0.32.0".into()),
         served_model: Some("mistral".into()),
         cache_config: BTreeMap::from([("cache_dtype".to_owned(), "auto".to_owned())]),

@@ -23,6 +23,12 @@ pub fn markdown() -> String {
     section(&mut out, &examples::prompt(), "prompts/*.jsonl", "one row a prompt");
     section(
         &mut out,
+        &examples::plain_prompt(),
+        "prompts/compare-*.jsonl",
+        "one row a prompt that was made for servers, not packed",
+    );
+    section(
+        &mut out,
         &examples::prompt_manifest(),
         "prompts/*.manifest.json",
         "one document a prompt file",

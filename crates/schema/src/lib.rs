@@ -40,7 +40,9 @@ pub use capabilities::{Capabilities, ConnectionUse, Member, StreamEnd, StreamOpt
 pub use catalogue::{FlagCatalogue, FlagKind, FlagSpec};
 pub use dialect::Dialect;
 pub use engine_metrics::{EngineMetrics, HistogramRise, SpeculationRise};
-pub use engine_record::{CacheState, Check, CheckResult, EffectiveField, EngineRecord, FieldKind, Treatment};
+pub use engine_record::{
+    CacheState, Check, CheckResult, EffectiveField, EngineRecord, FieldKind, ServerShown, Treatment,
+};
 pub use environment::{
     CheckpointFacts, ClockAnchor, CloudFacts, CloudProvider, EnvironmentRecord, GpuFacts, HostFacts,
     InstrumentCertificate, MachineHold, ModelFacts, WeightFile,
@@ -51,13 +53,13 @@ pub use ids::{IdError, LoadId, PromptId, PromptSetId, RequestId, RunId, Sha256He
 pub use load::{Arrivals, Load, Rate, Shape};
 pub use manifest::{RunEnd, RunManifest, SealedFile, TrialSummary};
 pub use plan::{
-    BlockOrder, CacheAtStart, EngineKind, EngineSpec, Limits, NamedLoad, Plan, PlannedBlock, PlannedTrial, Profile,
-    PromptRef, PromptSetRef, Provider, SourceFile,
+    Asked, BlockOrder, CacheAtStart, EngineKind, EngineSpec, Limits, NamedLoad, OtherServer, Plan, PlannedBlock,
+    PlannedTrial, Profile, PromptRef, PromptSetRef, Provider, SourceFile,
 };
 pub use policy::{Gates, Margin, MetricName, OutputPolicy, Slo, Stop, Timeouts, WarmUp};
 pub use preflight::{FieldDifference, Preflight, PreflightOutcome, PreflightVariant};
 pub use prompt::{
-    Bucket, BudgetError, Message, Prompt, PromptManifest, PromptSource, Role, SourceRecord, Task, TokenBudget,
+    Bucket, BudgetError, Message, PlainPrompt, Prompt, PromptManifest, PromptSource, Role, SourceRecord, Task, TokenBudget,
 };
 pub use telemetry::{GpuSample, HostSample, TelemetrySample, ThrottleReason};
 pub use time_scale::{TimeScale, WallInstant, WallNanos};

@@ -1,13 +1,14 @@
 //! `plan.json`: everything that a run will do, with nothing left to a default.
 
-use crate::{Bucket, Bytes, Dialect, WallNanos};
+use crate::{Bucket, Bytes, Capabilities, Dialect, WallNanos};
 use crate::{
-    Gates, IdError, Load, LoadId, Margin, MetricName, Nanos, OutputPolicy, PlannedVariant, PromptId, PromptSetId,
+    Gates, IdError, Load, LoadId, Margin, MetricName, Nanos, OutputPolicy, PlainPrompt, PlannedVariant, Prompt, PromptId,
+    PromptSetId,
     Ratio, Sha256Hex, Slo, Task, TimeScale, Timeouts, TrialId, V, VariantId, WarmUp,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::{fmt, num::NonZeroU32};
+use std::{collections::BTreeMap, fmt, num::NonZeroU32};
 
 /// Where numbers come from. The three never look alike on a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -47,18 +48,18 @@ pub struct SourceFile {
 pub struct Profile {
     /// Name, such as `l4-mistral-7b`.
     pub name: String,
-    /// GPU, such as `NVIDIA L4`.
-    pub gpu: String,
+    /// GPU, such as `NVIDIA L4`; null where nobody said, as of the next ones.
+    pub gpu: Option<String>,
     /// GPU memory.
-    pub gpu_memory_bytes: Bytes,
+    pub gpu_memory_bytes: Option<Bytes>,
     /// Cloud machine type, such as `g2-standard-8`.
-    pub machine_type: String,
+    pub machine_type: Option<String>,
     /// Model id.
     pub model: String,
     /// Weight type, such as `float16`.
-    pub dtype: String,
+    pub dtype: Option<String>,
     /// Context of prompt and answer together.
-    pub context_tokens: NonZeroU32,
+    pub context_tokens: Option<NonZeroU32>,
     /// Price of the machine in micro-US-dollars an hour; null where nothing is declared.
     pub price_micro_usd_per_hour: Option<u64>,
 }
@@ -99,8 +100,19 @@ pub enum Provider {
     /// A server that is up already. Nothing is started or stopped, no flag is set, and its log is not there: what is known
     /// of it is what its own pages show.
     Url {
-        /// Its address, such as `http://127.0.0.1:8000`.
+        /// Its address, such as `http://127.0.0.1:8000`: the baseline's server, and that of its copies.
         base: String,
+        /// The servers of the treatments: a variant that is one differs from its control by which server answers. Those that
+        /// are not here are served at `base`.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        others: BTreeMap<VariantId, OtherServer>,
+        /// True where the servers are simulated engines: no GPU gives their numbers, and pages say so.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        simulated: bool,
+        /// What requests ask of the servers at most. A server is asked less where it takes less; servers that are compared are
+        /// asked no more than each of them takes.
+        #[serde(default, skip_serializing_if = "Capabilities::is_full")]
+        asked_at_most: Capabilities,
         /// False where requests must not carry a `cache_salt`. Else they carry one where the server takes it: trials then share
         /// no prefix cache.
         #[serde(default = "yes", skip_serializing_if = "is_yes")]
@@ -109,6 +121,34 @@ pub enum Provider {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         accept_unknown_cache: bool,
     },
+}
+
+/// A server that is up already and stands for one variant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OtherServer {
+    /// Its address, such as `http://127.0.0.1:8001`.
+    pub base: String,
+    /// Name that requests to it give as `model`.
+    pub served_model: String,
+    /// Whose pages and metrics it has.
+    pub dialect: Dialect,
+    /// Environment variable that holds its API key; absent where it wants none. No server is sent another one's key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_key_env: Option<String>,
+}
+
+/// What requests of a variant, and questions about its engine, go by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asked<'p> {
+    /// The address of the server that is up already; none where servelab starts the engine.
+    pub base: Option<&'p str>,
+    /// Name that requests give as `model`.
+    pub served_model: &'p str,
+    /// Whose pages and metrics.
+    pub dialect: Dialect,
+    /// Environment variable that holds the API key.
+    pub api_key_env: Option<&'p str>,
 }
 
 const fn yes() -> bool {
@@ -155,9 +195,51 @@ impl EngineSpec {
     #[must_use]
     pub const fn kind(&self) -> EngineKind {
         match self.provider {
-            Provider::Sim { .. } => EngineKind::Simulated,
+            Provider::Sim { .. } | Provider::Url { simulated: true, .. } => EngineKind::Simulated,
             Provider::Process { .. } | Provider::Docker { .. } | Provider::Url { .. } => EngineKind::Measured,
         }
+    }
+
+    /// What a variant's requests go by.
+    #[must_use]
+    pub fn asked(&self, variant: &VariantId) -> Asked<'_> {
+        let own = Asked {
+            base: None,
+            served_model: &self.served_model,
+            dialect: self.dialect,
+            api_key_env: self.api_key_env.as_deref(),
+        };
+        let Provider::Url { base, others, .. } = &self.provider else {
+            return own;
+        };
+        others.get(variant).map_or(Asked { base: Some(base), ..own }, |other| Asked {
+            base: Some(&other.base),
+            served_model: &other.served_model,
+            dialect: other.dialect,
+            api_key_env: other.api_key_env.as_deref(),
+        })
+    }
+
+    /// What its requests ask for at most.
+    #[must_use]
+    pub const fn asked_at_most(&self) -> Capabilities {
+        match self.provider {
+            Provider::Url { asked_at_most, .. } => asked_at_most,
+            Provider::Sim { .. } | Provider::Process { .. } | Provider::Docker { .. } => Capabilities::FULL,
+        }
+    }
+
+    /// True for a variant that is a server of its own.
+    #[must_use]
+    pub fn has_own_server(&self, variant: &VariantId) -> bool {
+        matches!(&self.provider, Provider::Url { others, .. } if others.contains_key(variant))
+    }
+
+    /// True where engines live on from block to block: nothing is restarted, so that what one block found may still hold in the
+    /// next, and blocks are no independent draws.
+    #[must_use]
+    pub const fn lives_on(&self) -> bool {
+        matches!(self.provider, Provider::Url { .. })
     }
 
     /// What its prefix cache holds when a trial begins.
@@ -192,12 +274,15 @@ impl EngineSpec {
 pub struct PromptRef {
     /// Name.
     pub id: PromptId,
-    /// What is asked for.
-    pub task: Task,
-    /// Length class.
-    pub bucket: Bucket,
-    /// Packed count.
-    pub prompt_tokens: NonZeroU32,
+    /// What is asked for; absent where it is none of the tasks of a dataset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<Task>,
+    /// Length class; absent where the length is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bucket: Option<Bucket>,
+    /// Tokens that every server must count in it; absent where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt_tokens: Option<NonZeroU32>,
     /// Tokens that may be generated.
     pub max_new_tokens: NonZeroU32,
     /// The exact answer, where one is known.
@@ -215,12 +300,29 @@ pub struct PromptSetRef {
     pub path: String,
     /// SHA-256 of the prompt file.
     pub sha256: Sha256Hex,
-    /// SHA-256 of the tokenizer that counted it.
-    pub tokenizer_sha256: Sha256Hex,
-    /// SHA-256 of the chat template that rendered it.
-    pub chat_template_sha256: Sha256Hex,
+    /// SHA-256 of the tokenizer that counted it; absent where none did: its rows are then of
+    /// [`PlainPrompt`](crate::PlainPrompt).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokenizer_sha256: Option<Sha256Hex>,
+    /// SHA-256 of the chat template that rendered it for counting; absent where none did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chat_template_sha256: Option<Sha256Hex>,
     /// Its prompts, in file order.
     pub prompts: Vec<PromptRef>,
+}
+
+impl PromptSetRef {
+    /// A row of its file, with what a request needs of it.
+    ///
+    /// # Errors
+    /// Where the line is no such row.
+    pub fn row(&self, line: &str) -> Result<PlainPrompt, serde_json::Error> {
+        if self.tokenizer_sha256.is_some() {
+            serde_json::from_str::<Prompt>(line).map(PlainPrompt::from)
+        } else {
+            serde_json::from_str(line)
+        }
+    }
 }
 
 /// A load with its name.
@@ -251,10 +353,18 @@ pub struct PlannedBlock {
     pub block: u32,
     /// Seed of arrivals and fillers, the same for every trial of the block.
     pub seed: u64,
-    /// Measured prompts in the order they are sent, the same for every trial of the block.
+    /// Measured prompts in the order they are sent, the same for every trial of the block that has none of its own.
     pub prompts: Vec<PromptId>,
     /// The trials in the order they are executed.
     pub trials: Vec<PlannedTrial>,
+}
+
+impl PlannedBlock {
+    /// The measured prompts of one of its trials, in the order they are sent.
+    #[must_use]
+    pub fn prompts_of<'b>(&'b self, trial: &'b PlannedTrial) -> &'b [PromptId] {
+        trial.prompts.as_deref().unwrap_or(&self.prompts)
+    }
 }
 
 /// One cell in one block.
@@ -267,6 +377,10 @@ pub struct PlannedTrial {
     pub variant: VariantId,
     /// Load put on it.
     pub load: LoadId,
+    /// Prompts of its own in place of the block's, as many and as long: those of a copy that asks a server which has seen the
+    /// block's already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompts: Option<Vec<PromptId>>,
 }
 
 impl PlannedTrial {
@@ -275,7 +389,9 @@ impl PlannedTrial {
     /// # Errors
     /// Where the variant's and the load's names are too long together.
     pub fn take_id(&self, block: u32, take: u32) -> Result<TrialId, IdError> {
-        let Self { order, variant, load } = self;
+        let Self {
+            order, variant, load, ..
+        } = self;
         TrialId::new(format!("b{block:02}-{order:02}-{variant}-{load}-t{take}"))
     }
 }

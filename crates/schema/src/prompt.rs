@@ -268,6 +268,35 @@ pub struct Prompt {
     pub messages: Vec<Message>,
 }
 
+/// A row of a prompt file that was made for servers rather than packed from a dataset, such as those of `servelab compare`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PlainPrompt {
+    /// Format version.
+    pub v: V<1>,
+    /// Name, unique in the file.
+    pub id: PromptId,
+    /// Tokens that every server must count in it; absent where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt_tokens: Option<NonZeroU32>,
+    /// Tokens that may be generated.
+    pub max_new_tokens: NonZeroU32,
+    /// The conversation as it is sent.
+    pub messages: Vec<Message>,
+}
+
+impl From<Prompt> for PlainPrompt {
+    fn from(packed: Prompt) -> Self {
+        Self {
+            v: V,
+            id: packed.id,
+            prompt_tokens: Some(packed.prompt_tokens),
+            max_new_tokens: packed.max_new_tokens,
+            messages: packed.messages,
+        }
+    }
+}
+
 /// `prompts/NAME.manifest.json`: what a prompt file holds and what it was made from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

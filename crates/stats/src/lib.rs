@@ -4,6 +4,7 @@
 //! file, and draws random numbers only from a seed it is given. What cannot be computed is an `Option` or an error, never
 //! a zero.
 
+pub mod autocorrelation;
 pub mod bootstrap;
 pub mod certify;
 pub mod ecdf;
@@ -21,6 +22,7 @@ pub mod sign_flip;
 pub mod special;
 pub mod tost;
 
+pub use autocorrelation::{Autocorrelation, Placed, autocorrelated_t};
 pub use bootstrap::{Interval, block_bootstrap_quantiles};
 pub use certify::{Certification, Quantile, certify, smallest_certifying_n};
 pub use ecdf::Ecdf;

@@ -16,9 +16,9 @@ pub struct PairedT {
     pub mean: f64,
     /// Their standard deviation, divisor k − 1.
     pub sd: f64,
-    /// Standard error of the mean.
+    /// Standard error of the mean; more than sd/√k where neighbours hang together.
     pub standard_error: f64,
-    /// Degrees of freedom, k − 1.
+    /// Degrees of freedom: k − 1, or fewer where neighbours hang together.
     pub df: f64,
     /// Two-sided p of "the mean is 0". 0 where all differences are equal and not 0, 1 where all are 0.
     pub p: f64,
@@ -39,7 +39,24 @@ pub fn paired_t(differences: &[f64], confidence: Probability) -> Option<PairedT>
     let (mean, squares) = mean_and_squares(differences);
     let df = count(k.saturating_sub(1));
     let sd = (squares / df).sqrt();
-    let standard_error = sd / count(k).sqrt();
+    let spread = Spread {
+        sd,
+        standard_error: sd / count(k).sqrt(),
+        df,
+    };
+    with_spread(len_u32(k), mean, spread, confidence)
+}
+
+/// How sure a mean is.
+pub(crate) struct Spread {
+    pub(crate) sd: f64,
+    pub(crate) standard_error: f64,
+    pub(crate) df: f64,
+}
+
+/// The test and its interval, both from the same statistic.
+pub(crate) fn with_spread(k: u32, mean: f64, spread: Spread, confidence: Probability) -> Option<PairedT> {
+    let Spread { sd, standard_error, df } = spread;
     let p = if mean.abs() > 0.0 {
         t_two_sided_p(mean / standard_error, df)
     } else {
@@ -48,7 +65,7 @@ pub fn paired_t(differences: &[f64], confidence: Probability) -> Option<PairedT>
     let upper = Probability::new(confidence.get().midpoint(1.0)).ok()?;
     let half = t_quantile(upper, df) * standard_error;
     Some(PairedT {
-        k: len_u32(k),
+        k,
         mean,
         sd,
         standard_error,

@@ -5,8 +5,8 @@
 //! harder: [`ENGINE_TTFT`] and [`ENGINE_ITL`] of engine time. The certificate records all of it.
 
 use super::InstrumentError;
-use servelab_load::bench::body::Asking;
-use servelab_schema::{Load, Plan, Prompt, Rate};
+use servelab_load::bench::body::{Asking, Text};
+use servelab_schema::{Load, Plan, Rate};
 use std::{collections::HashMap, fs, num::NonZeroU32, path::Path, time::Duration};
 
 /// Size of a request of ordinary length, in bytes.
@@ -166,10 +166,11 @@ fn asked(plan: &Plan, project: &Path) -> Result<Vec<Asked>, InstrumentError> {
     let mut all = HashMap::new();
     for (n, line) in text.lines().enumerate() {
         let at = |e: String| fail(format!("line {}: {e}", n + 1));
-        let prompt: Prompt = serde_json::from_str(line).map_err(|e| at(e.to_string()))?;
-        let request = asking.packed(&prompt).map_err(|e| at(e.to_string()))?;
+        let prompt = plan.prompts.row(line).map_err(|e| at(e.to_string()))?;
+        let body = asking.body(&Text::Messages(prompt.messages), prompt.max_new_tokens);
+        let body = body.map_err(|e| at(e.to_string()))?;
         let asked = Asked {
-            body_bytes: u32::try_from(request.body.len()).unwrap_or(u32::MAX),
+            body_bytes: u32::try_from(body.len()).unwrap_or(u32::MAX),
             tokens: prompt.max_new_tokens,
         };
         all.insert(prompt.id, asked);

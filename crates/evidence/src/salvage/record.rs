@@ -38,7 +38,7 @@ pub(super) fn trial(
         span: None,
         held: None,
         counts: TrialCounts {
-            planned: u32::try_from(take.block.prompts.len()).unwrap_or(u32::MAX),
+            planned: u32::try_from(take.block.prompts_of(take.trial).len()).unwrap_or(u32::MAX),
             ..counts
         },
         instrument: None,
@@ -58,6 +58,7 @@ pub(super) fn engine(plan: &Plan, take: &FoundTake<'_>, why: &str) -> EngineReco
         engine_kind: plan.engine_kind,
         argv: Vec::new(),
         env: BTreeMap::new(),
+        server: None,
         cache_salt: None,
         capabilities: None,
         capability_notes: Vec::new(),

@@ -3,12 +3,14 @@
 use super::{metrics, tail};
 use crate::num::len_u32;
 use crate::pairing::{Cells, Pairs};
-use crate::verdict::LostToEngine;
+use crate::verdict::{LostToEngine, t_test};
 use servelab_schema::findings::{
-    BlockEffect, Comparison, ControlArm, Estimate, EstimatedBy, Hindrance, Interval, LossTest, PooledRequests, Verdict,
+    Autocorrelation as BlocksHangTogether, BlockEffect, Comparison, ControlArm, Estimate, EstimatedBy, Hindrance, Interval, LossTest, PooledRequests, Verdict,
 };
 use servelab_schema::{LoadId, MetricName, Plan, PlannedVariant, VariantId, VariantRole};
-use servelab_stats::{PairedT, Probability, fisher_more_p, paired_t, sign_flip_p, tost_p};
+use servelab_stats::{
+    Autocorrelation, PairedT, Placed, Probability, fisher_more_p, sign_flip_p, tost_p,
+};
 
 /// A comparison that waits for its adjusted p and its word.
 pub(super) struct Draft {
@@ -57,7 +59,7 @@ impl Numbers {
             }
         } else {
             numbers.blocks = pairs.effects(metric);
-            (numbers.estimate, numbers.t) = tested(&numbers.blocks, plan.delta.get(), confidence);
+            (numbers.estimate, numbers.t) = tested(plan, &numbers.blocks, confidence);
         }
         if numbers.hindrance.is_none() {
             numbers.k = len_u32(pairs.pairs.len());
@@ -66,12 +68,15 @@ impl Numbers {
     }
 }
 
-fn tested(blocks: &[BlockEffect], delta: f64, confidence: Probability) -> (Option<Estimate>, Option<PairedT>) {
+fn tested(plan: &Plan, blocks: &[BlockEffect], confidence: Probability) -> (Option<Estimate>, Option<PairedT>) {
     let logs: Vec<f64> = blocks.iter().map(|b| b.log_ratio).collect();
     let Some(&first) = logs.first() else {
         return (None, None);
     };
-    let t = paired_t(&logs, confidence);
+    let delta = plan.delta.get();
+    let lives_on = plan.engine.lives_on();
+    let together = lives_on.then(|| Autocorrelation::of(&placed(blocks)));
+    let t = t_test(&logs, together.map(|a| a.used), confidence);
     let percent = |log: f64| log.exp_m1() * 100.0;
     let mean_log_ratio = t.map_or(first, |t| t.mean);
     let estimate = Estimate {
@@ -84,12 +89,26 @@ fn tested(blocks: &[BlockEffect], delta: f64, confidence: Probability) -> (Optio
             high: percent(t.high),
         }),
         p_t: t.map(|t| t.p),
-        p_sign_flip: sign_flip_p(&logs),
+        autocorrelation: together.map(|a| BlocksHangTogether {
+            lag1_measured: a.measured,
+            lag1: a.used,
+            effective_blocks: a.effective_count(len_u32(logs.len())),
+        }),
+        p_sign_flip: sign_flip_p(&logs).filter(|_| !lives_on),
         p_adjusted: None,
         p_tost: t.map(|t| tost_p(&t, (1.0 - delta).ln(), delta.ln_1p())),
         p_tost_adjusted: None,
     };
     (Some(estimate), t)
+}
+
+/// The log ratios with their place in time: blocks follow each other by number.
+fn placed(blocks: &[BlockEffect]) -> Vec<Placed> {
+    let place = |b: &BlockEffect| Placed {
+        place: b.block,
+        value: b.log_ratio,
+    };
+    blocks.iter().map(place).collect()
 }
 
 /// Every comparison of a run: by load, variant, control and metric. In a Suspect run the control stands alone.

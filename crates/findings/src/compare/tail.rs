@@ -49,6 +49,7 @@ pub(super) fn estimate(
                 high: percent(i.high),
             }),
             p_t: None,
+            autocorrelation: None,
             p_sign_flip: None,
             p_adjusted: None,
             p_tost: None,

@@ -1,3 +1,4 @@
+mod living;
 mod lost;
 mod simulations;
 mod tail;

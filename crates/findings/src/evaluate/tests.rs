@@ -225,6 +225,7 @@ proptest! {
 fn a_trial_is_executed_once_however_often_it_was_taken_and_not_at_all_where_it_was_cut_off() {
     let mut plan = planned();
     let trial = |(order, variant): (u32, &VariantId)| PlannedTrial {
+        prompts: None,
         order,
         variant: variant.clone(),
         load: load_id(),

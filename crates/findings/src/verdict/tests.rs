@@ -72,7 +72,7 @@ fn stands(metric: MetricName, effect: f64, lost: LostToEngine) -> bool {
     let logs: Vec<f64> = (0..kept).map(|i| effect + 0.001 * f64::from(i % 3)).collect();
     let q = question(metric);
     let claim = q.claim(&tested(&logs)).unwrap();
-    q.stands(claim, &logs, Question::bearing(claim, lost), |p| p)
+    q.stands(claim, &logs, (Question::bearing(claim, lost), None), |p| p)
 }
 
 #[test]
@@ -96,6 +96,7 @@ fn a_loss_bears_only_on_the_claim_that_it_could_turn() {
 fn the_family_weighs_on_what_stands() {
     let logs = [0.2; 9];
     let q = question(TPUT);
-    assert!(q.stands(Claim::Better, &logs, 1, |p| p));
-    assert!(!q.stands(Claim::Better, &logs, 1, |p| 20.0 * p));
+    assert!(q.stands(Claim::Better, &logs, (1, None), |p| p));
+    assert!(!q.stands(Claim::Better, &logs, (1, None), |p| 20.0 * p));
+    assert!(!q.stands(Claim::Better, &logs, (1, Some(0.8)), |p| p), "blocks that hang together say less");
 }

@@ -1,13 +1,14 @@
 //! `[profile]` and `[engine]`.
 
+use super::server;
 use crate::{
     error::Problem,
     reader::{At, Table},
     values::{MicroUsd, ProjectPath},
     version::EngineVersion,
 };
-use servelab_schema::{Bytes, Dialect, KeyInTheClear, Profile, Provider, takes_key};
-use std::num::NonZeroU32;
+use servelab_schema::{Bytes, Dialect, Profile, Provider};
+use std::{collections::BTreeMap, num::NonZeroU32};
 
 /// `[engine]`.
 #[derive(Debug)]
@@ -42,12 +43,12 @@ pub(super) fn profile(mut t: Table<'_>) -> Option<ProfileSection> {
     let name = name?;
     let profile = Profile {
         name: name.value.clone(),
-        gpu: gpu?,
-        gpu_memory_bytes: Bytes(u64::from(memory?.get()) * 1_000_000_000),
-        machine_type: machine_type?,
+        gpu: Some(gpu?),
+        gpu_memory_bytes: Some(Bytes(u64::from(memory?.get()) * 1_000_000_000)),
+        machine_type: Some(machine_type?),
         model: model?,
-        dtype: dtype?,
-        context_tokens: context_tokens?,
+        dtype: Some(dtype?),
+        context_tokens: Some(context_tokens?),
         price_micro_usd_per_hour: price.map(|p| p.value.0),
     };
     Some(ProfileSection { name, profile })
@@ -58,35 +59,16 @@ pub(super) fn engine(mut t: Table<'_>) -> Option<EngineSection> {
     let version = t.req("version");
     let served_model = t.value("served-model");
     let api_key_env: Option<At<String>> = t.opt("api-key-env");
-    if let Some(name) = &api_key_env
-        && !name.value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
-    {
-        let text =
-            "no name of an environment variable; write the name, such as \"ENGINE_API_KEY\", never the key itself";
-        t.refuse(&name.place, "api-key-env", Problem::Value(text.into()));
-    }
     let provider = t.req_table("provider").and_then(provider);
-    let dialect = dialect.and_then(|d| {
-        let known = Dialect::ALL.into_iter().find(|known| known.as_str() == d.value);
-        if known.is_none() {
-            let text = format!("unknown dialect `{}`; write \"vllm\" or \"sglang\"", d.value);
-            t.refuse(&d.place, "dialect", Problem::Value(text));
-        }
-        known
+    let dialect = dialect.and_then(|d| server::dialect(&d, &t));
+    let up_already = provider.as_ref().and_then(|(provider, _)| match provider {
+        Provider::Url { base, .. } => Some(base.as_str()),
+        _ => None,
     });
-    let mut in_the_clear = false;
-    if let (Some(name), Some((Provider::Url { base, .. }, _))) = (&api_key_env, &provider)
-        && let Err(KeyInTheClear { url }) = takes_key(base)
-    {
-        in_the_clear = true;
-        let text = format!(
-            "the key would go to {url} in the clear, where everyone on the way can read it; forward a port of this machine to \
-             it, such as `ssh -L 8000:127.0.0.1:8000 HOST`, and give engine.provider.url.base = \"http://127.0.0.1:8000\""
-        );
-        t.refuse(&name.place, "api-key-env", Problem::Value(text));
-    }
+    let may_go = |name| server::key(&t, name, up_already, "engine.provider.url.base");
+    let key_may_go = api_key_env.as_ref().is_none_or(may_go);
     t.finish();
-    let (provider, tokenizer) = provider.filter(|_| !in_the_clear)?;
+    let (provider, tokenizer) = provider.filter(|_| key_may_go)?;
     Some(EngineSection {
         dialect: dialect?,
         version: version?,
@@ -245,8 +227,7 @@ fn docker(mut t: Table<'_>) -> Option<(Provider, Option<At<ProjectPath>>)> {
     for volume in volumes.iter().flatten().filter(|v| !v.value.contains(':')) {
         refuse(volume, "no volume; write \"FOLDER:FOLDER-IN-THE-CONTAINER\"");
     }
-    let name = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-    for variable in env.iter().flatten().filter(|v| !name(&v.value)) {
+    for variable in env.iter().flatten().filter(|v| !server::is_variable(&v.value)) {
         refuse(
             variable,
             "no name of an environment variable; write the name alone, its value comes from the environment",
@@ -271,33 +252,21 @@ fn docker(mut t: Table<'_>) -> Option<(Provider, Option<At<ProjectPath>>)> {
 
 fn url(mut t: Table<'_>) -> Option<(Provider, Option<At<ProjectPath>>)> {
     let base: Option<At<String>> = t.req("base");
-    let problem = base.as_ref().and_then(|b| base_problem(&b.value));
+    let problem = base.as_ref().and_then(|b| server::address_problem(&b.value));
     if let (Some(base), Some(text)) = (&base, problem) {
         t.refuse(&base.place, "base", Problem::Value(text.into()));
     }
     let cache_salt: Option<bool> = t.opt("cache-salt").map(|on: At<bool>| on.value);
     let accept_unknown_cache: Option<bool> = t.opt("accept-unknown-cache").map(|on: At<bool>| on.value);
+    let simulated: Option<bool> = t.opt("simulated").map(|on: At<bool>| on.value);
     t.finish();
     let provider = Provider::Url {
         base: base?.value.trim_end_matches('/').to_owned(),
+        // The variants say which other servers there are.
+        others: BTreeMap::new(),
+        simulated: simulated.unwrap_or_default(),
         cache_salt: cache_salt.unwrap_or(true),
         accept_unknown_cache: accept_unknown_cache.unwrap_or_default(),
     };
     problem.is_none().then_some((provider, None))
-}
-
-/// What is wrong with the address of a server, with the remedy.
-fn base_problem(base: &str) -> Option<&'static str> {
-    let Some(rest) = base.strip_prefix("http://") else {
-        return Some("no http:// address; write one such as \"http://127.0.0.1:8000\" (TLS: forward a port to it)");
-    };
-    if rest.contains('@') {
-        Some("an address with a secret in it; name the key's environment variable as engine.api-key-env")
-    } else if rest.trim_end_matches('/').contains(['/', '?', '#']) {
-        Some("an address with a path; end it at the port, such as \"http://127.0.0.1:8000\"")
-    } else if rest.trim_end_matches('/').is_empty() || rest.contains(char::is_whitespace) {
-        Some("an address without a host; write one such as \"http://127.0.0.1:8000\"")
-    } else {
-        None
-    }
 }

@@ -5,6 +5,7 @@
 mod engine;
 mod load;
 mod policy;
+mod server;
 mod variant;
 
 pub(crate) use engine::{EngineSection, ProfileSection};

@@ -1,5 +1,6 @@
 //! `[[variant]]`: one arm of the experiment as it is written.
 
+use super::server::{self, ServerWire};
 use crate::{
     document::Value,
     error::{Place, Problem},
@@ -33,6 +34,8 @@ pub(crate) struct VariantWire {
     pub(crate) hypothesis: String,
     /// Another checkpoint than the profile's.
     pub(crate) model: Option<At<String>>,
+    /// A server of its own.
+    pub(crate) server: Option<ServerWire>,
     pub(crate) args: BTreeMap<String, Arg>,
     pub(crate) when: Vec<WhenWire>,
     pub(crate) expect: Expectation,
@@ -92,6 +95,8 @@ fn variant(mut t: Table<'_>) -> Option<VariantWire> {
     }
     let hypothesis: Option<At<String>> = t.opt("hypothesis");
     let model = t.opt("model");
+    let has_server = t.has("url");
+    let server = server::server(&mut t);
     let args = t.table("args").map(args).unwrap_or_default();
     let expect = t.table("expect").map(expect).unwrap_or_default();
     let tables = t.tables("when", "engine");
@@ -103,7 +108,7 @@ fn variant(mut t: Table<'_>) -> Option<VariantWire> {
         None if has_role => return None,
         None => VariantRole::Treatment,
     };
-    if when.len() != declared {
+    if when.len() != declared || (has_server && server.is_none()) {
         return None;
     }
     let hypothesis = hypothesis?.value;
@@ -117,6 +122,7 @@ fn variant(mut t: Table<'_>) -> Option<VariantWire> {
         factor,
         hypothesis,
         model,
+        server,
         args,
         when,
         expect,

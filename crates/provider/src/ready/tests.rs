@@ -1,9 +1,10 @@
 //! Engines that answer, refuse, die and take too long: shells below this test, whose ports the test itself serves.
 
 use super::*;
-use crate::{Log, child::tests::shell, url::Url};
+use crate::{Log, child::tests::shell, url::{Url, Urls}};
 use servelab_schema::{ArgValue, examples};
 use std::{
+    collections::BTreeMap,
     fs::File,
     io::{BufRead, BufReader, Read, Write},
     net::{Ipv4Addr, TcpListener},
@@ -200,7 +201,8 @@ async fn a_death_is_a_refusal_only_by_its_words() {
 async fn one_that_should_be_up_is_not_waited_for_long() {
     let base = format!("http://127.0.0.1:{}", serve("503 Service Unavailable", "warming"));
     let url = Url::new(&base);
-    let failed = waited(Box::new(url.clone()), &url, 20).await.unwrap_err();
+    let place = |base: &str| Urls::new(base, &BTreeMap::new());
+    let failed = waited(Box::new(url.clone()), &place(&base), 20).await.unwrap_err();
     assert_eq!(failed.status, "not started by servelab");
     assert!(
         failed.words.contains(&base) && failed.words.contains("start it first"),
@@ -208,8 +210,8 @@ async fn one_that_should_be_up_is_not_waited_for_long() {
     );
     assert!(failed.words.contains("503"), "what it said last: {failed}");
     let answer = "{\"usage\": {\"completion_tokens\": 1}}";
-    let url = Url::new(&format!("http://127.0.0.1:{}", serve("200 OK", answer)));
-    let mut ready = waited(Box::new(url.clone()), &url, 20).await.unwrap();
+    let base = format!("http://127.0.0.1:{}", serve("200 OK", answer));
+    let mut ready = waited(Box::new(Url::new(&base)), &place(&base), 20).await.unwrap();
     assert!(!ready.is_ours());
     let salvage = ready.salvage();
     assert_eq!((salvage.exit, salvage.log), (None, None));

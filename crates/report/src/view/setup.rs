@@ -6,16 +6,29 @@ use crate::{
     summary::RunDoc,
     table::{Cell, Column, Row, Table, Tone},
 };
-use servelab_schema::{BlockOrder, CloudFacts, CloudProvider, EngineKind, GpuFacts, RunEnd, VariantRole};
+use servelab_schema::{BlockOrder, CloudFacts, CloudProvider, EngineKind, GpuFacts, Plan, RunEnd, VariantRole};
 use servelab_store::RunData;
+
+/// The model, with what was declared of it.
+fn model_of(plan: &Plan) -> String {
+    let profile = &plan.profile;
+    let dtype = profile.dtype.as_ref().map(|dtype| format!(" ({dtype})"));
+    let context = profile.context_tokens.map(|context| format!(", context {context}"));
+    [Some(profile.model.clone()), dtype, context].into_iter().flatten().collect()
+}
+
+/// The GPU as declared.
+fn gpu_name(plan: &Plan) -> &str {
+    plan.profile.gpu.as_deref().unwrap_or("GPU that nobody declared")
+}
 
 /// One line under the run's name.
 pub(crate) fn subtitle(cx: &Context<'_>) -> String {
     let (plan, manifest) = (&cx.run.plan, &cx.run.manifest);
     let gpu = if plan.engine_kind == EngineKind::Simulated {
-        format!("a simulated {}", plan.profile.gpu)
+        format!("a simulated {}", gpu_name(plan))
     } else {
-        plan.profile.gpu.clone()
+        gpu_name(plan).to_owned()
     };
     format!(
         "{} on {gpu}, {} {}, {} in {}; run {} of {}",
@@ -124,15 +137,14 @@ pub(crate) fn facts(cx: &Context<'_>) -> Vec<Fact> {
             "Profile",
             format!(
                 "{}: {}, {}",
-                plan.profile.name, plan.profile.gpu, plan.profile.machine_type
+                plan.profile.name,
+                gpu_name(plan),
+                plan.profile.machine_type.as_deref().unwrap_or("machine not declared")
             ),
         ),
         text(
             "Model",
-            format!(
-                "{} ({}), context {}",
-                plan.profile.model, plan.profile.dtype, plan.profile.context_tokens
-            ),
+            model_of(plan),
         ),
         text("Engine", format!("{} {}", plan.engine.dialect, plan.engine.version)),
         text("Load", loads.join("; ")),

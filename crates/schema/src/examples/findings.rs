@@ -128,6 +128,7 @@ fn estimate(effect_percent: f64, log_ratio: f64) -> Estimate {
             high: effect_percent + 2.5,
         }),
         p_t: Some(0.000_4),
+        autocorrelation: None,
         p_sign_flip: Some(0.125),
         p_adjusted: Some(0.000_4),
         p_tost: Some(0.99),
@@ -205,6 +206,7 @@ fn variant() -> VariantFindings {
             engine_versions: vec!["0.32.0".into()],
         }],
         startup_s: Some(once(12.0)),
+        server: None,
         changed_along: Some(Confounded {
             variant_starts: 1,
             control_starts: 1,

@@ -149,6 +149,20 @@ pub enum EstimatedBy {
     BlockBootstrap,
 }
 
+/// How much blocks on engines that live on are alike: what one block found still holds in the next. Interval, p and p of
+/// equivalence are widened by it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Autocorrelation {
+    /// Lag-1 autocorrelation that the blocks' log ratios show, corrected for the bias of few blocks; null where too few follow on
+    /// each other.
+    pub lag1_measured: Option<f64>,
+    /// The one that is reckoned with: between the measured one and what is expected of servers that live on, at least 0.
+    pub lag1: f64,
+    /// Independent blocks that would say as much: k(1 − lag1)/(1 + lag1).
+    pub effective_blocks: f64,
+}
+
 /// What the blocks that count say. Percentages are of ratio − 1: +10 means 10 % more than the control.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -165,7 +179,11 @@ pub struct Estimate {
     pub interval_percent: Option<Interval>,
     /// Two-sided p of the t test that gave the interval.
     pub p_t: Option<f64>,
-    /// Exact two-sided sign-flip p; null above 20 blocks.
+    /// Set where engines live on between blocks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autocorrelation: Option<Autocorrelation>,
+    /// Exact two-sided sign-flip p; null above 20 blocks, and where engines live on: blocks that hang together cannot be flipped
+    /// one by one.
     pub p_sign_flip: Option<f64>,
     /// `p_t` after Holm (primary metric) or Benjamini and Hochberg (the others).
     pub p_adjusted: Option<f64>,
@@ -423,6 +441,8 @@ pub enum Note {
         /// Why.
         why: String,
     },
+    /// No engine was restarted between blocks: the verdicts are about these servers as they ran, and a restart may differ.
+    EnginesLiveOn,
     /// Some verdict rests on fewer blocks than the first look, and is indicative.
     FewBlocks {
         /// Blocks of the first look.

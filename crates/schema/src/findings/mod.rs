@@ -23,7 +23,7 @@ pub use cell::{
     OutsideFindings, PooledGroup, PooledQuantile,
 };
 pub use comparison::{
-    AaOutcome, AaResult, BlockEffect, Claim, Comparison, ControlArm, Estimate, EstimatedBy, Hindrance, LossCause,
+    AaOutcome, AaResult, Autocorrelation, BlockEffect, Claim, Comparison, ControlArm, Estimate, EstimatedBy, Hindrance, LossCause,
     LossReason, LossTest, Lost, Note, OutlierLabel, PooledRequests, Study, Verdict, Withheld, WorseBy,
 };
 pub use engine::{
@@ -32,7 +32,9 @@ pub use engine::{
 pub use headline::{Brief, BriefEffect, Caveats, Headline};
 pub use numbers::{Certification, Interval, OrInfinite, OverBlocks, Proportion, Quantile, Summary};
 pub use quality::{AnswerChange, ArmQuality, LengthShift, QualityChange};
-pub use treatment::{ChangedField, CheckCount, Confounded, ObservedTreatment, VariantFindings};
+pub use treatment::{
+    ChangedField, CheckCount, Confounded, ObservedTreatment, ServerFindings, VariantFindings, WhichServer,
+};
 pub use trial::{
     Descriptive, FailureWords, GroupMetrics, KindSeen, MetricValue, Timeline, TrialFindings, TrialMetrics,
 };

@@ -70,6 +70,36 @@ pub struct ObservedTreatment {
     pub engine_versions: Vec<String>,
 }
 
+/// Whether a server is another one than that of the control.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum WhichServer {
+    /// Another one: its processes, or the start that its page of metrics names, are others.
+    Another,
+    /// The same one under another address: the same processes, and the same start on its page of metrics.
+    Same,
+    /// One process serves both addresses and says no more: it is one server, or a proxy before two.
+    OneProcess,
+    /// What would tell cannot be seen from here.
+    Unknown,
+}
+
+/// The server that a variant was, where servelab did not start it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ServerFindings {
+    /// Its address.
+    pub url: String,
+    /// The versions that it said in the trials, each once; empty where it says none.
+    pub versions: Vec<String>,
+    /// The models that it said to serve, each once; empty where it says none.
+    pub models: Vec<String>,
+    /// Contexts of its model that it said, tokens, each once; empty where it says none.
+    pub context_tokens: Vec<u32>,
+    /// Beside its control's server; null for the baseline and its copies.
+    pub beside_control: Option<WhichServer>,
+}
+
 /// One variant over the whole run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -84,6 +114,9 @@ pub struct VariantFindings {
     pub observed: Vec<ObservedTreatment>,
     /// From launch to the first good answer, s of engine time, over its starts; null where none was timed.
     pub startup_s: Option<OverBlocks>,
+    /// Which server it was; null where servelab started the engines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<ServerFindings>,
     /// What changed along with its setting; null for the baseline.
     pub changed_along: Option<Confounded>,
 }

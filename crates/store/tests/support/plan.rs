@@ -171,9 +171,9 @@ fn prompt_set(id: &str, prefix: &str, per_cell: u32, answers: bool) -> PromptSet
     });
     let prompts = prompts.map(|(task, bucket, i, low, high)| PromptRef {
         id: PromptId::new(format!("{prefix}-{task}-{bucket}-{i:04}")).unwrap(),
-        task,
-        bucket,
-        prompt_tokens: nz(low + u32::try_from(rng.next() % u64::from(high - low)).unwrap()),
+        task: Some(task),
+        bucket: Some(bucket),
+        prompt_tokens: Some(nz(low + u32::try_from(rng.next() % u64::from(high - low)).unwrap())),
         max_new_tokens: nz(32),
         answer: (answers && task == Task::Qa).then(|| format!("number {i}")),
     });
@@ -181,8 +181,8 @@ fn prompt_set(id: &str, prefix: &str, per_cell: u32, answers: bool) -> PromptSet
         id: PromptSetId::new(id).unwrap(),
         path: format!("prompts/{id}.jsonl"),
         sha256: digest(2),
-        tokenizer_sha256: digest(3),
-        chat_template_sha256: digest(4),
+        tokenizer_sha256: Some(digest(3)),
+        chat_template_sha256: Some(digest(4)),
         prompts: prompts.collect(),
     }
 }
@@ -199,6 +199,7 @@ fn planned_block(f: &Fixture, block: u32, arms: &[Arm]) -> PlannedBlock {
         order,
         variant: VariantId::new(arm.id).unwrap(),
         load: load_id(),
+        prompts: None,
     });
     PlannedBlock {
         block,
