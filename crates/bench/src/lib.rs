@@ -6,7 +6,7 @@
 //!
 //! Parts: [`options`] and [`values`] (what may be asked, and in which words), `server` (what the server says it is, takes and
 //! does), `prompts` and `exact` (what is sent), `traces` (where each request is kept), `answers` (tokens that no server counts), `sweep` (the loads one after the other), `summary` and
-//! `validity` (traces to [`figures`]).
+//! `validity` (traces to [`figures`]); [`fresh`] makes the prompts of servers that are compared.
 //!
 //! Traps: whatever a server said is redacted and loses its control characters here, before anybody sees it (`clean`); the
 //! model's name as requests carry it is not what is shown. Times are those of the wall.
@@ -15,6 +15,7 @@ mod answers;
 mod clean;
 mod error;
 mod exact;
+pub mod fresh;
 pub mod figures;
 pub mod instrument;
 pub mod options;

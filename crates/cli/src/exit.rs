@@ -17,6 +17,10 @@ pub(crate) enum Exit {
     Aborted,
     /// It ran, but some cell has no valid trial.
     Invalid,
+    /// It was compared, and something is worse.
+    Worse,
+    /// It was compared, and nothing was shown.
+    NoEvidence,
     /// The simulated engine ended with this code: 1 where the imitated engine would fail, else one of the above.
     Engine(u8),
 }
@@ -30,6 +34,8 @@ impl From<Exit> for ExitCode {
             Exit::Environment => 4,
             Exit::Aborted => 5,
             Exit::Invalid => 6,
+            Exit::Worse => 7,
+            Exit::NoEvidence => 8,
             Exit::Engine(code) => code,
         })
     }

@@ -21,7 +21,8 @@ use tracing_subscriber::{EnvFilter, Layer, layer::SubscriberExt, util::Subscribe
 #[derive(Debug, Parser)]
 #[command(name = "servelab", version, propagate_version = true, max_term_width = 110)]
 #[command(
-    after_help = "Exit codes: 0 ok, 2 usage, 3 configuration, 4 environment, 5 aborted, 6 measured but invalid; \
+    after_help = "Exit codes: 0 ok, 2 usage, 3 configuration, 4 environment, 5 aborted, 6 measured but invalid, \
+                        7 compared and worse, 8 compared without evidence; \
                         of `sim` also 1: the simulated engine refused its configuration or died as scripted."
 )]
 struct Cli {
@@ -52,6 +53,8 @@ enum Verb {
     Results(verbs::results::Results),
     /// Put one load, or a sweep of loads, on a running server. No matrix, no run directory.
     Bench(Box<verbs::bench::Bench>),
+    /// Compare servers that are up already: which is better, by how much, how sure.
+    Compare(Box<verbs::compare::Compare>),
     /// What this machine has and lacks, with the remedy for each.
     Doctor(verbs::doctor::Doctor),
     /// What is known of an engine without measuring it: the flags that a version of it takes.
@@ -88,6 +91,7 @@ fn dispatch(cli: Cli, events: EventLog) -> Result<Exit, Failure> {
         Verb::Report(verb) => verb.execute(&project),
         Verb::Results(verb) => verb.execute(&project),
         Verb::Bench(verb) => verb.execute(&project),
+        Verb::Compare(verb) => verb.execute(&project, events),
         Verb::Doctor(verb) => verb.execute(&project),
         Verb::Engine(verb) => verb.execute(&project),
         Verb::Init(verb) => verb.execute(&project),

@@ -182,6 +182,21 @@ impl EngineClient {
         }
     }
 
+    /// One answer of at most `max_tokens` tokens to a user's message, not streamed, within `limit` of wall time.
+    ///
+    /// # Errors
+    /// [`EngineError::Http`] where it does not answer 200.
+    pub async fn answer(&self, model: &str, text: &str, max_tokens: u32, limit: Duration) -> Result<(), EngineError> {
+        let messages = json!([{"role": "user", "content": text}]);
+        let body = json!({"model": model, "max_tokens": max_tokens, "messages": messages});
+        let (status, text) = self.complete(&body, limit).await.map_err(|e| e.error)?;
+        if status.is_success() {
+            return Ok(());
+        }
+        let begin: String = self.secrets.redact(&text).chars().take(300).collect();
+        Err(self.completion_error(format!("HTTP {status}: {begin}")))
+    }
+
     /// True where the engine keeps the prefix caches of different `cache_salt`s apart: it refuses an empty one by that name,
     /// where one that does not know the field answers as if it were not there. vLLM does since 0.9 (its V1 engine only).
     pub async fn takes_cache_salt(&self, model: &str, limit: Duration) -> bool {

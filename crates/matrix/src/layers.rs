@@ -102,7 +102,8 @@ fn lookup(map: &Map, path: &[&str]) -> bool {
     }
 }
 
-fn insert(map: &mut Map, path: &[&str], value: Value) {
+/// Sets a key as if it were given on the command line.
+pub(crate) fn insert(map: &mut Map, path: &[&str], value: Value) {
     let entry = |value| Entry {
         place: Place::CommandLine,
         node: Node {

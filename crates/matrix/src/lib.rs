@@ -7,7 +7,8 @@
 //! Parts, in the order data takes: `document` (TOML with places) → `merge` and `layers` → `reader` and `values` (types,
 //! units, unknown keys) → `wire` (sections) → `variants` (one factor each, by `factors`; flags held against the engine's own
 //! catalogue by `flags` and `lint`; another checkpoint by `models`; what an attached server can serve by `attached`),
-//! `prompts`, `order`, `predict` → `resolve` (the plan). `explain` and `notes` say what came of it.
+//! `prompts`, `order`, `predict` → `resolve` (the plan). `servers` makes the plan of servers that are up already, without a
+//! file. `explain` and `notes` say what came of it.
 //!
 //! Formats: a matrix is TOML; the manual of every key is `defaults.toml`, which is embedded and read like any other layer.
 //! The plan's type is in `schema`. Factors are in `factors.toml`; flag catalogues are embedded from `matrix/engines/`, and a
@@ -34,6 +35,7 @@ mod predict;
 mod prompts;
 mod reader;
 mod resolve;
+mod servers;
 mod simulated;
 mod values;
 mod variants;
@@ -43,6 +45,7 @@ mod wire;
 pub use error::{MatrixError, MatrixErrors, Place, Problem};
 pub use explain::{CellRow, Explanation, FlagRow, explain, needs_confirmation};
 pub use notes::Note;
+pub use servers::{Compared, FreshPrompts, MOST_SERVERS, servers, servers_output};
 pub use resolve::{Resolved, Setting, resolve_with_origins};
 
 use servelab_schema::Plan;

@@ -196,6 +196,7 @@ pub(crate) fn plan(
         telemetry_interval_ns: wire.telemetry_interval?,
         retakes: experiment.retakes,
         limits: Limits {
+            blocks_within_ns: None,
             max_duration_ns: limits.max_duration.as_ref().map(|d| WallNanos::given(d.value.0)),
             max_cost_micro_usd: limits.max_cost.as_ref().map(|c| c.value.0),
         },

@@ -185,7 +185,7 @@ fn demo_and_sanity_change_what_they_say() {
     assert_eq!(sanity.blocks[0].prompts.len(), 10);
     assert!(sanity.gates.failures_ratio.get().abs() < 1e-12);
     assert!((sanity.prompt_share_ratio.get() - 10.0 / 180.0).abs() < 1e-12);
-    let chosen: BTreeSet<(Task, Bucket)> = sanity
+    let chosen: BTreeSet<(Option<Task>, Option<Bucket>)> = sanity
         .prompts
         .prompts
         .iter()
@@ -420,4 +420,26 @@ fn an_absolute_path_inside_the_project_is_the_same_file() {
     let absolute = project.root().join("matrix/demo.toml");
     let plan = project.resolve(absolute.to_str().unwrap()).unwrap().plan;
     assert_eq!(plan.sources[0].path, "matrix/demo.toml");
+}
+
+#[test]
+fn a_variant_may_be_a_server_of_its_own() {
+    let project = common::Project::new();
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/bad/_servers.toml")).unwrap();
+    let own = "served-model = \"m-awq\"\ndialect = \"sglang\"\napi-key-env = \"B_KEY\"\n";
+    project.write("matrix/servers.toml", &format!("{text}{own}"));
+    let plan = project.resolve("matrix/servers.toml").unwrap().plan;
+    let [a, copy, b] = ["A", "A2", "B"].map(|id| VariantId::new(id).unwrap());
+    let asked = |id: &VariantId| {
+        let asked = plan.engine.asked(id);
+        (asked.base.unwrap(), asked.served_model, asked.dialect.as_str(), asked.api_key_env)
+    };
+    assert_eq!(asked(&a), ("http://127.0.0.1:8000", "m", "vllm", None));
+    assert_eq!(asked(&copy), asked(&a), "a copy asks the baseline's server");
+    assert_eq!(asked(&b), ("http://127.0.0.1:8001", "m-awq", "sglang", Some("B_KEY")));
+    let variant = plan.variant(&b).unwrap();
+    assert_eq!((variant.factor.as_deref(), variant.differs_in.join(" ")), (Some("server"), "url".to_owned()));
+    assert!(plan.engine.lives_on() && plan.engine.has_own_server(&b) && !plan.engine.has_own_server(&copy));
+    let read: servelab_schema::Plan = serde_json::from_str(&serde_json::to_string(&plan).unwrap()).unwrap();
+    assert_eq!(read, plan);
 }

@@ -99,9 +99,14 @@ fn compared_line(plan: &Plan, findings: &Findings, c: &Comparison, caveats: &Cav
         Some(e) => {
             let mut text = sentence(plan, c, e, &suffix);
             text.push_str(&answers(findings, c, caveats));
-            text.push_str(&changed_along(&caveats.changed_along));
+            let is_a_server = plan.engine.has_own_server(&c.variant);
+            text.push_str(&changed_along(&caveats.changed_along, is_a_server));
             if caveats.unobservable {
-                text.push_str(" Whether its setting took effect could not be observed.");
+                text.push_str(if is_a_server {
+                    " Nothing that can be seen from here shows that the addresses lead to two servers."
+                } else {
+                    " Whether its setting took effect could not be observed."
+                });
             }
             text
         }
@@ -175,9 +180,11 @@ fn answers(findings: &Findings, c: &Comparison, caveats: &Caveats) -> String {
 const MOST_NAMED: usize = 3;
 
 /// What else of the configuration differs from the control's own: empty where nothing does, or nothing is known.
-fn changed_along(names: &[String]) -> String {
+fn changed_along(names: &[String], is_a_server: bool) -> String {
     match names.len() {
         0 => String::new(),
+        n if is_a_server && n <= MOST_NAMED => format!(" The servers also show other values of {}.", names.join(", ")),
+        n if is_a_server => format!(" The servers also show other values of {n} settings: see the treatment."),
         n if n <= MOST_NAMED => format!(
             " Changed along with the setting, so part of it may be theirs: {}.",
             names.join(", ")
@@ -197,6 +204,9 @@ fn refusal(words: &str) -> String {
 }
 
 fn factor(plan: &Plan, variant: &VariantId) -> String {
+    if let Some(url) = plan.engine.asked(variant).base.filter(|_| plan.engine.has_own_server(variant)) {
+        return url.to_owned();
+    }
     plan.variant(variant)
         .and_then(|v| v.factor.clone())
         .unwrap_or_else(|| "no factor".to_owned())
@@ -269,6 +279,7 @@ fn certainty(plan: &Plan, c: &Comparison, e: &Estimate) -> String {
         ));
     }
     parts.push(remarks::blocks(c.k, c.planned));
+    parts.extend(e.autocorrelation.map(|a| remarks::as_independent(&a)));
     // The p of what is claimed: that it differs, or that it lies within ±δ.
     let p = match c.verdict {
         Verdict::Equivalent => e.p_tost_adjusted,

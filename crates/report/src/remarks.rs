@@ -3,13 +3,31 @@
 use crate::number;
 use servelab_schema::{
     Plan, TtftKind,
-    findings::{Claim, Comparison, Hindrance, LossReason, LossTest, Lost, Note, Withheld},
+    findings::{Autocorrelation, Claim, Comparison, Hindrance, LossReason, LossTest, Lost, Note, Withheld},
 };
 use servelab_store::RunData;
 
 /// `9 of 10 blocks`.
 pub(crate) fn blocks(k: u32, planned: u32) -> String {
     format!("{k} of {}", number::count(planned, "block"))
+}
+
+/// `as good as 8.4 independent ones`.
+pub(crate) fn as_independent(a: &Autocorrelation) -> String {
+    format!("as good as {} independent ones", number::fixed(a.effective_blocks, 1))
+}
+
+/// `neighbouring blocks correlate by 0.41 (measured 0.32): as good as 8.4 independent ones`.
+pub(crate) fn hang_together(a: &Autocorrelation) -> String {
+    let measured = a.lag1_measured.map_or_else(
+        || "expected".to_owned(),
+        |measured| format!("measured {}", number::fixed(measured, 2)),
+    );
+    format!(
+        "neighbouring blocks are taken to correlate by {} ({measured}): {}",
+        number::fixed(a.lag1, 2),
+        as_independent(a)
+    )
 }
 
 /// Why a word is not given.

@@ -1,7 +1,8 @@
 //! Executes a plan: starts the engine of each trial, puts the load on it, watches, stops it, keeps the evidence, has findings
 //! judge it, and seals the run.
 //!
-//! Parts: `takes` says which take comes next, `take_all` is the loop, `trial` executes one take, `run` begins and seals;
+//! Parts: `takes` says which take comes next, `take_all` is the loop, `trial` executes one take, `run` begins and seals; `look` looks at servers that are
+//! up already;
 //! `stop` and `limits` end it early, `lock` keeps others away, `events` writes down what happens.
 //!
 //! What a number means is decided elsewhere; this room decides only the order of things. It keeps three kinds of trouble
@@ -17,6 +18,7 @@ mod events;
 mod gpus;
 mod limits;
 mod lock;
+mod look;
 mod progress;
 mod requests;
 mod run;
@@ -30,6 +32,7 @@ pub use error::RunError;
 pub use evaluation::evaluate_takes;
 pub use events::{EventLog, TARGET as EVENT_TARGET};
 pub use lock::{FOLDER_VARIABLE, LockError, MachineLock, lock_folder};
+pub use look::{ServerAsked, ServerSeen, look};
 pub use progress::{NoProgress, Progress};
 pub use run::{RunOptions, RunOutcome, execute};
 pub use stop::{StopFlag, StopReason, StopSignal};

@@ -61,6 +61,7 @@ mod tests {
             plan.engine_kind = kind;
             plan.profile.price_micro_usd_per_hour = price;
             plan.limits = Limits {
+                blocks_within_ns: None,
                 max_duration_ns: duration.map(WallNanos::from_secs),
                 max_cost_micro_usd: cost,
             };

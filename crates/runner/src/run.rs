@@ -206,7 +206,7 @@ pub async fn execute(
         stop,
         progress: &progress,
     };
-    let looped = take_all(plan, &environment, &run, &engines, stop, &progress);
+    let looped = take_all(plan, &environment, &run, &engines, (started, stop), &progress);
     let looped = within(budget.as_ref(), started, stop, looped).await;
     // None runs now, whatever ended the loop: its process group may be another's soon.
     stop.engine_is(None);

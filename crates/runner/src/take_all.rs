@@ -5,11 +5,12 @@ use crate::{
     Progress, RunError, StopFlag,
     evaluation::reduce,
     events::TARGET,
-    takes::{Take, Taken, next_take, takes_in_all},
+    takes::{Take, Taken, block_fits, next_take, takes_in_all},
 };
 use servelab_evidence::{EvidenceError, RunWriter, salvage::CutOff};
 use servelab_findings::{Prompts, Trial, judge};
-use servelab_schema::{EnvironmentRecord, Plan, RunEnd, TrialId, Validity};
+use servelab_load::clock::monotonic;
+use servelab_schema::{EnvironmentRecord, Plan, RunEnd, TrialId, Validity, WallInstant};
 
 /// Executes takes.
 pub(crate) trait Takes {
@@ -45,13 +46,13 @@ pub(crate) struct Looped {
     pub(crate) sealable: Result<(), EvidenceError>,
 }
 
-/// Executes the takes of a plan in order.
+/// Executes the takes of a plan in order; the run began at `started`.
 pub(crate) async fn take_all(
     plan: &Plan,
     environment: &EnvironmentRecord,
     run: &RunWriter,
     takes: &impl Takes,
-    stop: &StopFlag,
+    (started, stop): (WallInstant, &StopFlag),
     progress: &dyn Progress,
 ) -> Looped {
     let prompts = Prompts::of(plan);
@@ -60,7 +61,8 @@ pub(crate) async fn take_all(
     let (mut error, mut sealable) = (None, Ok(()));
     let aborted = |why: String| RunEnd::Aborted { why };
     let end = loop {
-        let Some(take) = next_take(plan, &tally.taken) else {
+        let may_begin = block_fits(plan, &tally.taken, monotonic().since(started));
+        let Some(take) = next_take(plan, &tally.taken, may_begin) else {
             break RunEnd::Complete;
         };
         let total = takes_in_all(plan, &tally.taken);

@@ -3,7 +3,8 @@
 //! Blocks come in order, and in a block its trials in theirs. A trial that the instrument made Invalid is taken again when
 //! every trial of its block had its turn, as often as the plan says.
 
-use servelab_schema::{Plan, PlannedBlock, PlannedTrial};
+use servelab_schema::{Plan, PlannedBlock, PlannedTrial, WallNanos};
+use std::{collections::BTreeSet, num::NonZeroU64};
 
 /// One take of a planned trial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,9 +46,10 @@ impl SoFar {
     }
 }
 
-/// The take that comes next; none where the run is complete.
-pub(crate) fn next_take<'p>(plan: &'p Plan, taken: &[Taken]) -> Option<Take<'p>> {
-    plan.blocks.iter().find_map(|block| {
+/// The take that comes next; none where the run is complete, or the next would begin a block and none `may_begin`.
+pub(crate) fn next_take<'p>(plan: &'p Plan, taken: &[Taken], may_begin: bool) -> Option<Take<'p>> {
+    let begun = |block: &PlannedBlock| taken.iter().any(|t| t.block == block.block);
+    plan.blocks.iter().filter(|block| may_begin || begun(block)).find_map(|block| {
         let due = block.trials.iter().filter_map(|trial| {
             let so_far = so_far(block.block, trial, taken);
             (so_far.takes == 0 || so_far.is_due_again(plan)).then_some((so_far.takes, trial))
@@ -57,6 +59,19 @@ pub(crate) fn next_take<'p>(plan: &'p Plan, taken: &[Taken]) -> Option<Take<'p>>
         let take = takes + 1;
         Some(Take { block, trial, take })
     })
+}
+
+/// Whether one more block fits into the time that a plan has for blocks, going by the blocks before it: the first always does.
+pub(crate) fn block_fits(plan: &Plan, taken: &[Taken], elapsed: WallNanos) -> bool {
+    let Some(within) = plan.limits.blocks_within_ns else {
+        return true;
+    };
+    let begun: BTreeSet<u32> = taken.iter().map(|t| t.block).collect();
+    let Ok(Some(begun)) = u64::try_from(begun.len()).map(NonZeroU64::new) else {
+        return true;
+    };
+    let each = elapsed.0 / begun;
+    elapsed.0.saturating_add(each) <= within.0
 }
 
 /// How many takes the run will have, as far as is known now.
@@ -90,7 +105,7 @@ mod tests {
     fn order(retakes: u32, lost: &[(u32, u32, u32)]) -> Vec<(u32, u32, u32)> {
         let plan = plan(retakes);
         let (mut done, mut order) = (Vec::new(), Vec::new());
-        while let Some(take) = next_take(&plan, &done) {
+        while let Some(take) = next_take(&plan, &done, true) {
             let key = (take.block.block, take.trial.order, take.take);
             assert!(order.len() < takes_in_all(&plan, &done), "the total is never behind");
             order.push(key);
@@ -121,6 +136,21 @@ mod tests {
             with(&[(1, 1, 2), (1, 3, 2), (1, 1, 3)]),
             "in rounds"
         );
+    }
+
+    #[test]
+    fn no_block_begins_that_would_end_too_late_and_one_that_was_begun_ends() {
+        let mut plan = plan(0);
+        let done = [taken(1, 1, false), taken(1, 2, false)];
+        let next = |done: &[Taken], may_begin| next_take(&plan, done, may_begin).map(|t| (t.block.block, t.trial.order));
+        assert_eq!(next(&done, false), Some((1, 3)));
+        let whole = [&done[..], &[taken(1, 3, false)]].concat();
+        assert_eq!((next(&whole, false), next(&whole, true)), (None, Some((2, 1))));
+        plan.limits.blocks_within_ns = Some(WallNanos::from_secs(100));
+        let fits = |done: &[Taken], seconds| block_fits(&plan, done, WallNanos::from_secs(seconds));
+        assert!(fits(&[], 1000) && fits(&whole, 50) && !fits(&whole, 51));
+        let two = [&whole[..], &[taken(2, 1, false)]].concat();
+        assert!(fits(&two, 66) && !fits(&two, 68));
     }
 
     #[test]

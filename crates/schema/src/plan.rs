@@ -402,6 +402,9 @@ impl PlannedTrial {
 pub struct Limits {
     /// Longest wall time, from the run's start.
     pub max_duration_ns: Option<WallNanos>,
+    /// No block begins that would end later than this after the run's start, by the blocks before it; the run is complete then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blocks_within_ns: Option<WallNanos>,
     /// Most money, in micro-US-dollars: wall time since the run's start × the declared price of the machine.
     pub max_cost_micro_usd: Option<u64>,
 }

@@ -8,8 +8,8 @@ use rusqlite::{OptionalExtension, Statement, Transaction, TransactionBehavior, p
 use servelab_evidence::SealedRun;
 use servelab_findings::{Prompts, rows};
 use servelab_schema::{
-    EngineRecord, Outcome, Plan, PromptSetRef, RunEnd, RunId, Sha256Hex, TelemetrySample, TokenSource, Trace, TrialId,
-    TrialRecord, Validity,
+    Bucket, EngineRecord, Outcome, Plan, PromptSetRef, RunEnd, RunId, Sha256Hex, Task, TelemetrySample, TokenSource, Trace,
+    TrialId, TrialRecord, Validity,
     findings::{Findings, TrialFindings},
 };
 
@@ -157,8 +157,8 @@ fn insert_prompts(tx: &Transaction<'_>, run: &str, set: &PromptSetRef, filler: b
         "INSERT OR IGNORE INTO prompt VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     )?;
     for p in &set.prompts {
-        let (set, task, bucket) = (set.id.as_str(), p.task.as_str(), p.bucket.as_str());
-        let tokens = (p.prompt_tokens.get(), p.max_new_tokens.get());
+        let (set, task, bucket) = (set.id.as_str(), p.task.map(Task::as_str), p.bucket.map(Bucket::as_str));
+        let tokens = (p.prompt_tokens.map(NonZeroU32::get), p.max_new_tokens.get());
         insert
             .execute(params![
                 run,

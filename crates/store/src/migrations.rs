@@ -13,6 +13,7 @@ const STEPS: &[&str] = &[
     include_str!("sql/002_answers.sql"),
     include_str!("sql/003_findings.sql"),
     include_str!("sql/004_token_source.sql"),
+    include_str!("sql/005_made_prompts.sql"),
 ];
 
 /// Refuses a file that another program made, before anything in it is changed.

@@ -3,6 +3,7 @@
 pub(crate) mod bench;
 pub(crate) mod bench_instrument;
 pub(crate) mod calibrate;
+pub(crate) mod compare;
 pub(crate) mod dataset;
 pub(crate) mod doctor;
 pub(crate) mod engine;

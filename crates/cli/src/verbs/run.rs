@@ -112,21 +112,23 @@ impl Run {
 }
 
 /// The exit code that an error causes.
-fn failure(error: RunError) -> Failure {
+pub(super) fn failure(error: RunError) -> Failure {
     match error {
         RunError::Prompts { .. } | RunError::Plan(_) => Failure::configuration(error),
+        RunError::NoModel { .. } => Failure::usage(error),
         RunError::Stopped(_) => Failure::aborted(error),
         RunError::Evidence(_)
         | RunError::Engine(_)
         | RunError::Provider(_)
         | RunError::Load(_)
+        | RunError::Unfit { .. }
         | RunError::Lock(_)
         | RunError::Unsealed { .. } => Failure::environment(error),
     }
 }
 
 /// What the load generator can do here, under the plan's heaviest load.
-fn calibrated(program: &Path, plan: &Plan, project: &Path) -> Result<InstrumentCertificate, Failure> {
+pub(super) fn calibrated(program: &Path, plan: &Plan, project: &Path) -> Result<InstrumentCertificate, Failure> {
     output::note("measuring the instrument itself (a few seconds; --no-calibrate leaves it out)");
     let under = Under::plan(plan, project).map_err(Failure::configuration)?;
     certify(program, &under)

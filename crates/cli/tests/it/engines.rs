@@ -49,13 +49,25 @@ impl Sim {
         Self::with(project, "--no-enable-prefix-caching")
     }
 
+    /// Twenty times faster than life, and every step takes so many times as long.
+    pub(crate) fn slowed(project: &Project, factor: f64) -> Self {
+        let factor = factor.to_string();
+        Self::asked(project, &["--hidden-slowdown", &factor], "--no-enable-prefix-caching")
+    }
+
     /// With this flag of the engine.
     fn with(project: &Project, flag: &str) -> Self {
+        Self::asked(project, &[], flag)
+    }
+
+    /// With these words of the simulator's own besides.
+    fn asked(project: &Project, words: &[&str], flag: &str) -> Self {
         let tokenizer = project.path("datasets/tokenizers/mistral-7b-instruct-v0.3");
         let mut child = project
             .command(&["sim", "--port", "0", "--served-model-name", "mistral"])
             .args(["--time-scale", "20", "--startup-seconds", "0.1", "--tokenizer-dir"])
             .arg(tokenizer)
+            .args(words)
             .args(["--exit-with-parent", "--", flag])
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

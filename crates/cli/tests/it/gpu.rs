@@ -34,6 +34,9 @@ fn plan(project: &Project, sim: &Sim) -> Plan {
         cache_salt: true,
         accept_unknown_cache: true,
         base: format!("http://127.0.0.1:{}", disguised(sim.port)),
+        others: std::collections::BTreeMap::new(),
+        simulated: false,
+        asked_at_most: servelab_schema::Capabilities::FULL,
     };
     plan.engine_kind = EngineKind::Measured;
     plan

@@ -10,6 +10,7 @@ mod bench;
 mod bench_server;
 mod catalogue;
 mod commands;
+mod compare;
 mod compose;
 mod deleted_run;
 mod docker;

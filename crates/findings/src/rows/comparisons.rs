@@ -47,6 +47,12 @@ fn estimated(effect: Row, e: Option<&Estimate>, out: &mut Vec<Row>) {
         note: "two one-sided t tests against “the effect lies outside ±δ”".to_owned(),
         ..other(&effect, "equivalence", EFFECT)
     });
+    let together = e.autocorrelation.map(|a| {
+        let measured = a.lag1_measured.map(|rho| other(&effect, "lag-1-autocorrelation", "ratio").value(rho));
+        let used = other(&effect, "lag-1-autocorrelation-used", "ratio").value(a.lag1);
+        let blocks = other(&effect, "effective-blocks", "blocks").value(a.effective_blocks);
+        [measured, Some(used), Some(blocks)]
+    });
     let row = Row {
         p: e.p_t,
         p_adjusted: e.p_adjusted,
@@ -54,6 +60,7 @@ fn estimated(effect: Row, e: Option<&Estimate>, out: &mut Vec<Row>) {
         ..effect.value(e.effect_percent)
     };
     let kind = match e.by {
+        EstimatedBy::PairedT if e.autocorrelation.is_some() => "t interval over blocks that hang together, confidence 1 − α",
         EstimatedBy::PairedT => "t interval over blocks, confidence 1 − α",
         EstimatedBy::BlockBootstrap => "interval from resampling blocks, confidence 1 − α",
     };
@@ -62,6 +69,7 @@ fn estimated(effect: Row, e: Option<&Estimate>, out: &mut Vec<Row>) {
         None => row,
     });
     out.extend([Some(log), sd, equivalence].into_iter().flatten());
+    out.extend(together.into_iter().flatten().flatten());
 }
 
 /// What a word rests on, why none is given, or what hinders it.

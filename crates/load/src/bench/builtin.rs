@@ -72,7 +72,13 @@ pub fn opening(seed: u64, n: usize) -> String {
 /// The `n`-th prompt of the set that `seed` determines.
 #[must_use]
 pub fn prompt(seed: u64, n: usize) -> String {
-    format!("Note {}.\n\n{}", opening(seed, n), turn(&TASKS, n))
+    prompt_of(seed, n, n)
+}
+
+/// The prompt that begins as the `n`-th does and asks for the `task`-th thing in turn.
+#[must_use]
+pub fn prompt_of(seed: u64, n: usize, task: usize) -> String {
+    format!("Note {}.\n\n{}", opening(seed, n), turn(&TASKS, task))
 }
 
 /// What the user says after the `n`-th answer of conversation `opener`, both from 0.

@@ -7,7 +7,7 @@ use crate::{
     values::{MicroUsd, ProjectPath},
     version::EngineVersion,
 };
-use servelab_schema::{Bytes, Dialect, Profile, Provider};
+use servelab_schema::{Bytes, Capabilities, Dialect, Profile, Provider};
 use std::{collections::BTreeMap, num::NonZeroU32};
 
 /// `[engine]`.
@@ -265,6 +265,7 @@ fn url(mut t: Table<'_>) -> Option<(Provider, Option<At<ProjectPath>>)> {
         // The variants say which other servers there are.
         others: BTreeMap::new(),
         simulated: simulated.unwrap_or_default(),
+        asked_at_most: Capabilities::FULL,
         cache_salt: cache_salt.unwrap_or(true),
         accept_unknown_cache: accept_unknown_cache.unwrap_or_default(),
     };

@@ -106,6 +106,7 @@ pub(crate) struct RunView {
     failures: Table,
     failure_details: Table,
     failure_total: String,
+    servers: Option<Table>,
     treatments: Table,
     /// None where no engine showed its metrics.
     engine_counts: Option<Table>,
@@ -230,6 +231,7 @@ pub(crate) fn run(run: &RunData, doc: &RunDoc) -> Result<RunView, ReportError> {
         failures: trials::failures(&cx),
         failure_details,
         failure_total,
+        servers: treatments::servers(&cx),
         treatments: treatments::table(&cx),
         engine_counts: engine::counts(&cx),
         speculation: engine::speculation(&cx),

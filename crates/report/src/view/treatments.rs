@@ -7,7 +7,7 @@ use crate::{
 };
 use servelab_schema::{
     CheckResult, FieldKind, Treatment, VariantRole,
-    findings::{ChangedField, CheckCount, Confounded, OverBlocks},
+    findings::{ChangedField, CheckCount, Confounded, OverBlocks, WhichServer},
 };
 use std::collections::BTreeMap;
 
@@ -37,6 +37,10 @@ pub(crate) fn table(cx: &Context<'_>) -> Table {
                 .differs_in
                 .iter()
                 .map(|name| {
+                    // Of a variant that is a server of its own there is no flag.
+                    if let Some(server) = found.server.as_ref().filter(|_| name == "url") {
+                        return format!("url = {}", server.url);
+                    }
                     v.flags
                         .get(name)
                         .map_or_else(|| format!("{name} absent"), |f| format!("{name} = {}", f.value))
@@ -80,6 +84,52 @@ pub(crate) fn table(cx: &Context<'_>) -> Table {
         ],
         rows,
     }
+}
+
+/// The servers side by side; none where servelab started the engines.
+pub(crate) fn servers(cx: &Context<'_>) -> Option<Table> {
+    let of = |v: &servelab_schema::PlannedVariant| {
+        let server = cx.run.findings.variant(&v.id)?.server.as_ref()?;
+        let or_none = |texts: Vec<String>| {
+            if texts.is_empty() {
+                Cell::absent("it does not say")
+            } else {
+                Cell::text(texts.join(", "))
+            }
+        };
+        let beside = server.beside_control.map(|which| match which {
+            WhichServer::Another => "another server",
+            WhichServer::Same => "the same server under another address",
+            WhichServer::OneProcess => "one process serves both addresses: one server, or a proxy before two",
+            WhichServer::Unknown => "not to be seen from here",
+        });
+        Some(Row {
+            cells: vec![
+                Cell::name(v.id.to_string()),
+                Cell::text(server.url.clone()),
+                or_none(server.versions.clone()),
+                or_none(server.models.clone()),
+                or_none(server.context_tokens.iter().map(u32::to_string).collect()),
+                beside.map_or_else(|| Cell::text("–"), |words| Cell::long(words.to_owned())),
+            ],
+            ..Row::default()
+        })
+    };
+    let rows: Vec<Row> = cx.run.plan.variants.iter().filter_map(of).collect();
+    (!rows.is_empty()).then(|| Table {
+        id: format!("{}-servers", cx.anchor),
+        title: "The servers by their own account".to_owned(),
+        note: "servelab started none of them: weights, flags and machine are known as far as they show them".to_owned(),
+        columns: vec![
+            Column::text("Variant"),
+            Column::text("Address"),
+            Column::text("Version"),
+            Column::text("Model"),
+            Column::text("Context"),
+            Column::text("Beside its control"),
+        ],
+        rows,
+    })
 }
 
 /// What was looked for and found: each kind of finding once, with the first words found and how often.

@@ -50,12 +50,12 @@ pub(crate) fn plan(f: &Fixture) -> Plan {
         }],
         profile: Profile {
             name: "l4-mistral-7b".into(),
-            gpu: "NVIDIA L4".into(),
-            gpu_memory_bytes: Bytes(24_000_000_000),
-            machine_type: "g2-standard-8".into(),
+            gpu: Some("NVIDIA L4".into()),
+            gpu_memory_bytes: Some(Bytes(24_000_000_000)),
+            machine_type: Some("g2-standard-8".into()),
             model: "mistralai/Mistral-7B-Instruct-v0.3".into(),
-            dtype: "bfloat16".into(),
-            context_tokens: nz(8192),
+            dtype: Some("bfloat16".into()),
+            context_tokens: Some(nz(8192)),
             price_micro_usd_per_hour: Some(850_000),
         },
         engine: EngineSpec {

@@ -156,7 +156,7 @@ fn request(
     words: Option<String>,
     rng: &mut Rng,
 ) -> (Trace, f64) {
-    let ttft = (0.04 + f64::from(prompt.prompt_tokens.get()) * 2.2e-4) / speed * rng.near_one(0.2);
+    let ttft = (0.04 + f64::from(prompt.prompt_tokens.unwrap().get()) * 2.2e-4) / speed * rng.near_one(0.2);
     let sent = TrialInstant::START.after(nanos(free + 3e-5));
     let id = format!("b{:02}-{}-{seq:04}-a1", block.block, arm.id);
     let (outcome, finished) = match words {
@@ -175,7 +175,7 @@ fn request(
                 nanos(ttft),
                 Some(nanos(ttft)),
                 chunks,
-                TokenCounts::usage(prompt.prompt_tokens, tokens.try_into().unwrap()),
+                TokenCounts::usage(prompt.prompt_tokens.unwrap(), tokens.try_into().unwrap()),
                 if arm.length < 1.0 {
                     FinishReason::Stop
                 } else {
@@ -203,7 +203,7 @@ fn request(
         connect_ns: Nanos::ZERO,
         headers_ns: Some(sent.after(Nanos(900_000))),
         finished_ns: finished,
-        expected_prompt_tokens: Some(prompt.prompt_tokens),
+        expected_prompt_tokens: prompt.prompt_tokens,
         outcome,
     };
     (trace, finished.as_secs_f64())
@@ -451,6 +451,7 @@ fn engine(id: &TrialId, plan: &Plan, arm: &Arm, prefix_cache_wanted: bool) -> En
         trial: id.clone(),
         variant: VariantId::new(arm.id).unwrap(),
         engine_kind: plan.engine_kind,
+        server: None,
         cache_salt: None,
         capabilities: None,
         capability_notes: Vec::new(),

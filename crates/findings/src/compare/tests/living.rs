@@ -22,6 +22,7 @@ fn pair() -> Plan {
         base: "http://127.0.0.1:1".into(),
         others: BTreeMap::from([(vid("B"), other)]),
         simulated: false,
+        asked_at_most: servelab_schema::Capabilities::FULL,
         cache_salt: true,
         accept_unknown_cache: false,
     };

@@ -1,0 +1,437 @@
+//! `servelab compare`: servers that are up already, held beside each other with error bars.
+
+mod print;
+
+use super::{ingest::ingest, run, signals};
+use crate::{
+    exit::{Exit, Failure},
+    output::Format,
+    progress::Bars,
+    project::Project,
+};
+use anyhow::{Context, anyhow};
+use clap::Args;
+use print::{Answer, Side};
+use servelab_bench::{
+    fresh::{Fresh, FreshAsked, fresh, reference},
+    values::{self, BaseUrl},
+};
+use servelab_evidence::sha256_file;
+use servelab_load::{bench::builtin, clock::utc_now};
+use servelab_matrix::{Compared, FreshPrompts, MOST_SERVERS};
+use servelab_runner::{
+    EventLog, MachineLock, RunOptions, RunOutcome, ServerAsked, ServerSeen, StopFlag, execute, lock_folder, look,
+};
+use servelab_schema::{
+    Arrivals, Capabilities, Load, Margin, MetricName, OtherServer, PlainPrompt, Plan, PromptSetId, PromptSetRef, Rate, RunEnd, WallNanos,
+};
+use std::{
+    fmt::Write as _,
+    fs,
+    num::NonZeroU32,
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+/// Requests in flight where no load is given.
+const CONCURRENCY: NonZeroU32 = NonZeroU32::MIN.saturating_add(7);
+
+/// How long a trial is meant to hold the load, and how long it must, seconds.
+const TRIAL_S: f64 = 8.0;
+const LEAST_TRIAL_S: u32 = 4;
+
+/// Whoever says how many requests a trial has wants it as long as they take.
+const LEAST_ASKED_TRIAL_S: u32 = 1;
+
+/// Measured requests of a trial at least, as the gates want them, and at most.
+const LEAST_REQUESTS: u32 = 30;
+const MOST_REQUESTS: u32 = 2000;
+
+/// Arguments of `servelab compare`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit codes: 0 every server is as good or better, 7 one is worse, 8 no evidence, 2 usage, 4 a server or the \\
+machine lacks something, 5 interrupted, 6 measured but invalid. docs/COMPARE.md explains the rest."
+)]
+pub(crate) struct Compare {
+    /// A server, such as http://127.0.0.1:8000; given once for each, the first is what the others are compared with.
+    #[arg(long = "url", value_name = "URL", required = true)]
+    urls: Vec<BaseUrl>,
+    /// Served model, once for all servers or once for each; by default the first one of each /v1/models.
+    #[arg(long, value_name = "NAME")]
+    model: Vec<String>,
+    /// Environment variable that holds the API key, once for all servers or once for each ("" for a server that wants none).
+    #[arg(long, value_name = "NAME")]
+    api_key_env: Vec<String>,
+    /// Blocks: in each every server gets the load once, and the first one twice.
+    #[arg(long, value_name = "N", default_value = "20")]
+    blocks: NonZeroU32,
+    /// No block begins that would end later than this; with fewer than 6 blocks the verdict is only a hint.
+    #[arg(long, value_name = "MINUTES", default_value = "20", value_parser = minutes)]
+    max_minutes: WallNanos,
+    /// Closed loop: requests in flight. 8 where no load is given.
+    #[arg(long, value_name = "N", conflicts_with = "rate")]
+    concurrency: Option<NonZeroU32>,
+    /// Open loop: mean arrivals per second (Poisson).
+    #[arg(long, value_name = "R", value_parser = values::rate)]
+    rate: Option<Rate>,
+    /// Measured requests of each trial; by default enough for about 8 seconds, going by one request to each server.
+    #[arg(long, value_name = "N")]
+    requests: Option<NonZeroU32>,
+    /// Tokens of each answer.
+    #[arg(long, value_name = "N", default_value = "128")]
+    output_tokens: NonZeroU32,
+    /// The metric that decides, such as output-throughput, ttft-p50 or e2e-p95.
+    #[arg(long, value_name = "METRIC", value_parser = metric)]
+    metric: Option<MetricName>,
+    /// Smallest effect that matters, such as 0.03.
+    #[arg(long, value_name = "RATIO", value_parser = margin)]
+    delta: Option<Margin>,
+    /// Seed of prompts, order and arrivals; by default a new one, so that no server knows the prompts of an earlier comparison.
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Do not measure the load generator first; the run then says nothing of its precision.
+    #[arg(long)]
+    no_calibrate: bool,
+    /// How the answer is printed.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+}
+
+fn minutes(text: &str) -> Result<WallNanos, String> {
+    let minutes: f64 = text.parse().map_err(|_| "give a number of minutes, such as 20 or 0.5".to_owned())?;
+    if !(minutes.is_finite() && minutes > 0.0 && minutes <= 10_080.0) {
+        return Err("give minutes above 0 and up to a week".to_owned());
+    }
+    let ns = Duration::from_secs_f64(minutes * 60.0).as_nanos();
+    Ok(WallNanos(u64::try_from(ns).unwrap_or(u64::MAX)))
+}
+
+fn metric(text: &str) -> Result<MetricName, String> {
+    let tested = || MetricName::ALL.into_iter().filter(|m| !m.is_pooled() && *m != MetricName::Goodput);
+    tested().find(|m| m.as_str() == text).ok_or_else(|| {
+        let names: Vec<&str> = tested().map(MetricName::as_str).collect();
+        format!("give one of {}", names.join(", "))
+    })
+}
+
+fn margin(text: &str) -> Result<Margin, String> {
+    let ratio: f64 = text.parse().map_err(|_| "give a ratio, such as 0.03".to_owned())?;
+    Margin::new(ratio).map_err(|e| e.to_string())
+}
+
+/// What was given once for all or once for each of `n`.
+fn spread<T: Clone>(given: &[T], n: usize, option: &str) -> Result<Vec<Option<T>>, Failure> {
+    match given {
+        [] => Ok(vec![None; n]),
+        [one] => Ok(vec![Some(one.clone()); n]),
+        each if each.len() == n => Ok(each.iter().cloned().map(Some).collect()),
+        each => Err(Failure::usage(anyhow!(
+            "{option} is given {} times for {n} servers; give it once for all, or once for each in the order of --url",
+            each.len()
+        ))),
+    }
+}
+
+impl Compare {
+    pub(crate) fn execute(self, project: &Project, events: EventLog) -> Result<Exit, Failure> {
+        let asked = self.servers()?;
+        let seed = self.seed.unwrap_or_else(new_seed);
+        let stop = StopFlag::default();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.context("cannot start an event loop").map_err(Failure::environment)?;
+        signals::obey(&stop).map_err(Failure::environment)?;
+        let mut seen = Vec::new();
+        for server in &asked {
+            seen.push(runtime.block_on(look(server, &stop)).map_err(run::failure)?);
+        }
+        two_servers(&seen)?;
+        let sides = Side::of(&seen);
+        if self.format == Format::Table {
+            print::identities(&sides);
+        }
+        let per_trial = self.requests_per_trial(&seen);
+        let (root, plan) = self.plan(project, (&asked, &seen), (seed, per_trial))?;
+        let program = Project::servelab()?;
+        let machine = MachineLock::take(&lock_folder(), false).map_err(Failure::environment)?;
+        let instrument = if self.no_calibrate {
+            None
+        } else {
+            Some(run::calibrated(&program, &plan, &root)?)
+        };
+        let options = RunOptions {
+            instrument,
+            machine: Some(Arc::new(machine)),
+            events,
+            ..RunOptions::new(root, project.runs(), program)
+        };
+        let bars = Bars::new(plan.trial_count(), plan.engine_kind);
+        let outcome = runtime.block_on(execute(&plan, &options, &stop, &bars));
+        bars.finish();
+        let outcome = outcome.map_err(run::failure)?;
+        let page = page(project, &outcome)?;
+        let again = self.again(seed, per_trial);
+        let answer = Answer {
+            plan: &plan,
+            sides: &sides,
+            outcome: &outcome,
+            page: &page,
+            again: &again,
+        };
+        answer.print(self.format).map_err(Failure::environment)?;
+        exit(&plan, outcome)
+    }
+
+    /// What each server is asked with, as far as the command line says it.
+    fn servers(&self) -> Result<Vec<ServerAsked>, Failure> {
+        let n = self.urls.len();
+        if n < 2 {
+            let text = "one server alone has nothing to be compared with; give a second --url, or use `servelab bench --url URL`";
+            return Err(Failure::usage(anyhow!(text)));
+        }
+        if n > MOST_SERVERS {
+            return Err(Failure::usage(anyhow!("{n} servers; compare at most {MOST_SERVERS} at once")));
+        }
+        let models = spread(&self.model, n, "--model")?;
+        let keys = spread(&self.api_key_env, n, "--api-key-env")?;
+        let output = servelab_matrix::servers_output().map_err(Failure::configuration)?;
+        let mut asked: Vec<ServerAsked> = Vec::new();
+        for ((url, model), key) in self.urls.iter().zip(models).zip(keys) {
+            let base = url.to_string();
+            if !base.starts_with("http://") {
+                let text = format!(
+                    "{base}: servelab compare speaks no TLS yet; forward a port of this machine to it, such as with stunnel or \\
+                     `ssh -L 8000:HOST:PORT HOST`, and give http://127.0.0.1:8000"
+                );
+                return Err(Failure::usage(anyhow!(text)));
+            }
+            if asked.iter().any(|other| other.base == base) {
+                let text = format!(
+                    "{base} is given twice; one server is one configuration, and servelab asks the first one twice in every block \\
+                     by itself: give two addresses"
+                );
+                return Err(Failure::usage(anyhow!(text)));
+            }
+            let key = key.filter(|name| !name.is_empty());
+            if key.is_some() {
+                servelab_schema::takes_key(&base).map_err(Failure::usage)?;
+            }
+            asked.push(ServerAsked {
+                base,
+                model,
+                api_key_env: key,
+                output,
+                prompt: (builtin::prompt(0, 0), self.output_tokens.get()),
+            });
+        }
+        Ok(asked)
+    }
+
+    fn load(&self) -> Load {
+        self.rate.map_or_else(
+            || Load::Closed {
+                concurrency: self.concurrency.unwrap_or(CONCURRENCY),
+            },
+            |rate_per_s| Load::Open {
+                rate_per_s,
+                arrivals: Arrivals::Poisson,
+            },
+        )
+    }
+
+    /// As many as fill a trial of about [`TRIAL_S`], going by the fastest server.
+    fn requests_per_trial(&self, seen: &[ServerSeen]) -> u32 {
+        if let Some(n) = self.requests {
+            return n.get();
+        }
+        let fastest = seen.iter().map(|s| s.one_request.as_secs_f64()).fold(f64::INFINITY, f64::min);
+        let per_s = match self.load() {
+            Load::Closed { concurrency } => f64::from(concurrency.get()) / fastest.max(1e-3),
+            Load::Open { rate_per_s, .. } => rate_per_s.get(),
+        };
+        let least = match self.load() {
+            Load::Closed { concurrency } => concurrency.get().saturating_mul(4).max(LEAST_REQUESTS),
+            Load::Open { .. } => LEAST_REQUESTS,
+        };
+        #[expect(clippy::as_conversions, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "float to integer saturates")]
+        let wanted = (per_s * TRIAL_S).ceil() as u32;
+        wanted.clamp(least, MOST_REQUESTS.max(least))
+    }
+
+    /// Makes the prompts, writes them into the project, and plans.
+    fn plan(
+        &self,
+        project: &Project,
+        (asked, seen): (&[ServerAsked], &[ServerSeen]),
+        (seed, per_trial): (u64, u32),
+    ) -> Result<(std::path::PathBuf, Plan), Failure> {
+        let root = project.root().canonicalize().context("--project").map_err(Failure::environment)?;
+        let held = match self.load() {
+            Load::Closed { concurrency } => concurrency.get(),
+            Load::Open { .. } => 16,
+        };
+        let trials = u32::try_from(self.urls.len()).unwrap_or(u32::MAX).saturating_add(1);
+        let made = fresh(&FreshAsked {
+            seed,
+            blocks: self.blocks.get(),
+            per_trial,
+            trials_per_block: trials,
+            fillers_per_trial: held.saturating_mul(3).saturating_add(8),
+            output_tokens: self.output_tokens,
+        })
+        .map_err(Failure::usage)?;
+        let prompts = written(&root, made).map_err(Failure::environment)?;
+        let servers = asked.iter().zip(seen).map(|(asked, seen)| OtherServer {
+            base: asked.base.clone(),
+            served_model: seen.model.clone(),
+            dialect: seen.dialect,
+            api_key_env: asked.api_key_env.clone(),
+        });
+        let plan = servelab_matrix::servers(Compared {
+            name: "compare".to_owned(),
+            servers: servers.collect(),
+            version: seen.first().and_then(|s| s.version.clone()),
+            simulated: seen.iter().all(|s| s.simulated),
+            asked_at_most: seen
+                .iter()
+                .fold(Capabilities::FULL, |common, s| common.common(s.capabilities)),
+            prompts,
+            load: self.load(),
+            seed,
+            metric: self.metric,
+            delta: self.delta,
+            blocks_within: Some(self.max_minutes),
+            min_duration_s: if self.requests.is_some() {
+                LEAST_ASKED_TRIAL_S
+            } else {
+                LEAST_TRIAL_S
+            },
+        })
+        .map_err(Failure::configuration)?;
+        Ok((root, plan))
+    }
+
+    /// The command that does the same again, with what was chosen by itself written out.
+    fn again(&self, seed: u64, per_trial: u32) -> String {
+        let mut words = "servelab compare".to_owned();
+        let mut add = |option: &str, value: &str| {
+            let quoted = if value.is_empty() || value.contains(|c: char| c.is_whitespace() || "'\"$`\\;&|<>()*?".contains(c)) {
+                format!("'{}'", value.replace('\'', "'\\''"))
+            } else {
+                value.to_owned()
+            };
+            let _ = write!(words, " {option} {quoted}");
+        };
+        self.urls.iter().for_each(|url| add("--url", &url.to_string()));
+        self.model.iter().for_each(|model| add("--model", model));
+        self.api_key_env.iter().for_each(|name| add("--api-key-env", name));
+        add("--blocks", &self.blocks.to_string());
+        add("--max-minutes", &(Duration::from(self.max_minutes).as_secs_f64() / 60.0).to_string());
+        match self.load() {
+            Load::Closed { concurrency } => add("--concurrency", &concurrency.to_string()),
+            Load::Open { rate_per_s, .. } => add("--rate", &rate_per_s.get().to_string()),
+        }
+        add("--requests", &per_trial.to_string());
+        add("--output-tokens", &self.output_tokens.to_string());
+        if let Some(metric) = self.metric {
+            add("--metric", metric.as_str());
+        }
+        if let Some(delta) = self.delta {
+            add("--delta", &delta.get().to_string());
+        }
+        add("--seed", &seed.to_string());
+        words
+    }
+}
+
+/// A seed that no earlier comparison had: the time.
+fn new_seed() -> u64 {
+    let digits: String = utc_now().chars().filter(char::is_ascii_digit).take(17).collect();
+    // Seeds of a matrix are whole numbers of TOML.
+    digits.parse().unwrap_or(1)
+}
+
+/// Refuses what is one server under two addresses, and simulated ones beside real ones.
+fn two_servers(seen: &[ServerSeen]) -> Result<(), Failure> {
+    let simulated = seen.iter().filter(|s| s.simulated).count();
+    if simulated > 0 && simulated < seen.len() {
+        let which: Vec<&str> = seen.iter().filter(|s| s.simulated).map(|s| s.shown.url.as_str()).collect();
+        let text = format!(
+            "{} is simulated and the others are not: no GPU gave its numbers; compare simulated servers with each other",
+            which.join(", ")
+        );
+        return Err(Failure::usage(anyhow!(text)));
+    }
+    for (i, a) in seen.iter().enumerate() {
+        for b in seen.iter().skip(i + 1) {
+            let same = |x: Option<f64>, y: Option<f64>| x.is_some() && x.map(f64::to_bits) == y.map(f64::to_bits);
+            let process = !a.shown.processes.is_disjoint(&b.shown.processes);
+            if process && same(a.shown.page_start_s, b.shown.page_start_s) {
+                let text = format!(
+                    "{} and {} are one server: the same process with the same start answers at both; give the address of another",
+                    a.shown.url, b.shown.url
+                );
+                return Err(Failure::usage(anyhow!(text)));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Writes the prompts beside the packed ones of the project, under the time.
+fn written(root: &Path, made: Fresh) -> anyhow::Result<FreshPrompts> {
+    let stamp: String = utc_now().chars().filter(char::is_ascii_digit).take(17).collect();
+    fs::create_dir_all(root.join("prompts")).context("prompts/")?;
+    let Fresh {
+        measured,
+        fillers,
+        blocks,
+        copies,
+    } = made;
+    Ok(FreshPrompts {
+        measured: file(root, &format!("compare-{stamp}"), &measured)?,
+        fillers: file(root, &format!("compare-{stamp}-fillers"), &fillers)?,
+        blocks,
+        copies,
+    })
+}
+
+fn file(root: &Path, name: &str, rows: &[PlainPrompt]) -> anyhow::Result<PromptSetRef> {
+    let path = format!("prompts/{name}.jsonl");
+    let mut text = String::new();
+    for row in rows {
+        text.push_str(&serde_json::to_string(row)?);
+        text.push('\n');
+    }
+    let at = root.join(&path);
+    fs::write(&at, text).with_context(|| path.clone())?;
+    let (_, sha256) = sha256_file(&at)?;
+    Ok(PromptSetRef {
+        id: PromptSetId::new(name)?,
+        path,
+        sha256,
+        tokenizer_sha256: None,
+        chat_template_sha256: None,
+        prompts: rows.iter().map(reference).collect(),
+    })
+}
+
+/// Ingests the run and writes its page.
+fn page(project: &Project, outcome: &RunOutcome) -> Result<std::path::PathBuf, Failure> {
+    let mut store = project.store()?;
+    let (run, _) = ingest(&mut store, &outcome.dir)?;
+    let out = project.path(Path::new("report/out"));
+    let ids = [run.manifest().run_id.clone()];
+    let files = servelab_report::build(&store, &ids, &out).map_err(Failure::environment)?;
+    Ok(files.html)
+}
+
+fn exit(plan: &Plan, outcome: RunOutcome) -> Result<Exit, Failure> {
+    let verdict = print::exit(plan, &outcome.findings);
+    match (outcome.error, outcome.end) {
+        (Some(error), _) => Err(run::failure(error)),
+        (None, RunEnd::Aborted { .. }) => Ok(Exit::Aborted),
+        (None, RunEnd::Complete) => Ok(verdict),
+    }
+}

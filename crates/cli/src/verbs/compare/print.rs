@@ -1,0 +1,248 @@
+//! What a comparison prints: the servers side by side, then the verdict and where the rest is.
+
+use crate::{
+    exit::Exit,
+    output::{self, Format},
+    verbs::results,
+};
+use serde::Serialize;
+use servelab_runner::{RunOutcome, ServerSeen};
+use servelab_schema::{
+    Capabilities, EngineKind, Plan, RunEnd, RunId, Sha256Hex,
+    foreign::plain,
+    findings::{AaOutcome, AaResult, Comparison, Findings, Verdict},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
+
+/// Settings in which servers differ that are listed; more are counted.
+const MOST_SETTINGS: usize = 12;
+
+/// One server, as it is shown and kept.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(super) struct Side {
+    /// A, B, …
+    pub(super) name: char,
+    url: String,
+    /// The model that requests ask for.
+    model: String,
+    /// By its own account; null where it says none.
+    version: Option<String>,
+    context_tokens: Option<u32>,
+    /// `PID@START` of the processes of this machine that serve it.
+    processes: BTreeSet<String>,
+    simulated: bool,
+    takes_cache_salt: bool,
+    capabilities: Capabilities,
+    /// What it lacks and what that costs.
+    notes: Vec<String>,
+    one_request_s: f64,
+    settings: BTreeMap<String, String>,
+}
+
+impl Side {
+    pub(super) fn of(seen: &[ServerSeen]) -> Vec<Self> {
+        let side = |(name, seen): (char, &ServerSeen)| Self {
+            name,
+            url: seen.shown.url.clone(),
+            model: seen.model.clone(),
+            version: seen.version.clone(),
+            context_tokens: seen.shown.context_tokens.map(u32::from),
+            processes: seen.shown.processes.clone(),
+            simulated: seen.simulated,
+            takes_cache_salt: seen.takes_cache_salt,
+            capabilities: seen.capabilities,
+            notes: seen.notes.clone(),
+            one_request_s: seen.one_request.as_secs_f64(),
+            settings: seen.settings.clone(),
+        };
+        ('A'..='Z').zip(seen).map(side).collect()
+    }
+}
+
+const NOT_SAID: &str = "it does not say";
+
+/// The servers side by side; what differs is marked.
+pub(super) fn identities(sides: &[Side]) {
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    let mut row = |label: &str, of: &dyn Fn(&Side) -> String, compared: bool| {
+        let values: Vec<String> = sides.iter().map(of).collect();
+        let differs = compared && values.windows(2).any(|pair| pair.first() != pair.last());
+        let mark = if differs { "≠" } else { "" };
+        rows.push([vec![mark.to_owned(), label.to_owned()], values].concat());
+    };
+    let or_not = |text: Option<String>| text.unwrap_or_else(|| NOT_SAID.to_owned());
+    row("address", &|s| s.url.clone(), false);
+    row("model", &|s| s.model.clone(), true);
+    row("version", &|s| or_not(s.version.clone()), true);
+    row("context", &|s| or_not(s.context_tokens.map(|t| format!("{t} tokens"))), true);
+    let pid = |s: &Side| {
+        let pids: Vec<&str> = s.processes.iter().filter_map(|p| p.split('@').next()).collect();
+        if pids.is_empty() { "not to be seen from here".to_owned() } else { pids.join(", ") }
+    };
+    row("process", &pid, false);
+    row("one request alone", &|s| format!("{:.2} s", s.one_request_s), false);
+    let names: BTreeSet<&String> = sides.iter().flat_map(|s| s.settings.keys()).collect();
+    let differ: Vec<&String> = names
+        .into_iter()
+        .filter(|name| sides.windows(2).any(|pair| matches!(pair, [a, b] if a.settings.get(*name) != b.settings.get(*name))))
+        .collect();
+    for name in differ.iter().take(MOST_SETTINGS) {
+        row(name, &|s| s.settings.get(*name).cloned().unwrap_or_else(|| "not shown".to_owned()), true);
+    }
+    let header = ["".to_owned(), "".to_owned()].into_iter().chain(sides.iter().map(|s| s.name.to_string()));
+    output::answer(&output::table(header, rows));
+    if let Some(more) = differ.len().checked_sub(MOST_SETTINGS).filter(|n| *n > 0) {
+        output::answer(&format!("and {more} more settings in which they differ: --format json has them\n"));
+    }
+    for side in sides {
+        for note in &side.notes {
+            output::answer(&format!("{}: {}\n", side.name, plain(note)));
+        }
+    }
+    if sides.iter().any(|s| !s.notes.is_empty()) {
+        output::answer("All of them are asked alike, by what each of them takes.\n");
+    }
+    output::answer(&unknown(sides));
+}
+
+/// What cannot be known from here.
+fn unknown(sides: &[Side]) -> String {
+    let silent = sides.iter().filter(|s| s.settings.is_empty()).map(|s| s.name.to_string());
+    let silent: Vec<String> = silent.collect();
+    let flags = if silent.is_empty() {
+        String::new()
+    } else {
+        format!(" {} shows no settings.", silent.join(" and "))
+    };
+    format!(
+        "Weights, quantisation and machine are known only as far as a server shows them.{flags}\nThe first server is asked \
+         twice in every block, as A and A2: what no difference looks like.\n\n"
+    )
+}
+
+/// A comparison that has ended.
+pub(super) struct Answer<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) sides: &'a [Side],
+    pub(super) outcome: &'a RunOutcome,
+    pub(super) page: &'a Path,
+    pub(super) again: &'a str,
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    engine_kind: EngineKind,
+    servers: &'a [Side],
+    run_id: &'a RunId,
+    dir: String,
+    fingerprint: &'a Sha256Hex,
+    end: &'a RunEnd,
+    page: String,
+    again: &'a str,
+    /// On the metric that decides.
+    comparisons: Vec<&'a Comparison>,
+    /// The first server against itself, on the same metric.
+    aa: Vec<&'a AaResult>,
+    findings: &'a Findings,
+}
+
+impl Answer<'_> {
+    fn comparisons(&self) -> impl Iterator<Item = &Comparison> {
+        primary(&self.outcome.findings)
+    }
+
+    fn aa(&self) -> impl Iterator<Item = &AaResult> {
+        self.outcome.findings.study.aa.iter().filter(|a| a.primary)
+    }
+
+    pub(super) fn print(&self, format: Format) -> anyhow::Result<()> {
+        let outcome = self.outcome;
+        if format == Format::Json {
+            return output::json(&Document {
+                engine_kind: self.plan.engine_kind,
+                servers: self.sides,
+                run_id: &outcome.run_id,
+                dir: outcome.dir.display().to_string(),
+                fingerprint: &outcome.fingerprint,
+                end: &outcome.end,
+                page: self.page.display().to_string(),
+                again: self.again,
+                comparisons: self.comparisons().collect(),
+                aa: self.aa().collect(),
+                findings: &outcome.findings,
+            });
+        }
+        results::headlines(&servelab_report::headlines(self.plan, &outcome.findings));
+        let mut facts: Vec<(&str, String)> = self.aa().map(|a| ("A/A", aa(a))).collect();
+        facts.extend(self.comparisons().filter_map(|c| Some(("blocks", blocks(c)?))));
+        if self.comparisons().any(|c| c.indicative) {
+            facts.push(("indicative", "fewer than 6 blocks, or ended early: a hint, no verdict".to_owned()));
+        }
+        facts.push(("about", "these servers as they ran: after a restart they may differ".to_owned()));
+        if let RunEnd::Aborted { why } = &outcome.end {
+            facts.push(("end", format!("aborted: {why}")));
+        }
+        facts.push(("run", outcome.dir.display().to_string()));
+        facts.push(("page", self.page.display().to_string()));
+        facts.push(("again", self.again.to_owned()));
+        output::answer("\n");
+        output::answer(&output::facts(facts));
+        if !self.sides.iter().all(|s| s.takes_cache_salt) {
+            output::answer("Again with this seed a prefix cache may know the prompts: restart the servers first, or leave --seed out.\n");
+        }
+        Ok(())
+    }
+}
+
+/// Comparisons on the metric that decides.
+fn primary(findings: &Findings) -> impl Iterator<Item = &Comparison> {
+    findings.study.comparisons.iter().filter(|c| c.primary && c.own_control)
+}
+
+fn aa(a: &AaResult) -> String {
+    let word = match a.outcome {
+        AaOutcome::Agrees => "the first server agrees with itself",
+        AaOutcome::Differs => "the first server differs from itself, so nothing is concluded",
+        AaOutcome::Unknown => "not tested",
+    };
+    match a.estimate {
+        Some(e) => {
+            let interval = e.interval_percent.map(|i| format!(" ({:+.1} to {:+.1} %)", i.low, i.high));
+            format!("{:+.1} %{}: {word}", e.effect_percent, interval.unwrap_or_default())
+        }
+        None => word.to_owned(),
+    }
+}
+
+/// How many blocks, and how much they hang together.
+fn blocks(c: &Comparison) -> Option<String> {
+    let together = c.estimate?.autocorrelation?;
+    let measured = together.lag1_measured.map_or_else(
+        || "too few to measure it".to_owned(),
+        |measured| format!("measured {measured:.2}"),
+    );
+    Some(format!(
+        "{} of {}, as good as {:.1} independent ones: neighbours are taken to correlate by {:.2} ({measured})",
+        c.k, c.planned, together.effective_blocks, together.lag1
+    ))
+}
+
+/// The exit code that the verdicts deserve.
+pub(super) fn exit(plan: &Plan, findings: &Findings) -> Exit {
+    if findings.cells_without_valid_trial().next().is_some() {
+        return Exit::Invalid;
+    }
+    let found: Vec<&Comparison> = primary(findings).filter(|c| c.metric == plan.primary_metric).collect();
+    let firm = |c: &&&Comparison| !c.indicative;
+    if found.iter().filter(firm).any(|c| matches!(c.verdict, Verdict::Worse { .. })) {
+        return Exit::Worse;
+    }
+    let good = |c: &&&Comparison| firm(c) && matches!(c.verdict, Verdict::Better | Verdict::Equivalent);
+    if found.is_empty() || found.iter().filter(good).count() < found.len() {
+        return Exit::NoEvidence;
+    }
+    Exit::Ok
+}
