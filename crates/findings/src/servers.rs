@@ -23,10 +23,7 @@ impl<'r> Shown<'r> {
         let servers = || starts.iter().filter_map(|s| s.server.as_ref());
         Self {
             processes: servers().flat_map(|s| &s.processes).map(String::as_str).collect(),
-            page_starts: servers()
-                .filter_map(|s| s.page_start_s)
-                .map(f64::to_bits)
-                .collect(),
+            page_starts: servers().filter_map(|s| s.page_start_s).map(f64::to_bits).collect(),
         }
     }
 }
@@ -148,7 +145,10 @@ mod tests {
         let mut second = first.clone();
         second.version = Some("1.1".into());
         let found = server(&[&first, &second, &first], None).unwrap();
-        assert_eq!((found.versions.join(" "), found.beside_control), ("1.0 1.1".into(), None));
+        assert_eq!(
+            (found.versions.join(" "), found.beside_control),
+            ("1.0 1.1".into(), None)
+        );
         assert!(server(&[&engine("C1", 1)], None).is_none());
         let other = seen(&["8@1"], None);
         let beside = server(&[&first], Some(&[&other])).unwrap().beside_control;

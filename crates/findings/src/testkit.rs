@@ -148,6 +148,26 @@ pub(crate) fn plan(treatments: &[(&str, &str)]) -> Plan {
     }
 }
 
+/// The same on servers that are up already: the baseline and its copy at one address, the treatment of this name at another.
+pub(crate) fn of_servers(treatment: &str) -> Plan {
+    let mut plan = plan(&[(treatment, "C1")]);
+    let other = OtherServer {
+        base: "http://127.0.0.1:2".into(),
+        served_model: "m".into(),
+        dialect: plan.engine.dialect,
+        api_key_env: None,
+    };
+    plan.engine.provider = Provider::Url {
+        base: "http://127.0.0.1:1".into(),
+        others: BTreeMap::from([(vid(treatment), other)]),
+        simulated: false,
+        asked_at_most: Capabilities::FULL,
+        cache_salt: true,
+        accept_unknown_cache: false,
+    };
+    plan
+}
+
 /// A valid, confirmed cell with the given metrics.
 pub(crate) fn cell(variant: &str, block: u32, metrics: &[(MetricName, f64)]) -> CellMetrics {
     CellMetrics {

@@ -36,7 +36,11 @@ pub(crate) fn others(
             Some(server) => {
                 let url = &server.url;
                 let taken = std::iter::once(("the baseline".to_owned(), base.as_str()))
-                    .chain(others.iter().map(|(id, other)| (format!("variant {id}"), other.base.as_str())))
+                    .chain(
+                        others
+                            .iter()
+                            .map(|(id, other)| (format!("variant {id}"), other.base.as_str())),
+                    )
                     .find(|(_, other)| same_address(other, &url.value));
                 if let Some((who, _)) = taken {
                     let text = format!(
@@ -48,7 +52,10 @@ pub(crate) fn others(
                 }
                 let other = OtherServer {
                     base: url.value.clone(),
-                    served_model: server.served_model.clone().unwrap_or_else(|| engine.served_model.clone()),
+                    served_model: server
+                        .served_model
+                        .clone()
+                        .unwrap_or_else(|| engine.served_model.clone()),
                     dialect: server.dialect.unwrap_or(engine.dialect),
                     api_key_env: server.api_key_env.clone(),
                 };

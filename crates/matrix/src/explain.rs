@@ -132,7 +132,10 @@ pub fn needs_confirmation(plan: &Plan) -> Option<String> {
     Some(format!(
         "this run is predicted to take {} on {} and to cost {}",
         plan.predicted_wall_ns,
-        plan.profile.machine_type.as_deref().unwrap_or("a machine of no declared type"),
+        plan.profile
+            .machine_type
+            .as_deref()
+            .unwrap_or("a machine of no declared type"),
         usd(cost)
     ))
 }

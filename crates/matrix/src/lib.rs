@@ -45,8 +45,8 @@ mod wire;
 pub use error::{MatrixError, MatrixErrors, Place, Problem};
 pub use explain::{CellRow, Explanation, FlagRow, explain, needs_confirmation};
 pub use notes::Note;
-pub use servers::{Compared, FreshPrompts, MOST_SERVERS, servers, servers_output};
 pub use resolve::{Resolved, Setting, resolve_with_origins};
+pub use servers::{Compared, FreshPrompts, MOST_SERVERS, servers, servers_output};
 
 use servelab_schema::Plan;
 use std::path::Path;

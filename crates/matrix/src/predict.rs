@@ -19,7 +19,11 @@ pub(crate) fn wall(plan: &Plan, predict: &Predict) -> Nanos {
     let mut total: u64 = 0;
     for block in &plan.blocks {
         for trial in &block.trials {
-            let prompts: Vec<&PromptRef> = block.prompts_of(trial).iter().filter_map(|id| by_id.get(id).copied()).collect();
+            let prompts: Vec<&PromptRef> = block
+                .prompts_of(trial)
+                .iter()
+                .filter_map(|id| by_id.get(id).copied())
+                .collect();
             let (prompt, new) = token_sums(prompts.iter().copied());
             let requests = u64::try_from(prompts.len()).unwrap_or(0);
             let Some(load) = plan.load(&trial.load) else { continue };

@@ -116,7 +116,12 @@ fn assemble(root: &Path, wire: Wire, chain: &[Document], found: &Findings<'_>) -
         simulated::has_profile(&profile.name, &engine.provider, errors);
     }
     let arms = plan_variants(root, &wire, found);
-    let prompts = load_prompts(root, &wire, arms.as_ref().map(|(variants, _)| variants.as_slice()), errors);
+    let prompts = load_prompts(
+        root,
+        &wire,
+        arms.as_ref().map(|(variants, _)| variants.as_slice()),
+        errors,
+    );
     let (arms, prompts) = (arms?, prompts?);
     let sources = chain.iter().map(|d| d.source.clone()).collect();
     plan(wire, sources, arms, prompts, errors)
@@ -156,7 +161,11 @@ pub(crate) fn plan(
         order: experiment.order,
         set: &measured,
         cells,
-        copies: variants.iter().filter(|v| v.role == VariantRole::Aa).map(|v| v.id.clone()).collect(),
+        copies: variants
+            .iter()
+            .filter(|v| v.role == VariantRole::Aa)
+            .map(|v| v.id.clone())
+            .collect(),
     };
     let (blocks, prompt_share_ratio) = plan_blocks(&inputs, errors)?;
     let mut provider = engine.provider;

@@ -17,8 +17,8 @@ use crate::{
     wire::{self, EngineSection, ProfileSection, PromptFiles},
 };
 use servelab_schema::{
-    Arrivals, Capabilities, Expectation, Load, Margin, MetricName, OtherServer, OutputPolicy, Plan, PlannedVariant, Profile, PromptRef,
-    PromptSetRef, Provider, VariantId, VariantRole, WallNanos,
+    Arrivals, Capabilities, Expectation, Load, Margin, MetricName, OtherServer, OutputPolicy, Plan, PlannedVariant,
+    Profile, PromptRef, PromptSetRef, Provider, VariantId, VariantRole, WallNanos,
 };
 use std::collections::BTreeMap;
 
@@ -53,6 +53,9 @@ pub struct Compared {
     pub asked_at_most: Capabilities,
     /// The prompts, as many blocks as are planned.
     pub prompts: FreshPrompts,
+    /// True where every server keeps the prefix caches of different salts apart: a trial that the instrument spoilt may then be
+    /// taken again with the same prompts.
+    pub may_repeat: bool,
     /// The load.
     pub load: Load,
     /// The seed of order and arrivals.
@@ -102,20 +105,33 @@ fn document(asked: &Compared, errors: &Errors) -> Option<Map> {
     let blocks = i128::try_from(asked.prompts.blocks.len()).unwrap_or(i128::MAX);
     set(&["experiment", "blocks"], Value::Integer(blocks));
     if let Some(metric) = asked.metric {
-        set(&["experiment", "primary-metric"], Value::Text(metric.as_str().to_owned()));
+        set(
+            &["experiment", "primary-metric"],
+            Value::Text(metric.as_str().to_owned()),
+        );
     }
     if let Some(delta) = asked.delta {
         set(&["experiment", "delta"], Value::Float(delta.get()));
+    }
+    if !asked.may_repeat {
+        set(&["experiment", "retakes"], Value::Integer(0));
     }
     match asked.load {
         Load::Closed { concurrency } => set(&["load", "concurrency"], Value::Integer(concurrency.get().into())),
         Load::Open { rate_per_s, arrivals } => {
             set(&["load", "rate-per-s"], Value::Float(rate_per_s.get()));
-            let name = if arrivals == Arrivals::Constant { "constant" } else { "poisson" };
+            let name = if arrivals == Arrivals::Constant {
+                "constant"
+            } else {
+                "poisson"
+            };
             set(&["load", "arrivals"], Value::Text(name.to_owned()));
         }
     }
-    set(&["gates", "min-duration"], Value::Text(format!("{}s", asked.min_duration_s)));
+    set(
+        &["gates", "min-duration"],
+        Value::Text(format!("{}s", asked.min_duration_s)),
+    );
     Some(merge::overlay(parse("default", layers::DEFAULTS, errors)?, top))
 }
 
@@ -159,8 +175,18 @@ fn assemble(asked: Compared, errors: &Errors) -> Option<Plan> {
     let baseline = name(0)?;
     let copy = VariantId::new(format!("{baseline}2")).ok()?;
     let mut variants = vec![
-        variant(baseline.clone(), VariantRole::Baseline, &baseline, "The server that the others are compared with"),
-        variant(copy, VariantRole::Aa, &baseline, "The same server again: what no difference looks like"),
+        variant(
+            baseline.clone(),
+            VariantRole::Baseline,
+            &baseline,
+            "The server that the others are compared with",
+        ),
+        variant(
+            copy,
+            VariantRole::Aa,
+            &baseline,
+            "The same server again: what no difference looks like",
+        ),
     ];
     let mut others = BTreeMap::new();
     for (n, other) in (1..).zip(servers) {

@@ -11,9 +11,10 @@
 mod common;
 
 use common::Project;
-use servelab_matrix::{Overrides, explain, needs_confirmation, starter};
+use servelab_matrix::{Compared, FreshPrompts, Overrides, explain, needs_confirmation, starter};
 use servelab_schema::{
-    Arrivals, Bucket, EngineKind, Load, Plan, PlannedVariant, Task, VariantId, VariantRole, canonical_json,
+    Arrivals, Bucket, Capabilities, Dialect, EngineKind, Load, OtherServer, Plan, PlannedVariant, PromptId, PromptRef,
+    PromptSetId, PromptSetRef, Sha256Hex, Task, VariantId, VariantRole, WallNanos, canonical_json,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -432,14 +433,102 @@ fn a_variant_may_be_a_server_of_its_own() {
     let [a, copy, b] = ["A", "A2", "B"].map(|id| VariantId::new(id).unwrap());
     let asked = |id: &VariantId| {
         let asked = plan.engine.asked(id);
-        (asked.base.unwrap(), asked.served_model, asked.dialect.as_str(), asked.api_key_env)
+        (
+            asked.base.unwrap(),
+            asked.served_model,
+            asked.dialect.as_str(),
+            asked.api_key_env,
+        )
     };
     assert_eq!(asked(&a), ("http://127.0.0.1:8000", "m", "vllm", None));
     assert_eq!(asked(&copy), asked(&a), "a copy asks the baseline's server");
     assert_eq!(asked(&b), ("http://127.0.0.1:8001", "m-awq", "sglang", Some("B_KEY")));
     let variant = plan.variant(&b).unwrap();
-    assert_eq!((variant.factor.as_deref(), variant.differs_in.join(" ")), (Some("server"), "url".to_owned()));
+    assert_eq!(
+        (variant.factor.as_deref(), variant.differs_in.join(" ")),
+        (Some("server"), "url".to_owned())
+    );
     assert!(plan.engine.lives_on() && plan.engine.has_own_server(&b) && !plan.engine.has_own_server(&copy));
     let read: servelab_schema::Plan = serde_json::from_str(&serde_json::to_string(&plan).unwrap()).unwrap();
     assert_eq!(read, plan);
+}
+
+#[test]
+fn servers_are_planned_without_a_file_from_the_same_defaults() {
+    let nz = |n| std::num::NonZeroU32::new(n).unwrap();
+    let prompt = |id: String| PromptRef {
+        id: PromptId::new(id).unwrap(),
+        task: None,
+        bucket: None,
+        prompt_tokens: None,
+        max_new_tokens: nz(8),
+        answer: None,
+    };
+    let set = |prompts: Vec<PromptRef>| PromptSetRef {
+        id: PromptSetId::new("s").unwrap(),
+        path: "prompts/s.jsonl".into(),
+        sha256: Sha256Hex::from_bytes([1; 32]),
+        tokenizer_sha256: None,
+        chat_template_sha256: None,
+        prompts,
+    };
+    let of = |kind: &str, block: u32| (0..5).map(|n| prompt(format!("b{block}-{kind}{n}"))).collect::<Vec<_>>();
+    let blocks: BTreeMap<u32, Vec<PromptRef>> = (1..=3).map(|b| (b, of("p", b))).collect();
+    let copies: BTreeMap<u32, Vec<PromptRef>> = (1..=3).map(|b| (b, of("q", b))).collect();
+    let server = |port: u32| OtherServer {
+        base: format!("http://127.0.0.1:{port}"),
+        served_model: format!("m{port}"),
+        dialect: Dialect::Vllm,
+        api_key_env: None,
+    };
+    let asked = Compared {
+        name: "compare".into(),
+        servers: vec![server(1), server(2), server(3)],
+        version: None,
+        simulated: false,
+        asked_at_most: Capabilities::FULL,
+        prompts: FreshPrompts {
+            measured: set(blocks.values().chain(copies.values()).flatten().cloned().collect()),
+            blocks,
+            copies,
+            fillers: set(vec![prompt("f".into())]),
+        },
+        may_repeat: false,
+        load: Load::Closed { concurrency: nz(4) },
+        seed: 9,
+        metric: None,
+        delta: None,
+        blocks_within: Some(WallNanos::from_secs(60)),
+        min_duration_s: 4,
+    };
+    let plan = servelab_matrix::servers(asked).unwrap();
+    let names: Vec<&str> = plan.variants.iter().map(|v| v.id.as_str()).collect();
+    assert_eq!(names, ["A", "A2", "B", "C"]);
+    assert_eq!((plan.retakes, plan.seed, plan.blocks.len()), (0, 9, 3));
+    let manual = plan_of_the_repository();
+    assert_eq!((plan.delta, plan.alpha, plan.output), (manual.delta, manual.alpha, manual.output));
+    assert_eq!(plan.output, servelab_matrix::servers_output().unwrap());
+    assert_eq!(plan.limits.blocks_within_ns, Some(WallNanos::from_secs(60)));
+    for block in &plan.blocks {
+        assert_eq!(block.trials.len(), 4);
+        for trial in &block.trials {
+            let prompts = block.prompts_of(trial);
+            let is_copy = trial.variant.as_str() == "A2";
+            let kind = if is_copy { "q" } else { "p" };
+            assert!(prompts.iter().all(|p| p.as_str().contains(kind)), "{prompts:?}");
+            // The copy's come in the order of those that they stand for.
+            let order = |ids: &[PromptId]| ids.iter().map(|p| p.as_str()[4..].to_owned()).collect::<Vec<_>>();
+            assert_eq!(order(prompts), order(&block.prompts));
+        }
+    }
+    let orders: BTreeSet<Vec<&str>> = plan
+        .blocks
+        .iter()
+        .map(|b| b.trials.iter().map(|t| t.variant.as_str()).collect())
+        .collect();
+    assert!(orders.len() > 1, "in random order: {orders:?}");
+}
+
+fn plan_of_the_repository() -> Plan {
+    plan("matrix/c1-c8.toml", &Overrides::default())
 }

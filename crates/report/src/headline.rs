@@ -204,7 +204,12 @@ fn refusal(words: &str) -> String {
 }
 
 fn factor(plan: &Plan, variant: &VariantId) -> String {
-    if let Some(url) = plan.engine.asked(variant).base.filter(|_| plan.engine.has_own_server(variant)) {
+    if let Some(url) = plan
+        .engine
+        .asked(variant)
+        .base
+        .filter(|_| plan.engine.has_own_server(variant))
+    {
         return url.to_owned();
     }
     plan.variant(variant)

@@ -14,8 +14,8 @@ use servelab_load::{
 };
 use servelab_provider::{Host, Place, ProviderError, Start, Wait, bring_up, of};
 use servelab_schema::{
-    Capabilities, Dialect, EngineSpec, Expectation, Nanos, OutputPolicy, PlannedVariant, Profile, Provider, ServerShown,
-    VariantId, VariantRole, WallNanos,
+    Capabilities, Dialect, EngineSpec, Expectation, Nanos, OutputPolicy, PlannedVariant, Profile, Provider,
+    ServerShown, VariantId, VariantRole, WallNanos,
 };
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
@@ -82,10 +82,8 @@ pub async fn look(asked: &ServerAsked, stop: &StopFlag) -> Result<ServerSeen, Ru
     };
     let model = match &asked.model {
         Some(model) => model.clone(),
-        None => vllm.served_model().await.ok_or_else(|| {
-            RunError::NoModel {
-                base: asked.base.clone(),
-            }
+        None => vllm.served_model().await.ok_or_else(|| RunError::NoModel {
+            base: asked.base.clone(),
         })?,
     };
     let place = place(asked, &model, dialect);
@@ -127,7 +125,11 @@ pub async fn look(asked: &ServerAsked, stop: &StopFlag) -> Result<ServerSeen, Ru
     Ok(ServerSeen {
         shown: ServerShown {
             url: asked.base.clone(),
-            processes: identity.serving.iter().map(|p| format!("{}@{}", p.pid, p.started)).collect(),
+            processes: identity
+                .serving
+                .iter()
+                .map(|p| format!("{}@{}", p.pid, p.started))
+                .collect(),
             page_start_s: identity.page_start_s,
             context_tokens: client.context_tokens(&model).await,
         },
@@ -147,7 +149,8 @@ pub async fn look(asked: &ServerAsked, stop: &StopFlag) -> Result<ServerSeen, Ru
 
 /// What it takes of what a plan's requests ask.
 async fn takes(asked: &ServerAsked, model: &str, key: Option<&ApiKey>) -> Result<Negotiated, RunError> {
-    let endpoint = Endpoint::parse(&format!("{}/v1/chat/completions", asked.base)).map_err(servelab_load::LoadError::from)?;
+    let endpoint =
+        Endpoint::parse(&format!("{}/v1/chat/completions", asked.base)).map_err(servelab_load::LoadError::from)?;
     let mut headers = RequestHeaders::default();
     if let Some(key) = key {
         let added = headers.add("Authorization", &key.bearer());

@@ -49,16 +49,19 @@ impl SoFar {
 /// The take that comes next; none where the run is complete, or the next would begin a block and none `may_begin`.
 pub(crate) fn next_take<'p>(plan: &'p Plan, taken: &[Taken], may_begin: bool) -> Option<Take<'p>> {
     let begun = |block: &PlannedBlock| taken.iter().any(|t| t.block == block.block);
-    plan.blocks.iter().filter(|block| may_begin || begun(block)).find_map(|block| {
-        let due = block.trials.iter().filter_map(|trial| {
-            let so_far = so_far(block.block, trial, taken);
-            (so_far.takes == 0 || so_far.is_due_again(plan)).then_some((so_far.takes, trial))
-        });
-        // The first of the least taken: a second round begins when the first is over.
-        let (takes, trial) = due.min_by_key(|(takes, _)| *takes)?;
-        let take = takes + 1;
-        Some(Take { block, trial, take })
-    })
+    plan.blocks
+        .iter()
+        .filter(|block| may_begin || begun(block))
+        .find_map(|block| {
+            let due = block.trials.iter().filter_map(|trial| {
+                let so_far = so_far(block.block, trial, taken);
+                (so_far.takes == 0 || so_far.is_due_again(plan)).then_some((so_far.takes, trial))
+            });
+            // The first of the least taken: a second round begins when the first is over.
+            let (takes, trial) = due.min_by_key(|(takes, _)| *takes)?;
+            let take = takes + 1;
+            Some(Take { block, trial, take })
+        })
 }
 
 /// Whether one more block fits into the time that a plan has for blocks, going by the blocks before it: the first always does.
@@ -142,7 +145,8 @@ mod tests {
     fn no_block_begins_that_would_end_too_late_and_one_that_was_begun_ends() {
         let mut plan = plan(0);
         let done = [taken(1, 1, false), taken(1, 2, false)];
-        let next = |done: &[Taken], may_begin| next_take(&plan, done, may_begin).map(|t| (t.block.block, t.trial.order));
+        let next =
+            |done: &[Taken], may_begin| next_take(&plan, done, may_begin).map(|t| (t.block.block, t.trial.order));
         assert_eq!(next(&done, false), Some((1, 3)));
         let whole = [&done[..], &[taken(1, 3, false)]].concat();
         assert_eq!((next(&whole, false), next(&whole, true)), (None, Some((2, 1))));

@@ -105,8 +105,13 @@ impl<'a> Trial<'a> {
         if engine.is_ours() {
             return Ok(None);
         }
-        let (endpoint, headers) = (endpoint(engine.client().base())?, self.access.headers(&self.variant.id)?);
-        let asking = self.requests.asking(self.plan.engine.asked(&self.variant.id).served_model);
+        let (endpoint, headers) = (
+            endpoint(engine.client().base())?,
+            self.access.headers(&self.variant.id)?,
+        );
+        let asking = self
+            .requests
+            .asking(self.plan.engine.asked(&self.variant.id).served_model);
         let (system_role, limit) = (self.requests.have_system(), self.plan.timeouts.ttft_ns);
         let found = tokio::task::spawn_blocking(move || {
             negotiate(&Inquiry {
@@ -139,7 +144,10 @@ impl<'a> Trial<'a> {
             load: self.load,
             warm_up: self.plan.warm_up.requests,
             measured: salted(self.requests.measured((model, takes), self.block, self.planned)?),
-            fillers: salted(self.requests.fillers((model, takes), self.plan, self.block, self.planned)?),
+            fillers: salted(
+                self.requests
+                    .fillers((model, takes), self.plan, self.block, self.planned)?,
+            ),
             seed: self.block.seed,
             deadlines: Deadlines {
                 connect: timeouts.connect_ns,
@@ -402,9 +410,16 @@ async fn server_shown(trial: &Trial<'_>, engine: &Ready, born: &Identity, model:
     let url = asked.base?.to_owned();
     Some(ServerShown {
         url,
-        processes: born.serving.iter().map(|p| format!("{}@{}", p.pid, p.started)).collect(),
+        processes: born
+            .serving
+            .iter()
+            .map(|p| format!("{}@{}", p.pid, p.started))
+            .collect(),
         page_start_s: born.page_start_s,
-        context_tokens: engine.client().context_tokens(model.unwrap_or(asked.served_model)).await,
+        context_tokens: engine
+            .client()
+            .context_tokens(model.unwrap_or(asked.served_model))
+            .await,
     })
 }
 

@@ -145,7 +145,11 @@ impl Capabilities {
     #[must_use]
     pub const fn common(self, other: Self) -> Self {
         const fn member(a: Member, b: Member) -> Member {
-            if a.is_sent() && b.is_sent() { Member::Taken } else { Member::Unasked }
+            if a.is_sent() && b.is_sent() {
+                Member::Taken
+            } else {
+                Member::Unasked
+            }
         }
         let stream_options = match (self.stream_options, other.stream_options) {
             (StreamOptions::None, _) | (_, StreamOptions::None) => StreamOptions::None,
@@ -153,6 +157,12 @@ impl Capabilities {
             (StreamOptions::Continuous, StreamOptions::Continuous) => StreamOptions::Continuous,
         };
         Self {
+            // What is not asked for does not come.
+            usage: match stream_options {
+                StreamOptions::Continuous => UsageReport::Continuous,
+                StreamOptions::IncludeUsage => UsageReport::Final,
+                StreamOptions::None => UsageReport::None,
+            },
             stream_options,
             seed: member(self.seed, other.seed),
             ignore_eos: member(self.ignore_eos, other.ignore_eos),
@@ -180,7 +190,10 @@ mod tests {
             ..full
         };
         for common in [full.common(less), less.common(full)] {
-            assert_eq!((common.stream_options, common.ignore_eos), (StreamOptions::IncludeUsage, Member::Unasked));
+            assert_eq!(
+                (common.stream_options, common.ignore_eos),
+                (StreamOptions::IncludeUsage, Member::Unasked)
+            );
             assert_eq!((common.seed, common.stream_end), (Member::Taken, StreamEnd::Done));
         }
     }

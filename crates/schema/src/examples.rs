@@ -13,11 +13,11 @@ use crate::{
     Dialect, EngineKind, EngineMetrics, EngineRecord, EngineSpec, EnvironmentRecord, Expectation, Failure, FieldValue,
     FinishReason, Gates, GpuFacts, GpuSample, HistogramRise, HostFacts, HostSample, Instrument, InstrumentCertificate,
     Limits, Load, LoadId, METHOD_VERSION, Margin, Message, MetricName, ModelFacts, NamedLoad, Nanos, Origin, Outcome,
-    OutputPolicy, PlainPrompt, Plan, PlannedBlock, PlannedTrial, PlannedVariant, Profile, Prompt, PromptId, PromptManifest,
-    PromptRef, PromptSetId, PromptSetRef, PromptSource, Provider, Ratio, Reason, RequestId, Role, RunEnd, RunId,
-    RunManifest, SealedFile, Sha256Hex, Slo, SourceFile, SourceRecord, Starvation, Stop, Task, TelemetrySample,
-    ThrottleReason, Timeouts, TokenCounts, Trace, TrialCounts, TrialId, TrialInstant, TrialRecord, TrialSummary,
-    TtftKind, V, VariantId, VariantRole, WallNanos, WarmUp, WeightFile, Window,
+    OutputPolicy, PlainPrompt, Plan, PlannedBlock, PlannedTrial, PlannedVariant, Profile, Prompt, PromptId,
+    PromptManifest, PromptRef, PromptSetId, PromptSetRef, PromptSource, Provider, Ratio, Reason, RequestId, Role,
+    RunEnd, RunId, RunManifest, SealedFile, Sha256Hex, Slo, SourceFile, SourceRecord, Starvation, Stop, Task,
+    TelemetrySample, ThrottleReason, Timeouts, TokenCounts, Trace, TrialCounts, TrialId, TrialInstant, TrialRecord,
+    TrialSummary, TtftKind, V, VariantId, VariantRole, WallNanos, WarmUp, WeightFile, Window,
 };
 use std::{collections::BTreeMap, num::NonZeroU32};
 

@@ -59,7 +59,8 @@ pub use plan::{
 pub use policy::{Gates, Margin, MetricName, OutputPolicy, Slo, Stop, Timeouts, WarmUp};
 pub use preflight::{FieldDifference, Preflight, PreflightOutcome, PreflightVariant};
 pub use prompt::{
-    Bucket, BudgetError, Message, PlainPrompt, Prompt, PromptManifest, PromptSource, Role, SourceRecord, Task, TokenBudget,
+    Bucket, BudgetError, Message, PlainPrompt, Prompt, PromptManifest, PromptSource, Role, SourceRecord, Task,
+    TokenBudget,
 };
 pub use telemetry::{GpuSample, HostSample, TelemetrySample, ThrottleReason};
 pub use time_scale::{TimeScale, WallInstant, WallNanos};

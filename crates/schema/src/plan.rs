@@ -2,9 +2,8 @@
 
 use crate::{Bucket, Bytes, Capabilities, Dialect, WallNanos};
 use crate::{
-    Gates, IdError, Load, LoadId, Margin, MetricName, Nanos, OutputPolicy, PlainPrompt, PlannedVariant, Prompt, PromptId,
-    PromptSetId,
-    Ratio, Sha256Hex, Slo, Task, TimeScale, Timeouts, TrialId, V, VariantId, WarmUp,
+    Gates, IdError, Load, LoadId, Margin, MetricName, Nanos, OutputPolicy, PlainPrompt, PlannedVariant, Prompt,
+    PromptId, PromptSetId, Ratio, Sha256Hex, Slo, Task, TimeScale, Timeouts, TrialId, V, VariantId, WarmUp,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -212,12 +211,18 @@ impl EngineSpec {
         let Provider::Url { base, others, .. } = &self.provider else {
             return own;
         };
-        others.get(variant).map_or(Asked { base: Some(base), ..own }, |other| Asked {
-            base: Some(&other.base),
-            served_model: &other.served_model,
-            dialect: other.dialect,
-            api_key_env: other.api_key_env.as_deref(),
-        })
+        others.get(variant).map_or(
+            Asked {
+                base: Some(base),
+                ..own
+            },
+            |other| Asked {
+                base: Some(&other.base),
+                served_model: &other.served_model,
+                dialect: other.dialect,
+                api_key_env: other.api_key_env.as_deref(),
+            },
+        )
     }
 
     /// What its requests ask for at most.

@@ -159,10 +159,19 @@ mod tests {
             })
             .collect();
         let got = Autocorrelation::of(&values);
-        assert!((got.measured.unwrap() - (8.0 * -0.875 + 1.0) / 4.0).abs() < 1e-12, "{got:?}");
+        assert!(
+            (got.measured.unwrap() - (8.0 * -0.875 + 1.0) / 4.0).abs() < 1e-12,
+            "{got:?}"
+        );
         assert!((got.used - (8.0 * -0.5 + 6.0) / 18.0).abs() < 1e-12, "{got:?}");
         // Every second one is lost: no two are neighbours, and the expectation alone is left.
-        let gaps: Vec<Placed> = values.iter().map(|p| Placed { place: 2 * p.place, ..*p }).collect();
+        let gaps: Vec<Placed> = values
+            .iter()
+            .map(|p| Placed {
+                place: 2 * p.place,
+                ..*p
+            })
+            .collect();
         let got = Autocorrelation::of(&gaps);
         assert_eq!((got.measured, got.used), (None, EXPECTED));
         assert!((got.effective_count(20) - 5.0).abs() < 1e-12);

@@ -8,8 +8,8 @@ use rusqlite::{OptionalExtension, Statement, Transaction, TransactionBehavior, p
 use servelab_evidence::SealedRun;
 use servelab_findings::{Prompts, rows};
 use servelab_schema::{
-    Bucket, EngineRecord, Outcome, Plan, PromptSetRef, RunEnd, RunId, Sha256Hex, Task, TelemetrySample, TokenSource, Trace,
-    TrialId, TrialRecord, Validity,
+    Bucket, EngineRecord, Outcome, Plan, PromptSetRef, RunEnd, RunId, Sha256Hex, Task, TelemetrySample, TokenSource,
+    Trace, TrialId, TrialRecord, Validity,
     findings::{Findings, TrialFindings},
 };
 

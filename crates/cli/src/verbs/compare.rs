@@ -23,16 +23,10 @@ use servelab_runner::{
     EventLog, MachineLock, RunOptions, RunOutcome, ServerAsked, ServerSeen, StopFlag, execute, lock_folder, look,
 };
 use servelab_schema::{
-    Arrivals, Capabilities, Load, Margin, MetricName, OtherServer, PlainPrompt, Plan, PromptSetId, PromptSetRef, Rate, RunEnd, WallNanos,
+    Arrivals, Capabilities, Load, Margin, MetricName, OtherServer, PlainPrompt, Plan, PromptSetId, PromptSetRef, Rate,
+    RunEnd, WallNanos,
 };
-use std::{
-    fmt::Write as _,
-    fs,
-    num::NonZeroU32,
-    path::Path,
-    sync::Arc,
-    time::Duration,
-};
+use std::{fmt::Write as _, fs, num::NonZeroU32, path::Path, sync::Arc, time::Duration};
 
 /// Requests in flight where no load is given.
 const CONCURRENCY: NonZeroU32 = NonZeroU32::MIN.saturating_add(7);
@@ -100,7 +94,9 @@ pub(crate) struct Compare {
 }
 
 fn minutes(text: &str) -> Result<WallNanos, String> {
-    let minutes: f64 = text.parse().map_err(|_| "give a number of minutes, such as 20 or 0.5".to_owned())?;
+    let minutes: f64 = text
+        .parse()
+        .map_err(|_| "give a number of minutes, such as 20 or 0.5".to_owned())?;
     if !(minutes.is_finite() && minutes > 0.0 && minutes <= 10_080.0) {
         return Err("give minutes above 0 and up to a week".to_owned());
     }
@@ -109,7 +105,11 @@ fn minutes(text: &str) -> Result<WallNanos, String> {
 }
 
 fn metric(text: &str) -> Result<MetricName, String> {
-    let tested = || MetricName::ALL.into_iter().filter(|m| !m.is_pooled() && *m != MetricName::Goodput);
+    let tested = || {
+        MetricName::ALL
+            .into_iter()
+            .filter(|m| !m.is_pooled() && *m != MetricName::Goodput)
+    };
     tested().find(|m| m.as_str() == text).ok_or_else(|| {
         let names: Vec<&str> = tested().map(MetricName::as_str).collect();
         format!("give one of {}", names.join(", "))
@@ -140,7 +140,9 @@ impl Compare {
         let seed = self.seed.unwrap_or_else(new_seed);
         let stop = StopFlag::default();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.context("cannot start an event loop").map_err(Failure::environment)?;
+        let runtime = runtime
+            .context("cannot start an event loop")
+            .map_err(Failure::environment)?;
         signals::obey(&stop).map_err(Failure::environment)?;
         let mut seen = Vec::new();
         for server in &asked {
@@ -191,7 +193,9 @@ impl Compare {
             return Err(Failure::usage(anyhow!(text)));
         }
         if n > MOST_SERVERS {
-            return Err(Failure::usage(anyhow!("{n} servers; compare at most {MOST_SERVERS} at once")));
+            return Err(Failure::usage(anyhow!(
+                "{n} servers; compare at most {MOST_SERVERS} at once"
+            )));
         }
         let models = spread(&self.model, n, "--model")?;
         let keys = spread(&self.api_key_env, n, "--api-key-env")?;
@@ -245,7 +249,10 @@ impl Compare {
         if let Some(n) = self.requests {
             return n.get();
         }
-        let fastest = seen.iter().map(|s| s.one_request.as_secs_f64()).fold(f64::INFINITY, f64::min);
+        let fastest = seen
+            .iter()
+            .map(|s| s.one_request.as_secs_f64())
+            .fold(f64::INFINITY, f64::min);
         let per_s = match self.load() {
             Load::Closed { concurrency } => f64::from(concurrency.get()) / fastest.max(1e-3),
             Load::Open { rate_per_s, .. } => rate_per_s.get(),
@@ -254,7 +261,7 @@ impl Compare {
             Load::Closed { concurrency } => concurrency.get().saturating_mul(4).max(LEAST_REQUESTS),
             Load::Open { .. } => LEAST_REQUESTS,
         };
-        #[expect(clippy::as_conversions, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "float to integer saturates")]
+        #[expect(clippy::as_conversions, reason = "float to integer saturates")]
         let wanted = (per_s * TRIAL_S).ceil() as u32;
         wanted.clamp(least, MOST_REQUESTS.max(least))
     }
@@ -266,7 +273,11 @@ impl Compare {
         (asked, seen): (&[ServerAsked], &[ServerSeen]),
         (seed, per_trial): (u64, u32),
     ) -> Result<(std::path::PathBuf, Plan), Failure> {
-        let root = project.root().canonicalize().context("--project").map_err(Failure::environment)?;
+        let root = project
+            .root()
+            .canonicalize()
+            .context("--project")
+            .map_err(Failure::environment)?;
         let held = match self.load() {
             Load::Closed { concurrency } => concurrency.get(),
             Load::Open { .. } => 16,
@@ -297,6 +308,7 @@ impl Compare {
                 .iter()
                 .fold(Capabilities::FULL, |common, s| common.common(s.capabilities)),
             prompts,
+            may_repeat: seen.iter().all(|s| s.takes_cache_salt),
             load: self.load(),
             seed,
             metric: self.metric,
@@ -316,18 +328,22 @@ impl Compare {
     fn again(&self, seed: u64, per_trial: u32) -> String {
         let mut words = "servelab compare".to_owned();
         let mut add = |option: &str, value: &str| {
-            let quoted = if value.is_empty() || value.contains(|c: char| c.is_whitespace() || "'\"$`\\;&|<>()*?".contains(c)) {
-                format!("'{}'", value.replace('\'', "'\\''"))
-            } else {
-                value.to_owned()
-            };
+            let quoted =
+                if value.is_empty() || value.contains(|c: char| c.is_whitespace() || "'\"$`\\;&|<>()*?".contains(c)) {
+                    format!("'{}'", value.replace('\'', "'\\''"))
+                } else {
+                    value.to_owned()
+                };
             let _ = write!(words, " {option} {quoted}");
         };
         self.urls.iter().for_each(|url| add("--url", &url.to_string()));
         self.model.iter().for_each(|model| add("--model", model));
         self.api_key_env.iter().for_each(|name| add("--api-key-env", name));
         add("--blocks", &self.blocks.to_string());
-        add("--max-minutes", &(Duration::from(self.max_minutes).as_secs_f64() / 60.0).to_string());
+        add(
+            "--max-minutes",
+            &(Duration::from(self.max_minutes).as_secs_f64() / 60.0).to_string(),
+        );
         match self.load() {
             Load::Closed { concurrency } => add("--concurrency", &concurrency.to_string()),
             Load::Open { rate_per_s, .. } => add("--rate", &rate_per_s.get().to_string()),
@@ -356,7 +372,11 @@ fn new_seed() -> u64 {
 fn two_servers(seen: &[ServerSeen]) -> Result<(), Failure> {
     let simulated = seen.iter().filter(|s| s.simulated).count();
     if simulated > 0 && simulated < seen.len() {
-        let which: Vec<&str> = seen.iter().filter(|s| s.simulated).map(|s| s.shown.url.as_str()).collect();
+        let which: Vec<&str> = seen
+            .iter()
+            .filter(|s| s.simulated)
+            .map(|s| s.shown.url.as_str())
+            .collect();
         let text = format!(
             "{} is simulated and the others are not: no GPU gave its numbers; compare simulated servers with each other",
             which.join(", ")

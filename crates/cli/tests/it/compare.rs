@@ -15,7 +15,16 @@ fn url(sim: &Sim) -> String {
 /// Compares two servers and gives the exit code and the answer.
 fn compare(project: &Project, a: &Sim, b: &Sim, words: &[&str]) -> (i32, Value) {
     let (a, b) = (url(a), url(b));
-    let base = ["compare", "--url", &a, "--url", &b, "--format", "json", "--no-calibrate"];
+    let base = [
+        "compare",
+        "--url",
+        &a,
+        "--url",
+        &b,
+        "--format",
+        "json",
+        "--no-calibrate",
+    ];
     let output = project.command(&[&base[..], words].concat()).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let answer = serde_json::from_str(&text);
@@ -27,18 +36,43 @@ fn compare(project: &Project, a: &Sim, b: &Sim, words: &[&str]) -> (i32, Value) 
 fn a_slower_server_is_found_and_no_prompt_comes_twice_to_one_server() {
     let project = Project::new(1, 3);
     let (a, b) = (Sim::slowed(&project, 1.0), Sim::slowed(&project, 1.5));
-    let short = ["--blocks", "2", "--requests", "30", "--concurrency", "2", "--output-tokens", "64", "--seed", "7"];
+    let short = [
+        "--blocks",
+        "2",
+        "--requests",
+        "30",
+        "--concurrency",
+        "2",
+        "--output-tokens",
+        "64",
+        "--seed",
+        "7",
+    ];
     let (code, answer) = compare(&project, &a, &b, &short);
-    assert_eq!(code, 8, "two blocks are a hint, and no exit code rests on them: {answer}");
-    assert_eq!((&answer["engine_kind"], answer["servers"].as_array().unwrap().len()), (&"simulated".into(), 2));
+    assert_eq!(
+        code, 8,
+        "two blocks are a hint, and no exit code rests on them: {answer}"
+    );
+    assert_eq!(
+        (&answer["engine_kind"], answer["servers"].as_array().unwrap().len()),
+        (&"simulated".into(), 2)
+    );
     let found = &answer["comparisons"][0];
     assert_eq!((&found["variant"], &found["indicative"]), (&"B".into(), &true.into()));
     let effect = found["estimate"]["effect_percent"].as_f64().unwrap();
     assert!((-40.0..-25.0).contains(&effect), "planted: a third less; {effect}");
-    assert!(found["estimate"]["autocorrelation"]["effective_blocks"].as_f64().unwrap() < 2.0);
+    assert!(
+        found["estimate"]["autocorrelation"]["effective_blocks"]
+            .as_f64()
+            .unwrap()
+            < 2.0
+    );
     assert_eq!(answer["aa"][0]["variant"], "A2");
     let again = answer["again"].as_str().unwrap();
-    assert!(again.contains("--seed 7") && again.contains("--requests 30") && again.contains(&url(&b)), "{again}");
+    assert!(
+        again.contains("--seed 7") && again.contains("--requests 30") && again.contains(&url(&b)),
+        "{again}"
+    );
     assert!(project.path("report/out/index.html").is_file());
     let run = project.run(answer["run_id"].as_str().unwrap());
     let plan = run.plan().unwrap();
@@ -46,14 +80,25 @@ fn a_slower_server_is_found_and_no_prompt_comes_twice_to_one_server() {
     for (trial, traces) in trials(&run) {
         let shown: EngineRecord = engine(&run, &trial.id);
         let server = shown.server.unwrap();
-        assert_eq!(server.url, if trial.variant.as_str() == "B" { url(&b) } else { url(&a) });
+        assert_eq!(
+            server.url,
+            if trial.variant.as_str() == "B" {
+                url(&b)
+            } else {
+                url(&a)
+            }
+        );
         assert!(!server.processes.is_empty(), "it serves a port of this machine");
         if trial.variant.as_str() == "B" {
             assert_eq!(trial.treatment, Treatment::Confirmed, "{:?}", trial.checks);
         }
         for trace in traces.iter().filter(|t| t.measured) {
             let to_b = plan.engine.has_own_server(&trial.variant);
-            assert!(sent.insert((to_b, trace.prompt_id.to_string())), "{} twice", trace.prompt_id);
+            assert!(
+                sent.insert((to_b, trace.prompt_id.to_string())),
+                "{} twice",
+                trace.prompt_id
+            );
         }
     }
     assert_eq!(sent.len(), 2 * 3 * 30);
@@ -69,13 +114,25 @@ fn what_cannot_be_compared_is_said_before_anything_is_sent() {
         (vec!["--url", &base], "give a second --url"),
         (vec!["--url", &base, "--url", &base], "is given twice"),
         (vec!["--url", &base, "--url", &by_name], "are one server"),
-        (vec!["--url", &base, "--url", "https://127.0.0.1:1"], "speaks no TLS yet"),
         (
-            vec!["--url", &base, "--url", "http://example.invalid", "--api-key-env", "PATH"],
+            vec!["--url", &base, "--url", "https://127.0.0.1:1"],
+            "speaks no TLS yet",
+        ),
+        (
+            vec![
+                "--url",
+                &base,
+                "--url",
+                "http://example.invalid",
+                "--api-key-env",
+                "PATH",
+            ],
             "in the clear",
         ),
         (
-            vec!["--url", &base, "--url", &by_name, "--model", "a", "--model", "b", "--model", "c"],
+            vec![
+                "--url", &base, "--url", &by_name, "--model", "a", "--model", "b", "--model", "c",
+            ],
             "--model is given 3 times for 2 servers",
         ),
     ] {
@@ -94,11 +151,22 @@ mod torture {
     fn five(slowdown: f64) -> Vec<(String, i32)> {
         let project = Project::new(1, 3);
         let (a, b) = (Sim::slowed(&project, 1.0), Sim::slowed(&project, slowdown));
-        let words = ["--blocks", "8", "--requests", "40", "--concurrency", "4", "--output-tokens", "64"];
+        let words = [
+            "--blocks",
+            "8",
+            "--requests",
+            "40",
+            "--concurrency",
+            "4",
+            "--output-tokens",
+            "64",
+        ];
         let one = |_| {
             let (code, answer) = compare(&project, &a, &b, &words);
             let found = &answer["comparisons"][0];
-            let verdict = found["verdict"].as_str().map_or_else(|| found["verdict"].to_string(), str::to_owned);
+            let verdict = found["verdict"]
+                .as_str()
+                .map_or_else(|| found["verdict"].to_string(), str::to_owned);
             let effect = &found["estimate"]["effect_percent"];
             let interval = &found["estimate"]["interval_percent"];
             eprintln!("slowdown {slowdown}: {verdict} ({effect} %, {interval}), exit {code}");

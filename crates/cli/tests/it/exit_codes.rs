@@ -43,6 +43,11 @@ const CASES: &[Case<'_>] = &[
         4,
         &["http://127.0.0.1:1", "--model"],
     ),
+    (
+        &["compare", "--url", "http://127.0.0.1:1"],
+        2,
+        &["one server alone", "second --url"],
+    ),
     (&["doctor", "--format", "none"], 2, &["none", "possible values"]),
     (&["engine", "catalogue", "--command", "./none"], 4, &["./none", "PATH"]),
     (

@@ -5,12 +5,11 @@ use crate::num::len_u32;
 use crate::pairing::{Cells, Pairs};
 use crate::verdict::{LostToEngine, t_test};
 use servelab_schema::findings::{
-    Autocorrelation as BlocksHangTogether, BlockEffect, Comparison, ControlArm, Estimate, EstimatedBy, Hindrance, Interval, LossTest, PooledRequests, Verdict,
+    Autocorrelation as BlocksHangTogether, BlockEffect, Comparison, ControlArm, Estimate, EstimatedBy, Hindrance,
+    Interval, LossTest, PooledRequests, Verdict,
 };
 use servelab_schema::{LoadId, MetricName, Plan, PlannedVariant, VariantId, VariantRole};
-use servelab_stats::{
-    Autocorrelation, PairedT, Placed, Probability, fisher_more_p, sign_flip_p, tost_p,
-};
+use servelab_stats::{Autocorrelation, PairedT, Placed, Probability, fisher_more_p, sign_flip_p, tost_p};
 
 /// A comparison that waits for its adjusted p and its word.
 pub(super) struct Draft {

@@ -48,7 +48,9 @@ fn estimated(effect: Row, e: Option<&Estimate>, out: &mut Vec<Row>) {
         ..other(&effect, "equivalence", EFFECT)
     });
     let together = e.autocorrelation.map(|a| {
-        let measured = a.lag1_measured.map(|rho| other(&effect, "lag-1-autocorrelation", "ratio").value(rho));
+        let measured = a
+            .lag1_measured
+            .map(|rho| other(&effect, "lag-1-autocorrelation", "ratio").value(rho));
         let used = other(&effect, "lag-1-autocorrelation-used", "ratio").value(a.lag1);
         let blocks = other(&effect, "effective-blocks", "blocks").value(a.effective_blocks);
         [measured, Some(used), Some(blocks)]
@@ -60,7 +62,9 @@ fn estimated(effect: Row, e: Option<&Estimate>, out: &mut Vec<Row>) {
         ..effect.value(e.effect_percent)
     };
     let kind = match e.by {
-        EstimatedBy::PairedT if e.autocorrelation.is_some() => "t interval over blocks that hang together, confidence 1 − α",
+        EstimatedBy::PairedT if e.autocorrelation.is_some() => {
+            "t interval over blocks that hang together, confidence 1 − α"
+        }
         EstimatedBy::PairedT => "t interval over blocks, confidence 1 − α",
         EstimatedBy::BlockBootstrap => "interval from resampling blocks, confidence 1 − α",
     };

@@ -98,5 +98,8 @@ fn the_family_weighs_on_what_stands() {
     let q = question(TPUT);
     assert!(q.stands(Claim::Better, &logs, (1, None), |p| p));
     assert!(!q.stands(Claim::Better, &logs, (1, None), |p| 20.0 * p));
-    assert!(!q.stands(Claim::Better, &logs, (1, Some(0.8)), |p| p), "blocks that hang together say less");
+    assert!(
+        !q.stands(Claim::Better, &logs, (1, Some(0.8)), |p| p),
+        "blocks that hang together say less"
+    );
 }

@@ -77,7 +77,8 @@ pub(super) fn key(t: &Table<'_>, name: &At<String>, url: Option<&str>, url_key: 
     };
     if !is_variable(&name.value) {
         return refuse(
-            "no name of an environment variable; write the name, such as \"ENGINE_API_KEY\", never the key itself".into(),
+            "no name of an environment variable; write the name, such as \"ENGINE_API_KEY\", never the key itself"
+                .into(),
         );
     }
     match url.map_or(Ok(()), takes_key) {

@@ -1,7 +1,11 @@
 //! Engines that answer, refuse, die and take too long: shells below this test, whose ports the test itself serves.
 
 use super::*;
-use crate::{Log, child::tests::shell, url::{Url, Urls}};
+use crate::{
+    Log,
+    child::tests::shell,
+    url::{Url, Urls},
+};
 use servelab_schema::{ArgValue, examples};
 use std::{
     collections::BTreeMap,

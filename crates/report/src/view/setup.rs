@@ -14,7 +14,10 @@ fn model_of(plan: &Plan) -> String {
     let profile = &plan.profile;
     let dtype = profile.dtype.as_ref().map(|dtype| format!(" ({dtype})"));
     let context = profile.context_tokens.map(|context| format!(", context {context}"));
-    [Some(profile.model.clone()), dtype, context].into_iter().flatten().collect()
+    [Some(profile.model.clone()), dtype, context]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// The GPU as declared.
@@ -142,10 +145,7 @@ pub(crate) fn facts(cx: &Context<'_>) -> Vec<Fact> {
                 plan.profile.machine_type.as_deref().unwrap_or("machine not declared")
             ),
         ),
-        text(
-            "Model",
-            model_of(plan),
-        ),
+        text("Model", model_of(plan)),
         text("Engine", format!("{} {}", plan.engine.dialect, plan.engine.version)),
         text("Load", loads.join("; ")),
         text("Blocks", format!("{}, {order}", plan.blocks.len())),

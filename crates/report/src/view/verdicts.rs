@@ -149,7 +149,10 @@ pub(crate) fn primary(cx: &Context<'_>, load: &NamedLoad) -> Table {
 }
 
 fn aa_note(a: &AaResult) -> String {
-    let together = a.estimate.and_then(|e| e.autocorrelation).map(|a| remarks::hang_together(&a));
+    let together = a
+        .estimate
+        .and_then(|e| e.autocorrelation)
+        .map(|a| remarks::hang_together(&a));
     let beyond = (a.within_delta == Some(false)).then(|| "reaches beyond ±δ: no Equivalent is given".to_owned());
     together.into_iter().chain(beyond).collect::<Vec<_>>().join("; ")
 }
@@ -179,8 +182,15 @@ fn note(cx: &Context<'_>, c: &Comparison) -> String {
         return format!("the setting was {treatment} in every trial: void, not “no difference”");
     }
     let unobserved = cx.unobserved(&c.variant).then(|| UNOBSERVED.to_owned());
-    let together = c.estimate.and_then(|e| e.autocorrelation).map(|a| remarks::hang_together(&a));
-    let said = [together.unwrap_or_default(), remarks::answers(cx.run, c), label::verdict_note(c)];
+    let together = c
+        .estimate
+        .and_then(|e| e.autocorrelation)
+        .map(|a| remarks::hang_together(&a));
+    let said = [
+        together.unwrap_or_default(),
+        remarks::answers(cx.run, c),
+        label::verdict_note(c),
+    ];
     let rest = said.into_iter().filter(|note| !note.is_empty());
     unobserved.into_iter().chain(rest).collect::<Vec<_>>().join("; ")
 }

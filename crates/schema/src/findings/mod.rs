@@ -23,8 +23,8 @@ pub use cell::{
     OutsideFindings, PooledGroup, PooledQuantile,
 };
 pub use comparison::{
-    AaOutcome, AaResult, Autocorrelation, BlockEffect, Claim, Comparison, ControlArm, Estimate, EstimatedBy, Hindrance, LossCause,
-    LossReason, LossTest, Lost, Note, OutlierLabel, PooledRequests, Study, Verdict, Withheld, WorseBy,
+    AaOutcome, AaResult, Autocorrelation, BlockEffect, Claim, Comparison, ControlArm, Estimate, EstimatedBy, Hindrance,
+    LossCause, LossReason, LossTest, Lost, Note, OutlierLabel, PooledRequests, Study, Verdict, Withheld, WorseBy,
 };
 pub use engine::{
     Acceptance, BucketQuantile, EngineCounts, EngineTimes, GpuUse, KvUse, NoTriangle, Throttled, TimeOutside, TrialGpus,

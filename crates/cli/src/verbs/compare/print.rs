@@ -9,8 +9,8 @@ use serde::Serialize;
 use servelab_runner::{RunOutcome, ServerSeen};
 use servelab_schema::{
     Capabilities, EngineKind, Plan, RunEnd, RunId, Sha256Hex,
-    foreign::plain,
     findings::{AaOutcome, AaResult, Comparison, Findings, Verdict},
+    foreign::plain,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -77,25 +77,45 @@ pub(super) fn identities(sides: &[Side]) {
     row("address", &|s| s.url.clone(), false);
     row("model", &|s| s.model.clone(), true);
     row("version", &|s| or_not(s.version.clone()), true);
-    row("context", &|s| or_not(s.context_tokens.map(|t| format!("{t} tokens"))), true);
+    row(
+        "context",
+        &|s| or_not(s.context_tokens.map(|t| format!("{t} tokens"))),
+        true,
+    );
     let pid = |s: &Side| {
         let pids: Vec<&str> = s.processes.iter().filter_map(|p| p.split('@').next()).collect();
-        if pids.is_empty() { "not to be seen from here".to_owned() } else { pids.join(", ") }
+        if pids.is_empty() {
+            "not to be seen from here".to_owned()
+        } else {
+            pids.join(", ")
+        }
     };
     row("process", &pid, false);
     row("one request alone", &|s| format!("{:.2} s", s.one_request_s), false);
     let names: BTreeSet<&String> = sides.iter().flat_map(|s| s.settings.keys()).collect();
     let differ: Vec<&String> = names
         .into_iter()
-        .filter(|name| sides.windows(2).any(|pair| matches!(pair, [a, b] if a.settings.get(*name) != b.settings.get(*name))))
+        .filter(|name| {
+            sides
+                .windows(2)
+                .any(|pair| matches!(pair, [a, b] if a.settings.get(*name) != b.settings.get(*name)))
+        })
         .collect();
     for name in differ.iter().take(MOST_SETTINGS) {
-        row(name, &|s| s.settings.get(*name).cloned().unwrap_or_else(|| "not shown".to_owned()), true);
+        row(
+            name,
+            &|s| s.settings.get(*name).cloned().unwrap_or_else(|| "not shown".to_owned()),
+            true,
+        );
     }
-    let header = ["".to_owned(), "".to_owned()].into_iter().chain(sides.iter().map(|s| s.name.to_string()));
+    let header = ["".to_owned(), "".to_owned()]
+        .into_iter()
+        .chain(sides.iter().map(|s| s.name.to_string()));
     output::answer(&output::table(header, rows));
     if let Some(more) = differ.len().checked_sub(MOST_SETTINGS).filter(|n| *n > 0) {
-        output::answer(&format!("and {more} more settings in which they differ: --format json has them\n"));
+        output::answer(&format!(
+            "and {more} more settings in which they differ: --format json has them\n"
+        ));
     }
     for side in sides {
         for note in &side.notes {
@@ -110,7 +130,10 @@ pub(super) fn identities(sides: &[Side]) {
 
 /// What cannot be known from here.
 fn unknown(sides: &[Side]) -> String {
-    let silent = sides.iter().filter(|s| s.settings.is_empty()).map(|s| s.name.to_string());
+    let silent = sides
+        .iter()
+        .filter(|s| s.settings.is_empty())
+        .map(|s| s.name.to_string());
     let silent: Vec<String> = silent.collect();
     let flags = if silent.is_empty() {
         String::new()
@@ -179,9 +202,15 @@ impl Answer<'_> {
         let mut facts: Vec<(&str, String)> = self.aa().map(|a| ("A/A", aa(a))).collect();
         facts.extend(self.comparisons().filter_map(|c| Some(("blocks", blocks(c)?))));
         if self.comparisons().any(|c| c.indicative) {
-            facts.push(("indicative", "fewer than 6 blocks, or ended early: a hint, no verdict".to_owned()));
+            facts.push((
+                "indicative",
+                "fewer than 6 blocks, or ended early: a hint, no verdict".to_owned(),
+            ));
         }
-        facts.push(("about", "these servers as they ran: after a restart they may differ".to_owned()));
+        facts.push((
+            "about",
+            "these servers as they ran: after a restart they may differ".to_owned(),
+        ));
         if let RunEnd::Aborted { why } = &outcome.end {
             facts.push(("end", format!("aborted: {why}")));
         }
@@ -191,7 +220,9 @@ impl Answer<'_> {
         output::answer("\n");
         output::answer(&output::facts(facts));
         if !self.sides.iter().all(|s| s.takes_cache_salt) {
-            output::answer("Again with this seed a prefix cache may know the prompts: restart the servers first, or leave --seed out.\n");
+            output::answer(
+                "Again with this seed a prefix cache may know the prompts: restart the servers first, or leave --seed out.\n",
+            );
         }
         Ok(())
     }
@@ -210,7 +241,9 @@ fn aa(a: &AaResult) -> String {
     };
     match a.estimate {
         Some(e) => {
-            let interval = e.interval_percent.map(|i| format!(" ({:+.1} to {:+.1} %)", i.low, i.high));
+            let interval = e
+                .interval_percent
+                .map(|i| format!(" ({:+.1} to {:+.1} %)", i.low, i.high));
             format!("{:+.1} %{}: {word}", e.effect_percent, interval.unwrap_or_default())
         }
         None => word.to_owned(),
@@ -237,7 +270,11 @@ pub(super) fn exit(plan: &Plan, findings: &Findings) -> Exit {
     }
     let found: Vec<&Comparison> = primary(findings).filter(|c| c.metric == plan.primary_metric).collect();
     let firm = |c: &&&Comparison| !c.indicative;
-    if found.iter().filter(firm).any(|c| matches!(c.verdict, Verdict::Worse { .. })) {
+    if found
+        .iter()
+        .filter(firm)
+        .any(|c| matches!(c.verdict, Verdict::Worse { .. }))
+    {
         return Exit::Worse;
     }
     let good = |c: &&&Comparison| firm(c) && matches!(c.verdict, Verdict::Better | Verdict::Equivalent);

@@ -3,7 +3,8 @@
 //! `SERVELAB_PRINT=1` prints the table that docs/METHODOLOGY.md has.
 
 use super::*;
-use servelab_schema::{OtherServer, Provider, findings::Estimate};
+use crate::testkit::of_servers;
+use servelab_schema::findings::Estimate;
 
 /// Blocks of `servelab compare` by default.
 const BLOCKS: u32 = 20;
@@ -11,22 +12,7 @@ const REPETITIONS: u64 = 200;
 
 /// C1 and C1b on one server, B on another; both are up before and after every block.
 fn pair() -> Plan {
-    let mut plan = plan(&[("B", "C1")]);
-    let other = OtherServer {
-        base: "http://127.0.0.1:2".into(),
-        served_model: "m".into(),
-        dialect: plan.engine.dialect,
-        api_key_env: None,
-    };
-    plan.engine.provider = Provider::Url {
-        base: "http://127.0.0.1:1".into(),
-        others: BTreeMap::from([(vid("B"), other)]),
-        simulated: false,
-        asked_at_most: servelab_schema::Capabilities::FULL,
-        cache_salt: true,
-        accept_unknown_cache: false,
-    };
-    plan
+    of_servers("B")
 }
 
 /// The throughput of each trial: that of its server's state, which an AR(1) process of correlation `rho` moves from block to
@@ -79,7 +65,10 @@ fn two_servers_that_drift_are_told_apart_at_the_promised_rates() {
                     ten.0
                 );
             }
-            assert!(none.0 + none.1 <= 16, "ρ {rho}, SD {sd}: {none:?} of {REPETITIONS} at 0 %");
+            assert!(
+                none.0 + none.1 <= 16,
+                "ρ {rho}, SD {sd}: {none:?} of {REPETITIONS} at 0 %"
+            );
             assert!(ten.0 >= 160, "ρ {rho}, SD {sd}: {ten:?} of {REPETITIONS} at 10 %");
             assert_eq!(ten.1, 0, "ρ {rho}, SD {sd}");
         }
@@ -107,7 +96,10 @@ fn the_estimate_says_how_much_blocks_hang_together_and_is_never_narrower() {
         assert!(together.lag1 >= 0.0 && together.lag1_measured.is_some());
         assert!(together.effective_blocks <= f64::from(BLOCKS));
         let (wide, narrow) = (lives.interval_percent.unwrap(), started.interval_percent.unwrap());
-        assert!(wide.low <= narrow.low && wide.high >= narrow.high, "{wide:?} {narrow:?}");
+        assert!(
+            wide.low <= narrow.low && wide.high >= narrow.high,
+            "{wide:?} {narrow:?}"
+        );
         assert!(lives.p_t >= started.p_t, "{lives:?} {started:?}");
         assert_eq!((started.autocorrelation, lives.p_sign_flip), (None, None));
     }
