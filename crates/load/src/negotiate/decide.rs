@@ -145,11 +145,12 @@ impl Negotiation {
         }
         let before = self.now;
         // A limit of tokens is refused by name: leaving it out by guess would cost every answer its length.
-        let by_guess = |s: &Suspect| *s != Suspect::TokenLimit || self.now.token_limit == TokenLimit::MaxTokens;
+        let by_guess = |s: &Suspect| *s != Suspect::TokenLimit || before.token_limit == TokenLimit::MaxTokens;
+        let mut without = before;
         let next = Suspect::ALL
             .into_iter()
             .filter(by_guess)
-            .find(|s| s.leave_out(&mut { self.now }));
+            .find(|s| s.leave_out(&mut without));
         let Some(next) = next else {
             return Err(NegotiateError::Refused {
                 status: seen.status,
