@@ -138,11 +138,11 @@ fn unknown(sides: &[Side]) -> String {
     let flags = if silent.is_empty() {
         String::new()
     } else {
-        format!(" {} shows no settings.", silent.join(" and "))
+        format!("{} shows no settings.\n", silent.join(" and "))
     };
     format!(
-        "Weights, quantisation and machine are known only as far as a server shows them.{flags}\nThe first server is asked \
-         twice in every block, as A and A2: what no difference looks like.\n\n"
+        "{flags}Weights, quantisation and machine: only what a server shows of them is known.\n\
+         A is asked twice in every block, as A and A2: what no difference looks like.\n\n"
     )
 }
 
@@ -200,7 +200,7 @@ impl Answer<'_> {
         }
         results::headlines(&servelab_report::headlines(self.plan, &outcome.findings));
         let mut facts: Vec<(&str, String)> = self.aa().map(|a| ("A/A", aa(a))).collect();
-        facts.extend(self.comparisons().filter_map(|c| Some(("blocks", blocks(c)?))));
+        facts.extend(self.comparisons().filter_map(blocks).flatten());
         if self.comparisons().any(|c| c.indicative) {
             facts.push((
                 "indicative",
@@ -221,7 +221,7 @@ impl Answer<'_> {
         output::answer(&output::facts(facts));
         if !self.sides.iter().all(|s| s.takes_cache_salt) {
             output::answer(
-                "Again with this seed a prefix cache may know the prompts: restart the servers first, or leave --seed out.\n",
+                "Before you do that again: a prefix cache may know these prompts. Restart the\nservers first, or leave --seed out.\n",
             );
         }
         Ok(())
@@ -251,16 +251,16 @@ fn aa(a: &AaResult) -> String {
 }
 
 /// How many blocks, and how much they hang together.
-fn blocks(c: &Comparison) -> Option<String> {
+fn blocks(c: &Comparison) -> Option<[(&'static str, String); 2]> {
     let together = c.estimate?.autocorrelation?;
-    let measured = together.lag1_measured.map_or_else(
-        || "too few to measure it".to_owned(),
-        |measured| format!("measured {measured:.2}"),
-    );
-    Some(format!(
-        "{} of {}, as good as {:.1} independent ones: neighbours are taken to correlate by {:.2} ({measured})",
-        c.k, c.planned, together.effective_blocks, together.lag1
-    ))
+    let measured = together
+        .lag1_measured
+        .map_or_else(|| "too few to measure".to_owned(), |measured| format!("measured {measured:.2}"));
+    let effective = together.effective_blocks;
+    Some([
+        ("blocks", format!("{} of {}, as good as {effective:.1} independent ones", c.k, c.planned)),
+        ("neighbours", format!("taken to correlate by {:.2} ({measured})", together.lag1)),
+    ])
 }
 
 /// The exit code that the verdicts deserve.
