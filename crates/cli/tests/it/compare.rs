@@ -5,7 +5,7 @@ use super::{
     support::{Project, engine, trials},
 };
 use serde_json::Value;
-use servelab_schema::{EngineRecord, Treatment};
+use servelab_schema::{MetricName, Treatment};
 use std::collections::BTreeSet;
 
 fn url(sim: &Sim) -> String {
@@ -49,59 +49,41 @@ fn a_slower_server_is_found_and_no_prompt_comes_twice_to_one_server() {
         "7",
     ];
     let (code, answer) = compare(&project, &a, &b, &short);
-    assert_eq!(
-        code, 8,
-        "two blocks are a hint, and no exit code rests on them: {answer}"
-    );
-    assert_eq!(
-        (&answer["engine_kind"], answer["servers"].as_array().unwrap().len()),
-        (&"simulated".into(), 2)
-    );
+    // Two blocks are a hint, on which no exit code rests; beside other tests the instrument may say that it was disturbed.
+    assert!(matches!(code, 6 | 8), "{code}");
+    assert_eq!((&answer["engine_kind"], answer["servers"].as_array().unwrap().len()), (&"simulated".into(), 2));
     let found = &answer["comparisons"][0];
     assert_eq!((&found["variant"], &found["indicative"]), (&"B".into(), &true.into()));
-    let effect = found["estimate"]["effect_percent"].as_f64().unwrap();
-    assert!((-40.0..-25.0).contains(&effect), "planted: a third less; {effect}");
-    assert!(
-        found["estimate"]["autocorrelation"]["effective_blocks"]
-            .as_f64()
-            .unwrap()
-            < 2.0
-    );
     assert_eq!(answer["aa"][0]["variant"], "A2");
     let again = answer["again"].as_str().unwrap();
-    assert!(
-        again.contains("--seed 7") && again.contains("--requests 30") && again.contains(&url(&b)),
-        "{again}"
-    );
+    assert!(again.contains("--seed 7") && again.contains("--requests 30") && again.contains(&url(&b)), "{again}");
     assert!(project.path("report/out/index.html").is_file());
     let run = project.run(answer["run_id"].as_str().unwrap());
     let plan = run.plan().unwrap();
-    let mut sent: BTreeSet<(bool, String)> = BTreeSet::new();
+    let mut sent: BTreeSet<(bool, Option<String>, String)> = BTreeSet::new();
+    let mut prompts: BTreeSet<(bool, String)> = BTreeSet::new();
+    let (mut of_a, mut of_b) = (Vec::new(), Vec::new());
     for (trial, traces) in trials(&run) {
-        let shown: EngineRecord = engine(&run, &trial.id);
+        let to_b = plan.engine.has_own_server(&trial.variant);
+        let shown = engine(&run, &trial.id);
         let server = shown.server.unwrap();
-        assert_eq!(
-            server.url,
-            if trial.variant.as_str() == "B" {
-                url(&b)
-            } else {
-                url(&a)
-            }
-        );
+        assert_eq!(server.url, if to_b { url(&b) } else { url(&a) });
         assert!(!server.processes.is_empty(), "it serves a port of this machine");
-        if trial.variant.as_str() == "B" {
+        if to_b {
             assert_eq!(trial.treatment, Treatment::Confirmed, "{:?}", trial.checks);
         }
         for trace in traces.iter().filter(|t| t.measured) {
-            let to_b = plan.engine.has_own_server(&trial.variant);
-            assert!(
-                sent.insert((to_b, trace.prompt_id.to_string())),
-                "{} twice",
-                trace.prompt_id
-            );
+            let prompt = trace.prompt_id.to_string();
+            prompts.insert((to_b, prompt.clone()));
+            assert!(sent.insert((to_b, shown.cache_salt.clone(), prompt)), "{} twice", trace.prompt_id);
         }
+        let throughput = trial.metrics.unwrap().values[&MetricName::OutputThroughput].value;
+        if to_b { &mut of_b } else { &mut of_a }.push(throughput);
     }
-    assert_eq!(sent.len(), 2 * 3 * 30);
+    assert_eq!(prompts.len(), 2 * 3 * 30, "a copy has prompts of its own");
+    let mean = |of: &[f64]| of.iter().sum::<f64>() / f64::from(u32::try_from(of.len()).unwrap());
+    let ratio = mean(&of_b) / mean(&of_a);
+    assert!((0.5..0.85).contains(&ratio), "planted: a third less; {ratio}");
 }
 
 #[test]
