@@ -32,14 +32,12 @@ $(PROMPTS): $(BIN) $(DATASETS)
 	@touch $@
 
 demo: $(PROMPTS) ## dataset, small matrix and report on the simulated engine, in minutes and without a GPU
-	$(BIN) run matrix/sanity.toml
+	$(BIN) run matrix/sanity.toml --no-report
 	$(BIN) run matrix/demo.toml
-	$(BIN) report
-	@echo "Open report/out/index.html"
 
 ifeq ($(ENGINE),sim)
 matrix: $(PROMPTS) ## the full C1-C8 study on the simulated engine; ENGINE=vllm-cpu for a small one on real vLLM
-	$(BIN) run matrix/sanity.toml
+	$(BIN) run matrix/sanity.toml --no-report
 	$(BIN) run matrix/c1-c8.toml
 else ifeq ($(ENGINE),vllm-cpu)
 matrix: $(VLLM_CPU_PROMPTS)
@@ -69,9 +67,8 @@ torture-vllm: $(VLLM_CPU_PROMPTS) ## what takes longer: speculation, LoRA, engin
 check-gpu: $(BIN) ## telemetry and pipeline on this machine's NVIDIA GPU (minutes; deploy/gpu-check/README.md)
 	SERVELAB=$(BIN) deploy/gpu-check/run.sh
 
-report: $(BIN) ## HTML, SVG, CSV and JSON of the latest run
+report: $(BIN) ## HTML, SVG, CSV and JSON of the latest run, again
 	$(BIN) report
-	@echo "Open report/out/index.html"
 
 bench-instrument: $(BIN) ## the load generator beside a bare client that only drains bytes (five minutes; QUICK=1 for one)
 	$(BIN) bench-instrument $(if $(QUICK),--quick)

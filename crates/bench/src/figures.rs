@@ -2,10 +2,11 @@
 //!
 //! What was not observed is null, never 0. Figures of failed requests are none: a failure stands in `with_failures`, as ∞.
 
+use crate::{Asked, ClientFigures};
 use serde::Serialize;
 use servelab_findings::of_one_load;
 use servelab_schema::{
-    Capabilities, EngineKind, GateResult, Instrument, Reason, TokenSource, TtftKind,
+    Capabilities, EngineKind, GateResult, HostFacts, Reason, TokenSource, TtftKind,
     findings::{PooledQuantile, Summary},
 };
 use std::{collections::BTreeMap, num::NonZeroU32};
@@ -15,6 +16,12 @@ use std::{collections::BTreeMap, num::NonZeroU32};
 pub struct Answer {
     /// Format version.
     pub v: u32,
+    /// Version of servelab.
+    pub servelab_version: &'static str,
+    /// When the first load began, RFC 3339 in UTC.
+    pub started_utc: String,
+    /// The machine that measured; null where whoever asked did not say.
+    pub host: Option<HostFacts>,
     /// Simulated where the server says so on any of its pages.
     pub engine_kind: EngineKind,
     /// The engine's version by its own account; null where it has no page with it.
@@ -33,6 +40,8 @@ pub struct Answer {
     pub server_notes: Vec<String>,
     /// Members that every body had besides; null where there were none.
     pub extra_body: Option<serde_json::Map<String, serde_json::Value>>,
+    /// What was asked for.
+    pub asked: Asked,
     /// The loads in their order.
     pub results: Vec<ResultSet>,
 }
@@ -103,8 +112,24 @@ pub struct Counts {
     pub warm_up_completed: u32,
     /// See `warm_up_completed`.
     pub warm_up_failed: u32,
+    /// Set where the load was ended because its first so many measured requests all failed.
+    pub gave_up_after: Option<NonZeroU32>,
     /// The engine's own words, one example for each reason.
     pub examples: BTreeMap<Reason, String>,
+    /// What helps, for each reason of which something is known.
+    pub remedies: BTreeMap<Reason, String>,
+}
+
+/// How a load ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LoadEnd {
+    /// By itself.
+    Complete,
+    /// Somebody ended it.
+    Interrupted,
+    /// Its first measured requests all failed, so it was ended.
+    GaveUp,
 }
 
 /// Rates over the window: from the first send, or the end of the ramp, to the last end, or the end of the duration.
@@ -181,13 +206,13 @@ pub struct Figures {
     /// Of an open loop.
     pub rates: Option<Rates>,
     /// What the client measured of itself.
-    pub instrument: Instrument,
+    pub instrument: ClientFigures,
     /// Every gate that a single load has.
     pub gates: Vec<GateResult>,
     /// False where a gate failed.
     pub valid: bool,
-    /// True where the user ended it.
-    pub interrupted: bool,
+    /// How it ended.
+    pub end: LoadEnd,
 }
 
 impl Figures {

@@ -5,14 +5,18 @@
 //! made with the formulas of `findings`. [`instrument`] holds the load generator against a server without an engine.
 //!
 //! Parts: [`options`] and [`values`] (what may be asked, and in which words), `server` (what the server says it is, takes and
-//! does), `prompts` and `exact` (what is sent), `traces` (where each request is kept), `answers` (tokens that no server counts), `sweep` (the loads one after the other), `summary` and
-//! `validity` (traces to [`figures`]); [`fresh`] makes the prompts of servers that are compared.
+//! does), `prompts` and `exact` (what is sent), `traces` (where each request is kept), `answers` (tokens that no server counts),
+//! `sweep` (the loads one after the other), `summary` and `validity` (traces to [`figures`]), `asked` and `client` (what an answer
+//! says beside them), `remedy` (what helps where requests failed); [`fresh`] makes the prompts
+//! of servers that are compared.
 //!
 //! Traps: whatever a server said is redacted and loses its control characters here, before anybody sees it (`clean`); the
 //! model's name as requests carry it is not what is shown. Times are those of the wall.
 
 mod answers;
+mod asked;
 mod clean;
+mod client;
 mod error;
 mod exact;
 pub mod figures;
@@ -20,6 +24,7 @@ pub mod fresh;
 pub mod instrument;
 pub mod options;
 mod prompts;
+mod remedy;
 mod server;
 mod summary;
 mod sweep;
@@ -27,7 +32,9 @@ mod traces;
 mod validity;
 pub mod values;
 
+pub use asked::{Asked, AskedLoad, AskedObjectives, AskedPrompts, AskedTimeouts};
+pub use client::{ClientFigures, StarvationFigures};
 pub use error::{BenchError, Blame};
-pub use figures::{Answer, Figures, Latency, ResultSet};
+pub use figures::{Answer, Figures, Latency, LoadEnd, ResultSet};
 pub use options::{Bench, PromptSource};
 pub use sweep::{Prepared, Watch};

@@ -67,6 +67,8 @@ pub struct Bench {
     pub sweep: Option<Sweep>,
     /// Unmeasured requests before the first measured one.
     pub warmup: u32,
+    /// A load is ended where its first so many measured requests all fail; none: never.
+    pub give_up_after: Option<NonZeroU32>,
     /// From sent to the first token.
     pub ttft_timeout: Nanos,
     /// Between two reads of one stream.
@@ -120,6 +122,12 @@ impl Bench {
             ));
         }
         Ok(())
+    }
+
+    /// Loads that there will be.
+    #[must_use]
+    pub fn load_count(&self) -> usize {
+        self.loads().len()
     }
 
     /// Each load, in order.

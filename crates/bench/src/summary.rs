@@ -2,7 +2,9 @@
 //! not held. Pure.
 
 use crate::{
-    figures::{Counts, Figures, Latency, Rates, Throughput},
+    client::ClientFigures,
+    figures::{Counts, Figures, Latency, LoadEnd, Rates, Throughput},
+    remedy::remedy,
     validity::gates,
 };
 use servelab_findings::{medians, trial_metrics};
@@ -33,7 +35,7 @@ fn counts(traces: &[&Trace], counts: &TrialCounts) -> Counts {
     let cut_off = failed_by_reason.remove(&Reason::Cancelled).unwrap_or(0);
     let failed = failed_by_reason.values().sum();
     let ended = counts.completed + failed + cut_off;
-    let mut examples = BTreeMap::new();
+    let (mut examples, mut remedies) = (BTreeMap::new(), BTreeMap::new());
     for trace in traces {
         if let Outcome::Failed(failure) = &trace.outcome {
             let status = failure
@@ -41,6 +43,9 @@ fn counts(traces: &[&Trace], counts: &TrialCounts) -> Counts {
                 .filter(|s| *s != 200)
                 .map(|s| format!("HTTP {s}: "))
                 .unwrap_or_default();
+            if let Some(helps) = remedy(failure.reason, failure.http_status) {
+                remedies.entry(failure.reason).or_insert_with(|| helps.to_owned());
+            }
             examples
                 .entry(failure.reason)
                 .or_insert_with(|| format!("{status}{}", failure.detail));
@@ -56,7 +61,9 @@ fn counts(traces: &[&Trace], counts: &TrialCounts) -> Counts {
         never_sent: counts.planned.saturating_sub(ended),
         warm_up_completed: counts.fillers_completed,
         warm_up_failed: counts.fillers_failed,
+        gave_up_after: counts.gave_up_after,
         examples,
+        remedies,
     }
 }
 
@@ -164,10 +171,14 @@ pub(crate) fn figures(measured: &Measured<'_>) -> Figures {
             }),
             Load::Closed { .. } => None,
         },
-        instrument: result.instrument.clone(),
+        instrument: ClientFigures::from(&result.instrument),
         valid: Validity::from_gates(&gates).is_valid(),
         gates,
-        interrupted: result.stopped == Some(Stop::Cancelled),
+        end: match result.stopped {
+            Some(Stop::Cancelled | Stop::EngineExited) => LoadEnd::Interrupted,
+            Some(Stop::GaveUp) => LoadEnd::GaveUp,
+            None => LoadEnd::Complete,
+        },
         requests,
     }
 }

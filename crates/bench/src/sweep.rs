@@ -3,7 +3,8 @@
 use crate::{
     BenchError,
     answers::AnswerCounter,
-    figures::{Answer, ResultSet},
+    asked::Asked,
+    figures::{Answer, LoadEnd, ResultSet},
     options::{Bench, PromptSource},
     prompts::{Prompts, Requests},
     server::{self, Sent, Server},
@@ -15,7 +16,7 @@ use servelab_load::{
     Control, Endpoint, Labels, Live, LoadError, LoadResult, LoadSpec,
     attempt::{Deadlines, SizeLimits},
     bench::{Conversations, Extent, LoadProfile, Pace, body::Asking},
-    clock::TrialClock,
+    clock::{TrialClock, utc_now},
     negotiate::Negotiated,
     start_with_profile,
     stream::KeepText,
@@ -147,16 +148,21 @@ impl Prepared<'_> {
     /// # Errors
     /// Where a prompt cannot be made, the load generator cannot start, or a trace cannot be kept. Failed requests are rows.
     pub fn run(&self, watch: &impl Watch) -> Result<Answer, BenchError> {
-        let mut results = Vec::new();
+        let (started_utc, mut results) = (utc_now(), Vec::<ResultSet>::new());
         for (number, load) in self.bench.loads().into_iter().enumerate() {
-            if watch.is_interrupted() {
+            // What is wrong with the first load is wrong with the next one too.
+            let gave_up = results.last().is_some_and(|set| set.figures.end == LoadEnd::GaveUp);
+            if watch.is_interrupted() || gave_up {
                 break;
             }
             let requests = self.prompts.requests(number, self.bench.request_count(load))?;
             results.push(self.one(number, load, &requests, watch)?);
         }
         Ok(Answer {
-            v: 1,
+            v: 2,
+            servelab_version: env!("CARGO_PKG_VERSION"),
+            started_utc,
+            host: None,
             engine_kind: self.server.kind,
             engine_version: self.server.version.clone(),
             url: self.bench.url.to_string(),
@@ -166,6 +172,7 @@ impl Prepared<'_> {
             capabilities: self.negotiated.capabilities,
             server_notes: self.negotiated.notes.clone(),
             extra_body: Some(self.bench.extra_body.members().clone()).filter(|members| !members.is_empty()),
+            asked: Asked::from(self.bench),
             results,
         })
     }
@@ -218,6 +225,7 @@ impl Prepared<'_> {
             extent: self.bench.extent(),
             ramp: self.bench.ramp.unwrap_or(Nanos::ZERO),
             hold: false,
+            give_up_after: self.bench.give_up_after,
             conversations: conversations.map(|c| -> Arc<dyn Conversations> { c }),
         }
     }

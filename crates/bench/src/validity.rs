@@ -37,6 +37,7 @@ pub(crate) fn gates(
         failed: requests.failed_by_reason.clone(),
         fillers_completed: requests.warm_up_completed,
         fillers_failed: requests.warm_up_failed,
+        gave_up_after: requests.gave_up_after,
     };
     let facts = GateFacts {
         load,

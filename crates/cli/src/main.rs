@@ -11,13 +11,15 @@ mod verbs;
 
 use clap::{Parser, Subcommand};
 use exit::{Exit, Failure};
+use output::{LogFormat, Voice};
 use servelab_runner::{EVENT_TARGET, EventLog};
 use std::{path::PathBuf, process::ExitCode};
-use tracing_subscriber::{EnvFilter, Layer, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{EnvFilter, Layer, Registry, layer::SubscriberExt, util::SubscriberInitExt};
 
 /// Compare LLM serving configurations under one token-checked load, with evidence and error bars.
 ///
-/// First steps: `servelab dataset build`, `servelab run matrix/demo.toml`, `servelab report`.
+/// First steps: `servelab bench --url URL` on a server that runs; or `servelab dataset build` and
+/// `servelab run matrix/demo.toml`, which ends with its report.
 #[derive(Debug, Parser)]
 #[command(name = "servelab", version, propagate_version = true, max_term_width = 110)]
 #[command(
@@ -27,10 +29,69 @@ use tracing_subscriber::{EnvFilter, Layer, layer::SubscriberExt, util::Subscribe
 )]
 struct Cli {
     /// The project: paths in matrix and dataset files are relative to it.
-    #[arg(long, global = true, default_value = ".", value_name = "DIR")]
+    #[arg(
+        long,
+        global = true,
+        default_value = ".",
+        value_name = "DIR",
+        help_heading = "Everywhere"
+    )]
     project: PathBuf,
+    #[command(flatten)]
+    logging: Logging,
     #[command(subcommand)]
     verb: Verb,
+}
+
+/// What is said beside the answer, on standard error.
+#[derive(Debug, clap::Args)]
+struct Logging {
+    /// Say nothing but warnings and errors beside the answer.
+    #[arg(long, short, global = true, conflicts_with = "verbose", help_heading = "Everywhere")]
+    quiet: bool,
+    /// Say more; twice for every detail. SERVELAB_LOG says it more finely.
+    #[arg(long, short, global = true, action = clap::ArgAction::Count, help_heading = "Everywhere")]
+    verbose: u8,
+    /// How progress, notes, logs and errors are written.
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "FORMAT",
+        help_heading = "Everywhere"
+    )]
+    log_format: LogFormat,
+}
+
+impl Logging {
+    /// Begins to log, into the run that goes on too.
+    fn begin(&self, events: &EventLog) {
+        let voice = Voice {
+            format: self.log_format,
+            quiet: self.quiet,
+        };
+        voice.set();
+        let filter = EnvFilter::try_from_env("SERVELAB_LOG").unwrap_or_else(|_| EnvFilter::new(self.level()));
+        let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+        let lines: Box<dyn Layer<Registry> + Send + Sync> = match self.log_format {
+            LogFormat::Text => lines.with_ansi(Voice::has_colours()).with_filter(filter).boxed(),
+            LogFormat::Json => lines.json().flatten_event(true).with_filter(filter).boxed(),
+        };
+        tracing_subscriber::registry().with(lines).with(events.layer()).init();
+    }
+
+    /// What is logged where SERVELAB_LOG does not say.
+    fn level(&self) -> String {
+        match (self.verbose, self.quiet, self.log_format) {
+            (0, true, _) => "warn".to_owned(),
+            // What a run tells of itself is on the terminal already, in better words.
+            (0, false, LogFormat::Text) => format!("warn,{EVENT_TARGET}=off"),
+            (0, false, LogFormat::Json) => "warn,cli=info,servelab_run=info".to_owned(),
+            (1, ..) => "info".to_owned(),
+            _ => "debug".to_owned(),
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -40,7 +101,7 @@ enum Verb {
     Dataset(verbs::dataset::Dataset),
     /// Show what a matrix would run: cells, effective flags and where each value came from. Runs nothing.
     Plan(verbs::plan::Plan),
-    /// Execute a matrix and seal the evidence under runs/.
+    /// Execute a matrix, seal the evidence under runs/ and write its report.
     Run(verbs::run::Run),
     /// Read sealed runs into the database; a run that is there already is left as it is.
     Ingest(verbs::ingest::Ingest),
@@ -108,19 +169,13 @@ fn dispatch(cli: Cli, events: EventLog) -> Result<Exit, Failure> {
 }
 
 fn main() -> ExitCode {
-    // What a run tells of itself is on the terminal already, in better words.
-    let quiet = || EnvFilter::new(format!("warn,{EVENT_TARGET}=off"));
-    let filter = EnvFilter::try_from_env("SERVELAB_LOG").unwrap_or_else(|_| quiet());
-    let terminal = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let cli = Cli::parse();
     let events = EventLog::default();
-    tracing_subscriber::registry()
-        .with(terminal.with_filter(filter))
-        .with(events.layer())
-        .init();
-    let exit = match dispatch(Cli::parse(), events) {
+    cli.logging.begin(&events);
+    let exit = match dispatch(cli, events) {
         Ok(exit) => exit,
         Err(failure) => {
-            output::note(&format!("error: {}", failure.words()));
+            output::error(&failure.words());
             failure.exit
         }
     };

@@ -1,4 +1,12 @@
 //! Printing: answers to standard output, notes to standard error, tables and JSON by one rule.
+//!
+//! Where the width is known (a terminal, or `COLUMNS`) every line fits and no word is split; a file or a pipe has none, and there a
+//! row is a line.
+
+mod layout;
+mod voice;
+
+pub(crate) use voice::{LogFormat, Voice, error, note, progress_is_drawn, progress_is_wanted, warn};
 
 use clap::ValueEnum;
 use comfy_table::{ContentArrangement, Table, presets};
@@ -26,40 +34,61 @@ pub(crate) fn json<T: Serialize>(value: &T) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Says something beside the answer.
-pub(crate) fn note(text: &str) {
-    let _ = writeln!(io::stderr().lock(), "{}", plain(text));
+/// Columns of standard output; none where it has no width.
+fn width() -> Option<usize> {
+    layout::width_of(&io::stdout())
 }
 
-/// A table whose columns fit the terminal.
+/// Prose of one paragraph, in lines that fit; the second and later ones begin with `indent` spaces.
+pub(crate) fn paragraph(text: &str, indent: usize) -> String {
+    layout::wrap(&plain(text), width(), indent)
+}
+
+/// A table whose columns fit; where they cannot, each row is a list of its cells.
 pub(crate) fn table<H: Into<String>>(header: impl IntoIterator<Item = H>, rows: Vec<Vec<String>>) -> String {
+    table_within(width(), header.into_iter().map(Into::into).collect(), &rows)
+}
+
+fn table_within(width: Option<usize>, header: Vec<String>, rows: &[Vec<String>]) -> String {
+    let rows: Vec<Vec<String>> = rows
+        .iter()
+        .map(|row| row.iter().map(|cell| layout::glued(&plain(cell))).collect())
+        .collect();
+    let Some(columns) = layout::columns(width, &header, &rows) else {
+        let lists = rows
+            .iter()
+            .map(|row| facts_within(width, header.iter().zip(row).filter(|(_, cell)| !cell.is_empty())));
+        return lists.collect::<Vec<_>>().join("\n");
+    };
+    let fit = |row: &[String]| -> Vec<String> {
+        let cells = row.iter().zip(&columns);
+        cells
+            .map(|(cell, column)| layout::wrap(cell, Some(*column), 0).trim_end_matches('\n').to_owned())
+            .collect()
+    };
     let mut table = Table::new();
     table
         .load_style(presets::UTF8_BORDERS_ONLY)
-        .set_content_arrangement(ContentArrangement::Dynamic);
-    // A file or a pipe has no width: there a row is a line.
-    if let Ok(size) = rustix::termios::tcgetwinsize(io::stdout())
-        && size.ws_col > 0
-    {
-        table.set_width(size.ws_col);
-    }
-    table.set_header(header.into_iter().map(Into::into).collect::<Vec<String>>());
-    table.add_rows(rows.iter().map(|row| row.iter().map(|cell| plain(cell))));
+        .set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(fit(&header));
+    table.add_rows(rows.iter().map(|row| fit(row)));
     format!("{table}\n")
 }
 
 /// Labels and values, one pair a line, the values aligned.
 pub(crate) fn facts<L: AsRef<str>, V: AsRef<str>>(pairs: impl IntoIterator<Item = (L, V)>) -> String {
+    facts_within(width(), pairs)
+}
+
+fn facts_within<L: AsRef<str>, V: AsRef<str>>(width: Option<usize>, pairs: impl IntoIterator<Item = (L, V)>) -> String {
     let pairs: Vec<(L, V)> = pairs.into_iter().collect();
-    let width = pairs
-        .iter()
-        .map(|(label, _)| label.as_ref().chars().count())
-        .max()
-        .unwrap_or(0);
-    pairs
-        .iter()
-        .map(|(label, value)| format!("{:width$}  {}\n", label.as_ref(), plain(value.as_ref())))
-        .collect()
+    let labels = pairs.iter().map(|(label, _)| label.as_ref().chars().count());
+    let label = labels.max().unwrap_or(0);
+    let line = |(name, value): &(L, V)| {
+        let text = format!("{:label$}  {}", name.as_ref(), plain(value.as_ref()));
+        layout::wrap(&text, width, label + 2)
+    };
+    pairs.iter().map(line).collect()
 }
 
 #[cfg(test)]
@@ -71,5 +100,37 @@ mod tests {
         let words = "died\u{1b}[2J\u{1b}]0;title\u{7}\u{9b}1m\r\n\tend";
         assert!(!table(["words"], vec![vec![words.to_owned()]]).contains('\u{1b}'));
         assert!(!facts([("words", words)]).contains('\u{1b}'));
+    }
+
+    fn fits(text: &str, width: usize) {
+        for line in text.lines() {
+            assert!(line.chars().count() <= width, "{line:?} in\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_table_fits_and_splits_no_word() {
+        let header = ["variant", "treatment", "what was seen"].map(str::to_owned).to_vec();
+        let row = [
+            "C1",
+            "UNOBSERVABLE",
+            "schedule-lag p99 of 12.3ms beyond the limit of 1.00ms on a busy machine",
+        ];
+        let rows = vec![row.map(str::to_owned).to_vec()];
+        for width in [48, 60, 80] {
+            let text = table_within(Some(width), header.clone(), &rows);
+            fits(&text, width);
+            for word in row.iter().flat_map(|cell| cell.split(' ')) {
+                assert!(text.split_whitespace().any(|w| w == word), "{word} is whole in\n{text}");
+            }
+        }
+        let list = table_within(Some(36), header.clone(), &rows);
+        fits(&list, 36);
+        assert!(
+            list.starts_with("variant        C1\n"),
+            "too narrow for columns:\n{list}"
+        );
+        let line = table_within(None, header, &rows);
+        assert!(line.contains(row[2]), "without a width a row is a line:\n{line}");
     }
 }

@@ -1,17 +1,79 @@
-//! The progress line of a run on standard error.
+//! What a run tells while it goes on, on standard error: two lines that change on a terminal, else a line for each trial and one
+//! every half minute.
 
+mod words;
+
+pub(crate) use words::{left, left_of, live_words};
+
+use crate::output;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use servelab_findings::Judged;
-use servelab_load::LiveSnapshot;
+use servelab_load::{LiveSnapshot, clock::monotonic};
 use servelab_runner::Progress;
-use servelab_schema::{EngineKind, GateName, Nanos, TrialRecord, Validity};
-use std::time::Duration;
+use servelab_schema::{EngineKind, GateName, Nanos, TrialRecord, Validity, WallInstant, WallNanos};
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
-/// Draws the run: trials done with the time left, and the requests of the trial that runs.
-pub(crate) struct Bars {
-    bars: MultiProgress,
-    trials: ProgressBar,
-    requests: ProgressBar,
+/// Between two lines about one trial or load, where lines stay.
+pub(crate) const EVERY: WallNanos = WallNanos::from_secs(30);
+
+/// How a run is told.
+#[derive(Debug)]
+enum Shown {
+    /// Not at all; only what must be known.
+    Nothing,
+    /// In lines that stay.
+    Lines,
+    /// In two lines that change.
+    Drawn {
+        bars: MultiProgress,
+        trials: ProgressBar,
+        requests: ProgressBar,
+    },
+}
+
+/// Where the run is.
+#[derive(Debug)]
+struct At {
+    /// The trial that runs, from 1, of so many as far as is known.
+    trial: (usize, usize),
+    name: String,
+    /// When this trial, and when the first one, began.
+    began: WallInstant,
+    first_began: Option<WallInstant>,
+    /// When a line was last written.
+    said: WallInstant,
+}
+
+impl At {
+    const BEFORE_THE_FIRST: Self = Self {
+        trial: (0, 0),
+        name: String::new(),
+        began: WallInstant(0),
+        first_began: None,
+        said: WallInstant(0),
+    };
+
+    /// `trial 3 of 40`.
+    fn number(&self) -> String {
+        format!("trial {} of {}", self.trial.0, self.trial.1)
+    }
+
+    /// `, about 12m30s left` once a trial has ended; empty before, since nobody knows yet, and at the end.
+    fn left(&self, done: usize) -> String {
+        let since = self.first_began.map(|began| monotonic().since(began));
+        let left = since.and_then(|elapsed| left(done, self.trial.1, elapsed));
+        left.map_or_else(String::new, |left| format!(", about {left} left"))
+    }
+}
+
+/// Tells how far a run is.
+#[derive(Debug)]
+pub(crate) struct Told {
+    shown: Shown,
+    at: Mutex<At>,
 }
 
 fn style(template: &str) -> ProgressStyle {
@@ -19,101 +81,150 @@ fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
-impl Bars {
+fn drawn(total: usize, kind: EngineKind) -> Shown {
+    let bars = MultiProgress::new();
+    let trials = bars.add(ProgressBar::new(u64::try_from(total).unwrap_or(u64::MAX)));
+    trials.set_style(style("{prefix} [{bar:20}] {msg}"));
+    trials.set_prefix(kind.to_string());
+    trials.enable_steady_tick(Duration::from_millis(500));
+    let requests = bars.add(ProgressBar::new(0));
+    requests.set_style(style("  {wide_msg}"));
+    Shown::Drawn { bars, trials, requests }
+}
+
+impl Told {
     pub(crate) fn new(total: usize, kind: EngineKind) -> Self {
-        let bars = MultiProgress::new();
-        let trials = bars.add(ProgressBar::new(u64::try_from(total).unwrap_or(u64::MAX)));
-        trials.set_style(style(
-            "{prefix} [{bar:30}] trial {pos}/{len}  {elapsed_precise} elapsed, {eta} left  {msg}",
-        ));
-        trials.set_prefix(kind.to_string());
-        trials.enable_steady_tick(Duration::from_millis(500));
-        let requests = bars.add(ProgressBar::new(0));
-        requests.set_style(style("  {prefix:24} [{bar:30}] {pos}/{len} measured  {msg}"));
-        Self { bars, trials, requests }
+        let shown = if output::progress_is_drawn() {
+            drawn(total, kind)
+        } else if output::progress_is_wanted() {
+            Shown::Lines
+        } else {
+            Shown::Nothing
+        };
+        Self {
+            shown,
+            at: Mutex::new(At::BEFORE_THE_FIRST),
+        }
     }
 
     pub(crate) fn finish(&self) {
-        self.requests.finish_and_clear();
-        self.trials.finish_and_clear();
+        if let Shown::Drawn { trials, requests, .. } = &self.shown {
+            requests.finish_and_clear();
+            trials.finish_and_clear();
+        }
+    }
+
+    fn at<T>(&self, f: impl FnOnce(&mut At) -> T) -> T {
+        f(&mut self.at.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What happens in the trial that runs: now where it is drawn, now and then in a line.
+    fn now(&self, words: &str) {
+        match &self.shown {
+            Shown::Nothing => {}
+            Shown::Drawn { requests, .. } => self.at(|at| requests.set_message(format!("{}: {words}", at.name))),
+            Shown::Lines => self.at(|at| {
+                let now = monotonic();
+                if now.since(at.said.max(at.began)) >= EVERY {
+                    at.said = now;
+                    output::note(&format!("{}, {}: {words}", at.number(), at.name));
+                }
+            }),
+        }
+    }
+
+    /// What must be known, above the lines that change.
+    fn must_say(&self, text: &str) {
+        match &self.shown {
+            Shown::Drawn { bars, .. } => {
+                let _ = bars.println(servelab_schema::foreign::plain(text));
+            }
+            Shown::Lines | Shown::Nothing => output::warn(text),
+        }
     }
 }
 
-fn time(value: Option<Nanos>) -> String {
-    value.map_or_else(|| "–".to_owned(), |v| v.to_string())
+/// Why a take does not count, and what helps; none where it does.
+fn trouble(record: &TrialRecord, judged: &Judged, again: bool) -> Option<String> {
+    match &judged.validity {
+        Validity::Valid => None,
+        Validity::Aborted { why } => Some(format!("{} was aborted: {why}", record.id)),
+        Validity::Invalid { gates } => {
+            // What that means and what helps is said at the end, once for each gate.
+            let failed = judged.gates.iter().filter(|g| gates.contains(&g.gate));
+            let failed: Vec<String> = failed
+                .map(|g| format!("{}: {} (allowed: {})", g.gate, g.observed, g.limit))
+                .collect();
+            let log = if gates.contains(&GateName::EngineAlive) {
+                format!("; see trials/{}/server.log", record.id)
+            } else {
+                String::new()
+            };
+            let again = if again {
+                "; the instrument is to blame, so it is taken again at the end of its block"
+            } else {
+                ""
+            };
+            Some(format!("{} is Invalid: {}{log}{again}", record.id, failed.join("; ")))
+        }
+    }
 }
 
-impl Progress for Bars {
+impl Progress for Told {
     fn trial_begins(&self, n: usize, total: usize, name: &str) {
-        // More than were planned, where some are taken again.
-        self.trials.set_length(u64::try_from(total).unwrap_or(u64::MAX));
-        self.trials
-            .set_position(u64::try_from(n.saturating_sub(1)).unwrap_or(0));
-        self.requests.set_prefix(name.to_owned());
-        self.requests.set_length(0);
-        self.requests.set_position(0);
-        self.requests.set_message("starting the engine");
+        let words = self.at(|at| {
+            let now = monotonic();
+            at.trial = (n, total);
+            name.clone_into(&mut at.name);
+            at.began = now;
+            at.first_began.get_or_insert(now);
+            format!("{}{}", at.number(), at.left(n.saturating_sub(1)))
+        });
+        if let Shown::Drawn { trials, .. } = &self.shown {
+            // More than were planned, where some are taken again.
+            trials.set_length(u64::try_from(total).unwrap_or(u64::MAX));
+            trials.set_position(u64::try_from(n.saturating_sub(1)).unwrap_or(0));
+            trials.set_message(words);
+        }
+        self.now("starting the engine");
     }
 
     fn engine_says(&self, line: &str) {
         let line: String = line.chars().filter(|c| !c.is_control()).take(100).collect();
-        self.requests.set_message(format!("starting the engine: {line}"));
+        self.now(&format!("starting the engine: {line}"));
     }
 
     fn engine_ready(&self, startup: Nanos) {
-        self.requests.set_message(format!("engine ready after {startup}"));
+        self.now(&format!("engine ready after {startup}"));
     }
 
     fn live(&self, live: &LiveSnapshot) {
-        self.requests.set_length(live.measured_planned);
-        self.requests.set_position(live.measured_ended);
-        let failures = live.failures();
-        let failures = if failures == 0 {
-            String::new()
-        } else {
-            format!("  {failures} FAILED")
-        };
-        self.requests.set_message(format!(
-            "{} in flight  TTFT {}  TPOT {}{failures}",
-            live.in_flight,
-            time(live.ttft_p50),
-            time(live.tpot_p50)
-        ));
+        self.now(&live_words(live));
     }
 
     fn trial_ends(&self, record: &TrialRecord, judged: &Judged, again: bool) {
-        self.trials.inc(1);
-        let line = match &judged.validity {
-            Validity::Valid => return,
-            Validity::Invalid { gates } => {
-                let names: Vec<&str> = gates.iter().map(|g| g.as_str()).collect();
-                let failed = judged.gates.iter().filter(|g| gates.contains(&g.gate));
-                let seen: Vec<String> = failed.map(|g| format!("{} (limit {})", g.observed, g.limit)).collect();
-                let log = if gates.contains(&GateName::EngineAlive) {
-                    format!("; see trials/{}/server.log", record.id)
-                } else {
-                    String::new()
-                };
-                let again = if again {
-                    "; the instrument is to blame, so it is taken again at the end of its block"
-                } else {
-                    ""
-                };
+        if matches!(self.shown, Shown::Lines) {
+            let word = match judged.validity {
+                Validity::Valid => "valid",
+                Validity::Invalid { .. } => "INVALID",
+                Validity::Aborted { .. } => "ABORTED",
+            };
+            let counts = &record.counts;
+            let line = self.at(|at| {
                 format!(
-                    "{} is Invalid: {}: {}{log}{again}",
+                    "{}: {} {word}, {} completed, {} failed, took {}{}",
+                    at.number(),
                     record.id,
-                    names.join(", "),
-                    seen.join("; ")
+                    counts.completed,
+                    counts.failures(),
+                    monotonic().since(at.began),
+                    at.left(at.trial.0)
                 )
-            }
-            Validity::Aborted { why } => format!("{} was aborted: {why}", record.id),
-        };
-        let line = servelab_schema::foreign::plain(&line);
-        // Without a terminal the bars are hidden, but this must be said.
-        if self.bars.is_hidden() {
-            crate::output::note(&line);
-        } else {
-            let _ = self.bars.println(line);
+            });
+            output::note(&line);
+        }
+        if let Some(text) = trouble(record, judged, again) {
+            self.must_say(&text);
         }
     }
 }

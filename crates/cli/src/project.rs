@@ -2,6 +2,7 @@
 
 use crate::{exit::Failure, output};
 use anyhow::{Context, anyhow};
+use servelab_evidence::names;
 use servelab_store::Store;
 use std::{
     fs,
@@ -44,6 +45,11 @@ impl Project {
         Store::open(&self.root.join("servelab.db")).map_err(Failure::environment)
     }
 
+    /// The database where there is one: who only looks makes none.
+    pub(crate) fn existing_store(&self) -> Result<Option<Store>, Failure> {
+        Store::open_existing(&self.root.join("servelab.db")).map_err(Failure::environment)
+    }
+
     /// This program, which also holds the simulated engine.
     pub(crate) fn servelab() -> Result<PathBuf, Failure> {
         std::env::current_exe()
@@ -51,8 +57,21 @@ impl Project {
             .map_err(Failure::environment)
     }
 
-    /// Every run directory that is sealed, oldest first.
+    /// Every run directory that is sealed, in the order of their names.
     pub(crate) fn sealed_runs(&self) -> Result<Vec<PathBuf>, Failure> {
+        let dirs = self.run_dirs()?.into_iter();
+        Ok(dirs.filter(|dir| dir.join(names::MANIFEST).is_file()).collect())
+    }
+
+    /// Every run directory that is not sealed, in the order of their names.
+    pub(crate) fn open_runs(&self) -> Result<Vec<PathBuf>, Failure> {
+        let dirs = self.run_dirs()?.into_iter();
+        let is_open = |dir: &PathBuf| dir.join(names::PLAN).is_file() && !dir.join(names::MANIFEST).is_file();
+        Ok(dirs.filter(is_open).collect())
+    }
+
+    /// What lies under runs/, in the order of the names.
+    fn run_dirs(&self) -> Result<Vec<PathBuf>, Failure> {
         let runs = self.runs();
         if !runs.is_dir() {
             return Ok(Vec::new());
@@ -61,7 +80,7 @@ impl Project {
         let mut found: Vec<PathBuf> = entries
             .map_err(Failure::environment)?
             .filter_map(|entry| Some(entry.ok()?.path()))
-            .filter(|dir| dir.join(servelab_evidence::names::MANIFEST).is_file())
+            .filter(|dir| dir.is_dir())
             .collect();
         found.sort();
         Ok(found)
@@ -73,7 +92,7 @@ impl Project {
         for dir in self.sealed_runs()? {
             match began(&dir) {
                 Ok(utc) => newest = newest.max(Some((utc, dir))),
-                Err(error) => output::note(&format!("{} is passed over: {error:#}", dir.display())),
+                Err(error) => output::warn(&format!("{} is passed over: {error:#}", dir.display())),
             }
         }
         Ok(newest.map(|(_, dir)| dir))
@@ -88,7 +107,7 @@ impl Project {
     }
 
     fn no_run(&self, name: &str) -> Failure {
-        let stored = self.store().and_then(|s| s.runs().map_err(Failure::environment));
+        let stored = self.existing_store().ok().flatten().and_then(|s| s.runs().ok());
         let known = stored.into_iter().flatten().find(|r| r.id.as_str() == name);
         Failure::environment(known.map_or_else(
             || {
@@ -118,7 +137,7 @@ fn began(dir: &Path) -> anyhow::Result<String> {
     struct Manifest {
         started: Anchor,
     }
-    let path = dir.join(servelab_evidence::names::MANIFEST);
+    let path = dir.join(names::MANIFEST);
     let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
     let manifest: Manifest = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
     Ok(manifest.started.utc)

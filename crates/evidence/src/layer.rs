@@ -29,11 +29,16 @@ pub trait FileLayer: Send + Sync + fmt::Debug {
     /// # Errors
     /// `AlreadyExists` and what else the operating system says.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
-    /// Makes a file that must not exist yet, readable by its owner only.
+    /// Makes a file that must not exist yet, with the permissions of [`mode`](Self::mode).
     ///
     /// # Errors
     /// `AlreadyExists` and what else the operating system says.
     fn create_new(&self, path: &Path) -> io::Result<Box<dyn RunFile>>;
+    /// Permissions of new files before the process's umask takes some away. Logs and traces hold prompts and answers: unless
+    /// somebody wants it otherwise only their owner reads them.
+    fn mode(&self) -> u32 {
+        OWNER_ONLY
+    }
     /// Gives a file its final name.
     ///
     /// # Errors
@@ -51,9 +56,19 @@ pub trait FileLayer: Send + Sync + fmt::Debug {
     fn sync(&self, path: &Path) -> io::Result<()>;
 }
 
-/// The real disk.
+/// Read and written by their owner only.
+const OWNER_ONLY: u32 = 0o600;
+
+/// As the umask of the process says, like a file of any other program.
+const AS_UMASK_SAYS: u32 = 0o666;
+
+/// The real disk, with files that only their owner reads.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Disk;
+
+/// The real disk, with files that whoever the umask lets may read.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SharedDisk;
 
 impl RunFile for File {
     fn sync(&mut self) -> io::Result<()> {
@@ -61,9 +76,9 @@ impl RunFile for File {
     }
 }
 
-/// A new file that only its owner can read: logs and traces hold prompts.
-pub(crate) fn create_private(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create_new(true).mode(0o600).open(path)
+/// A new file to append to.
+pub(crate) fn create_new(path: &Path, mode: u32) -> io::Result<File> {
+    OpenOptions::new().append(true).create_new(true).mode(mode).open(path)
 }
 
 impl FileLayer for Disk {
@@ -74,7 +89,7 @@ impl FileLayer for Disk {
         fs::create_dir(path)
     }
     fn create_new(&self, path: &Path) -> io::Result<Box<dyn RunFile>> {
-        Ok(Box::new(create_private(path)?))
+        Ok(Box::new(create_new(path, self.mode())?))
     }
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         fs::rename(from, to)
@@ -86,5 +101,29 @@ impl FileLayer for Disk {
     }
     fn sync(&self, path: &Path) -> io::Result<()> {
         File::open(path)?.sync_all()
+    }
+}
+
+impl FileLayer for SharedDisk {
+    fn create_dirs(&self, path: &Path) -> io::Result<()> {
+        Disk.create_dirs(path)
+    }
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        Disk.create_dir(path)
+    }
+    fn create_new(&self, path: &Path) -> io::Result<Box<dyn RunFile>> {
+        Ok(Box::new(create_new(path, self.mode())?))
+    }
+    fn mode(&self) -> u32 {
+        AS_UMASK_SAYS
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        Disk.rename(from, to)
+    }
+    fn truncate(&self, path: &Path, bytes: u64) -> io::Result<()> {
+        Disk.truncate(path, bytes)
+    }
+    fn sync(&self, path: &Path) -> io::Result<()> {
+        Disk.sync(path)
     }
 }

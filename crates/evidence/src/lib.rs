@@ -20,7 +20,8 @@ mod walk;
 mod writer;
 
 pub use error::EvidenceError;
-pub use layer::{Disk, FileLayer, RunFile};
+pub use hold::is_held;
+pub use layer::{Disk, FileLayer, RunFile, SharedDisk};
 pub use sealed::SealedRun;
 pub use take::{Rows, TakeFiles};
 pub use walk::{sha256_file, sha256_file_while};

@@ -3,7 +3,7 @@
 use crate::{
     EvidenceError, FileLayer, RunFile, TakeFiles,
     hold::Hold,
-    layer::create_private,
+    layer::create_new,
     names,
     walk::{files, seal_entry},
 };
@@ -326,7 +326,8 @@ impl TrialWriter {
     /// [`EvidenceError::Io`], also where it is there already.
     pub fn child_output(&self, name: &str) -> Result<(File, PathBuf), EvidenceError> {
         let path = self.dir.join(name);
-        Ok((create_private(&path).map_err(EvidenceError::io("create", &path))?, path))
+        let file = create_new(&path, self.layer.mode()).map_err(EvidenceError::io("create", &path))?;
+        Ok((file, path))
     }
 
     /// Replaces what a child process wrote by what `edit` makes of it, once that process has ended: secrets must go before

@@ -264,6 +264,11 @@ fn failures(limits: &Gates, counts: &TrialCounts) -> Check {
             percent(share)
         );
     }
+    if let Some(first) = counts.gave_up_after {
+        observed.push_str(&format!(
+            "; the load was ended because its first {first} requests all failed"
+        ));
+    }
     let of = |name, requests: u32| GateFigure::new(name, f64::from(requests));
     let figures = [
         of(FigureName::Measured, all),

@@ -4,7 +4,8 @@
 //! Parts, in the order of the data: [`Reducer`] makes a small [`Trial`] of each trial's traces; [`judge`] settles
 //! `treatment` (with `servers`) and `validity` over all of them; `metrics`, `groups`, `gpu`, `triangulation` and `timeline` describe one
 //! trial, `cells` one variant under one load (`pooled`, `quality`, `engine_counts`); [`compare`] gives the verdicts; `headline`
-//! chooses what is said first; [`evaluate()`] is all of it; [`rows`] lays findings out flat for SQL and CSV.
+//! chooses what is said first; [`evaluate()`] is all of it; [`rows`] lays findings out flat for SQL and CSV;
+//! [`advice`] says what helps where a gate failed.
 //!
 //! Everything here is a function of its arguments: no file, no clock, no process. Integers of the files become floating
 //! point here and units move into the names of the fields: `_s` seconds of engine time, `_per_s`, `_percent`, `_ratio`. What
@@ -13,6 +14,7 @@
 //! Traps: findings must not depend on the order in which trials come, on threads or on hash maps: they are compared byte by
 //! byte.
 
+mod advice;
 mod cells;
 pub mod compare;
 mod confounded;
@@ -43,6 +45,7 @@ mod triangulation;
 mod validity;
 pub mod verdict;
 
+pub use advice::{Advice, advice, failed_gate};
 pub use compare::{CellMetrics, study};
 pub use evaluate::evaluate;
 pub use gates::{GateFacts, Work, evaluate_limits};

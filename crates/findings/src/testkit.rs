@@ -140,6 +140,8 @@ pub(crate) fn plan(treatments: &[(&str, &str)]) -> Plan {
         alpha: Margin::new(0.05).unwrap(),
         telemetry_interval_ns: Nanos::from_secs(1),
         retakes: 0,
+        give_up_after: None,
+        on_repeated_failure: OnRepeatedFailure::GoOn,
         limits: Limits::default(),
         predicted_wall_ns: Nanos::ZERO,
         predicted_cost_micro_usd: None,

@@ -14,6 +14,8 @@ pub enum Stop {
     Cancelled,
     /// The engine's process ended.
     EngineExited,
+    /// The first measured requests all failed ([`LoadProfile::give_up_after`](crate::bench::LoadProfile::give_up_after)).
+    GaveUp,
 }
 
 impl Stop {
@@ -21,7 +23,7 @@ impl Stop {
     #[must_use]
     pub const fn reason(self) -> Reason {
         match self {
-            Self::Cancelled => Reason::Cancelled,
+            Self::Cancelled | Self::GaveUp => Reason::Cancelled,
             Self::EngineExited => Reason::EngineExited,
         }
     }
@@ -30,6 +32,7 @@ impl Stop {
 const RUNNING: u8 = 0;
 const CANCELLED: u8 = 1;
 const ENGINE_EXITED: u8 = 2;
+const GAVE_UP: u8 = 3;
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -47,6 +50,7 @@ impl Control {
         let state = match stop {
             Stop::Cancelled => CANCELLED,
             Stop::EngineExited => ENGINE_EXITED,
+            Stop::GaveUp => GAVE_UP,
         };
         let _ = self
             .0
@@ -61,6 +65,7 @@ impl Control {
         match self.0.state.load(Ordering::Acquire) {
             CANCELLED => Some(Stop::Cancelled),
             ENGINE_EXITED => Some(Stop::EngineExited),
+            GAVE_UP => Some(Stop::GaveUp),
             _ => None,
         }
     }

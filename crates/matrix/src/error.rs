@@ -34,6 +34,12 @@ impl Place {
             column: 1,
         }
     }
+
+    /// True for a value that nobody wrote: that of the embedded defaults.
+    #[must_use]
+    pub(crate) fn is_default(&self) -> bool {
+        matches!(self, Self::File { path, .. } if &**path == crate::layers::DEFAULTS_NAME)
+    }
 }
 
 impl fmt::Display for Place {

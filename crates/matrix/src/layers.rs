@@ -12,6 +12,9 @@ use std::path::{Path, PathBuf};
 /// The embedded defaults, which are also the manual of every key.
 pub(crate) const DEFAULTS: &str = include_str!("defaults.toml");
 
+/// How places name them.
+pub(crate) const DEFAULTS_NAME: &str = "default";
+
 /// The file relative to the project.
 pub(crate) fn project_path(root: &Path, file: &Path, errors: &Errors) -> Option<String> {
     let relative: PathBuf = if file.is_absolute() {
@@ -37,7 +40,7 @@ pub(crate) fn project_path(root: &Path, file: &Path, errors: &Errors) -> Option<
 
 /// The chain over the defaults; none where a file could not be read or is not TOML.
 pub(crate) fn merged(chain: &[Document], errors: &Errors) -> Option<Map> {
-    let mut base = parse("default", DEFAULTS, errors)?;
+    let mut base = parse(DEFAULTS_NAME, DEFAULTS, errors)?;
     let mut first = true;
     for document in chain.iter().rev() {
         let map = document.map.clone()?;

@@ -7,8 +7,8 @@
 //! Parts, in the order data takes: `document` (TOML with places) → `merge` and `layers` → `reader` and `values` (types,
 //! units, unknown keys) → `wire` (sections) → `variants` (one factor each, by `factors`; flags held against the engine's own
 //! catalogue by `flags` and `lint`; another checkpoint by `models`; what an attached server can serve by `attached`),
-//! `prompts`, `order`, `predict` → `resolve` (the plan). `servers` makes the plan of servers that are up already, without a
-//! file. `explain` and `notes` say what came of it.
+//! `prompts`, `order`, `predict` → `resolve` (the plan), which `contradictions` looks over as a whole. `servers` makes the plan of
+//! servers that are up already, without a file. `explain` and `notes` say what came of it.
 //!
 //! Formats: a matrix is TOML; the manual of every key is `defaults.toml`, which is embedded and read like any other layer.
 //! The plan's type is in `schema`. Factors are in `factors.toml`; flag catalogues are embedded from `matrix/engines/`, and a
@@ -19,6 +19,7 @@
 //! into `defaults.toml`.
 
 mod attached;
+mod contradictions;
 mod document;
 mod error;
 mod explain;

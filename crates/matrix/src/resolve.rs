@@ -1,7 +1,7 @@
 //! From files to a plan: reads the chain, checks every file on its own and all together, and assembles.
 
 use crate::{
-    Overrides, attached,
+    Overrides, attached, contradictions,
     error::{Errors, MatrixErrors, Place, Problem},
     factors::Catalogue,
     flags::Catalogues,
@@ -86,6 +86,7 @@ fn resolve_into(root: &Path, file: &Path, overrides: &Overrides, errors: &Errors
     let wire = wire::read(&map, &Place::start_of(&path), &reading);
     let notes = Notes::default();
     let plan = assemble(root, wire, &chain, &Findings { errors, notes: &notes })?;
+    contradictions::refuse(&plan, &reading.seen.borrow(), errors);
     let mut settings: Vec<Setting> = reading.seen.into_inner().into_iter().map(setting).collect();
     settings.sort_by(|a, b| a.key.cmp(&b.key));
     Some(Resolved {
@@ -204,6 +205,8 @@ pub(crate) fn plan(
         alpha: experiment.alpha,
         telemetry_interval_ns: wire.telemetry_interval?,
         retakes: experiment.retakes,
+        give_up_after: experiment.give_up_after,
+        on_repeated_failure: experiment.on_repeated_failure,
         limits: Limits {
             blocks_within_ns: None,
             max_duration_ns: limits.max_duration.as_ref().map(|d| WallNanos::given(d.value.0)),

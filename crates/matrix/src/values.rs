@@ -7,7 +7,7 @@ use crate::{
     version::{EngineVersion, VersionRange},
 };
 use servelab_schema::{
-    BlockOrder, LoadId, Margin, MetricName, Nanos, Rate, Ratio, Shape, Stop, VariantId, VariantRole,
+    BlockOrder, LoadId, Margin, MetricName, Nanos, OnRepeatedFailure, Rate, Ratio, Shape, Stop, VariantId, VariantRole,
 };
 use std::num::NonZeroU32;
 
@@ -250,6 +250,7 @@ fn word<T: Copy>(text: &str, words: &[(&'static str, T)]) -> Result<T, Problem> 
         })
 }
 
+from_text!(OnRepeatedFailure, "\"stop\"", t => word(t, &[("stop", Self::Stop), ("go-on", Self::GoOn)]));
 from_text!(BlockOrder, "\"random\"", t => word(t, &[("random", Self::Random), ("sequential", Self::Sequential)]));
 from_text!(Stop, "\"fixed\"", t => word(t, &[("fixed", Self::Fixed), ("natural", Self::Natural)]));
 from_text!(VariantRole, "\"treatment\"", t => word(

@@ -1,13 +1,15 @@
 //! Findings in; view structs with n, interval and unit; then plots, one HTML page, CSV, JSON, terminal. It decides nothing.
 //!
 //! Parts: `summary` lays findings out as `summary.json`, `csv` as `summary.csv`; `headline` says them in sentences; `view`
-//! makes the page's finished texts, `plot` its pictures, `html` places them by the templates; `list` is the terminal's view.
+//! makes the page's finished texts, `plot` its pictures, `html` places them by the templates; `list` is the terminal's view;
+//! `earlier` takes away what an earlier report left in the folder.
 //! `number`, `label`, `remarks` and `table` are the only places where a number, a name, a note and a table become text.
 //!
 //! Traps: no statistic is computed here, and templates do no arithmetic. The same findings give the same bytes: no clock, no
 //! randomness. Whatever comes from data is escaped where it is placed, and nothing on the page comes from the network.
 
 mod csv;
+mod earlier;
 mod error;
 mod headline;
 mod html;
@@ -22,8 +24,9 @@ mod view;
 
 pub use error::ReportError;
 pub use headline::{HeadlineText, headlines};
-pub use list::{ResultsRow, ResultsView, results_list, results_show, stored_run};
+pub use list::{ResultsRow, ResultsView, not_counted, results_list, results_show, stored_run};
 
+use earlier::Earlier;
 use servelab_schema::RunId;
 use servelab_store::{RunData, Store};
 use std::{
@@ -65,6 +68,7 @@ pub fn build(store: &Store, runs: &[RunId], out_dir: &Path) -> Result<ReportFile
         path: out_dir.to_owned(),
         source,
     })?;
+    let earlier = Earlier::of(out_dir);
     let mut svgs = Vec::new();
     for figure in views.iter().flat_map(view::RunView::figures) {
         svgs.push(write(out_dir, &format!("{}.svg", figure.name), &figure.svg)?);
@@ -76,7 +80,9 @@ pub fn build(store: &Store, runs: &[RunId], out_dir: &Path) -> Result<ReportFile
     let mut text = serde_json::to_string_pretty(&document)?;
     text.push('\n');
     let json = write(out_dir, "summary.json", &text)?;
-    Ok(ReportFiles { html, csv, json, svgs })
+    let files = ReportFiles { html, csv, json, svgs };
+    earlier.replace(out_dir, &files)?;
+    Ok(files)
 }
 
 fn write(dir: &Path, name: &str, text: &str) -> Result<PathBuf, ReportError> {

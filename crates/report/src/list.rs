@@ -3,10 +3,15 @@
 use crate::{
     ReportError,
     headline::{HeadlineText, headlines, one_line},
-    label, summary,
+    label, number, summary,
 };
-use servelab_schema::RunId;
+use servelab_findings::failed_gate;
+use servelab_schema::{
+    GateName, RunId,
+    findings::{Findings, TrialFindings},
+};
 use servelab_store::{RunData, RunSummary, Store};
+use std::collections::BTreeMap;
 
 /// One run in a list.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,6 +31,8 @@ pub struct ResultsView {
     pub facts: Vec<(String, String)>,
     /// The findings, the best effects first.
     pub headlines: Vec<HeadlineText>,
+    /// Why takes do not count, one sentence for each gate that failed.
+    pub not_counted: Vec<String>,
     /// Head of the verdict table.
     pub columns: Vec<String>,
     /// Rows of the verdict table: the primary metric, the A/A check last.
@@ -80,10 +87,36 @@ pub fn results_show(data: &RunData) -> ResultsView {
             .map(|(label, value)| (label.to_owned(), value))
             .collect(),
         headlines: headlines(&data.plan, &data.findings),
+        not_counted: not_counted(&data.findings),
         columns,
         verdicts,
         notes: doc.notes,
     }
+}
+
+/// Why takes of a run do not count: for each gate how many failed it, with what was seen in the first of them, its cause and
+/// its remedy.
+#[must_use]
+pub fn not_counted(findings: &Findings) -> Vec<String> {
+    let mut found: BTreeMap<GateName, (u32, &TrialFindings, String)> = BTreeMap::new();
+    for trial in &findings.trials {
+        for gate in &trial.gates {
+            if let Some(words) = failed_gate(gate) {
+                found.entry(gate.gate).or_insert((0, trial, words)).0 += 1;
+            }
+        }
+    }
+    let takes = findings.brief.takes;
+    found
+        .into_values()
+        .map(|(n, first, words)| {
+            format!(
+                "{n} of {} failed {words} (First: {}.)",
+                number::count(takes, "take"),
+                first.id
+            )
+        })
+        .collect()
 }
 
 /// One stored run.

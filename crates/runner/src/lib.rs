@@ -1,9 +1,9 @@
 //! Executes a plan: starts the engine of each trial, puts the load on it, watches, stops it, keeps the evidence, has findings
 //! judge it, and seals the run.
 //!
-//! Parts: `takes` says which take comes next, `take_all` is the loop, `trial` executes one take, `run` begins and seals; `look` looks at servers that are
-//! up already;
-//! `stop` and `limits` end it early, `lock` keeps others away, `events` writes down what happens.
+//! Parts: `takes` says which take comes next, `take_all` is the loop, `trial` executes one take, `run` begins and seals; `look`
+//! looks at servers that are up already; `stop`, `limits` and `repeated` end it early, `lock` keeps others away, `events` writes
+//! down what happens.
 //!
 //! What a number means is decided elsewhere; this room decides only the order of things. It keeps three kinds of trouble
 //! apart: a request that failed is a row, a trial that measured badly is Invalid, and only what makes going on pointless
@@ -20,6 +20,7 @@ mod limits;
 mod lock;
 mod look;
 mod progress;
+mod repeated;
 mod requests;
 mod run;
 mod stop;

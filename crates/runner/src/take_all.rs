@@ -5,12 +5,13 @@ use crate::{
     Progress, RunError, StopFlag,
     evaluation::reduce,
     events::TARGET,
+    repeated::{StartOf, repeated_failure},
     takes::{Take, Taken, block_fits, next_take, takes_in_all},
 };
 use servelab_evidence::{EvidenceError, RunWriter, salvage::CutOff};
 use servelab_findings::{Prompts, Trial, judge};
 use servelab_load::clock::monotonic;
-use servelab_schema::{EnvironmentRecord, Plan, RunEnd, TrialId, Validity, WallInstant};
+use servelab_schema::{EnvironmentRecord, Plan, RunEnd, TrialId, Validity, VariantRole, WallInstant};
 
 /// Executes takes.
 pub(crate) trait Takes {
@@ -29,6 +30,8 @@ pub(crate) trait Takes {
 struct Tally {
     /// Takes that ended, in order.
     taken: Vec<Taken>,
+    /// How their engines came up.
+    starts: Vec<StartOf>,
     /// Takes that were begun.
     begun: usize,
 }
@@ -115,12 +118,31 @@ pub(crate) async fn take_all(
         if let Validity::Aborted { why } = &judged.validity {
             break aborted(format!("{why} in trial {} of {total}", tally.begun));
         }
+        tally.starts.push(start_of(plan, trial));
+        if let Some(cause) = repeated_failure(plan, &tally.starts) {
+            break aborted(format!(
+                "the baseline {} failed to start twice in a row, after {} of {total} trials: {cause} \
+                 (experiment.on-repeated-failure = \"go-on\" goes on all the same)",
+                trial.record.variant, tally.begun
+            ));
+        }
     };
     Looped {
         trials,
         end,
         error,
         sealable,
+    }
+}
+
+/// How the engine of a take came up.
+fn start_of(plan: &Plan, trial: &Trial) -> StartOf {
+    let never_served = trial.record.instrument.is_none();
+    StartOf {
+        role: plan
+            .variant(&trial.record.variant)
+            .map_or(VariantRole::Treatment, |v| v.role),
+        failed: trial.engine.failure.clone().filter(|_| never_served),
     }
 }
 

@@ -20,9 +20,10 @@ use servelab_evidence::{EvidenceError, JsonlWriter, RunWriter, TrialWriter, name
 use servelab_load::{
     Endpoint, Labels, LoadResult, LoadSpec, PreparedRequest, SinkError, Stop, TraceSink,
     attempt::{Deadlines, SizeLimits},
+    bench::LoadProfile,
     clock::{TrialClock, monotonic, utc_now},
     negotiate::{Inquiry, Negotiated, negotiate},
-    start,
+    start_with_profile,
     stream::KeepText,
 };
 use servelab_provider::{BroughtUp, Ended, Failed, Identity, Ready, Salvage};
@@ -331,10 +332,12 @@ async fn measure(
         secrets: secrets.clone(),
     };
     let takes = negotiated.as_ref().map_or(Capabilities::FULL, |n| n.capabilities);
-    let load = start(
-        trial.spec(engine.client().base(), clock, cache_salt.as_deref(), takes)?,
-        sink,
-    )?;
+    let spec = trial.spec(engine.client().base(), clock, cache_salt.as_deref(), takes)?;
+    let profile = LoadProfile {
+        give_up_after: plan.give_up_after,
+        ..LoadProfile::held()
+    };
+    let load = start_with_profile(spec, profile, sink)?;
     let watched = watch(&load, &mut engine, sampling, stop, progress).await;
     let result = load.join();
     let healthy = engine.client().healthy().await;

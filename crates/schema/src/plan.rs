@@ -340,6 +340,17 @@ pub struct NamedLoad {
     pub load: Load,
 }
 
+/// What a run does whose baseline fails to start twice in a row with one cause.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnRepeatedFailure {
+    /// It ends, and is sealed as aborted with that cause: without a baseline nothing can be compared.
+    Stop,
+    /// It goes on to its last trial.
+    #[default]
+    GoOn,
+}
+
 /// Order of the trials inside a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -466,6 +477,12 @@ pub struct Plan {
     /// or the setting made Invalid.
     #[serde(default)]
     pub retakes: u32,
+    /// A load is ended where its first so many measured requests all fail; null: never.
+    #[serde(default)]
+    pub give_up_after: Option<NonZeroU32>,
+    /// What a run does whose baseline keeps failing to start.
+    #[serde(default)]
+    pub on_repeated_failure: OnRepeatedFailure,
     /// What the run may take at most.
     pub limits: Limits,
     /// Predicted wall time of the whole run: an upper guess from token counts, not a measurement.

@@ -219,6 +219,9 @@ pub struct TrialCounts {
     pub fillers_completed: u32,
     /// Warm-up and filler requests that failed.
     pub fillers_failed: u32,
+    /// Set where the load was ended because its first so many measured requests all failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gave_up_after: Option<NonZeroU32>,
 }
 
 impl TrialCounts {

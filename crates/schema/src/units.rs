@@ -109,7 +109,7 @@ impl FromStr for Nanos {
         let (number, unit) = s.split_at_checked(split).ok_or_else(err)?;
         let ns_per_unit: u64 = match unit.trim() {
             "ns" => 1,
-            "us" => 1_000,
+            "us" | "µs" => 1_000,
             "ms" => 1_000_000,
             "s" => 1_000_000_000,
             "m" | "min" => 60_000_000_000,
@@ -132,15 +132,21 @@ impl FromStr for Nanos {
     }
 }
 
+/// In the unit that people would choose, such as `2h05m`, `1m30s`, `8.00s`, `12.34ms`, `96.1µs` or `250ns`.
 impl fmt::Display for Nanos {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
+            ns if ns >= 3_600_000_000_000 => {
+                let min = ns / 60_000_000_000;
+                write!(f, "{}h{:02}m", min / 60, min % 60)
+            }
             ns if ns >= 60_000_000_000 => {
                 let s = ns / 1_000_000_000;
                 write!(f, "{}m{:02}s", s / 60, s % 60)
             }
             ns if ns >= 1_000_000_000 => write!(f, "{:.2}s", self.as_secs_f64()),
             ns if ns >= 1_000_000 => write!(f, "{:.2}ms", self.as_millis_f64()),
+            ns if ns >= 1_000 => write!(f, "{:.1}µs", self.as_secs_f64() * 1e6),
             ns => write!(f, "{ns}ns"),
         }
     }
@@ -230,6 +236,22 @@ mod tests {
         ] {
             check(bad, None);
         }
+    }
+
+    #[test]
+    fn spans_are_shown_in_a_unit_that_people_read() {
+        for (ns, expected) in [
+            (0, "0ns"),
+            (250, "250ns"),
+            (96_103, "96.1µs"),
+            (1_500_000, "1.50ms"),
+            (8_000_000_000, "8.00s"),
+            (90_000_000_000, "1m30s"),
+            (7_500_000_000_000, "2h05m"),
+        ] {
+            assert_eq!(Nanos(ns).to_string(), expected);
+        }
+        check("96.1µs", Some(96_100));
     }
 
     #[test]

@@ -64,6 +64,14 @@ impl Store {
         })
     }
 
+    /// The same where there is one already: who only looks makes none.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_existing(path: &Path) -> Result<Option<Self>, StoreError> {
+        path.exists().then(|| Self::open(path)).transpose()
+    }
+
     /// The database file.
     #[must_use]
     pub fn path(&self) -> &Path {

@@ -75,6 +75,7 @@ fn record(traces: &[Trace]) -> TrialRecord {
             failed: BTreeMap::from([(Reason::ErrorEvent, planned - completed)]),
             fillers_completed: 0,
             fillers_failed: 0,
+            gave_up_after: None,
         },
         ..examples::trial_record()
     }
@@ -212,7 +213,7 @@ fn what_the_user_cut_off_is_no_failure() {
     result.counts.failed.insert(Reason::Cancelled, 3);
     result.stopped = Some(Stop::Cancelled);
     let cut = of_bench(&result, Nanos::ZERO, &traces);
-    assert!(cut.interrupted);
+    assert_eq!(cut.end, LoadEnd::Interrupted);
     assert_eq!(
         (cut.requests.cut_off, cut.requests.failed, cut.requests.never_sent),
         (3, 6, 0)

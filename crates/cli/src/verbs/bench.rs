@@ -1,5 +1,6 @@
 //! `servelab bench`: one load, or a sweep of loads, against a running server.
 
+mod closing;
 mod csv;
 mod live;
 mod print;
@@ -16,7 +17,8 @@ use servelab_bench::{
     values::{self, BaseUrl, JsonHeaders, Sweep},
 };
 use servelab_load::bench::body::{Api, ExtraBody};
-use servelab_schema::{Arrivals, Nanos, Rate, Slo};
+use servelab_schema::{Arrivals, Nanos, Rate, Slo, WallNanos};
+use servelab_telemetry::host_facts;
 use std::{num::NonZeroU32, path::PathBuf};
 
 /// Which endpoint.
@@ -137,6 +139,9 @@ pub(crate) struct Bench {
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Load")]
     warmup: u32,
 
+    /// End a load whose first N measured requests all fail; 0: never.
+    #[arg(long, value_name = "N", default_value_t = 20, help_heading = "Limits")]
+    give_up_after: u32,
     /// From sent to the first token.
     #[arg(long, value_name = "TIME", value_parser = values::duration, default_value = "120s", help_heading = "Limits")]
     ttft_timeout: Nanos,
@@ -162,6 +167,9 @@ pub(crate) struct Bench {
     /// Keep every request in a new file, which only you may read: JSONL, written as they end.
     #[arg(long, value_name = "FILE", help_heading = "Connection and output")]
     traces: Option<PathBuf>,
+    /// Print the formula of each figure, and every gate.
+    #[arg(long, help_heading = "Connection and output")]
+    explain: bool,
     /// How the answer is printed.
     #[arg(long, value_enum, default_value_t = BenchFormat::Table, help_heading = "Connection and output")]
     format: BenchFormat,
@@ -179,14 +187,15 @@ impl From<BenchError> for Failure {
 
 impl Bench {
     pub(crate) fn execute(self, project: &Project) -> Result<Exit, Failure> {
-        let format = self.format;
+        let (format, explain) = (self.format, self.explain);
         let bench = self.asked(project);
         bench.check()?;
-        let terminal = OnTerminal::listen()
-            .context("cannot listen for Ctrl-C")
+        let terminal = OnTerminal::listen(bench.load_count(), bench.duration.map(WallNanos::given))
+            .context("cannot listen for signals")
             .map_err(Failure::environment)?;
-        let answer = bench.prepare()?.run(&terminal)?;
-        print::print(format, &answer).map_err(Failure::environment)?;
+        let mut answer = bench.prepare()?.run(&terminal)?;
+        answer.host = Some(host_facts());
+        print::print(format, explain, &answer).map_err(Failure::environment)?;
         Ok(if terminal.is_asked() {
             Exit::Aborted
         } else if answer.is_valid() {
@@ -226,6 +235,7 @@ impl Bench {
             batch: self.batch,
             sweep: self.sweep,
             warmup: self.warmup,
+            give_up_after: NonZeroU32::new(self.give_up_after),
             ttft_timeout: self.ttft_timeout,
             idle_timeout: self.idle_timeout,
             total_timeout: self.total_timeout,

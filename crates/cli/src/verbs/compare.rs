@@ -6,7 +6,7 @@ use super::{ingest::ingest, run, signals};
 use crate::{
     exit::{Exit, Failure},
     output::Format,
-    progress::Bars,
+    progress::Told,
     project::Project,
 };
 use anyhow::{Context, anyhow};
@@ -168,9 +168,9 @@ impl Compare {
             events,
             ..RunOptions::new(root, project.runs(), program)
         };
-        let bars = Bars::new(plan.trial_count(), plan.engine_kind);
-        let outcome = runtime.block_on(execute(&plan, &options, &stop, &bars));
-        bars.finish();
+        let told = Told::new(plan.trial_count(), plan.engine_kind);
+        let outcome = runtime.block_on(execute(&plan, &options, &stop, &told));
+        told.finish();
         let outcome = outcome.map_err(run::failure)?;
         let page = page(project, &outcome)?;
         let again = self.again(seed, per_trial);

@@ -69,6 +69,9 @@ impl Dataset {
 }
 
 fn bar() -> ProgressBar {
+    if !output::progress_is_drawn() {
+        return ProgressBar::hidden();
+    }
     let bar = ProgressBar::new(0);
     // A wrong template would only make the line plain.
     if let Ok(style) = ProgressStyle::with_template("dataset [{bar:30}] {pos}/{len}  {elapsed}  {msg}") {

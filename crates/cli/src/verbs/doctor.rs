@@ -44,5 +44,5 @@ fn table(findings: &[Finding]) -> String {
             finding.remedy.clone().unwrap_or_default(),
         ]
     });
-    output::table(["", "what", "needed for", "found", "remedy"], rows.collect())
+    output::table(["state", "what", "needed for", "found", "remedy"], rows.collect())
 }

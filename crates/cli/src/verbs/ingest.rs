@@ -44,7 +44,7 @@ impl Ingest {
                 Ok(done) => done,
                 Err(failure) => {
                     refused += 1;
-                    output::note(&format!("{} is not ingested: {}", dir.display(), failure.words()));
+                    output::warn(&format!("{} is not ingested: {}", dir.display(), failure.words()));
                     continue;
                 }
             };

@@ -10,7 +10,7 @@ use crate::{
 use clap::Args;
 use servelab_matrix::{Explanation, MatrixErrors, Overrides, Resolved, explain, resolve_with_origins};
 use servelab_schema::{Origin, VariantRole};
-use std::{fmt::Write, path::PathBuf};
+use std::path::PathBuf;
 
 /// A matrix and what the command line changes of it.
 #[derive(Debug, Args)]
@@ -179,9 +179,8 @@ fn text(resolved: &Resolved, explanation: &Explanation, all: bool) -> String {
         out.push_str(&output::table(["note at", "key", ""], rows));
     }
     let prompts: usize = plan.blocks.iter().map(|b| b.prompts.len()).sum();
-    let _ = writeln!(
-        out,
-        "\n{}: {} engine, {} trials in {} blocks, {} measured requests a cell, predicted wall time up to {}",
+    let summary = format!(
+        "{}: {} engine, {} trials in {} blocks, {} measured requests a cell, predicted wall time up to {}",
         plan.name,
         plan.engine_kind,
         plan.trial_count(),
@@ -189,8 +188,11 @@ fn text(resolved: &Resolved, explanation: &Explanation, all: bool) -> String {
         prompts,
         plan.predicted_wall_ns
     );
+    out.push('\n');
+    out.push_str(&output::paragraph(&summary, 2));
     if let Some(cost) = servelab_matrix::needs_confirmation(plan) {
-        let _ = writeln!(out, "{cost}: `servelab run` asks, or takes --confirm");
+        let cost = format!("{cost}: `servelab run` asks, or takes --confirm");
+        out.push_str(&output::paragraph(&cost, 2));
     }
     out
 }

@@ -24,19 +24,21 @@ pub(crate) struct Report {
 
 impl Report {
     pub(crate) fn execute(&self, project: &Project) -> Result<Exit, Failure> {
-        let mut store = project.store()?;
-        let mut ids: Vec<RunId> = Vec::new();
-        if self.runs.is_empty() {
-            let dir = project.newest_sealed_run()?.ok_or_else(|| {
+        let dirs = if self.runs.is_empty() {
+            let newest = project.newest_sealed_run()?.ok_or_else(|| {
                 Failure::environment(anyhow!("there is no sealed run; first `servelab run matrix/demo.toml`"))
             })?;
+            vec![newest]
+        } else {
+            let dirs = self.runs.iter().map(|name| project.run_dir(name));
+            dirs.collect::<Result<Vec<_>, _>>()?
+        };
+        // Only now: without a run there shall be no database either.
+        let mut store = project.store()?;
+        let mut ids: Vec<RunId> = Vec::new();
+        for dir in dirs {
             let (run, _) = ingest(&mut store, &dir)?;
             ids.push(run.manifest().run_id.clone());
-        } else {
-            for name in &self.runs {
-                let (run, _) = ingest(&mut store, &project.run_dir(name)?)?;
-                ids.push(run.manifest().run_id.clone());
-            }
         }
         let out = project.path(&self.out);
         let files = servelab_report::build(&store, &ids, &out).map_err(Failure::environment)?;

@@ -1,34 +1,26 @@
 //! `servelab results list` and `servelab results show`.
 
+mod list;
+
 use crate::{
     exit::{Exit, Failure},
     output::{self, Format},
     project::Project,
 };
+use anyhow::anyhow;
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use servelab_report::{HeadlineText, ResultsRow};
-use servelab_schema::{
-    EngineKind, RunId, Sha256Hex,
-    findings::{Brief, Findings},
-};
+use servelab_report::{HeadlineText, ResultsView};
+use servelab_schema::{EngineKind, RunId, Sha256Hex, findings::Findings};
 use servelab_store::RunData;
 
 /// The results verbs.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Results {
-    /// Every run in the database, latest first.
-    List(List),
+    /// Every run: those in the database, latest first, and those under runs/ that are not in it.
+    List(list::List),
     /// One run: verdicts of every variant.
     Show(Show),
-}
-
-/// Arguments of `servelab results list`.
-#[derive(Debug, Args)]
-pub(crate) struct List {
-    /// How the answer is printed.
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    format: Format,
 }
 
 /// Arguments of `servelab results show`.
@@ -37,6 +29,9 @@ pub(crate) struct Show {
     /// Name of the run.
     #[arg(value_name = "RUN")]
     run: RunId,
+    /// Show every column of the verdicts: the other p values, and the remarks.
+    #[arg(long)]
+    explain: bool,
     /// How the answer is printed.
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
@@ -44,81 +39,22 @@ pub(crate) struct Show {
 
 impl Results {
     pub(crate) fn execute(&self, project: &Project) -> Result<Exit, Failure> {
-        let store = project.store()?;
         match self {
-            Self::List(args) => {
-                let rows = servelab_report::results_list(&store).map_err(Failure::environment)?;
-                list(args.format, &rows)
-            }
+            Self::List(args) => args.execute(project)?,
             Self::Show(args) => {
+                let store = project.existing_store()?.ok_or_else(|| {
+                    let run = &args.run;
+                    Failure::environment(anyhow!(
+                        "there is no run `{run}`: nothing was ingested here yet; `servelab ingest {run}` reads it in, \
+                         `servelab results list` shows what there is"
+                    ))
+                })?;
                 let run = servelab_report::stored_run(&store, &args.run).map_err(Failure::environment)?;
-                show(args.format, &run)
+                show(args, &run).map_err(Failure::environment)?;
             }
         }
-        .map_err(Failure::environment)?;
         Ok(Exit::Ok)
     }
-}
-
-/// One run of a list, for programs: the brief's own fields and not their words.
-#[derive(Debug, Serialize)]
-struct Listed<'r> {
-    engine_kind: EngineKind,
-    run_id: &'r RunId,
-    started_utc: &'r str,
-    name: &'r str,
-    complete: bool,
-    fingerprint: &'r Sha256Hex,
-    dir: String,
-    directory_gone: bool,
-    headline: &'r str,
-    brief: &'r Brief,
-}
-
-fn list(format: Format, rows: &[ResultsRow]) -> anyhow::Result<()> {
-    if format == Format::Json {
-        let listed = rows.iter().map(|row| Listed {
-            engine_kind: row.run.engine_kind,
-            run_id: &row.run.id,
-            started_utc: &row.run.started_utc,
-            name: &row.run.name,
-            complete: row.run.complete,
-            fingerprint: &row.run.fingerprint,
-            dir: row.run.dir.display().to_string(),
-            directory_gone: row.directory_gone,
-            headline: &row.headline,
-            brief: &row.run.brief,
-        });
-        return output::json(&listed.collect::<Vec<_>>());
-    }
-    if rows.is_empty() {
-        output::note("nothing is in the database yet; `servelab run` makes runs, `servelab ingest` reads them in");
-        return Ok(());
-    }
-    let cells = rows.iter().map(|row| {
-        let r = &row.run;
-        let started = r.started_utc.get(..19).unwrap_or(&r.started_utc).replace('T', " ");
-        let takes = format!("{}/{}", r.brief.valid, r.brief.takes);
-        let ended = (!r.complete).then_some("aborted");
-        let gone = row.directory_gone.then_some("directory gone");
-        let state: Vec<&str> = ended.into_iter().chain(gone).collect();
-        let state = if state.is_empty() {
-            String::new()
-        } else {
-            format!("[{}] ", state.join(", "))
-        };
-        vec![
-            r.id.to_string(),
-            started,
-            r.engine_kind.to_string(),
-            takes,
-            r.fingerprint.short().to_owned(),
-            format!("{state}{}", row.headline),
-        ]
-    });
-    let header = ["run", "started (UTC)", "kind", "valid takes", "fingerprint", "finding"];
-    output::answer(&output::table(header, cells.collect()));
-    Ok(())
 }
 
 /// One run for programs: findings.json, with the fingerprint that findings cannot hold of themselves.
@@ -129,8 +65,8 @@ struct RunAnswer<'r> {
     findings: &'r Findings,
 }
 
-fn show(format: Format, run: &RunData) -> anyhow::Result<()> {
-    if format == Format::Json {
+fn show(args: &Show, run: &RunData) -> anyhow::Result<()> {
+    if args.format == Format::Json {
         return output::json(&RunAnswer {
             engine_kind: run.plan.engine_kind,
             fingerprint: &run.fingerprint,
@@ -142,16 +78,38 @@ fn show(format: Format, run: &RunData) -> anyhow::Result<()> {
     output::answer("\n");
     headlines(&view.headlines);
     output::answer("\n");
-    output::answer(&output::table(view.columns.clone(), view.verdicts.clone()));
-    for note in &view.notes {
-        output::answer(&format!("{note}\n"));
-    }
+    output::answer(&verdicts(&view, args.explain));
+    sentences(&view.not_counted);
+    sentences(&view.notes);
     Ok(())
 }
 
-/// What the run says, one sentence a line.
+/// What the run says, one sentence a paragraph.
 pub(crate) fn headlines(said: &[HeadlineText]) {
     for headline in said {
-        output::answer(&format!("{} {}: {}\n", headline.icon, headline.word, headline.text));
+        let line = format!("{} {}: {}", headline.icon, headline.word, headline.text);
+        output::answer(&output::paragraph(&line, 2));
+    }
+}
+
+/// Columns that are not needed to read a verdict, and that 80 columns have no room for. What the remarks say of a verdict stands in
+/// its headline.
+const MORE: [&str; 3] = ["p, t", "p, sign-flip", "Note"];
+
+/// The table of verdicts, with every column where they are to be explained.
+fn verdicts(view: &ResultsView, explain: bool) -> String {
+    let is_shown = |column: &&String| explain || !MORE.contains(&column.as_str());
+    let shown = |row: &Vec<String>| -> Vec<String> {
+        let cells = view.columns.iter().zip(row).filter(|(column, _)| is_shown(column));
+        cells.map(|(_, cell)| cell.clone()).collect()
+    };
+    let rows = view.verdicts.iter().map(shown).collect();
+    output::table(view.columns.iter().filter(is_shown).cloned(), rows)
+}
+
+/// One paragraph each.
+pub(crate) fn sentences(said: &[String]) {
+    for sentence in said {
+        output::answer(&output::paragraph(sentence, 2));
     }
 }

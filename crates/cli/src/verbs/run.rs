@@ -1,18 +1,20 @@
-//! `servelab run`: execute a matrix.
+//! `servelab run`: execute a matrix, and say what came of it.
+
+mod said;
 
 use super::{plan::Matrix, signals};
 use crate::{
     exit::{Exit, Failure},
     output::{self, Format},
-    progress::Bars,
+    progress::Told,
     project::Project,
 };
 use anyhow::{Context, anyhow};
 use clap::Args;
-use serde::Serialize;
 use servelab_bench::instrument::{Under, certify};
-use servelab_runner::{EventLog, MachineLock, RunError, RunOptions, RunOutcome, StopFlag, execute, lock_folder};
-use servelab_schema::{EngineKind, InstrumentCertificate, Plan, RunEnd, RunId, Sha256Hex, findings::Findings};
+use servelab_evidence::{Disk, SharedDisk};
+use servelab_runner::{EventLog, MachineLock, RunError, RunOptions, StopFlag, execute, lock_folder};
+use servelab_schema::{InstrumentCertificate, Plan, RunEnd, RunId};
 use std::{
     io::{self, BufRead, IsTerminal},
     path::{Path, PathBuf},
@@ -39,22 +41,15 @@ pub(crate) struct Run {
     /// Go on where another run measures on this machine; its evidence then says so. GPUs are never shared.
     #[arg(long)]
     share_machine: bool,
+    /// Only seal the run: the database and the report stay as they are.
+    #[arg(long)]
+    no_report: bool,
+    /// Let others read the run's files as your umask says; without it only you may, since they hold prompts and answers.
+    #[arg(long)]
+    share: bool,
     /// How the answer is printed.
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
-}
-
-#[derive(Debug, Serialize)]
-struct Answer<'r> {
-    engine_kind: EngineKind,
-    run_id: &'r RunId,
-    dir: String,
-    fingerprint: &'r Sha256Hex,
-    end: &'r RunEnd,
-    retakes: usize,
-    lost: usize,
-    cells_without_valid_trial: Vec<String>,
-    findings: &'r Findings,
 }
 
 impl Run {
@@ -88,19 +83,25 @@ impl Run {
             instrument,
             machine: Some(Arc::new(machine)),
             events,
+            layer: if self.share {
+                Arc::new(SharedDisk)
+            } else {
+                Arc::new(Disk)
+            },
             ..RunOptions::new(root, runs, program)
         };
-        let bars = Bars::new(plan.trial_count(), plan.engine_kind);
+        let told = Told::new(plan.trial_count(), plan.engine_kind);
         let stop = StopFlag::default();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime
             .context("cannot start an event loop")
             .map_err(Failure::environment)?;
         signals::obey(&stop).map_err(Failure::environment)?;
-        let outcome = runtime.block_on(execute(&plan, &options, &stop, &bars));
-        bars.finish();
+        let outcome = runtime.block_on(execute(&plan, &options, &stop, &told));
+        told.finish();
         let outcome = outcome.map_err(failure)?;
-        self.format.print(&plan, &outcome).map_err(Failure::environment)?;
+        let page = (!self.no_report).then(|| said::report(project, &outcome)).flatten();
+        said::print(self.format, &plan, &outcome, page.as_deref()).map_err(Failure::environment)?;
         let measured = outcome.findings.cells_without_valid_trial().next().is_none();
         match (outcome.error, outcome.end) {
             (Some(error), _) => Err(failure(error)),
@@ -141,61 +142,7 @@ fn confirmed(question: &str) -> bool {
     if !io::stdin().is_terminal() {
         return false;
     }
-    output::note(&format!("{question}. Go on? [yes/no]"));
+    output::warn(&format!("{question}. Go on? [yes/no]"));
     let mut line = String::new();
     io::stdin().lock().read_line(&mut line).is_ok() && line.trim().eq_ignore_ascii_case("yes")
-}
-
-impl Format {
-    fn print(self, plan: &Plan, outcome: &RunOutcome) -> anyhow::Result<()> {
-        let findings = &outcome.findings;
-        let empty = findings.cells_without_valid_trial();
-        let empty: Vec<String> = empty.map(|c| format!("{} {}", c.variant, c.load)).collect();
-        if self == Self::Json {
-            return output::json(&Answer {
-                engine_kind: plan.engine_kind,
-                run_id: &outcome.run_id,
-                dir: outcome.dir.display().to_string(),
-                fingerprint: &outcome.fingerprint,
-                end: &outcome.end,
-                retakes: findings.retakes(),
-                lost: findings.lost_to_the_instrument(),
-                cells_without_valid_trial: empty,
-                findings,
-            });
-        }
-        let end = match &outcome.end {
-            RunEnd::Complete => "complete".to_owned(),
-            RunEnd::Aborted { why } => format!("aborted: {why}"),
-        };
-        let brief = &findings.brief;
-        let mut rows = vec![
-            ("run", format!("{} ({})", outcome.run_id, plan.engine_kind)),
-            ("directory", outcome.dir.display().to_string()),
-            ("fingerprint", outcome.fingerprint.to_string()),
-            (
-                "takes",
-                format!("{} ({} valid, {} invalid)", brief.takes, brief.valid, brief.invalid),
-            ),
-            ("end", end),
-        ];
-        let (retakes, lost) = (findings.retakes(), findings.lost_to_the_instrument());
-        if retakes > 0 || lost > 0 {
-            let lost = match lost {
-                0 => "none stays lost to the instrument".to_owned(),
-                lost => format!("{lost} stay lost to the instrument: a calmer machine would give them"),
-            };
-            rows.push(("taken again", format!("{retakes} of them; {lost}")));
-        }
-        if !empty.is_empty() {
-            rows.push(("no valid trial", empty.join(", ")));
-        }
-        output::answer(&output::facts(rows));
-        let said = servelab_report::headlines(plan, findings);
-        if !said.is_empty() {
-            output::answer("\n");
-        }
-        super::results::headlines(&said);
-        Ok(())
-    }
 }

@@ -1,4 +1,4 @@
-//! What SIGINT, SIGTERM and SIGHUP do to a run: the first ends it in order, the second at once.
+//! What SIGINT, SIGTERM and SIGHUP do: the first ends what runs in order, the second at once.
 
 use crate::output;
 use servelab_runner::{EVENT_TARGET, StopFlag, StopReason, StopSignal};
@@ -8,49 +8,62 @@ use signal_hook::{
 };
 use std::{fs, io, thread};
 
-/// Listens on a thread of its own, so that the second signal is heard whatever the run is busy with.
-pub(crate) fn obey(stop: &StopFlag) -> io::Result<()> {
+/// The exit code of a program that a signal ended at once.
+const ABORTED: i32 = 5;
+
+/// Listens from now on, on a thread of its own, so that the second signal is heard whatever the program is busy with. `first`
+/// is called at the first signal; `second` at the next one, just before the program exits.
+pub(crate) fn listen(
+    first: impl FnOnce(StopReason) + Send + 'static,
+    second: impl FnOnce(StopReason) + Send + 'static,
+) -> io::Result<()> {
     let mut ours = vec![SIGINT, SIGTERM];
-    // A run under `nohup` is to outlive its terminal.
+    // What runs under `nohup` is to outlive its terminal.
     if !is_ignored(SIGHUP) {
         ours.push(SIGHUP);
     }
     let mut signals = Signals::new(ours)?;
-    let stop = stop.clone();
-    let listen = move || {
-        let mut before = false;
-        for signal in signals.forever() {
-            heard(signal, before, &stop);
-            before = true;
+    let hear = move || {
+        let mut heard = signals.forever().map(reason);
+        if let Some(why) = heard.next() {
+            first(why);
+        }
+        if let Some(why) = heard.next() {
+            second(why);
+            std::process::exit(ABORTED);
         }
     };
-    thread::Builder::new()
-        .name("signals".to_owned())
-        .spawn(listen)
-        .map(drop)
+    thread::Builder::new().name("signals".to_owned()).spawn(hear).map(drop)
 }
 
-fn heard(signal: i32, before: bool, stop: &StopFlag) {
-    let why = StopReason::Signal(match signal {
-        SIGHUP => StopSignal::Hangup,
-        SIGTERM => StopSignal::Terminate,
-        _ => StopSignal::Interrupt,
-    });
-    if before {
-        stop.kill_engine();
-        let left = match stop.run() {
+/// Ends a run at the first signal, and its engine with it at the second.
+pub(crate) fn obey(stop: &StopFlag) -> io::Result<()> {
+    let (wish, kill) = (stop.clone(), stop.clone());
+    let first = move |why: StopReason| {
+        // A limit may have been reached before: that stays the reason.
+        wish.stop(why.clone());
+        tracing::warn!(target: EVENT_TARGET, why = %why, "the run is to end");
+        output::warn(&format!(
+            "{why}: ending the trial and sealing the run; once more ends at once"
+        ));
+    };
+    let second = move |why: StopReason| {
+        kill.kill_engine();
+        let left = match kill.run() {
             Some(run) => format!("the run is left unsealed; `servelab seal {run}` closes it"),
             None => "nothing was measured".to_owned(),
         };
-        output::note(&format!("{why} again: {left}"));
-        std::process::exit(5);
-    }
-    // A limit may have been reached before: that stays the reason.
-    stop.stop(why.clone());
-    tracing::warn!(target: EVENT_TARGET, why = %why, "the run is to end");
-    output::note(&format!(
-        "{why}: ending the trial and sealing the run; once more ends at once"
-    ));
+        output::warn(&format!("{why} again: {left}"));
+    };
+    listen(first, second)
+}
+
+fn reason(signal: i32) -> StopReason {
+    StopReason::Signal(match signal {
+        SIGHUP => StopSignal::Hangup,
+        SIGTERM => StopSignal::Terminate,
+        _ => StopSignal::Interrupt,
+    })
 }
 
 /// True where whoever started this program made it ignore the signal.

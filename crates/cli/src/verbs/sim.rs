@@ -11,7 +11,7 @@ pub(crate) fn execute(args: &SimArgs) -> Result<Exit, Failure> {
         Ok(reason) => reason.exit_code(),
         Err(error) => {
             // The runner reads the engine's own words from its log, so they stand as the imitated engine writes them.
-            output::note(&error.to_string());
+            output::error(&error.to_string());
             error.exit_code()
         }
     }))

@@ -168,7 +168,7 @@ fn every_scripted_fault_has_its_reason_and_none_is_a_success() {
     fs::write(&file, script).unwrap();
     let rest =
         format!("[load]\nconcurrency = 1\n[timeouts]\nttft = \"6s\"\nidle = \"4s\"\ntotal = \"20s\"\n{BASELINE}");
-    let experiment = "blocks = 1\norder = \"sequential\"";
+    let experiment = "blocks = 1\norder = \"sequential\"\ngive-up-after = 0";
     project.matrix("faults", &["--faults", file.to_str().unwrap()], experiment, &rest);
     project
         .servelab(&["run", "matrix/faults.toml", "--run-id", "r1"])

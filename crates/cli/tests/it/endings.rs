@@ -116,10 +116,19 @@ fn a_second_signal_ends_at_once_and_the_run_can_be_sealed() {
 fn a_killed_run_is_sealed_by_hand() {
     let project = project("");
     let mut child = under_load(&project);
+    let listed = |word: &str| {
+        let list = project.servelab(&["results", "list"]).exits(0).out;
+        assert!(
+            list.lines().any(|l| l.contains("r1") && l.contains(word)),
+            "not {word}:\n{list}"
+        );
+    };
+    listed("running");
     let running = project.servelab(&["seal", "r1"]).exits(4);
     assert!(running.err.contains("this run goes on"), "{}", running.err);
     child.kill().unwrap();
     child.wait().unwrap();
+    listed("NOT SEALED");
     let before = fs::read_to_string(project.path(&format!("runs/r1/trials/{FIRST}/traces.jsonl"))).unwrap();
     let refused = project.servelab(&["ingest", "r1"]).exits(4);
     assert!(refused.err.contains("servelab seal"), "{}", refused.err);
@@ -130,8 +139,7 @@ fn a_killed_run_is_sealed_by_hand() {
     assert!(matches!(record.validity, Validity::Aborted { .. }));
     assert_eq!(traces.len(), before.lines().count(), "no row is lost");
     project.servelab(&["ingest", "r1"]).exits(0);
-    let list = project.servelab(&["results", "list"]).exits(0).out;
-    assert!(list.contains("r1"), "{list}");
+    listed("ABORTED");
     let again = project.servelab(&["seal", "r1"]).exits(4);
     assert!(again.err.contains("sealed already"), "{}", again.err);
     for name in ["../r1", "r1/trials", "/tmp", ".."] {
@@ -151,6 +159,50 @@ fn a_limit_holds_while_the_run_goes_on() {
     );
     let (record, _) = trials(&project.run("r1")).remove(0);
     assert!(matches!(record.validity, Validity::Aborted { .. }));
+}
+
+#[test]
+fn a_baseline_that_keeps_failing_to_start_ends_the_run() {
+    let project = Project::new(1, 6);
+    let rest = format!("[load]\nconcurrency = 2\n{ARM}");
+    project.matrix("never", &["--no-such-word"], "blocks = 3", &rest);
+    project
+        .servelab(&["run", "matrix/never.toml", "--run-id", "r1"])
+        .exits(5);
+    let why = why(&project);
+    assert!(
+        why.starts_with("the baseline C1 failed to start twice in a row, after 2 of 3 trials: ")
+            && why.contains("--no-such-word"),
+        "{why}"
+    );
+    let go_on = "blocks = 3\non-repeated-failure = \"go-on\"";
+    project.matrix("never", &["--no-such-word"], go_on, &rest);
+    project
+        .servelab(&["run", "matrix/never.toml", "--run-id", "r2"])
+        .exits(6);
+    assert_eq!(project.run("r2").manifest().end, RunEnd::Complete);
+}
+
+#[test]
+fn a_trial_whose_first_requests_all_fail_is_ended() {
+    let project = Project::new(1, 60);
+    let faults = project.path("faults.toml");
+    // All but the first ones, which ask whether it is ready.
+    let script = (4..100).map(|n| format!("[[fault]]\nrequest = {n}\nkind = \"http-status\"\nstatus = 500\n"));
+    fs::write(&faults, script.collect::<String>()).unwrap();
+    let rest = format!("[load]\nconcurrency = 2\n{ARM}");
+    project.matrix("fails", &["--faults", faults.to_str().unwrap()], "blocks = 1", &rest);
+    let said = project
+        .servelab(&["run", "matrix/fails.toml", "--run-id", "r1"])
+        .exits(6);
+    let (trial, traces) = trials(&project.run("r1")).remove(0);
+    let gates = vec![GateName::MinRequests, GateName::Failures];
+    assert_eq!(trial.validity, Validity::Invalid { gates }, "an outcome, not an abort");
+    assert!(
+        traces.iter().filter(|t| t.measured).count() < 30,
+        "not all 60 were sent"
+    );
+    assert!(said.out.contains("its first 20 requests all failed"), "{}", said.out);
 }
 
 #[test]

@@ -25,6 +25,7 @@ mod gpu;
 mod instrument;
 mod leaks;
 mod makefile;
+mod output;
 mod preflight;
 mod quality;
 mod secrets;

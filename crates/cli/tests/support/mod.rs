@@ -138,6 +138,12 @@ impl Project {
     pub(crate) fn matrix(&self, name: &str, extra_args: &[&str], experiment: &str, rest: &str) {
         // A start-up of 20 engine seconds would be most of a test.
         let quick = ["--startup-seconds", "0.5"];
+        // A test that has one block wants no verdict of it, and says so.
+        let order = if experiment.contains("order") {
+            ""
+        } else {
+            "order = \"random\"\n"
+        };
         let extra: Vec<String> = quick.iter().chain(extra_args).map(|a| format!("{a:?}")).collect();
         let text = format!(
             r#"name = "{name}"
@@ -184,7 +190,7 @@ interval = "200ms"
 requests = 2
 
 [experiment]
-{experiment}
+{order}{experiment}
 
 {rest}"#,
             extra.join(", ")
@@ -202,11 +208,12 @@ requests = 2
         command
     }
 
-    /// The program with these words, in this project. A run does not measure its instrument: that takes three seconds.
+    /// The program with these words, in this project. A run does not measure its instrument, which takes three seconds, and
+    /// writes no report: tests that want one ask for it.
     pub(crate) fn command(&self, words: &[&str]) -> Command {
         let mut command = self.bare_command(words);
         if words.first() == Some(&"run") {
-            command.arg("--no-calibrate");
+            command.args(["--no-calibrate", "--no-report"]);
         }
         command
     }

@@ -146,6 +146,23 @@ fn with_counts(failing: &[GateName], completed: u32, failed: u32, planned: u32) 
 }
 
 #[test]
+fn a_load_that_was_given_up_says_so() {
+    let given_up = TrialCounts {
+        planned: 100,
+        failed: [(Reason::HttpStatus, 20)].into(),
+        gave_up_after: NonZeroU32::new(20),
+        ..TrialCounts::default()
+    };
+    let results = check(&[GateName::MinRequests, GateName::Failures], |f| {
+        f.counts = Box::leak(Box::new(given_up))
+    });
+    assert_eq!(
+        of(&results, GateName::Failures).observed,
+        "20 of 100 failed and 80 never ended (100 %); the load was ended because its first 20 requests all failed"
+    );
+}
+
+#[test]
 fn a_good_trial_passes() {
     let results = check(&[], |_| {});
     assert!(results.iter().all(|g| g.outcome == GateOutcome::Passed));
@@ -267,7 +284,7 @@ fn a_scaled_run_names_the_wall_error() {
         f.time_scale = nz(20);
         f.certificate = None;
     });
-    assert_eq!(results[0].observed, "p99 100000ns (5000ns wall × 20)");
+    assert_eq!(results[0].observed, "p99 100.0µs (5.0µs wall × 20)");
 }
 
 #[test]

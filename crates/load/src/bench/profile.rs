@@ -53,6 +53,9 @@ pub struct LoadProfile {
     /// Fillers hold the load before the first and until the last measured request has ended. Otherwise there are exactly as
     /// many fillers as the warm-up asks for, all ended before the first measured request is sent.
     pub hold: bool,
+    /// The load is ended where its first so many measured requests, in the order they were sent, all fail and none completes
+    /// meanwhile: what is wrong then is not worth thousands of requests. Never where it is none.
+    pub give_up_after: Option<NonZeroU32>,
     /// Each measured request of the spec opens a conversation.
     pub conversations: Option<Arc<dyn Conversations>>,
 }

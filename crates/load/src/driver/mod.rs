@@ -9,6 +9,7 @@
 
 mod batch;
 mod closed;
+mod first_ones;
 mod open;
 mod shared;
 mod state;
@@ -18,7 +19,7 @@ use crate::{
     bench::{LoadProfile, Pace},
     clock::{TrialClock, both_clocks},
     connection::Net,
-    control::Control,
+    control::{Control, Stop},
     facts::{LoadResult, SelfFacts},
     live::Live,
     probe::Probe,
@@ -100,6 +101,7 @@ pub fn start_with_profile(
     };
     net.connections = spec.connections;
     let (writer, traces) = Writer::start(Box::new(sink), control.clone())?;
+    let give_up_after = profile.give_up_after;
     let thread = {
         let (control, live) = (control.clone(), live.clone());
         std::thread::Builder::new()
@@ -113,6 +115,7 @@ pub fn start_with_profile(
                     crate::facts::at_least(result.instrument.client_thread_cpu_ratio, writer_cpu.ratio);
                 result.threads.push(writer_cpu);
                 result.stopped = control.stopped();
+                result.counts.gave_up_after = give_up_after.filter(|_| result.stopped == Some(Stop::GaveUp));
                 Ok(result)
             })?
     };

@@ -284,7 +284,9 @@ impl Shared {
 
     async fn write(&self, trace: Trace) {
         self.live.ended(&trace);
-        self.state(|s| s.counted(&trace));
+        if self.state(|s| s.counted(&trace)) {
+            self.net.control.stop(Stop::GaveUp);
+        }
         // The writer outlives every slot; if it is gone, it has panicked, and the load ends with that error.
         let gone = match self.traces.try_send(trace) {
             Ok(()) => false,

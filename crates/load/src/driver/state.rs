@@ -1,5 +1,6 @@
 //! The state of a load: which request is next, what has ended, and the instants that bound the windows.
 
+use super::first_ones::FirstOnes;
 use crate::{
     bench::{Extent, LoadProfile},
     clock::{self, TrialClock},
@@ -71,6 +72,7 @@ pub(crate) struct LoadState {
     handed_out: u32,
     /// Measured requests that were sent a second time.
     stale_connections: u32,
+    first_ones: FirstOnes,
     cpu_mark: Option<CpuMark>,
     /// CPU of the load's thread over the held window.
     load_cpu: Option<ThreadCpu>,
@@ -95,6 +97,7 @@ impl LoadState {
             fillers,
             counts,
             extent: profile.extent,
+            first_ones: FirstOnes::new(profile.give_up_after),
             ..Self::default()
         }
     }
@@ -181,11 +184,12 @@ impl LoadState {
         })
     }
 
-    const fn job(&mut self, request: PreparedRequest, opener: usize, measured: bool, scheduled: TrialInstant) -> Job {
+    fn job(&mut self, request: PreparedRequest, opener: usize, measured: bool, scheduled: TrialInstant) -> Job {
         let seq = self.next_seq;
         self.next_seq = seq + 1;
         if measured {
             self.handed_out += 1;
+            self.first_ones.sent(seq);
         }
         Job {
             seq,
@@ -229,8 +233,8 @@ impl LoadState {
         self.stale_connections
     }
 
-    /// A row has its final outcome.
-    pub(crate) fn counted(&mut self, trace: &Trace) {
+    /// A row has its final outcome. True where that makes the load hopeless.
+    pub(crate) fn counted(&mut self, trace: &Trace) -> bool {
         let counts = &mut self.counts;
         let count = match (&trace.outcome, trace.measured) {
             (Outcome::Completed(_), true) => &mut counts.completed,
@@ -239,6 +243,7 @@ impl LoadState {
             (Outcome::Failed(_), false) => &mut counts.fillers_failed,
         };
         *count += 1;
+        trace.measured && self.first_ones.ended(trace.seq, trace.completion().is_some())
     }
 
     /// Ends the load, on the load's own thread; `is_open` says whether a schedule was kept.

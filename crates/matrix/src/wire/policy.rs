@@ -6,7 +6,8 @@ use crate::{
     values::Positive,
 };
 use servelab_schema::{
-    BlockOrder, Gates, Margin, MetricName, Nanos, OutputPolicy, RunId, Slo, Timeouts, VariantId, WallNanos, WarmUp,
+    BlockOrder, Gates, Margin, MetricName, Nanos, OnRepeatedFailure, OutputPolicy, RunId, Slo, Timeouts, VariantId,
+    WallNanos, WarmUp,
 };
 use std::num::NonZeroU32;
 
@@ -18,6 +19,8 @@ pub(crate) struct Experiment {
     pub(crate) retakes: u32,
     pub(crate) requests_per_block: Option<At<NonZeroU32>>,
     pub(crate) order: BlockOrder,
+    pub(crate) give_up_after: Option<NonZeroU32>,
+    pub(crate) on_repeated_failure: OnRepeatedFailure,
     pub(crate) primary_metric: MetricName,
     pub(crate) delta: Margin,
     pub(crate) alpha: Margin,
@@ -56,6 +59,8 @@ pub(super) fn experiment(mut t: Table<'_>) -> Option<Experiment> {
     let retakes = t.value("retakes");
     let requests_per_block = t.opt("requests-per-block");
     let order = t.value("order");
+    let give_up_after: Option<u32> = t.value("give-up-after");
+    let on_repeated_failure = t.value("on-repeated-failure");
     let primary_metric = t.value("primary-metric");
     let delta = t.value("delta");
     let alpha = t.value("alpha");
@@ -73,6 +78,8 @@ pub(super) fn experiment(mut t: Table<'_>) -> Option<Experiment> {
         retakes: retakes?,
         requests_per_block,
         order: order?,
+        give_up_after: NonZeroU32::new(give_up_after?),
+        on_repeated_failure: on_repeated_failure?,
         primary_metric: primary_metric?,
         delta: delta?,
         alpha: alpha?,

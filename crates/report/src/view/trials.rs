@@ -5,6 +5,7 @@ use crate::{
     label, number,
     table::{Cell, Column, Row, Table, Tone},
 };
+use servelab_findings::advice;
 use servelab_schema::{
     GateOutcome, Reason, Validity,
     findings::{FailureWords, TrialFindings},
@@ -136,24 +137,25 @@ fn strip_anchor(cx: &Context<'_>, r: &TrialFindings) -> String {
 
 /// Why trials do not count: one row for each variant, gate, observation and limit.
 pub(crate) fn invalid(cx: &Context<'_>) -> Table {
-    type Key<'k> = (usize, &'k str, &'k str, &'k str, &'k str);
+    type Key<'k> = (usize, &'k str, &'k str, &'k str, &'k str, &'k str);
     let mut found: BTreeMap<Key<'_>, Vec<&TrialFindings>> = BTreeMap::new();
     for r in &cx.run.findings.trials {
         let place = cx.run.plan.variants.iter().take_while(|v| v.id != r.variant).count();
         let word = label::validity(&r.validity).1;
         if let Validity::Aborted { why } = &r.validity {
-            found.entry((place, word, "", why, "")).or_default().push(r);
+            found.entry((place, word, "", why, "", "")).or_default().push(r);
         }
         for gate in r.gates.iter().filter(|g| g.outcome == GateOutcome::Failed) {
+            let help = advice(gate).map_or("", |advice| advice.remedy);
             found
-                .entry((place, word, gate.gate.as_str(), &gate.observed, &gate.limit))
+                .entry((place, word, gate.gate.as_str(), &gate.observed, &gate.limit, help))
                 .or_default()
                 .push(r);
         }
     }
     let rows = found
         .into_iter()
-        .filter_map(|((_, _, gate, observed, limit), records)| {
+        .filter_map(|((_, _, gate, observed, limit, help), records)| {
             let first = records.first()?;
             let (icon, word, tone) = label::validity(&first.validity);
             let names: Vec<&str> = records.iter().map(|r| r.id.as_str()).collect();
@@ -165,6 +167,7 @@ pub(crate) fn invalid(cx: &Context<'_>) -> Table {
                     Cell::text(gate),
                     Cell::long(observed),
                     Cell::long(limit),
+                    Cell::long(help),
                     Cell::count(n),
                     Cell::long(names.join(", ")).anchor(if n == 1 { strip_anchor(cx, first) } else { String::new() }),
                 ],
@@ -181,6 +184,7 @@ pub(crate) fn invalid(cx: &Context<'_>) -> Table {
             Column::text("Gate"),
             Column::text("Observed"),
             Column::text("Limit"),
+            Column::text("What helps"),
             Column::number("n", "trials"),
             Column::text("Trials"),
         ],

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{NoProgress, StopReason, StopSignal, evaluate_takes};
-use servelab_evidence::{Disk, SealedRun};
+use servelab_evidence::{Disk, SealedRun, TrialWriter};
 use servelab_findings::evaluate;
 use servelab_provider::ProviderError;
 use servelab_schema::{
@@ -22,6 +22,8 @@ enum Act {
     Stopped,
     /// Its engine cannot be got rid of, after one request.
     Leaks,
+    /// Its engine never serves, for this cause.
+    NeverStarts(&'static str),
 }
 
 struct Script<'a> {
@@ -91,6 +93,7 @@ fn engine(take: Take<'_>, id: &TrialId, act: Option<Act>) -> EngineRecord {
     };
     match act {
         Some(Act::Fails(GateName::EngineAlive)) => record.failure = Some("exit 1".into()),
+        Some(Act::NeverStarts(cause)) => record.failure = Some(cause.into()),
         Some(Act::Fails(GateName::Treatment)) => record.checks[0].result = CheckResult::Absent,
         _ => {}
     }
@@ -119,6 +122,9 @@ impl Takes for Script<'_> {
         let act = self.acts.get(id.as_str()).copied();
         let fails = matches!(act, Some(Act::Fails(GateName::Failures)));
         let writer = run.trial(&id)?;
+        if let Some(Act::NeverStarts(_)) = act {
+            return never_starts(take, &id, act, writer);
+        }
         let mut traces = writer.traces()?;
         traces.append(&trace(take, fails))?;
         if matches!(act, Some(Act::Leaks)) {
@@ -165,6 +171,27 @@ impl Takes for Script<'_> {
     fn redact(&self, text: &str) -> String {
         text.replace('7', "[redacted]")
     }
+}
+
+/// A take without a single request.
+fn never_starts(take: Take<'_>, id: &TrialId, act: Option<Act>, writer: TrialWriter) -> Result<TrialId, RunError> {
+    writer.engine(&engine(take, id, act))?;
+    writer.finish(&TrialRecord {
+        id: id.clone(),
+        block: take.block.block,
+        order: take.trial.order,
+        variant: take.trial.variant.clone(),
+        take: take.take,
+        held: None,
+        span: None,
+        counts: TrialCounts {
+            planned: 1,
+            ..TrialCounts::default()
+        },
+        instrument: None,
+        ..examples::trial_record()
+    })?;
+    Ok(id.clone())
 }
 
 /// The sealed run of a script, what the loop said of it, and the takes in the order they were begun.
@@ -384,4 +411,28 @@ async fn a_wish_to_end_names_itself() {
     assert_eq!(played.sealed(), CALM[..2]);
     assert_eq!(played.why(), "SIGTERM in trial 2 of 6");
     assert!(played.looped.error.is_none());
+}
+
+#[tokio::test]
+async fn a_baseline_that_fails_to_start_twice_ends_the_run_with_its_cause() {
+    let again = "b02-01-C1-c8-t1";
+    let fails = Act::NeverStarts("exit 1: no such file");
+    let acts = [(CALM[0], fails), (again, fails)];
+    let played = play(2, &acts).await;
+    let at = played.begun.iter().position(|id| id.contains("-C1-c8")).unwrap();
+    assert_eq!(played.begun[at], CALM[0]);
+    assert_eq!(played.begun.last().unwrap(), again, "none after it: {:?}", played.begun);
+    assert!(
+        played
+            .why()
+            .starts_with("the baseline C1 failed to start twice in a row, after ")
+            && played.why().contains("exit 1: no such file")
+            && played.why().contains("on-repeated-failure"),
+        "{}",
+        played.why()
+    );
+    assert!(played.looped.error.is_none());
+
+    let other = [(CALM[0], fails), (again, Act::NeverStarts("exit 2: no memory"))];
+    assert_eq!(play(2, &other).await.why(), "complete", "two causes");
 }

@@ -3,9 +3,9 @@
 use super::{Arm, Fixture, Rng, digest};
 use servelab_schema::{
     ArgValue, BlockOrder, Bucket, Bytes, Dialect, EngineKind, EngineSpec, Expectation, FieldValue, Gates, Limits, Load,
-    LoadId, METHOD_VERSION, Margin, MetricName, NamedLoad, Nanos, Origin, OutputPolicy, Plan, PlannedBlock,
-    PlannedTrial, PlannedVariant, Profile, PromptId, PromptRef, PromptSetId, PromptSetRef, Provider, Ratio, Slo,
-    SourceFile, Stop, Task, Timeouts, V, VariantId, VariantRole, WallNanos, WarmUp,
+    LoadId, METHOD_VERSION, Margin, MetricName, NamedLoad, Nanos, OnRepeatedFailure, Origin, OutputPolicy, Plan,
+    PlannedBlock, PlannedTrial, PlannedVariant, Profile, PromptId, PromptRef, PromptSetId, PromptSetRef, Provider,
+    Ratio, Slo, SourceFile, Stop, Task, Timeouts, V, VariantId, VariantRole, WallNanos, WarmUp,
 };
 use std::{collections::BTreeMap, num::NonZeroU32};
 
@@ -116,6 +116,8 @@ pub(crate) fn plan(f: &Fixture) -> Plan {
         alpha: Margin::new(0.05).unwrap(),
         telemetry_interval_ns: Nanos::from_secs(1),
         retakes: 0,
+        give_up_after: None,
+        on_repeated_failure: OnRepeatedFailure::GoOn,
         limits: Limits::default(),
         predicted_wall_ns: Nanos::from_secs(600),
         predicted_cost_micro_usd: None,

@@ -403,6 +403,7 @@ fn record(
             },
             fillers_completed: u32::try_from(traces.iter().filter(|t| !t.measured).count()).unwrap(),
             fillers_failed: 0,
+            gave_up_after: None,
         },
         instrument: (!traces.is_empty()).then(|| Instrument {
             schedule_lag_p50_ns: Nanos(30_000),

@@ -1,5 +1,6 @@
 //! One CSV line for each load. A server's words stand in cells: none is a formula.
 
+use serde::Serialize;
 use servelab_bench::{Answer, ResultSet};
 use servelab_schema::foreign::cell;
 
@@ -11,6 +12,12 @@ fn field(text: &str) -> String {
     } else {
         text.into_owned()
     }
+}
+
+/// A name as it is written in JSON.
+fn word(name: impl Serialize) -> String {
+    let value = serde_json::to_value(name).ok();
+    value.as_ref().and_then(|v| v.as_str()).unwrap_or_default().to_owned()
 }
 
 fn columns(answer: &Answer, set: &ResultSet) -> Vec<(String, String)> {
@@ -35,12 +42,18 @@ fn columns(answer: &Answer, set: &ResultSet) -> Vec<(String, String)> {
     add("window_s", number(t.map(|t| t.window_s)));
     add("requests_per_s", number(t.and_then(|t| t.requests_per_s)));
     add("output_tokens_per_s", number(t.and_then(|t| t.output_tokens_per_s)));
+    add(
+        "completed_output_tokens_per_s",
+        number(t.and_then(|t| t.completed_output_tokens_per_s)),
+    );
+    add("total_tokens_per_s", number(t.and_then(|t| t.total_tokens_per_s)));
     add("input_tokens_per_s", number(t.and_then(|t| t.input_tokens_per_s)));
     add(
         "goodput_requests_per_s",
         number(t.and_then(|t| t.goodput_requests_per_s)),
     );
     add("achieved_rate_per_s", number(f.rates.and_then(|r| r.achieved_per_s)));
+    add("ttft_kind", f.ttft_kind.map(word).unwrap_or_default());
     let latencies = [
         ("ttft", &f.ttft),
         ("tpot", &f.tpot),
@@ -77,19 +90,19 @@ fn columns(answer: &Answer, set: &ResultSet) -> Vec<(String, String)> {
         "tokens_per_chunk_mean",
         number(f.tokens_per_chunk.as_ref().map(|s| s.mean)),
     );
-    add(
-        "schedule_lag_p99_s",
-        f.instrument.schedule_lag_p99_ns.as_secs_f64().to_string(),
-    );
-    add(
-        "event_loop_lag_p99_s",
-        f.instrument.event_loop_lag_p99_ns.as_secs_f64().to_string(),
-    );
+    add("schedule_lag_p99_s", f.instrument.schedule_lag_p99_s.to_string());
+    add("event_loop_lag_p99_s", f.instrument.event_loop_lag_p99_s.to_string());
     add(
         "client_thread_cpu_ratio",
-        f.instrument.client_thread_cpu_ratio.get().to_string(),
+        f.instrument.thread_cpu_ratio.get().to_string(),
     );
+    add("end", word(f.end));
     add("valid", f.valid.to_string());
+    add("started_utc", answer.started_utc.clone());
+    add("servelab_version", answer.servelab_version.to_owned());
+    let host = answer.host.as_ref();
+    add("host_cpu", host.and_then(|h| h.cpu.clone()).unwrap_or_default());
+    add("host_cpus", host.map(|h| h.cpus.to_string()).unwrap_or_default());
     columns
 }
 

@@ -1,12 +1,15 @@
-//! The progress line of a load on standard error, and the end that Ctrl-C asks for.
+//! What is told of a load while it runs, on standard error, and the end that a signal asks for.
 
-use crate::output;
+use super::super::signals;
+use crate::{
+    output,
+    progress::{EVERY, left_of, live_words},
+};
 use indicatif::{ProgressBar, ProgressStyle};
 use servelab_bench::Watch;
-use servelab_load::{Control, Live, LiveSnapshot, Stop};
-use servelab_schema::Nanos;
+use servelab_load::{Control, Live, LiveSnapshot, Stop, clock::monotonic};
+use servelab_schema::{WallInstant, WallNanos};
 use std::{
-    io::{IsTerminal, stderr},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -15,26 +18,34 @@ use std::{
     time::Duration,
 };
 
-/// Time between two drawings.
-const EVERY: Duration = Duration::from_millis(100);
+/// Between two drawings.
+const FRAME: Duration = Duration::from_millis(100);
 
 /// What a user sees of the loads, and how they are ended.
 #[derive(Debug)]
 pub(super) struct OnTerminal {
+    /// The load that runs, from 1, of so many.
+    load: Mutex<usize>,
+    loads: usize,
+    /// How long each goes on, where time ends it.
+    lasts: Option<WallNanos>,
     line: Mutex<Option<Line>>,
     interrupt: Interrupt,
 }
 
 impl OnTerminal {
-    /// Listens for Ctrl-C from now on.
-    pub(super) fn listen() -> std::io::Result<Self> {
+    /// Listens for signals from now on.
+    pub(super) fn listen(loads: usize, lasts: Option<WallNanos>) -> std::io::Result<Self> {
         Ok(Self {
+            load: Mutex::new(0),
+            loads,
+            lasts,
             line: Mutex::new(None),
             interrupt: Interrupt::listen()?,
         })
     }
 
-    /// True once Ctrl-C was pressed.
+    /// True once somebody asked for the end.
     pub(super) fn is_asked(&self) -> bool {
         self.interrupt.is_asked()
     }
@@ -50,7 +61,22 @@ impl OnTerminal {
 impl Watch for OnTerminal {
     fn begins(&self, load: &str, live: Live, control: Control) {
         self.interrupt.ends(control);
-        self.show(Some(Line::show(load, live)));
+        let number = {
+            let mut number = self.load.lock().unwrap_or_else(PoisonError::into_inner);
+            *number += 1;
+            *number
+        };
+        let name = if self.loads > 1 {
+            format!("load {number} of {}: {load}", self.loads)
+        } else {
+            load.to_owned()
+        };
+        self.show(Line::show(Told {
+            name,
+            live,
+            began: monotonic(),
+            lasts: self.lasts,
+        }));
     }
 
     fn ended(&self) {
@@ -62,72 +88,93 @@ impl Watch for OnTerminal {
     }
 }
 
-/// A line that shows one load while it runs; nothing where standard error is no terminal.
+/// One load and its time.
+#[derive(Debug)]
+struct Told {
+    name: String,
+    live: Live,
+    began: WallInstant,
+    lasts: Option<WallNanos>,
+}
+
+impl Told {
+    /// `12 of 60 requests, 8 in flight, TTFT …, about 30s left`.
+    fn words(&self, now: &LiveSnapshot) -> String {
+        let elapsed = monotonic().since(self.began);
+        let left = match self.lasts {
+            Some(lasts) => left_of(lasts, elapsed),
+            None => {
+                let count = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+                crate::progress::left(count(now.measured_ended), count(now.measured_planned), elapsed)
+            }
+        };
+        let left = left.map_or_else(String::new, |left| format!(", about {left} left"));
+        format!("{}{left}", live_words(now))
+    }
+}
+
+/// Shows one load while it runs: a line that changes on a terminal, else one every half minute.
 #[derive(Debug)]
 struct Line {
-    thread: Option<(Arc<AtomicBool>, JoinHandle<()>)>,
-}
-
-fn time(value: Option<Nanos>) -> String {
-    value.map_or_else(|| "–".to_owned(), |v| v.to_string())
-}
-
-fn message(live: &LiveSnapshot) -> String {
-    let failures = live.failures();
-    let failures = if failures == 0 {
-        String::new()
-    } else {
-        format!("  {failures} FAILED")
-    };
-    format!(
-        "{} in flight  TTFT {}  TPOT {}{failures}",
-        live.in_flight,
-        time(live.ttft_p50),
-        time(live.tpot_p50)
-    )
+    ended: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
 }
 
 impl Line {
-    /// Shows `live` under `name` until it is finished.
-    fn show(name: &str, live: Live) -> Self {
-        if !stderr().is_terminal() {
-            return Self { thread: None };
+    /// Shows it until it is finished; none where nothing is to be shown.
+    fn show(told: Told) -> Option<Self> {
+        if !output::progress_is_wanted() {
+            return None;
         }
         let ended = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&ended);
-        let bar = ProgressBar::new(0);
-        // A wrong template would only make the line plain.
-        if let Ok(style) = ProgressStyle::with_template("{prefix} [{bar:30}] {pos}/{len}  {elapsed_precise}  {msg}") {
-            bar.set_style(style);
-        }
-        bar.set_prefix(name.to_owned());
         let thread = std::thread::spawn(move || {
-            while !flag.load(Ordering::Acquire) {
-                let now = live.snapshot();
-                bar.set_length(now.measured_planned.max(now.measured_ended));
-                bar.set_position(now.measured_ended);
-                bar.set_message(message(&now));
-                std::thread::park_timeout(EVERY);
+            if output::progress_is_drawn() {
+                draw(&told, &flag);
+            } else {
+                tell(&told, &flag);
             }
-            bar.finish_and_clear();
         });
-        Self {
-            thread: Some((ended, thread)),
-        }
+        Some(Self { ended, thread })
     }
 
     /// Takes the line away.
     fn finish(self) {
-        if let Some((ended, thread)) = self.thread {
-            ended.store(true, Ordering::Release);
-            thread.thread().unpark();
-            // Only a panic could end it early; the panic hook has reported that.
-            let _ = thread.join();
+        self.ended.store(true, Ordering::Release);
+        self.thread.thread().unpark();
+        // Only a panic could end it early; the panic hook has reported that.
+        let _ = self.thread.join();
+    }
+}
+
+fn draw(told: &Told, ended: &AtomicBool) {
+    let bar = ProgressBar::new(0);
+    // A wrong template would only make the line plain.
+    if let Ok(style) = ProgressStyle::with_template("{prefix}\n  {wide_msg}") {
+        bar.set_style(style);
+    }
+    bar.set_prefix(told.name.clone());
+    while !ended.load(Ordering::Acquire) {
+        bar.set_message(told.words(&told.live.snapshot()));
+        std::thread::park_timeout(FRAME);
+    }
+    bar.finish_and_clear();
+}
+
+fn tell(told: &Told, ended: &AtomicBool) {
+    let mut said = told.began;
+    while !ended.load(Ordering::Acquire) {
+        let rest = WallNanos(EVERY.0.saturating_sub(monotonic().since(said).0));
+        if rest == WallNanos::default() {
+            said = monotonic();
+            output::note(&format!("{}: {}", told.name, told.words(&told.live.snapshot())));
+        } else {
+            std::thread::park_timeout(rest.into());
         }
     }
 }
 
-/// Ctrl-C: once ends the load that runs and prints what there is, twice ends at once.
+/// A signal: the first ends the load that runs and prints what there is, the second ends at once.
 #[derive(Debug, Clone, Default)]
 struct Interrupt(Arc<(AtomicBool, Mutex<Option<Control>>)>);
 
@@ -136,26 +183,16 @@ impl Interrupt {
     fn listen() -> std::io::Result<Self> {
         let interrupt = Self::default();
         let heard = interrupt.clone();
-        // Registered before this returns: a Ctrl-C after that is not lost.
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-        let mut signals = {
-            let _inside = runtime.enter();
-            tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?
-        };
-        std::thread::Builder::new()
-            .name("servelab-interrupt".to_owned())
-            .spawn(move || {
-                runtime.block_on(async move {
-                    while signals.recv().await.is_some() {
-                        if heard.0.0.swap(true, Ordering::AcqRel) {
-                            output::note("interrupted twice: nothing is printed");
-                            std::process::exit(5);
-                        }
-                        output::note("interrupted: the figures are of what has ended; Ctrl-C again ends at once");
-                        heard.stop();
-                    }
-                });
-            })?;
+        signals::listen(
+            move |why| {
+                output::warn(&format!(
+                    "{why}: interrupted, the figures are of what has ended; once more ends at once"
+                ));
+                heard.0.0.store(true, Ordering::Release);
+                heard.stop();
+            },
+            |why| output::warn(&format!("{why} again: nothing is printed")),
+        )?;
         Ok(interrupt)
     }
 

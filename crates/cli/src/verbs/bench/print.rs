@@ -1,6 +1,6 @@
-//! The answer of `servelab bench`: tables with units and formulas, JSON, or one CSV line for each load.
+//! The answer of `servelab bench`: tables with units, and formulas where asked for; JSON; or one CSV line for each load.
 
-use super::{BenchFormat, csv::csv};
+use super::{BenchFormat, closing, csv::csv};
 use crate::output;
 use servelab_bench::{Answer, Figures, Latency};
 use servelab_schema::{
@@ -9,7 +9,7 @@ use servelab_schema::{
 };
 
 /// Prints it.
-pub(super) fn print(format: BenchFormat, answer: &Answer) -> anyhow::Result<()> {
+pub(super) fn print(format: BenchFormat, explain: bool, answer: &Answer) -> anyhow::Result<()> {
     match format {
         BenchFormat::Json => output::json(answer),
         BenchFormat::Csv => {
@@ -17,14 +17,14 @@ pub(super) fn print(format: BenchFormat, answer: &Answer) -> anyhow::Result<()> 
             Ok(())
         }
         BenchFormat::Table => {
-            output::answer(&table(answer));
+            output::answer(&table(answer, explain));
             Ok(())
         }
     }
 }
 
 /// Milliseconds with three significant digits and more.
-fn ms(seconds: f64) -> String {
+pub(super) fn ms(seconds: f64) -> String {
     let ms = seconds * 1e3;
     let digits = if ms >= 1000.0 {
         0
@@ -38,7 +38,7 @@ fn ms(seconds: f64) -> String {
     format!("{ms:.digits$}")
 }
 
-fn plain(value: f64) -> String {
+pub(super) fn plain(value: f64) -> String {
     if value >= 100.0 {
         format!("{value:.1}")
     } else {
@@ -67,16 +67,14 @@ fn latency_rows(name: &str, formula: &str, latency: Option<&Latency>, rows: &mut
     row.extend([ms(l.summary_s.max), formula.to_owned()]);
     rows.push(row);
     if l.failed > 0 {
-        let mut row = vec!["  failures as ∞".to_owned(), "–".to_owned()];
+        let mut row = vec![format!("  {} failed as ∞", l.failed), "–".to_owned()];
         row.extend(
             l.quantiles
                 .iter()
                 .map(|q| q.with_failures.finite().map_or_else(|| "∞".to_owned(), ms)),
         );
-        row.extend([
-            "∞".to_owned(),
-            format!("{} failed of {}", l.failed, u64::from(l.failed) + l.summary_s.n),
-        ]);
+        // Its formula is that of the row above.
+        row.extend(["∞".to_owned(), String::new()]);
         rows.push(row);
     }
 }
@@ -115,7 +113,25 @@ fn uncertified(latency: &Latency) -> impl Iterator<Item = String> {
     })
 }
 
-fn latencies(f: &Figures) -> String {
+/// A table without its last column, which is printed as a list below it where it is asked for.
+fn explained<const N: usize>(explain: bool, header: [&str; N], mut rows: Vec<Vec<String>>) -> String {
+    let formulas: Vec<(String, String)> = rows
+        .iter_mut()
+        .filter_map(|row| {
+            row.pop()
+                .map(|formula| (row.first().cloned().unwrap_or_default(), formula))
+        })
+        .collect();
+    let mut text = output::table(header, rows);
+    if explain {
+        text.push_str(&output::facts(
+            formulas.into_iter().filter(|(_, formula)| !formula.is_empty()),
+        ));
+    }
+    text
+}
+
+fn latencies(f: &Figures, explain: bool) -> String {
     let first = match f.ttft_kind {
         Some(TtftKind::Content) => "first text − sent (no token counts per chunk)",
         Some(TtftKind::Whole) => "none: answers come whole",
@@ -141,8 +157,8 @@ fn latencies(f: &Figures) -> String {
     }
     for (turn, latency) in &f.ttft_by_turn {
         latency_rows(
-            &format!("TTFT turn {turn} ms"),
-            &format!("n = {}", latency.summary_s.n),
+            &format!("TTFT turn {turn} ms (n = {})", latency.summary_s.n),
+            "first token chunk − sent",
             Some(latency),
             &mut rows,
         );
@@ -176,18 +192,21 @@ fn latencies(f: &Figures) -> String {
         true,
         f.connect_s.as_ref(),
     ));
-    let mut text = output::table(["latency", "mean", "p50", "p90", "p95", "p99", "max", "formula"], rows);
+    let header = ["latency", "mean", "p50", "p90", "p95", "p99", "max"];
+    let mut text = explained(explain, header, rows);
     let short: Vec<String> = f.ttft.iter().flat_map(uncertified).collect();
     if !short.is_empty() {
-        text.push_str(&format!("* {}\n", short.join("; ")));
+        text.push_str(&output::paragraph(&format!("* {}", short.join("; ")), 2));
     }
     if f.mixed_ttft_kinds {
-        text.push_str("Some answers count tokens per chunk and some do not: their latencies are no one sample and are left out.\n");
+        let mixed =
+            "Some answers count tokens per chunk and some do not: their latencies are no one sample and are left out.";
+        text.push_str(&output::paragraph(mixed, 2));
     }
     text
 }
 
-fn throughput(f: &Figures) -> String {
+fn throughput(f: &Figures, explain: bool) -> String {
     let Some(t) = &f.throughput else { return String::new() };
     let mut rows = Vec::new();
     let mut row = |name: &str, value: Option<f64>, unit: &str, formula: &str| {
@@ -253,7 +272,7 @@ fn throughput(f: &Figures) -> String {
         );
         row("achieved rate", r.achieved_per_s, "requests/s", "of what was sent");
     }
-    output::table(["throughput", "value", "unit", "formula"], rows)
+    explained(explain, ["throughput", "value", "unit"], rows)
 }
 
 fn gates(f: &Figures) -> String {
@@ -292,12 +311,15 @@ fn counts(f: &Figures) -> String {
     text.push('\n');
     for (reason, n) in &r.failed_by_reason {
         let example = r.examples.get(reason).map_or("", String::as_str);
-        text.push_str(&format!("  {n} × {reason}: {example}\n"));
+        text.push_str(&output::paragraph(&format!("  {n} × {reason}: {example}"), 4));
+        if let Some(helps) = r.remedies.get(reason) {
+            text.push_str(&output::paragraph(&format!("    What helps: {helps}."), 4));
+        }
     }
     text
 }
 
-fn table(answer: &Answer) -> String {
+fn table(answer: &Answer, explain: bool) -> String {
     let version = answer
         .engine_version
         .as_deref()
@@ -307,12 +329,10 @@ fn table(answer: &Answer) -> String {
     if answer.engine_kind == EngineKind::Simulated {
         text.push_str("SIMULATED: no GPU gave these numbers.\n");
     }
-    text.push_str(&format!(
-        "{}{version}, model {}, {}\n",
-        answer.url, answer.model, answer.endpoint
-    ));
+    let server = format!("{}{version}, model {}, {}", answer.url, answer.model, answer.endpoint);
+    text.push_str(&output::paragraph(&server, 2));
     for note in &answer.server_notes {
-        text.push_str(&format!("Note: {note}\n"));
+        text.push_str(&output::paragraph(&format!("Note: {note}"), 2));
     }
     for set in &answer.results {
         let kind = if answer.engine_kind == EngineKind::Simulated {
@@ -323,21 +343,19 @@ fn table(answer: &Answer) -> String {
         text.push_str(&format!("\n{}{kind}\n", set.load));
         text.push_str(&counts(&set.figures));
         for note in &set.notes {
-            text.push_str(&format!("Note: {note}\n"));
+            text.push_str(&output::paragraph(&format!("Note: {note}"), 2));
         }
-        text.push_str(&latencies(&set.figures));
-        text.push_str(&throughput(&set.figures));
-        text.push_str(&gates(&set.figures));
-        let verdict = if set.figures.interrupted {
-            "Interrupted: these figures are of a part of the load.\n"
-        } else if set.figures.all_failed() {
-            "Invalid: no request completed.\n"
-        } else if set.figures.valid {
-            "Valid: every gate passed.\n"
-        } else {
-            "Invalid: a gate failed; do not compare these figures.\n"
-        };
-        text.push_str(verdict);
+        // Of nothing there are no figures.
+        if !set.figures.all_failed() {
+            text.push_str(&latencies(&set.figures, explain));
+            text.push_str(&throughput(&set.figures, explain));
+        }
+        if explain {
+            text.push_str(&gates(&set.figures));
+        }
+        text.push_str(&closing::verdict(&set.figures));
     }
+    text.push('\n');
+    text.push_str(&closing::next(answer));
     text
 }

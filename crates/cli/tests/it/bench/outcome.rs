@@ -31,7 +31,7 @@ fn failures_are_counted_and_named_and_are_infinite() {
     for part in [
         "30 of 40 requests completed, 10 FAILED",
         "10 × http-status: HTTP 503: no way",
-        "failures as ∞",
+        "10 failed as ∞",
         "Invalid",
     ] {
         assert!(said.out.contains(part), "no {part:?} in\n{}", said.out);
@@ -113,32 +113,175 @@ fn objectives_decide_goodput() {
 }
 
 #[test]
-fn ctrl_c_prints_what_has_ended() {
-    let server = Server::start(|n, _| if n < 3 { answer() } else { Act::Silence(0) });
-    let mut command = servelab();
-    command.args([
-        "bench",
-        "--url",
-        &server.url,
+fn a_signal_prints_what_has_ended_and_keeps_its_traces() {
+    use rustix::process::Signal;
+    for (signal, name) in [
+        (Signal::INT, "SIGINT"),
+        (Signal::TERM, "SIGTERM"),
+        (Signal::HUP, "SIGHUP"),
+    ] {
+        let server = Server::start(|n, _| if n < 3 { answer() } else { Act::Silence(0) });
+        let files = Files::new();
+        let mut command = servelab();
+        command.args(["bench", "--url", &server.url, "--requests", "50", "--concurrency", "2"]);
+        command.args(["--format", "json", "--traces", &files.text("t.jsonl")]);
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        server.wait_for(|s| s.in_flight == 2 && s.answered == 3);
+        rustix::process::kill_process(rustix::process::Pid::from_child(&child), signal).unwrap();
+        let said = command_output(&child.wait_with_output().unwrap()).exits(5);
+        let answer: Value = serde_json::from_str(&said.out).unwrap();
+        let result = one(&answer);
+        let seen = ["planned", "completed", "failed", "cut_off", "never_sent"]
+            .map(|k| result["requests"][k].as_u64().unwrap());
+        assert_eq!(seen, [50, 3, 0, 2, 45]);
+        assert_eq!(result["end"], "interrupted");
+        assert!(
+            said.err.contains(name) && said.err.contains("interrupted"),
+            "{}",
+            said.err
+        );
+        let completed = files
+            .traces("t.jsonl")
+            .iter()
+            .filter(|t| t.completion().is_some())
+            .count();
+        assert_eq!(completed, 3, "what had ended is kept");
+    }
+}
+
+#[test]
+fn a_load_whose_first_requests_all_fail_is_ended_and_says_what_helps() {
+    let server = Server::start(|_, _| Act::Status(401));
+    let words = ["--model", "m", "--requests", "400", "--concurrency", "4"];
+    let said = run(&server.url, &[&words[..], &["--format", "json"]].concat()).exits(6);
+    let given_up: Value = serde_json::from_str(&said.out).unwrap();
+    let (result, requests) = (one(&given_up), &one(&given_up)["requests"]);
+    assert_eq!(
+        (&result["end"], &requests["gave_up_after"]),
+        (&"gave-up".into(), &20.into())
+    );
+    let failed = requests["failed"].as_u64().unwrap();
+    assert!((20..30).contains(&failed), "not all 400 were sent: {requests}");
+    assert_eq!(requests["completed"], 0);
+
+    let said = run(&server.url, &words).exits(6).out;
+    for part in [
+        "Aborted: the first 20 requests all failed",
+        "HTTP 401",
+        "What helps: ",
+        "--api-key-env",
+    ] {
+        assert!(said.contains(part), "no {part:?} in\n{said}");
+    }
+    let sweep = [
+        "--model",
+        "m",
         "--requests",
-        "50",
-        "--concurrency",
+        "8",
+        "--sweep",
+        "concurrency=1,2",
+        "--give-up-after",
+        "5",
+    ];
+    let swept = json(&server.url, &sweep);
+    assert_eq!(
+        one(&swept)["requests"]["gave_up_after"],
+        5,
+        "the second load is not begun"
+    );
+    let never = json(
+        &server.url,
+        &["--model", "m", "--requests", "30", "--give-up-after", "0"],
+    );
+    assert_eq!(one(&never)["requests"]["failed"], 30);
+    assert_eq!(one(&never)["end"], "complete");
+
+    // One that completes is enough to go on.
+    let server = Server::start(|n, _| if n == 3 { answer() } else { Act::Status(503) });
+    let out = json(
+        &server.url,
+        &["--requests", "40", "--concurrency", "1", "--max-tokens", "2"],
+    );
+    assert_eq!(one(&out)["end"], "complete");
+}
+
+/// Names of everything in it, dotted; of a list, those of its first element. A spread has always the same, where there is one.
+fn names(value: &Value, path: &str, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(map) if !map.contains_key("sd") => {
+            for (key, inner) in map {
+                names(inner, &format!("{path}.{key}"), found);
+            }
+        }
+        Value::Array(list) if list.first().is_some_and(Value::is_object) => {
+            names(&list[0], &format!("{path}[]"), found);
+        }
+        _ => {
+            found.insert(path.trim_start_matches('.').to_owned());
+        }
+    }
+}
+
+/// Names are a promise: what goes or changes its meaning raises `v`. To write them anew run with `SERVELAB_BLESS=1`.
+#[test]
+fn names_for_programs_stay() {
+    let server = Server::start(|_, _| answer());
+    let words = [
+        "--requests",
+        "4",
+        "--max-tokens",
         "2",
-        "--format",
-        "json",
-    ]);
-    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    server.wait_for(|s| s.in_flight == 2 && s.answered == 3);
-    let pid = rustix::process::Pid::from_child(&child);
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
-    let said = command_output(&child.wait_with_output().unwrap()).exits(5);
-    let answer: Value = serde_json::from_str(&said.out).unwrap();
-    let result = one(&answer);
-    let seen =
-        ["planned", "completed", "failed", "cut_off", "never_sent"].map(|k| result["requests"][k].as_u64().unwrap());
-    assert_eq!(seen, [50, 3, 0, 2, 45]);
-    assert_eq!(result["interrupted"], true);
-    assert!(said.err.contains("interrupted"), "{}", said.err);
+        "--rate",
+        "50",
+        "--slo",
+        "ttft=1h",
+    ];
+    let said = json(&server.url, &words);
+    assert_eq!(said["v"], 2);
+    let mut found = BTreeSet::new();
+    names(&said, "", &mut found);
+    for name in &found {
+        assert!(!name.ends_with("_ns"), "one unit a name: {name}");
+    }
+    let csv = run(&server.url, &[&words[..], &["--format", "csv"]].concat()).out;
+    let columns = csv.lines().next().unwrap().replace(',', "\n");
+    let text: String = found.iter().map(|name| format!("{name}\n")).collect();
+    let text = format!("# json\n{text}# csv\n{columns}\n");
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/bench/names.txt");
+    if std::env::var_os("SERVELAB_BLESS").is_some() {
+        fs::write(golden, &text).unwrap();
+    }
+    assert_eq!(text, fs::read_to_string(golden).unwrap());
+}
+
+#[test]
+fn figures_fit_80_columns_and_explain_themselves_when_asked() {
+    let server = Server::start(|_, _| answer());
+    let narrow = |words: &[&str]| {
+        let mut command = servelab();
+        command
+            .args(["bench", "--url", &server.url, "--requests", "4", "--max-tokens", "2"])
+            .args(words);
+        command_output(&command.env("COLUMNS", "80").output().unwrap()).out
+    };
+    for words in [
+        &[][..],
+        &["--rate", "50"],
+        &["--explain"],
+        &["--explain", "--rate", "50"],
+    ] {
+        let text = narrow(words);
+        for line in text.lines() {
+            let is_one_word = !line.trim().contains(' ');
+            assert!(
+                line.chars().count() <= 80 || is_one_word,
+                "{words:?}: {line:?} in\n{text}"
+            );
+        }
+        let formula = "first token chunk − sent";
+        assert_eq!(text.contains(formula), words.contains(&"--explain"), "{text}");
+        assert!(text.contains("next") && text.contains(&server.url), "{text}");
+    }
 }
 
 #[test]

@@ -64,7 +64,7 @@ fn a_simulated_engine_is_measured_and_labelled() {
 #[test]
 fn tables_and_csv_say_the_same() {
     let words = ["--requests", "6", "--max-tokens", "3", "--sweep", "concurrency=1,2"];
-    let table = run(sim(), &words).out;
+    let table = run(sim(), &[&words[..], &["--explain"]].concat()).out;
     for part in [
         "SIMULATED: no GPU gave these numbers",
         "closed loop, concurrency 1 (SIMULATED)",

@@ -1,0 +1,99 @@
+//! What is said beside the answer, on standard error: in lines for people, or as JSON for programs; less of it, or more.
+
+use super::layout;
+use clap::ValueEnum;
+use servelab_schema::foreign::plain;
+use std::{
+    env,
+    io::{self, IsTerminal, Write, stderr},
+    sync::OnceLock,
+};
+
+/// How logs are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line, progress and errors too.
+    Json,
+}
+
+/// How this program talks, as its command line says.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Voice {
+    /// How logs are written.
+    pub(crate) format: LogFormat,
+    /// Only warnings and errors.
+    pub(crate) quiet: bool,
+}
+
+/// Where notes go as events: no part of a run's own log.
+const TARGET: &str = "cli";
+
+static VOICE: OnceLock<Voice> = OnceLock::new();
+
+impl Voice {
+    /// Talks like this from now on; the first one counts.
+    pub(crate) fn set(self) {
+        let _ = VOICE.set(self);
+    }
+
+    fn get() -> Self {
+        VOICE.get().copied().unwrap_or_default()
+    }
+
+    /// True where colours may be used on standard error.
+    pub(crate) fn has_colours() -> bool {
+        let refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        !refused && stderr().is_terminal()
+    }
+}
+
+/// True where progress is to be told at all.
+pub(crate) fn progress_is_wanted() -> bool {
+    !Voice::get().quiet
+}
+
+/// True where progress is drawn, in lines that change; else it is told in lines that stay.
+pub(crate) fn progress_is_drawn() -> bool {
+    progress_is_wanted() && Voice::get().format == LogFormat::Text && stderr().is_terminal()
+}
+
+fn line(text: &str) {
+    let text = plain(text);
+    let _ = stderr()
+        .lock()
+        .write_all(layout::wrap(&text, layout::width_of(&io::stderr()), 0).as_bytes());
+}
+
+/// Says something that is good to know.
+pub(crate) fn note(text: &str) {
+    match Voice::get() {
+        Voice { quiet: true, .. } => {}
+        Voice {
+            format: LogFormat::Json,
+            ..
+        } => tracing::info!(target: TARGET, "{}", plain(text)),
+        Voice {
+            format: LogFormat::Text,
+            ..
+        } => line(text),
+    }
+}
+
+/// Says something that must be known.
+pub(crate) fn warn(text: &str) {
+    match Voice::get().format {
+        LogFormat::Json => tracing::warn!(target: TARGET, "{}", plain(text)),
+        LogFormat::Text => line(text),
+    }
+}
+
+/// Says why the program failed.
+pub(crate) fn error(text: &str) {
+    match Voice::get().format {
+        LogFormat::Json => tracing::error!(target: TARGET, "{}", plain(text)),
+        LogFormat::Text => line(&format!("error: {text}")),
+    }
+}

@@ -1,0 +1,165 @@
+//! `servelab results list`: what has been run, and what became of it. It only looks: it makes no database, and takes no lock.
+
+use crate::{
+    exit::Failure,
+    output::{self, Format},
+    project::Project,
+};
+use clap::Args;
+use serde::Serialize;
+use servelab_evidence::{is_held, names};
+use servelab_report::ResultsRow;
+use servelab_schema::{EngineKind, Plan, Sha256Hex, findings::Brief};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Arguments of `servelab results list`.
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    /// How the answer is printed.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+}
+
+/// What became of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum State {
+    /// Every trial was executed.
+    Complete,
+    /// It was ended before its last trial, and sealed.
+    Aborted,
+    /// Sealed, but not in the database.
+    NotIngested,
+    /// A servelab writes to it now.
+    Running,
+    /// Nobody writes to it, and it has no manifest.
+    NotSealed,
+}
+
+impl State {
+    const fn words(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::Aborted => "ABORTED",
+            Self::NotIngested => "not ingested",
+            Self::Running => "running",
+            Self::NotSealed => "NOT SEALED",
+        }
+    }
+}
+
+/// One run of a list, for programs: the brief's own fields and not their words. What is not in the database is null.
+#[derive(Debug, Serialize)]
+struct Listed {
+    engine_kind: Option<EngineKind>,
+    run_id: String,
+    started_utc: Option<String>,
+    name: Option<String>,
+    state: State,
+    complete: bool,
+    fingerprint: Option<Sha256Hex>,
+    dir: String,
+    directory_gone: bool,
+    headline: String,
+    brief: Option<Brief>,
+}
+
+impl From<ResultsRow> for Listed {
+    fn from(row: ResultsRow) -> Self {
+        let run = row.run;
+        Self {
+            engine_kind: Some(run.engine_kind),
+            run_id: run.id.to_string(),
+            started_utc: Some(run.started_utc),
+            name: Some(run.name),
+            state: if run.complete { State::Complete } else { State::Aborted },
+            complete: run.complete,
+            fingerprint: Some(run.fingerprint),
+            dir: run.dir.display().to_string(),
+            directory_gone: row.directory_gone,
+            headline: row.headline,
+            brief: Some(run.brief),
+        }
+    }
+}
+
+/// A directory that the database does not know, with what can be done.
+fn unknown(dir: &Path, state: State) -> Listed {
+    let run_id = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let plan = fs::read_to_string(dir.join(names::PLAN)).ok();
+    let plan = plan.and_then(|text| serde_json::from_str::<Plan>(&text).ok());
+    let headline = match state {
+        State::Running => "it goes on".to_owned(),
+        State::NotSealed => format!("it was cut off; `servelab seal {run_id}` closes it"),
+        _ => format!("`servelab ingest {run_id}` reads it in"),
+    };
+    Listed {
+        engine_kind: plan.as_ref().map(|plan| plan.engine_kind),
+        started_utc: None,
+        name: plan.map(|plan| plan.name),
+        state,
+        complete: false,
+        fingerprint: None,
+        dir: dir.display().to_string(),
+        directory_gone: false,
+        headline,
+        brief: None,
+        run_id,
+    }
+}
+
+/// Every run, those of the database first.
+fn all(project: &Project) -> Result<Vec<Listed>, Failure> {
+    let rows = match project.existing_store()? {
+        Some(store) => servelab_report::results_list(&store).map_err(Failure::environment)?,
+        None => Vec::new(),
+    };
+    let known: BTreeSet<PathBuf> = rows.iter().map(|row| row.run.dir.clone()).collect();
+    let is_new = |dir: &PathBuf| dir.canonicalize().is_ok_and(|dir| !known.contains(&dir));
+    let sealed = project.sealed_runs()?.into_iter().filter(is_new);
+    let sealed = sealed.map(|dir| unknown(&dir, State::NotIngested));
+    let open = project.open_runs()?.into_iter().map(|dir| {
+        let state = if is_held(&dir) {
+            State::Running
+        } else {
+            State::NotSealed
+        };
+        unknown(&dir, state)
+    });
+    Ok(open.chain(sealed).chain(rows.into_iter().map(Listed::from)).collect())
+}
+
+fn cells(run: &Listed) -> Vec<String> {
+    let started = run.started_utc.as_deref().unwrap_or("–");
+    let started = started.get(..19).unwrap_or(started).replace('T', " ");
+    let brief = run.brief.as_ref();
+    let kind = run.engine_kind.map_or_else(String::new, |kind| format!("{kind}, "));
+    let gone = if run.directory_gone { ", directory gone" } else { "" };
+    vec![
+        run.run_id.clone(),
+        started,
+        format!("{kind}{}{gone}", run.state.words()),
+        brief.map_or_else(|| "–".to_owned(), |b| format!("{}/{}", b.valid, b.takes)),
+        run.headline.clone(),
+    ]
+}
+
+impl List {
+    pub(super) fn execute(&self, project: &Project) -> Result<(), Failure> {
+        let runs = all(project)?;
+        if self.format == Format::Json {
+            return output::json(&runs).map_err(Failure::environment);
+        }
+        if runs.is_empty() {
+            output::note("nothing has been run here yet; `servelab run MATRIX` makes a run");
+            return Ok(());
+        }
+        let header = ["run", "started (UTC)", "state", "valid takes", "finding"];
+        output::answer(&output::table(header, runs.iter().map(cells).collect()));
+        Ok(())
+    }
+}
