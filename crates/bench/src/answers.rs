@@ -156,3 +156,6 @@ impl AnswerCounter {
         Ok(traces.into_iter().zip(texts).map(count).collect())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,9 @@
 use crate::support::{Project, engine, trials};
 use serde_json::Value;
 use servelab_evidence::names;
-use servelab_schema::{EngineKind, GateName, GateOutcome, Treatment, findings::TrialFindings};
+use servelab_schema::{
+    ConnectionUse, EngineKind, GateName, GateOutcome, Treatment, UsageReport, findings::TrialFindings,
+};
 use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
@@ -179,6 +181,9 @@ fn a_server_that_is_up_is_measured_and_left_running() {
         assert_eq!(engine.startup_ns, None);
         assert_eq!(engine.version.as_deref(), Some("0.32.0"));
         assert!(engine.ended.contains("left running"), "{}", engine.ended);
+        let takes = engine.capabilities.map(|c| (c.usage, c.connections));
+        assert_eq!(takes, Some((UsageReport::Continuous, ConnectionUse::Kept)));
+        assert!(engine.capability_notes.is_empty(), "{:?}", engine.capability_notes);
         assert!(engine.restart_would_show, "it serves a port of this machine");
         assert!(!engine.cache_config.is_empty(), "its own pages tell of it");
         assert_eq!(record.treatment, Treatment::Unobservable, "its log is not there");
