@@ -113,29 +113,30 @@ mod tests {
         }
     }
 
-    fn check(own: &[EngineRecord], control: &[EngineRecord], expected: WhichServer) {
-        let (own, control): (Vec<_>, Vec<_>) = (own.iter().collect(), control.iter().collect());
-        assert_eq!(which(&own, &control), expected, "{own:?} {control:?}");
-        assert_eq!(which(&control, &own), expected, "the other way round");
+    fn check(own: &[&EngineRecord], control: &[&EngineRecord], expected: WhichServer) {
+        assert_eq!(which(own, control), expected, "{own:?} {control:?}");
+        assert_eq!(which(control, own), expected, "the other way round");
     }
 
     #[test]
     fn which_server_it_is() {
         use WhichServer::{Another, OneProcess, Same, Unknown};
         let (seven, eight) = (seen(&["7@1"], None), seen(&["8@1"], None));
-        check(&[seven.clone()], &[eight.clone()], Another);
-        check(&[seven.clone()], &[seven.clone()], OneProcess);
-        check(&[seen(&["7@1"], Some(5.0))], &[seen(&["7@1"], Some(5.0))], Same);
+        check(&[&seven], &[&eight], Another);
+        check(&[&seven], &[&seven], OneProcess);
+        let [at_five, at_six] = [5.0, 6.0].map(|start| seen(&["7@1"], Some(start)));
+        check(&[&at_five], &[&at_five], Same);
         // A proxy with two servers behind it.
-        check(&[seen(&["7@1"], Some(5.0))], &[seen(&["7@1"], Some(6.0))], Another);
-        check(&[seen(&[], Some(5.0))], &[seen(&[], Some(6.0))], Another);
-        check(&[seen(&[], Some(5.0))], &[seen(&[], Some(5.0))], Unknown);
-        check(&[seen(&[], None)], &[seven.clone()], Unknown);
-        check(&[], &[seven.clone()], Unknown);
+        check(&[&at_five], &[&at_six], Another);
+        let [far_five, far_six, far] = [Some(5.0), Some(6.0), None].map(|start| seen(&[], start));
+        check(&[&far_five], &[&far_six], Another);
+        check(&[&far_five], &[&far_five], Unknown);
+        check(&[&far], &[&seven], Unknown);
+        check(&[], &[&seven], Unknown);
         // Restarted between two blocks, it is still the same server.
-        let restarted = [seen(&["7@1"], Some(5.0)), seen(&["9@3"], Some(7.0))];
-        check(&restarted, &[seen(&["9@3"], Some(7.0))], Same);
-        check(&restarted, &[eight], Another);
+        let again = seen(&["9@3"], Some(7.0));
+        check(&[&at_five, &again], &[&again], Same);
+        check(&[&at_five, &again], &[&eight], Another);
     }
 
     #[test]

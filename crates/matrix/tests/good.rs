@@ -472,7 +472,11 @@ fn servers_are_planned_without_a_file_from_the_same_defaults() {
         chat_template_sha256: None,
         prompts,
     };
-    let of = |kind: &str, block: u32| (0..5).map(|n| prompt(format!("b{block}-{kind}{n}"))).collect::<Vec<_>>();
+    let of = |kind: &str, block: u32| {
+        (0..5)
+            .map(|n| prompt(format!("b{block}-{kind}{n}")))
+            .collect::<Vec<_>>()
+    };
     let blocks: BTreeMap<u32, Vec<PromptRef>> = (1..=3).map(|b| (b, of("p", b))).collect();
     let copies: BTreeMap<u32, Vec<PromptRef>> = (1..=3).map(|b| (b, of("q", b))).collect();
     let server = |port: u32| OtherServer {
@@ -506,7 +510,10 @@ fn servers_are_planned_without_a_file_from_the_same_defaults() {
     assert_eq!(names, ["A", "A2", "B", "C"]);
     assert_eq!((plan.retakes, plan.seed, plan.blocks.len()), (0, 9, 3));
     let manual = plan_of_the_repository();
-    assert_eq!((plan.delta, plan.alpha, plan.output), (manual.delta, manual.alpha, manual.output));
+    assert_eq!(
+        (plan.delta, plan.alpha, plan.output),
+        (manual.delta, manual.alpha, manual.output)
+    );
     assert_eq!(plan.output, servelab_matrix::servers_output().unwrap());
     assert_eq!(plan.limits.blocks_within_ns, Some(WallNanos::from_secs(60)));
     for block in &plan.blocks {

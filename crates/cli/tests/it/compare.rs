@@ -51,12 +51,18 @@ fn a_slower_server_is_found_and_no_prompt_comes_twice_to_one_server() {
     let (code, answer) = compare(&project, &a, &b, &short);
     // Two blocks are a hint, on which no exit code rests; beside other tests the instrument may say that it was disturbed.
     assert!(matches!(code, 6 | 8), "{code}");
-    assert_eq!((&answer["engine_kind"], answer["servers"].as_array().unwrap().len()), (&"simulated".into(), 2));
+    assert_eq!(
+        (&answer["engine_kind"], answer["servers"].as_array().unwrap().len()),
+        (&"simulated".into(), 2)
+    );
     let found = &answer["comparisons"][0];
     assert_eq!((&found["variant"], &found["indicative"]), (&"B".into(), &true.into()));
     assert_eq!(answer["aa"][0]["variant"], "A2");
     let again = answer["again"].as_str().unwrap();
-    assert!(again.contains("--seed 7") && again.contains("--requests 30") && again.contains(&url(&b)), "{again}");
+    assert!(
+        again.contains("--seed 7") && again.contains("--requests 30") && again.contains(&url(&b)),
+        "{again}"
+    );
     assert!(project.path("report/out/index.html").is_file());
     let run = project.run(answer["run_id"].as_str().unwrap());
     let plan = run.plan().unwrap();
@@ -75,7 +81,11 @@ fn a_slower_server_is_found_and_no_prompt_comes_twice_to_one_server() {
         for trace in traces.iter().filter(|t| t.measured) {
             let prompt = trace.prompt_id.to_string();
             prompts.insert((to_b, prompt.clone()));
-            assert!(sent.insert((to_b, shown.cache_salt.clone(), prompt)), "{} twice", trace.prompt_id);
+            assert!(
+                sent.insert((to_b, shown.cache_salt.clone(), prompt)),
+                "{} twice",
+                trace.prompt_id
+            );
         }
         let throughput = trial.metrics.unwrap().values[&MetricName::OutputThroughput].value;
         if to_b { &mut of_b } else { &mut of_a }.push(throughput);
@@ -130,6 +140,7 @@ mod torture {
     use super::*;
 
     /// Verdict and exit code of each of five comparisons with this planted slowdown.
+    #[expect(clippy::print_stderr, reason = "whoever runs this wants to see each of them")]
     fn five(slowdown: f64) -> Vec<(String, i32)> {
         let project = Project::new(1, 3);
         let (a, b) = (Sim::slowed(&project, 1.0), Sim::slowed(&project, slowdown));

@@ -374,14 +374,35 @@ fn a_server_is_a_treatment_where_it_is_another_one() {
     let of = |v: EngineRecord, control: EngineRecord| treatments(&plan, &[control, v])[1];
     let check_of = |result| vec![check(result, Some("x"))];
     let seen = |variant, process, page| served(variant, Some(process), page, Vec::new());
-    assert_eq!(of(seen("V", "8@1", None), seen("C1", "7@1", None)), Treatment::Confirmed);
-    assert_eq!(of(seen("V", "7@1", Some(1.0)), seen("C1", "7@1", Some(1.0))), Treatment::NoOp);
+    assert_eq!(
+        of(seen("V", "8@1", None), seen("C1", "7@1", None)),
+        Treatment::Confirmed
+    );
+    assert_eq!(
+        of(seen("V", "7@1", Some(1.0)), seen("C1", "7@1", Some(1.0))),
+        Treatment::NoOp
+    );
     let blind = |variant| served(variant, None, None, Vec::new());
-    assert_eq!(of(blind("V"), blind("C1")), Treatment::Unobservable, "compared, and marked");
+    assert_eq!(
+        of(blind("V"), blind("C1")),
+        Treatment::Unobservable,
+        "compared, and marked"
+    );
     // What it must show besides is held against it.
     let shows = |result| served("V", Some("8@1"), None, check_of(result));
-    assert_eq!(of(shows(CheckResult::Found), seen("C1", "7@1", None)), Treatment::Confirmed);
-    assert_eq!(of(shows(CheckResult::Differs), seen("C1", "7@1", None)), Treatment::Substituted);
+    assert_eq!(
+        of(shows(CheckResult::Found), seen("C1", "7@1", None)),
+        Treatment::Confirmed
+    );
+    assert_eq!(
+        of(shows(CheckResult::Differs), seen("C1", "7@1", None)),
+        Treatment::Substituted
+    );
     let evidence = settle(&plan, &[&seen("C1", "7@1", None), &shows(CheckResult::Found)]);
-    assert!(evidence[1].checks.iter().any(|c| c.expected.contains("another server than that of C1")));
+    assert!(
+        evidence[1]
+            .checks
+            .iter()
+            .any(|c| c.expected.contains("another server than that of C1"))
+    );
 }

@@ -253,13 +253,20 @@ fn aa(a: &AaResult) -> String {
 /// How many blocks, and how much they hang together.
 fn blocks(c: &Comparison) -> Option<[(&'static str, String); 2]> {
     let together = c.estimate?.autocorrelation?;
-    let measured = together
-        .lag1_measured
-        .map_or_else(|| "too few to measure".to_owned(), |measured| format!("measured {measured:.2}"));
+    let measured = together.lag1_measured.map_or_else(
+        || "too few to measure".to_owned(),
+        |measured| format!("measured {measured:.2}"),
+    );
     let effective = together.effective_blocks;
     Some([
-        ("blocks", format!("{} of {}, as good as {effective:.1} independent ones", c.k, c.planned)),
-        ("neighbours", format!("taken to correlate by {:.2} ({measured})", together.lag1)),
+        (
+            "blocks",
+            format!("{} of {}, as good as {effective:.1} independent ones", c.k, c.planned),
+        ),
+        (
+            "neighbours",
+            format!("taken to correlate by {:.2} ({measured})", together.lag1),
+        ),
     ])
 }
 

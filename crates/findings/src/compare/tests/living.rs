@@ -47,6 +47,7 @@ fn verdicts(plan: &Plan, rho: f64, sd: f64, effect: f64) -> (u32, u32) {
 }
 
 #[test]
+#[expect(clippy::print_stderr, reason = "the table, for whoever asks for it")]
 fn two_servers_that_drift_are_told_apart_at_the_promised_rates() {
     let plan = pair();
     let print = std::env::var_os("SERVELAB_PRINT").is_some();
