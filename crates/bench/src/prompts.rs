@@ -229,7 +229,9 @@ impl<'a> Prompts<'a> {
         match &self.source {
             Source::BuiltIn => Ok((made(if lasts { POOL } else { n })?, None)),
             Source::Exact { .. } => Ok((made(if lasts { EXACT_POOL } else { n })?, None)),
-            Source::File(asks) if lasts || self.bench.requests.is_none() => Ok((asks.clone(), None)),
+            Source::File(asks) if lasts || (self.bench.requests.is_none() && self.bench.find_max.is_none()) => {
+                Ok((asks.clone(), None))
+            }
             Source::File(asks) => Ok((asks.iter().cycle().take(given(n)).cloned().collect(), None)),
             Source::Replay(rows) => {
                 let (offsets, asks) = rows.iter().cloned().unzip();
@@ -238,16 +240,16 @@ impl<'a> Prompts<'a> {
         }
     }
 
-    /// The requests of load number `load`, from 0.
+    /// The requests of load number `load`, from 0: `n` that are measured, unless the source says how many, and `fillers`.
     ///
     /// # Errors
     /// Where a prompt of the asked length cannot be made.
-    pub(super) fn requests(&self, load: usize, n: u32) -> Result<Requests, BenchError> {
+    pub(super) fn requests(&self, load: usize, n: u32, fillers: u32) -> Result<Requests, BenchError> {
         let (asks, pace) = self.asks(load, n)?;
-        let warm_up = usize::try_from(self.bench.warmup).unwrap_or(usize::MAX);
+        let fillers = usize::try_from(fillers).unwrap_or(usize::MAX);
         // Never one that is measured later: an engine would answer that from its cache.
         let first = load.saturating_mul(PER_LOAD).saturating_add(PER_LOAD / 2);
-        let fillers = (0..warm_up)
+        let fillers = (0..fillers)
             .map(|i| self.request(&self.made(first.saturating_add(i))?))
             .collect::<Result<Vec<_>, _>>()?;
         let mut ids: Vec<&str> = asks.iter().map(|a| a.id.as_str()).collect();

@@ -5,7 +5,7 @@ use crate::{
     client::ClientFigures,
     figures::{Counts, Figures, Latency, LoadEnd, Rates, Throughput},
     remedy::remedy,
-    validity::gates,
+    validity::{AskedRate, gates},
 };
 use servelab_findings::{medians, trial_metrics};
 use servelab_load::{LoadResult, Stop, bench::conversation::turn_of};
@@ -21,6 +21,8 @@ pub(crate) struct Measured<'a> {
     pub(crate) slo: Slo,
     /// While this lasts the load is not yet whole.
     pub(crate) ramp: Nanos,
+    /// Whether an open loop's arrivals were to keep its rate.
+    pub(crate) asked_rate: AskedRate,
     pub(crate) result: &'a LoadResult,
     pub(crate) traces: &'a [Trace],
 }
@@ -92,6 +94,7 @@ pub(crate) fn figures(measured: &Measured<'_>) -> Figures {
         load,
         slo,
         ramp,
+        asked_rate,
         result,
         traces,
     } = measured;
@@ -144,7 +147,7 @@ pub(crate) fn figures(measured: &Measured<'_>) -> Figures {
             goodput_ratio: described.goodput_ratio,
         }
     });
-    let gates = gates(*load, result, &requests, medians(ended()), window);
+    let gates = gates(*load, *asked_rate, result, &requests, medians(ended()), window);
     Figures {
         throughput,
         ttft_kind: metrics.kind.kind(),
@@ -184,4 +187,4 @@ pub(crate) fn figures(measured: &Measured<'_>) -> Figures {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -5,8 +5,11 @@ use crate::{
     answers::AnswerCounter,
     asked::Asked,
     figures::{Answer, LoadEnd, ResultSet},
+    find_max::{Probe, find_max},
+    knee::SweepKnee,
     options::{Bench, PromptSource},
     prompts::{Prompts, Requests},
+    rates,
     server::{self, Sent, Server},
     summary::{Measured, figures},
     traces::{Kept, Rows, TraceFile},
@@ -42,8 +45,26 @@ pub trait Watch {
     fn begins(&self, load: &str, live: Live, control: Control);
     /// It has ended.
     fn ended(&self);
+    /// A load of a sweep was measured.
+    fn measured(&self, set: &ResultSet);
+    /// A load of a search was measured.
+    fn probed(&self, probe: &Probe);
     /// True where no further load shall begin.
     fn is_interrupted(&self) -> bool;
+}
+
+/// How a load is put on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// As the options say.
+    AsAsked,
+    /// So many requests measured while fillers hold the load, after `warm_up` of them have ended.
+    Held {
+        /// Measured requests.
+        requests: u32,
+        /// Fillers before the first of them.
+        warm_up: u32,
+    },
 }
 
 /// A bench whose server has been asked what it is, whose prompts are made and whose trace file is open.
@@ -148,21 +169,19 @@ impl Prepared<'_> {
     /// # Errors
     /// Where a prompt cannot be made, the load generator cannot start, or a trace cannot be kept. Failed requests are rows.
     pub fn run(&self, watch: &impl Watch) -> Result<Answer, BenchError> {
-        let (started_utc, mut results) = (utc_now(), Vec::<ResultSet>::new());
-        for (number, load) in self.bench.loads().into_iter().enumerate() {
-            // What is wrong with the first load is wrong with the next one too.
-            let gave_up = results.last().is_some_and(|set| set.figures.end == LoadEnd::GaveUp);
-            if watch.is_interrupted() || gave_up {
-                break;
-            }
-            let requests = self.prompts.requests(number, self.bench.request_count(load))?;
-            results.push(self.one(number, load, &requests, watch)?);
-        }
+        let started_utc = utc_now();
+        let (find_max, results) = match &self.bench.find_max {
+            Some(asked) => find_max(self, asked, watch).map(|(found, results)| (Some(found), results))?,
+            None => (None, self.loads(watch)?),
+        };
         Ok(Answer {
             v: 2,
             servelab_version: env!("CARGO_PKG_VERSION"),
             started_utc,
             host: None,
+            command: None,
+            knee: self.bench.sweep.as_ref().and_then(|_| SweepKnee::of(&results)),
+            find_max,
             engine_kind: self.server.kind,
             engine_version: self.server.version.clone(),
             url: self.bench.url.to_string(),
@@ -177,7 +196,30 @@ impl Prepared<'_> {
         })
     }
 
-    fn spec(&self, number: usize, load: Load, requests: &Requests) -> Result<LoadSpec, BenchError> {
+    /// What was asked for.
+    pub(crate) const fn bench(&self) -> &Bench {
+        self.bench
+    }
+
+    /// The loads of a sweep, or the only one.
+    fn loads(&self, watch: &impl Watch) -> Result<Vec<ResultSet>, BenchError> {
+        let mut results = Vec::<ResultSet>::new();
+        for (number, load) in self.bench.loads().into_iter().enumerate() {
+            // What is wrong with the first load is wrong with the next one too.
+            let gave_up = results.last().is_some_and(|set| set.figures.end == LoadEnd::GaveUp);
+            if watch.is_interrupted() || gave_up {
+                break;
+            }
+            let (set, ..) = self.put(number, load, &Shape::AsAsked, watch)?;
+            if self.bench.sweep.is_some() {
+                watch.measured(&set);
+            }
+            results.push(set);
+        }
+        Ok(results)
+    }
+
+    fn spec(&self, number: usize, load: Load, requests: &Requests, shape: &Shape) -> Result<LoadSpec, BenchError> {
         let bench = self.bench;
         let number = u32::try_from(number).unwrap_or(u32::MAX).saturating_add(1);
         // Two benches at one server must not name their requests alike.
@@ -186,7 +228,10 @@ impl Prepared<'_> {
             endpoint: self.endpoint.clone(),
             headers: self.sent.headers.clone(),
             load,
-            warm_up: bench.warmup,
+            warm_up: match *shape {
+                Shape::AsAsked => bench.warmup,
+                Shape::Held { warm_up, .. } => warm_up,
+            },
             measured: requests.measured.clone(),
             fillers: requests.fillers.clone(),
             seed: bench.seed,
@@ -213,7 +258,10 @@ impl Prepared<'_> {
         })
     }
 
-    fn profile(&self, requests: &Requests) -> LoadProfile {
+    fn profile(&self, requests: &Requests, shape: &Shape) -> LoadProfile {
+        if matches!(shape, Shape::Held { .. }) {
+            return LoadProfile::held();
+        }
         let pace = match (self.bench.batch, &requests.pace) {
             (Some(size), _) => Pace::Batch(size),
             (None, Some(pace)) => pace.clone(),
@@ -230,8 +278,24 @@ impl Prepared<'_> {
         }
     }
 
-    /// Runs one load to its end.
-    fn one(&self, number: usize, load: Load, requests: &Requests, watch: &impl Watch) -> Result<ResultSet, BenchError> {
+    /// Runs one load to its end: its figures, its traces, and what the load generator says of it.
+    pub(crate) fn put(
+        &self,
+        number: usize,
+        load: Load,
+        shape: &Shape,
+        watch: &impl Watch,
+    ) -> Result<(ResultSet, Vec<Trace>, LoadResult), BenchError> {
+        let requests = &match *shape {
+            Shape::AsAsked => {
+                let n = self.bench.request_count(load);
+                self.prompts.requests(number, n, self.bench.warmup)?
+            }
+            Shape::Held { requests, warm_up } => {
+                let fillers = warm_up.saturating_add(requests);
+                self.prompts.requests(number, requests, fillers)?
+            }
+        };
         let load = match &requests.pace {
             Some(Pace::Offsets(offsets)) => Load::Open {
                 rate_per_s: rate_of(offsets)
@@ -241,7 +305,7 @@ impl Prepared<'_> {
             _ => load,
         };
         let name = self.name(load);
-        let (spec, profile) = (self.spec(number, load, requests)?, self.profile(requests));
+        let (spec, profile) = (self.spec(number, load, requests, shape)?, self.profile(requests, shape));
         let rows = Arc::new(Mutex::new(Rows::default()));
         let sink = Kept {
             rows: Arc::clone(&rows),
@@ -260,10 +324,11 @@ impl Prepared<'_> {
             load,
             slo: self.bench.slo,
             ramp: self.bench.ramp.unwrap_or(Nanos::ZERO),
+            asked_rate: rates::asked_rate(self.bench, load, &result),
             result: &result,
             traces: &traces,
         });
-        Ok(ResultSet {
+        let set = ResultSet {
             load: name,
             concurrency: match load {
                 Load::Closed { concurrency } => Some(concurrency),
@@ -273,9 +338,10 @@ impl Prepared<'_> {
                 Load::Open { rate_per_s, .. } => Some(rate_per_s.get()),
                 Load::Closed { .. } => None,
             },
-            notes: self.notes(requests, &result),
+            notes: self.notes(load, requests, &result),
             figures,
-        })
+        };
+        Ok((set, traces, result))
     }
 
     /// The traces of a load that has ended, with the tokens that its server did not count.
@@ -317,8 +383,8 @@ impl Prepared<'_> {
     }
 
     /// What a reader must know beside the figures.
-    fn notes(&self, requests: &Requests, result: &LoadResult) -> Vec<String> {
-        let mut notes = Vec::new();
+    fn notes(&self, load: Load, requests: &Requests, result: &LoadResult) -> Vec<String> {
+        let mut notes: Vec<String> = rates::note(self.bench, load, result).into_iter().collect();
         let sent = usize::try_from(result.counts.planned).unwrap_or(usize::MAX);
         let turns = self.bench.turns.map_or(1, |t| usize::try_from(t.get()).unwrap_or(1));
         if sent > requests.distinct.saturating_mul(turns) {
@@ -327,9 +393,10 @@ impl Prepared<'_> {
                 requests.distinct
             ));
         }
-        if self.bench.sweep.is_some() && matches!(self.bench.prompts, PromptSource::File(_)) {
+        let has_several = self.bench.sweep.is_some() || self.bench.find_max.is_some();
+        if has_several && matches!(self.bench.prompts, PromptSource::File(_)) {
             notes.push(
-                "each load of the sweep sends the same prompts: an engine with a prefix cache answers the later ones faster"
+                "each load sends the same prompts: an engine with a prefix cache answers the later ones faster"
                     .to_owned(),
             );
         }

@@ -1,6 +1,7 @@
 //! Whether one load was measured well: the gates of a plan that need no plan, with METHOD's limits.
 
 use crate::figures::Counts;
+pub(crate) use servelab_findings::AskedRate;
 use servelab_findings::{GateFacts, Medians, evaluate_limits};
 use servelab_load::{LoadResult, Stop};
 use servelab_schema::{
@@ -23,6 +24,7 @@ const GATES: [GateName; 8] = [
 /// Each gate's result for a load.
 pub(crate) fn gates(
     load: Load,
+    asked_rate: AskedRate,
     result: &LoadResult,
     requests: &Counts,
     medians: Medians,
@@ -50,6 +52,7 @@ pub(crate) fn gates(
         median_generation: medians.generation,
         delta: Margin::DEFAULT,
         scheduled_rate_per_s: result.scheduled_rate_per_s,
+        asked_rate,
         engine_alive: Ok(()),
         restart_would_show: false,
         prompt_token_mismatches: counts.failed.get(&Reason::PromptTokenMismatch).copied().unwrap_or(0),

@@ -2,6 +2,7 @@
 
 use servelab_load::{Endpoint, bench::body::Api};
 use servelab_schema::{Arrivals, Nanos, Rate, Shape, Slo};
+use servelab_stats::Probability;
 use std::{fmt, num::NonZeroU32, str::FromStr};
 
 /// A length of time above 0, such as `90s`, in the one grammar of durations ([`Nanos`]).
@@ -14,6 +15,35 @@ pub fn duration(text: &str) -> Result<Nanos, String> {
         Ok(time) => Ok(time),
         Err(e) => Err(e.to_string()),
     }
+}
+
+/// A quantile from p50 up to p99.9: `p95` or `0.95`.
+///
+/// # Errors
+/// What is wrong, for people.
+pub fn quantile(text: &str) -> Result<Probability, String> {
+    let share = match text.strip_prefix('p') {
+        Some(percent) => percent.parse().map(|percent: f64| percent / 100.0),
+        None => text.parse(),
+    };
+    share
+        .ok()
+        .filter(|share| (0.5..0.9995).contains(share))
+        .and_then(|share| Probability::new(share).ok())
+        .ok_or_else(|| "give a quantile from p50 to p99.9, such as p95 or 0.95".to_owned())
+}
+
+/// A length of time in minutes, above 0.
+///
+/// # Errors
+/// What is wrong, for people.
+pub fn minutes(text: &str) -> Result<Nanos, String> {
+    let wrong = || "give a number of minutes above 0, such as 20".to_owned();
+    let minutes: f64 = text.parse().map_err(|_| wrong())?;
+    if !(minutes.is_finite() && minutes > 0.0) {
+        return Err(wrong());
+    }
+    format!("{}s", minutes * 60.0).parse().map_err(|_| wrong())
 }
 
 /// Arrivals per second.
@@ -196,6 +226,21 @@ mod tests {
         assert_eq!(ns("2h"), Ok(7_200_000_000_000));
         for bad in ["", "5", "s", "-1s", "0s", "0.0ms", "1.2.3s", "1d"] {
             assert!(ns(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn quantiles_and_minutes() {
+        for (text, share) in [("p95", 0.95), ("0.9", 0.9), ("p99.9", 0.999), ("p50", 0.5)] {
+            assert!((quantile(text).unwrap().get() - share).abs() < 1e-12, "{text}");
+        }
+        for bad in ["", "95", "p", "p0", "p100", "0.4", "1", "NaN"] {
+            assert!(quantile(bad).unwrap_err().contains("p95"), "{bad}");
+        }
+        assert_eq!(minutes("0.5"), Ok(Nanos::from_secs(30)));
+        assert_eq!(minutes("20"), Ok(Nanos::from_secs(1200)));
+        for bad in ["", "0", "-1", "5m", "inf", "1e300"] {
+            assert!(minutes(bad).unwrap_err().contains("minutes"), "{bad}");
         }
     }
 

@@ -4,7 +4,10 @@
 //! limits as they are: the same wall-clock error weighs 20 times as much in a simulation that runs 20 times faster. What
 //! was not measured never passes a gate that needs it. What the gates ask of the client itself is in `client`.
 
+mod asked_rate;
 mod client;
+
+pub use asked_rate::AskedRate;
 
 use servelab_schema::{
     CacheState, FigureName, GateFigure, GateName, GateOutcome, GateResult, Gates, Instrument, InstrumentCertificate,
@@ -39,9 +42,10 @@ pub struct GateFacts<'a> {
     pub median_generation: Option<Nanos>,
     /// Smallest effect that matters.
     pub delta: Margin,
-    /// Mean rate of the schedule's measured arrivals: what the achieved rate is held against, since a random schedule
-    /// differs from its nominal rate by chance. None in a closed loop.
+    /// Rate of the schedule's measured arrivals, which the achieved rate is held against. None in a closed loop.
     pub scheduled_rate_per_s: Option<f64>,
+    /// Whether an open loop's arrivals were to keep the rate that was asked for, or why not.
+    pub asked_rate: AskedRate,
     /// Whether the engine lived through the trial, or how it ended.
     pub engine_alive: Result<(), String>,
     /// Whether a restart of it would have been seen.

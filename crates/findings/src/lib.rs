@@ -48,7 +48,7 @@ pub mod verdict;
 pub use advice::{Advice, advice, failed_gate};
 pub use compare::{CellMetrics, study};
 pub use evaluate::evaluate;
-pub use gates::{GateFacts, Work, evaluate_limits};
+pub use gates::{AskedRate, GateFacts, Work, evaluate_limits};
 pub use metrics::{Medians, medians, meets, trial_metrics};
 pub use pooled::of_one_load;
 pub use quality::answer_found;

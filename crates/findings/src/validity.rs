@@ -2,7 +2,7 @@
 
 use crate::{
     Trial,
-    gates::{GateFacts, evaluate},
+    gates::{AskedRate, GateFacts, evaluate},
     treatment::{self, Settled},
 };
 use servelab_schema::{
@@ -51,6 +51,7 @@ fn of_trial(plan: &Plan, environment: &EnvironmentRecord, trial: &Trial, settled
             median_generation: trial.median_generation,
             delta: plan.delta,
             scheduled_rate_per_s: record.scheduled_rate_per_s,
+            asked_rate: AskedRate::of_trial(plan, &record.counts),
             engine_alive: engine.failure.clone().map_or(Ok(()), Err),
             restart_would_show: engine.restart_would_show,
             prompt_token_mismatches: trial.prompt_token_mismatches,

@@ -20,9 +20,10 @@ pub struct LoadResult {
     pub held: Option<Window>,
     /// What the instrument measured of itself.
     pub instrument: Instrument,
-    /// Mean rate of the schedule's measured arrivals in requests per second of engine time, which
-    /// `instrument.achieved_rate_per_s` is to be compared with; a random schedule differs from its nominal rate by chance.
-    /// None in a closed loop or below two arrivals.
+    /// Rate of the schedule's measured arrivals in requests per second of engine time, which
+    /// `instrument.achieved_rate_per_s` is to be compared with: n over the horizon that they fill, a ramp included. Of a
+    /// recording and of a load that was stopped, the gaps over the time from the first to the last. None in a closed loop,
+    /// and where such a load had fewer than two arrivals.
     pub scheduled_rate_per_s: Option<f64>,
     /// When the last measured request might be sent, engine time; none unless time decides how many there are.
     pub until: Option<TrialInstant>,

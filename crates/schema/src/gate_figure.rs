@@ -29,10 +29,14 @@ pub enum FigureName {
     BusiestThread,
     /// Rate of measured arrivals.
     Achieved,
-    /// Rate that the schedule asked for.
+    /// Rate of the schedule.
     Scheduled,
     /// Achieved / scheduled − 1.
     Off,
+    /// Rate that was asked for; absent where the arrivals were not to keep it.
+    Asked,
+    /// Achieved / asked − 1.
+    OffAsked,
     /// How long the load was held.
     Held,
     /// The same as a share of the trial.
@@ -69,7 +73,7 @@ pub enum FigureName {
 
 impl FigureName {
     /// Every figure, in the order of gates.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 31] = [
         Self::P50,
         Self::P99,
         Self::Max,
@@ -83,6 +87,8 @@ impl FigureName {
         Self::Achieved,
         Self::Scheduled,
         Self::Off,
+        Self::Asked,
+        Self::OffAsked,
         Self::Held,
         Self::HeldRatio,
         Self::Measured,
@@ -118,6 +124,8 @@ impl FigureName {
             Self::Achieved => "achieved",
             Self::Scheduled => "scheduled",
             Self::Off => "off",
+            Self::Asked => "asked",
+            Self::OffAsked => "off-asked",
             Self::Held => "held",
             Self::HeldRatio => "held-ratio",
             Self::Measured => "measured",
@@ -146,7 +154,7 @@ impl FigureName {
             Self::Measured | Self::Completed | Self::Failed | Self::NeverEnded | Self::Mismatches => {
                 FigureUnit::Requests
             }
-            Self::Achieved | Self::Scheduled => FigureUnit::RequestsPerS,
+            Self::Achieved | Self::Scheduled | Self::Asked => FigureUnit::RequestsPerS,
             Self::RequestRate => FigureUnit::RequestsPerWallS,
             Self::ChunkRate => FigureUnit::ChunksPerWallS,
             Self::Stopped
@@ -155,6 +163,7 @@ impl FigureName {
             | Self::WaitingForACore
             | Self::BusiestThread
             | Self::Off
+            | Self::OffAsked
             | Self::HeldRatio
             | Self::FailedRatio
             | Self::FromCache

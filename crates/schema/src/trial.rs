@@ -370,8 +370,9 @@ pub struct TrialRecord {
     pub counts: TrialCounts,
     /// What the instrument measured of itself; null where the engine never started.
     pub instrument: Option<Instrument>,
-    /// Mean rate of the schedule's measured arrivals in requests per second of engine time, which the achieved rate is held
-    /// against: a random schedule differs from its nominal rate by chance. Null in a closed loop.
+    /// Rate of the schedule's measured arrivals in requests per second of engine time, which the achieved rate is held
+    /// against: n over the horizon that they fill, so the one that was asked for. Of a load that was stopped, the gaps over
+    /// the time from the first to the last. Null in a closed loop.
     pub scheduled_rate_per_s: Option<f64>,
 }
 

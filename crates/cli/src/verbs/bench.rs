@@ -1,7 +1,11 @@
 //! `servelab bench`: one load, or a sweep of loads, against a running server.
 
+mod chart;
 mod closing;
+mod command;
 mod csv;
+mod find_max;
+mod knee;
 mod live;
 mod print;
 
@@ -13,11 +17,13 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 use live::OnTerminal;
 use servelab_bench::{
-    BenchError, Blame, PromptSource,
+    BenchError, Blame, FindMaxAsked, PromptSource,
+    find_max::Searched,
     values::{self, BaseUrl, JsonHeaders, Sweep},
 };
 use servelab_load::bench::body::{Api, ExtraBody};
 use servelab_schema::{Arrivals, Nanos, Rate, Slo, WallNanos};
+use servelab_stats::Probability;
 use servelab_telemetry::host_facts;
 use std::{num::NonZeroU32, path::PathBuf};
 
@@ -54,6 +60,24 @@ pub(crate) enum BenchFormat {
     Json,
     /// One line for each load.
     Csv,
+}
+
+/// What a search varies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SearchedName {
+    /// Arrivals per second.
+    Rate,
+    /// Requests in flight.
+    Concurrency,
+}
+
+impl From<SearchedName> for Searched {
+    fn from(name: SearchedName) -> Self {
+        match name {
+            SearchedName::Rate => Self::Rate,
+            SearchedName::Concurrency => Self::Concurrency,
+        }
+    }
 }
 
 /// Arguments of `servelab bench`.
@@ -135,6 +159,16 @@ pub(crate) struct Bench {
     /// One load after the other: concurrency=1,4,8 or rate=0.5,1,2.
     #[arg(long, value_name = "KEY=LIST", help_heading = "Load")]
     sweep: Option<Sweep>,
+    /// Search the highest rate or concurrency that meets --slo: each load is measured until that is certain, or left undecided.
+    #[arg(long, value_enum, value_name = "WHAT", conflicts_with_all = ["sweep", "rate", "concurrency", "batch", "ramp", "duration",
+          "requests", "turns", "replay", "warmup"], requires = "slo", help_heading = "Load")]
+    find_max: Option<SearchedName>,
+    /// Share of the requests that must be within each limit, such as p90, p95 or 0.99.
+    #[arg(long, value_name = "P", value_parser = values::quantile, default_value = "p95", requires = "find_max", help_heading = "Load")]
+    slo_quantile: Probability,
+    /// Time that the search may take, in minutes.
+    #[arg(long, value_name = "N", value_parser = values::minutes, default_value = "20", requires = "find_max", help_heading = "Load")]
+    max_minutes: Nanos,
     /// Unmeasured requests that end before the first measured one is sent.
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Load")]
     warmup: u32,
@@ -195,6 +229,7 @@ impl Bench {
             .map_err(Failure::environment)?;
         let mut answer = bench.prepare()?.run(&terminal)?;
         answer.host = Some(host_facts());
+        answer.command = Some(command::shown(std::env::args()));
         print::print(format, explain, &answer).map_err(Failure::environment)?;
         Ok(if terminal.is_asked() {
             Exit::Aborted
@@ -234,6 +269,11 @@ impl Bench {
             ramp: self.ramp,
             batch: self.batch,
             sweep: self.sweep,
+            find_max: self.find_max.map(|name| FindMaxAsked {
+                searched: name.into(),
+                quantile: self.slo_quantile,
+                budget: self.max_minutes,
+            }),
             warmup: self.warmup,
             give_up_after: NonZeroU32::new(self.give_up_after),
             ttft_timeout: self.ttft_timeout,

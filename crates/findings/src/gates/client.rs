@@ -1,6 +1,6 @@
 //! What the gates ask of the client itself: was it late, was it kept from running, is it exact enough?
 
-use super::{Check, GateFacts, NOT_MEASURED, count, percent};
+use super::{AskedRate, Check, GateFacts, NOT_MEASURED, count, percent};
 use servelab_schema::{FigureName, GateFigure, Gates, Instrument, Load, Nanos};
 use std::num::NonZeroU32;
 
@@ -236,36 +236,62 @@ pub(super) fn cpu(limits: &Gates, facts: &GateFacts<'_>) -> Check {
     )
 }
 
+/// Against the schedule: was the client late? Against what was asked for: was that the load at all?
 pub(super) fn achieved_rate(limits: &Gates, facts: &GateFacts<'_>) -> Check {
-    let share = limits.achieved_rate_ratio;
-    if matches!(facts.load, Load::Closed { .. }) {
-        return Check::not_applicable("closed loop", format!("within {}", percent(share.get())));
-    }
-    let asked = facts.scheduled_rate_per_s.filter(|r| r.is_finite() && *r > 0.0);
+    let share = limits.achieved_rate_ratio.get();
+    let of_schedule = format!("within {} of the schedule", percent(share));
+    let Load::Open { rate_per_s, .. } = facts.load else {
+        return Check::not_applicable("closed loop", format!("within {}", percent(share)));
+    };
+    let scheduled = facts.scheduled_rate_per_s.filter(|r| r.is_finite() && *r > 0.0);
     let achieved = facts
         .instrument
         .and_then(|i| i.achieved_rate_per_s)
         .filter(|r| r.is_finite());
-    if facts.instrument.is_some() && asked.is_none() && achieved.is_none() {
-        let limit = format!("within {} of the schedule", percent(share.get()));
-        return Check::not_applicable("fewer than two arrivals have no rate", limit);
+    if facts.instrument.is_some() && scheduled.is_none() && achieved.is_none() {
+        return Check::not_applicable("fewer than two arrivals have no rate", of_schedule);
     }
-    let off = |(asked, achieved): (f64, f64)| (asked, achieved, achieved / asked - 1.0);
-    let measured = asked.zip(achieved).map(off).filter(|(_, _, off)| off.is_finite());
-    let Some((asked, achieved, off)) = measured else {
-        return Check::failed(NOT_MEASURED, format!("within {} of the schedule", percent(share.get())));
+    let Some((scheduled, achieved)) = scheduled.zip(achieved) else {
+        return Check::failed(NOT_MEASURED, of_schedule);
     };
-    Check::of(
-        [
-            GateFigure::new(FigureName::Achieved, achieved),
-            GateFigure::new(FigureName::Scheduled, asked),
-            GateFigure::new(FigureName::Off, off)
-                .at_least(-share.get())
-                .at_most(share.get()),
-        ],
-        format!("{achieved:.3}/s, off by {}", percent(off.abs())),
-        format!("within {} of the scheduled {asked:.3}/s", percent(share.get())),
-    )
+    let (asked, off) = (rate_per_s.get(), achieved / scheduled - 1.0);
+    let figures = [
+        GateFigure::new(FigureName::Achieved, achieved),
+        GateFigure::new(FigureName::Scheduled, scheduled),
+        GateFigure::new(FigureName::Off, off).at_least(-share).at_most(share),
+    ];
+    match facts.asked_rate {
+        AskedRate::Kept { slack_ratio } => {
+            let (off_asked, most) = (achieved / asked - 1.0, share + slack_ratio);
+            let of_asked = GateFigure::new(FigureName::OffAsked, off_asked)
+                .at_least(-most)
+                .at_most(most);
+            let figures = figures
+                .into_iter()
+                .chain([GateFigure::new(FigureName::Asked, asked), of_asked]);
+            Check::of(
+                figures.collect::<Vec<_>>(),
+                format!(
+                    "{achieved:.3}/s, {} off the schedule, {} off what was asked for",
+                    percent(off.abs()),
+                    percent(off_asked.abs())
+                ),
+                format!(
+                    "within {} of the scheduled {scheduled:.3}/s, {} of the asked {asked}/s",
+                    percent(share),
+                    percent(most)
+                ),
+            )
+        }
+        AskedRate::NotKept { why } => Check::of(
+            figures,
+            format!("{achieved:.3}/s, {} off the schedule", percent(off.abs())),
+            format!(
+                "within {} of the scheduled {scheduled:.3}/s; not held against {asked}/s: {why}",
+                percent(share)
+            ),
+        ),
+    }
 }
 
 /// Whether both clocks ran alike: what the wall clock gains or loses was set, or the machine was suspended.

@@ -61,6 +61,7 @@ fn facts<'a>(instrument: &'a Instrument, counts: &'a TrialCounts) -> GateFacts<'
         median_generation: Some(Nanos::from_millis(640)),
         delta: Margin::new(0.03).unwrap(),
         scheduled_rate_per_s: Some(10.0),
+        asked_rate: AskedRate::Kept { slack_ratio: 0.0 },
         engine_alive: Ok(()),
         restart_would_show: true,
         prompt_token_mismatches: 0,
@@ -185,7 +186,8 @@ fn every_gate_gives_its_numbers_with_their_bounds() {
         (GateName::ClientCpu, "busiest-thread 0.3000 ratio ≤ 0.8000"),
         (
             GateName::AchievedRate,
-            "achieved 10.0000 requests/s, scheduled 10.0000 requests/s, off 0.0000 ratio ≥ -0.0200 ≤ 0.0200",
+            "achieved 10.0000 requests/s, scheduled 10.0000 requests/s, off 0.0000 ratio ≥ -0.0200 ≤ 0.0200, \
+             asked 10.0000 requests/s, off-asked 0.0000 ratio ≥ -0.0200 ≤ 0.0200",
         ),
         (GateName::HeldWindow, "held-ratio 0.8000 ratio ≥ 0.6000"),
         (GateName::MinRequests, "completed 100.0000 requests ≥ 10.0000"),
@@ -319,6 +321,55 @@ fn rate_only_matters_in_an_open_loop() {
     check(&[GateName::AchievedRate], |f| f.scheduled_rate_per_s = None);
     let results = check(&[], |f| f.load = Load::Closed { concurrency: nz(8) });
     assert_eq!(of(&results, GateName::AchievedRate).outcome, GateOutcome::NotApplicable);
+}
+
+/// A schedule that was kept is not yet the load that was asked for.
+#[test]
+fn the_rate_that_was_asked_for_counts_too() {
+    let asked = |rate: f64, slack_ratio| {
+        move |f: &mut GateFacts<'_>| {
+            let rate_per_s = Rate::new(rate).unwrap();
+            let arrivals = Arrivals::Poisson;
+            f.load = Load::Open { rate_per_s, arrivals };
+            f.asked_rate = AskedRate::Kept { slack_ratio };
+        }
+    };
+    check(&[], asked(10.19, 0.0));
+    let results = check(&[GateName::AchievedRate], asked(12.2, 0.0));
+    let said = of(&results, GateName::AchievedRate);
+    assert_eq!(
+        said.observed,
+        "10.000/s, 0 % off the schedule, 18.03 % off what was asked for"
+    );
+    assert_eq!(
+        said.limit,
+        "within 2 % of the scheduled 10.000/s, 2 % of the asked 12.2/s"
+    );
+    // Three arrivals in ten seconds are all that 0.26/s can give.
+    check(&[], asked(12.2, 0.17));
+    let results = check(&[], |f| {
+        asked(15.0, 0.0)(f);
+        f.asked_rate = AskedRate::NotKept { why: "it rises" };
+    });
+    let said = of(&results, GateName::AchievedRate);
+    assert_eq!(
+        said.limit,
+        "within 2 % of the scheduled 10.000/s; not held against 15/s: it rises"
+    );
+}
+
+#[test]
+fn a_trial_that_ended_early_or_was_planned_before_is_held_to_its_schedule_only() {
+    let mut plan = plan(&[("C2", "C1")]);
+    let all = counts();
+    assert_eq!(AskedRate::of_trial(&plan, &all), AskedRate::Kept { slack_ratio: 0.0 });
+    let cut = TrialCounts {
+        completed: 99,
+        ..all.clone()
+    };
+    assert!(matches!(AskedRate::of_trial(&plan, &cut), AskedRate::NotKept { .. }));
+    plan.method_version = 2;
+    assert!(matches!(AskedRate::of_trial(&plan, &all), AskedRate::NotKept { .. }));
 }
 
 #[test]

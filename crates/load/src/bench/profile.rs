@@ -1,6 +1,7 @@
 //! How the measured requests of a load leave, and when that ends.
 
 use crate::{
+    arrivals::Schedule,
     request::PreparedRequest,
     spec::{LoadError, LoadSpec},
 };
@@ -78,6 +79,17 @@ impl LoadProfile {
         (self.extent == Extent::Once).then(|| openers.saturating_mul(turns))
     }
 
+    /// True where an open loop's rate gives less than half an arrival in its duration.
+    fn is_empty(&self, spec: &LoadSpec) -> bool {
+        match (spec.load, self.extent) {
+            (Load::Open { rate_per_s, arrivals }, Extent::For(length)) => {
+                let schedule = Schedule::new(arrivals, rate_per_s, spec.seed, "measured").ramped(self.ramp);
+                schedule.count_in(length) == 0
+            }
+            _ => false,
+        }
+    }
+
     /// Checks it against the spec.
     ///
     /// # Errors
@@ -91,6 +103,9 @@ impl LoadProfile {
             Pace::Offsets(at) if at.len() != spec.measured.len() => refuse("give one offset for each measured request"),
             Pace::Offsets(at) if !at.is_sorted() => refuse("offsets must not decrease; sort the requests by time"),
             _ if self.extent == Extent::For(Nanos::ZERO) => refuse("the duration is 0; give a length, such as \"60s\""),
+            Pace::Load if self.is_empty(spec) => {
+                refuse("at this rate no request arrives in the duration; give it more time, or a higher rate")
+            }
             _ if self.ramp > Nanos::ZERO && self.pace != Pace::Load => {
                 refuse("only a closed loop's slots and an open loop's rate can be ramped")
             }

@@ -34,17 +34,24 @@ fn spare_for(offsets: &[Nanos]) -> usize {
     together.unwrap_or(0).clamp(SPARE, MOST_SPARE)
 }
 
-/// When measured requests arrive, counted from the first possible moment.
-fn measured_offsets(profile: &LoadProfile, rate: Rate, arrivals: Arrivals, seed: u64, n: usize) -> Vec<Nanos> {
-    let mut schedule = Schedule::new(arrivals, rate, seed, "measured").ramped(profile.ramp);
-    match (&profile.pace, profile.extent) {
-        (Pace::Offsets(at), Extent::Once) => at.clone(),
-        (Pace::Offsets(at), Extent::For(length)) => at.iter().copied().take_while(|at| *at < length).collect(),
-        (_, Extent::Once) => schedule.take_offsets(n),
-        (_, Extent::For(length)) => std::iter::repeat_with(|| schedule.next_offset())
-            .take_while(|at| *at < length)
-            .collect(),
-    }
+/// When measured requests arrive, counted from the first possible moment, and the time that they fill; a recording has none.
+fn measured_offsets(
+    profile: &LoadProfile,
+    rate: Rate,
+    arrivals: Arrivals,
+    seed: u64,
+    n: usize,
+) -> (Vec<Nanos>, Option<Nanos>) {
+    let schedule = Schedule::new(arrivals, rate, seed, "measured").ramped(profile.ramp);
+    let filled = match (&profile.pace, profile.extent) {
+        (Pace::Offsets(at), Extent::Once) => return (at.clone(), None),
+        (Pace::Offsets(at), Extent::For(length)) => {
+            return (at.iter().copied().take_while(|at| *at < length).collect(), None);
+        }
+        (_, Extent::Once) => schedule.fill(n),
+        (_, Extent::For(length)) => schedule.fill_for(length),
+    };
+    (filled.offsets, Some(filled.horizon))
 }
 
 /// Idle connections, the most recently used on top.
@@ -132,7 +139,7 @@ impl OpenLoop<'_> {
 /// Where the operating system has no timer for it.
 pub(crate) async fn run(shared: &Arc<Shared>, rate: Rate, arrivals: Arrivals, seed: u64, n: usize) -> io::Result<()> {
     let clock = shared.net.clock;
-    let offsets = measured_offsets(&shared.profile, rate, arrivals, seed, n);
+    let (offsets, horizon) = measured_offsets(&shared.profile, rate, arrivals, seed, n);
     let pool = Pool::default();
     let connections = open_connections(shared, spare_for(&offsets)).await;
     pool.with(|idle| idle.extend(connections));
@@ -142,7 +149,7 @@ pub(crate) async fn run(shared: &Arc<Shared>, rate: Rate, arrivals: Arrivals, se
         pool,
         tasks: JoinSet::new(),
     };
-    open.phases(rate, arrivals, seed, &offsets).await?;
+    open.phases(rate, arrivals, seed, (&offsets, horizon)).await?;
     while open.tasks.join_next().await.is_some() {}
     Ok(())
 }
@@ -165,7 +172,13 @@ impl OpenLoop<'_> {
         Ok(shared.net.control.stopped().is_none())
     }
 
-    async fn phases(&mut self, rate: Rate, arrivals: Arrivals, seed: u64, offsets: &[Nanos]) -> io::Result<()> {
+    async fn phases(
+        &mut self,
+        rate: Rate,
+        arrivals: Arrivals,
+        seed: u64,
+        (offsets, horizon): (&[Nanos], Option<Nanos>),
+    ) -> io::Result<()> {
         let clock = self.shared.net.clock;
         let hold = self.shared.profile.hold;
         let warm_up = Schedule::new(arrivals, rate, seed, "warm-up");
@@ -178,22 +191,26 @@ impl OpenLoop<'_> {
             return Ok(());
         }
         let base = clock.now();
-        self.shared.state(|s| s.begin(base));
-        let mut last = base;
+        self.shared.state(|s| {
+            s.begin(base);
+            s.fills(offsets.len(), horizon);
+        });
         for offset in offsets {
-            last = base.after(*offset);
-            if !self.wait(last).await? {
+            let at = base.after(*offset);
+            if !self.wait(at).await? {
                 return Ok(());
             }
-            if let Some(job) = self.shared.state(|s| s.next_measured(last)) {
+            if let Some(job) = self.shared.state(|s| s.next_measured(at)) {
                 self.send(job);
             }
         }
         if !hold {
             return Ok(());
         }
+        // Only a load of its own schedule is held, and that has a horizon; the next arrival comes after its end.
+        let end = base.after(horizon.unwrap_or_default());
         let tail = Schedule::new(arrivals, rate, seed, "tail");
-        self.fill(tail, last, LoadState::is_measured_out).await.map(|_| ())
+        self.fill(tail, end, LoadState::is_measured_out).await.map(|_| ())
     }
 }
 
@@ -225,10 +242,16 @@ mod tests {
             measured_offsets(&profile, rate, Arrivals::Constant, 1, 3)
         };
         let ms = |n: u64| Nanos::from_millis(n);
-        assert_eq!(offsets(Pace::Load, Extent::Once), [ms(10), ms(20), ms(30)]);
-        assert_eq!(offsets(Pace::Load, Extent::For(ms(21))), [ms(10), ms(20)]);
+        assert_eq!(
+            offsets(Pace::Load, Extent::Once),
+            (vec![ms(0), ms(10), ms(20)], Some(ms(30)))
+        );
+        assert_eq!(
+            offsets(Pace::Load, Extent::For(ms(21))),
+            (vec![ms(0), ms(10)], Some(ms(21)))
+        );
         let given = Pace::Offsets(vec![ms(0), ms(5), ms(9)]);
-        assert_eq!(offsets(given.clone(), Extent::Once), [ms(0), ms(5), ms(9)]);
-        assert_eq!(offsets(given, Extent::For(ms(6))), [ms(0), ms(5)]);
+        assert_eq!(offsets(given.clone(), Extent::Once), (vec![ms(0), ms(5), ms(9)], None));
+        assert_eq!(offsets(given, Extent::For(ms(6))), (vec![ms(0), ms(5)], None));
     }
 }

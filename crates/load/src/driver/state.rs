@@ -7,7 +7,7 @@ use crate::{
     facts::{LoadResult, SelfFacts, ThreadCpu},
     request::PreparedRequest,
 };
-use servelab_schema::{Instrument, Outcome, Reason, Trace, TrialCounts, TrialInstant, WallInstant, Window};
+use servelab_schema::{Instrument, Nanos, Outcome, Reason, Trace, TrialCounts, TrialInstant, WallInstant, Window};
 
 /// One request that is to be sent.
 #[derive(Debug)]
@@ -64,6 +64,8 @@ pub(crate) struct LoadState {
     arrivals: u32,
     scheduled: Span,
     sent: Span,
+    /// How many arrivals fill which time; none in a closed loop and for a recording.
+    fills: Option<(usize, Nanos)>,
     counts: TrialCounts,
     extent: Extent,
     /// When the last measured request may be sent, once the first one could be; only where time decides.
@@ -151,6 +153,11 @@ impl LoadState {
         if let Extent::For(length) = self.extent {
             self.until.get_or_insert(now.after(length));
         }
+    }
+
+    /// An open loop's own schedule has `arrivals` that fill `horizon`.
+    pub(crate) fn fills(&mut self, arrivals: usize, horizon: Option<Nanos>) {
+        self.fills = horizon.map(|horizon| (arrivals, horizon));
     }
 
     /// The next measured request; none where all have been sent or the time is over.
@@ -246,15 +253,28 @@ impl LoadState {
         trace.measured && self.first_ones.ended(trace.seq, trace.completion().is_some())
     }
 
+    /// Rates of the measured arrivals as scheduled and as sent, per second.
+    ///
+    /// Arrivals that fill a horizon, all of them handed out: n over the horizon, and n over the horizon stretched by what the
+    /// last one was sent later than the first. Others, of a recording or of a load that was stopped, have no horizon: the gaps
+    /// between them over the time from the first to the last.
+    fn rates(&self) -> Option<(f64, f64)> {
+        let length = |span: Span| Some(span.window()?.length().as_secs_f64());
+        let (scheduled, sent) = (length(self.scheduled)?, length(self.sent)?);
+        let (n, scheduled_s, sent_s) = match self.fills.filter(|(n, _)| self.measured_index >= *n) {
+            Some((n, horizon)) => {
+                let horizon = horizon.as_secs_f64();
+                (u32::try_from(n).ok()?, horizon, horizon + sent - scheduled)
+            }
+            None => (self.arrivals.checked_sub(1)?, scheduled, sent),
+        };
+        let rate = |seconds: f64| (n > 0 && seconds > 0.0).then(|| f64::from(n) / seconds);
+        rate(scheduled_s).zip(rate(sent_s))
+    }
+
     /// Ends the load, on the load's own thread; `is_open` says whether a schedule was kept.
     pub(crate) fn close(self, is_open: bool, clock: &TrialClock, facts: SelfFacts) -> LoadResult {
-        let rate = |span: Span| {
-            let gaps = self.arrivals.checked_sub(1)?;
-            let seconds = span.window()?.length().as_secs_f64();
-            (is_open && gaps > 0 && seconds > 0.0).then(|| f64::from(gaps) / seconds)
-        };
-        let achieved_rate_per_s = rate(self.sent);
-        let scheduled_rate_per_s = rate(self.scheduled);
+        let (scheduled_rate_per_s, achieved_rate_per_s) = self.rates().filter(|_| is_open).unzip();
         // A load that was stopped has no end of its held window: then until now.
         let so_far = self
             .cpu_mark

@@ -28,6 +28,13 @@ fn check(arrivals: Arrivals, expected_ns: [u64; 8]) {
     assert_eq!(found, expected_ns.map(Nanos), "{arrivals:?}");
 }
 
+/// Measured arrivals fill their horizon; fillers' schedules are endless.
+fn check_filled(arrivals: Arrivals, expected_ns: [u64; 8]) {
+    let found = schedule(arrivals).fill(8);
+    assert_eq!(found.offsets, expected_ns.map(Nanos), "{arrivals:?}");
+    assert_eq!(found.horizon, Nanos::from_millis(800));
+}
+
 fn gamma(shape: f64) -> Arrivals {
     Arrivals::Gamma {
         shape: Shape::new(shape).unwrap(),
@@ -39,6 +46,7 @@ fn constant_arrivals() {
     check(
         Arrivals::Constant,
         [
+            0,
             100_000_000,
             200_000_000,
             300_000_000,
@@ -46,7 +54,6 @@ fn constant_arrivals() {
             500_000_000,
             600_000_000,
             700_000_000,
-            800_000_000,
         ],
     );
 }
@@ -54,6 +61,19 @@ fn constant_arrivals() {
 #[test]
 fn poisson_arrivals() {
     check(Arrivals::Poisson, POISSON_NS);
+    check_filled(
+        Arrivals::Poisson,
+        [
+            8_613_202,
+            173_797_876,
+            444_941_089,
+            662_979_791,
+            690_131_793,
+            702_306_138,
+            751_339_570,
+            784_652_876,
+        ],
+    );
 }
 
 #[test]
@@ -86,6 +106,32 @@ fn gamma_arrivals() {
             783_367_370,
         ],
     );
+    check_filled(
+        gamma(0.5),
+        [
+            71_620_153,
+            228_377_585,
+            269_056_594,
+            319_643_779,
+            334_025_293,
+            635_052_160,
+            714_049_765,
+            744_592_360,
+        ],
+    );
+    check_filled(
+        gamma(4.0),
+        [
+            81_163_177,
+            262_897_862,
+            353_718_650,
+            434_317_608,
+            511_103_777,
+            555_747_400,
+            629_698_856,
+            698_928_121,
+        ],
+    );
 }
 
 #[test]
@@ -111,6 +157,8 @@ fn ramped_arrivals() {
 fn the_hundred_thousandth_arrival() {
     let last = |arrivals| schedule(arrivals).take_offsets(100_000).pop().unwrap();
     assert_eq!(last(Arrivals::Poisson), Nanos(9_924_801_600_148));
+    let filled = schedule(Arrivals::Poisson).fill(100_000).offsets.pop().unwrap();
+    assert_eq!(filled, Nanos(9_999_950_334_336));
     assert_eq!(last(gamma(0.5)), Nanos(9_949_021_035_615));
     assert_eq!(last(gamma(4.0)), Nanos(10_006_148_213_040));
 }

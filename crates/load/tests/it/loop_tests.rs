@@ -33,7 +33,9 @@ fn the_open_loop_never_waits_for_answers() {
     assert_eq!((result.counts.completed, result.counts.failures()), (30, 0));
     let measured: Vec<&Trace> = traces.iter().filter(|t| t.measured).collect();
     // The schedule is the seed's, whatever happens on the wire.
-    let offsets = Schedule::new(Arrivals::Poisson, Rate::new(2000.0).unwrap(), 1, "measured").take_offsets(MEASURED);
+    let offsets = Schedule::new(Arrivals::Poisson, Rate::new(2000.0).unwrap(), 1, "measured")
+        .fill(MEASURED)
+        .offsets;
     let base = measured[0].scheduled_ns.0 - offsets[0].0;
     let scheduled: Vec<u64> = measured.iter().map(|t| t.scheduled_ns.0 - base).collect();
     assert_eq!(scheduled, offsets.iter().map(|n| n.0).collect::<Vec<_>>());
@@ -43,7 +45,11 @@ fn the_open_loop_never_waits_for_answers() {
     let before = traces.iter().filter(|t| !t.measured && t.finished_ns <= first).count();
     assert!(before >= 5, "{before}");
     assert!(traces.iter().any(|t| !t.measured && t.scheduled_ns > last));
-    assert!(result.scheduled_rate_per_s.is_some() && result.instrument.achieved_rate_per_s.is_some());
+    let rate = result.scheduled_rate_per_s.unwrap();
+    assert!(
+        (rate - 2000.0).abs() < 1e-6 && result.instrument.achieved_rate_per_s.is_some(),
+        "{rate}"
+    );
 }
 
 #[test]

@@ -110,6 +110,42 @@ fn a_lasting_load_against_refusals_slows_down() {
     assert!(traces.len() <= 7 && result.counts.completed == 0, "{}", traces.len());
 }
 
+/// As many arrive as were asked for, in the time in which they were asked for, whatever the seed and the process.
+#[test]
+fn the_rate_that_is_asked_for_is_scheduled() {
+    let length = Nanos::from_millis(50);
+    for (arrivals, extent) in [
+        (Arrivals::Poisson, Extent::Once),
+        (Arrivals::Poisson, Extent::For(length)),
+        (Arrivals::Burst { size: n(8) }, Extent::Once),
+    ] {
+        let server = Server::start(|_, _| vec![good_answer()]);
+        let load = Load::Open {
+            rate_per_s: Rate::new(400.0).unwrap(),
+            arrivals,
+        };
+        let profile = LoadProfile {
+            extent,
+            ..LoadProfile::default()
+        };
+        let (result, traces) = run_profile(spec(&server.url, load, 0, 20), profile);
+        assert_eq!(traces.len(), 20);
+        let rate = result.scheduled_rate_per_s.unwrap();
+        assert!((rate - 400.0).abs() < 1e-6, "{arrivals:?}: {rate}");
+        let offset = |t: &Trace| t.scheduled_ns.since(traces[0].scheduled_ns);
+        assert!(traces.iter().all(|t| offset(t) < length));
+    }
+    // A recording has no horizon: its rate is that of its gaps.
+    let server = Server::start(|_, _| vec![good_answer()]);
+    let profile = LoadProfile {
+        pace: Pace::Offsets([0, 2, 4, 6, 10].map(Nanos::from_millis).to_vec()),
+        ..LoadProfile::default()
+    };
+    let (result, _) = run_profile(spec(&server.url, open(1.0), 0, 5), profile);
+    let rate = result.scheduled_rate_per_s.unwrap();
+    assert!((rate - 400.0).abs() < 1e-6, "{rate}");
+}
+
 #[derive(Debug)]
 struct Echo;
 
@@ -159,6 +195,8 @@ fn a_conversation_goes_on_with_its_own_answers() {
         // Turns are no arrivals: the rate is that of the conversations.
         if let Some(rate) = result.scheduled_rate_per_s {
             assert!((rate - 1000.0).abs() < 1e-6, "{rate}");
+            // So is what was sent, but for the machine's lateness.
+            assert!(result.instrument.achieved_rate_per_s.is_some());
         }
     }
 }
@@ -190,6 +228,11 @@ fn profiles_that_contradict_their_load_are_refused() {
         ..LoadProfile::default()
     };
     check(closed(1), zero, "the duration is 0");
+    let short = LoadProfile {
+        extent: Extent::For(Nanos::from_secs(1)),
+        ..LoadProfile::default()
+    };
+    check(open(0.4), short, "no request arrives in the duration");
     let ramp = Nanos(1);
     check(
         closed(1),

@@ -1,12 +1,12 @@
 //! What is told of a load while it runs, on standard error, and the end that a signal asks for.
 
-use super::super::signals;
+use super::{super::signals, find_max, knee};
 use crate::{
     output,
     progress::{EVERY, left_of, live_words},
 };
 use indicatif::{ProgressBar, ProgressStyle};
-use servelab_bench::Watch;
+use servelab_bench::{ResultSet, Watch, find_max::Probe};
 use servelab_load::{Control, Live, LiveSnapshot, Stop, clock::monotonic};
 use servelab_schema::{WallInstant, WallNanos};
 use std::{
@@ -81,6 +81,14 @@ impl Watch for OnTerminal {
 
     fn ended(&self) {
         self.show(None);
+    }
+
+    fn measured(&self, set: &ResultSet) {
+        output::note(&knee::line(set));
+    }
+
+    fn probed(&self, probe: &Probe) {
+        output::note(&find_max::line(probe));
     }
 
     fn is_interrupted(&self) -> bool {

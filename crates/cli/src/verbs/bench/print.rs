@@ -1,6 +1,6 @@
 //! The answer of `servelab bench`: tables with units, and formulas where asked for; JSON; or one CSV line for each load.
 
-use super::{BenchFormat, closing, csv::csv};
+use super::{BenchFormat, closing, csv::csv, find_max, knee};
 use crate::output;
 use servelab_bench::{Answer, Figures, Latency};
 use servelab_schema::{
@@ -334,6 +334,10 @@ fn table(answer: &Answer, explain: bool) -> String {
     for note in &answer.server_notes {
         text.push_str(&output::paragraph(&format!("Note: {note}"), 2));
     }
+    if let Some(search) = &answer.find_max {
+        text.push_str(&find_max::summary(search, answer.command.as_deref()));
+        return text;
+    }
     for set in &answer.results {
         let kind = if answer.engine_kind == EngineKind::Simulated {
             " (SIMULATED)"
@@ -356,6 +360,10 @@ fn table(answer: &Answer, explain: bool) -> String {
         text.push_str(&closing::verdict(&set.figures));
     }
     text.push('\n');
+    if let Some(knee) = &answer.knee {
+        text.push_str(&knee::summary(knee, &answer.results));
+        text.push('\n');
+    }
     text.push_str(&closing::next(answer));
     text
 }

@@ -63,11 +63,17 @@ fn an_open_loop_keeps_its_schedule_and_waits_for_nobody() {
             (&rates["asked_per_s"], one(&out)["requests"]["completed"].as_u64()),
             (&400.0.into(), Some(20))
         );
-        assert!(rates["achieved_per_s"].is_f64() && rates["scheduled_per_s"].is_f64());
+        assert!(rates["achieved_per_s"].is_f64());
+        // Twenty requests in a twentieth of a second, whatever the seed; a ramp makes it longer, and is said.
+        let scheduled = rates["scheduled_per_s"].as_f64().unwrap();
+        let notes = one(&out)["notes"].to_string();
+        assert_eq!((scheduled - 400.0).abs() < 1e-6, ramp == Nanos::ZERO, "{scheduled}");
+        assert_eq!(notes.contains("over the ramp"), ramp > Nanos::ZERO, "{notes}");
         let rate = Rate::new(400.0).unwrap();
         let expected = Schedule::new(arrivals, rate, 1, "measured")
             .ramped(ramp)
-            .take_offsets(20);
+            .fill(20)
+            .offsets;
         let expected: Vec<u64> = expected.iter().map(|at| at.0 - expected[0].0).collect();
         assert_eq!(offsets(&files.traces(&name)), expected, "{words:?}");
     };
@@ -186,6 +192,107 @@ fn sweeps_give_one_result_each() {
     assert_eq!(blocks, [[1; 5], [2; 5]].concat());
     assert_eq!(offsets(&traces[..5])[4], 40_000_000);
     assert_eq!(offsets(&traces[5..])[4], 10_000_000);
+    assert_eq!(out["knee"]["knee"], "too-few");
+    assert_eq!(out["knee"]["points"].as_array().unwrap().len(), 2);
+}
+
+/// A line for each load as it ends, on standard error; table, chart and knee behind the figures.
+#[test]
+fn a_sweep_says_where_its_knee_is() {
+    let server = Server::start(|_, _| answer());
+    let words = ["--sweep", "concurrency=1,2,4", "--requests", "12", "--max-tokens", "2"];
+    let said = run(&server.url, &words);
+    assert!(said.code == 0 || said.code == 6, "{}", said.err);
+    for n in [1, 2, 4] {
+        assert_eq!(
+            said.err.matches(&format!("concurrency {n}: ")).count(),
+            1,
+            "{}",
+            said.err
+        );
+    }
+    assert!(
+        said.out.contains("tokens/s") && said.out.contains("nee"),
+        "{}",
+        said.out
+    );
+    // A pipe has no width, but the chart fits any terminal.
+    let chart = said.out.lines().skip_while(|l| !l.contains("E2E p50  ")).skip(1);
+    assert!(chart.take(3).all(|l| l.chars().count() <= 80), "{}", said.out);
+}
+
+#[test]
+fn the_highest_load_is_searched_and_found() {
+    let server = Server::start(|_, _| answer());
+    // Nobody takes an hour: every load meets that, and the time ends the search.
+    let words = [
+        "--find-max",
+        "concurrency",
+        "--slo",
+        "e2e=1h",
+        "--max-minutes",
+        "0.02",
+        "--max-tokens",
+        "1",
+    ];
+    let said = run(&server.url, &words);
+    assert!(said.code == 0 || said.code == 6, "{}", said.err);
+    let out = json(&server.url, &words);
+    let search = &out["find_max"];
+    assert_eq!(search["searched"], "concurrency");
+    let probes = search["probes"].as_array().unwrap();
+    // The machine may have spoilt every part; what was measured met the objective.
+    assert!(probes.iter().all(|p| p["decision"] != "fails"), "{search:#}");
+    if let Some(first) = probes.first() {
+        assert_eq!(
+            (&first["load"], &first["objectives"][0]["objective"]),
+            (&1.0.into(), &"e2e".into())
+        );
+        assert!(
+            said.out.contains("concurrency") && said.out.contains("again"),
+            "{}",
+            said.out
+        );
+    }
+    assert!(!out["results"].as_array().unwrap().is_empty());
+    // A server that refuses everything is said at once.
+    let server = Server::start(|_, _| Act::Status(500));
+    let said = run(&server.url, &words).exits(4);
+    assert!(
+        said.err.contains("none of the first 32 requests") && said.err.contains("500"),
+        "{}",
+        said.err
+    );
+}
+
+#[test]
+fn a_search_refuses_what_it_does_not_have() {
+    let check = |words: &[&str], says: &str| {
+        let said = run("http://127.0.0.1:1", words).exits(2);
+        assert!(said.err.contains(says), "{says}: {}", said.err);
+    };
+    check(&["--find-max", "rate"], "--slo");
+    check(&["--find-max", "batch", "--slo", "ttft=1s"], "concurrency");
+    check(
+        &["--find-max", "rate", "--slo", "ttft=1s", "--rate", "3"],
+        "cannot be used with",
+    );
+    check(
+        &["--find-max", "rate", "--slo", "ttft=1s", "--requests", "3"],
+        "cannot be used with",
+    );
+    check(
+        &["--find-max", "rate", "--slo", "ttft=1s", "--slo-quantile", "p100"],
+        "p95",
+    );
+    check(
+        &["--find-max", "rate", "--slo", "ttft=1s", "--max-minutes", "0"],
+        "minutes",
+    );
+    check(&["--slo-quantile", "p90", "--rate", "1"], "--find-max");
+    check(&["--max-minutes", "5", "--rate", "1"], "--find-max");
+    let words = ["--find-max", "concurrency", "--slo", "ttft=1s", "--arrivals", "poisson"];
+    check(&words, "--arrivals is how requests of an open loop arrive");
 }
 
 #[test]

@@ -1,0 +1,146 @@
+//! What a search came to.
+
+use serde::Serialize;
+use servelab_stats::Decision;
+
+use super::Searched;
+
+/// An objective's latency.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ObjectiveName {
+    /// Time to first token.
+    Ttft,
+    /// Time per output token.
+    Tpot,
+    /// End-to-end time.
+    E2e,
+}
+
+impl ObjectiveName {
+    /// The name as options write it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ttft => "ttft",
+            Self::Tpot => "tpot",
+            Self::E2e => "e2e",
+        }
+    }
+}
+
+/// An objective.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Objective {
+    /// Of which latency.
+    pub name: ObjectiveName,
+    /// Its limit, seconds.
+    pub limit_s: f64,
+}
+
+/// How a load's requests keep one objective.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Look {
+    /// The objective.
+    pub objective: ObjectiveName,
+    /// Requests measured under this load so far.
+    pub requests: u32,
+    /// Those of them that exceeded its limit; failed ones did.
+    pub exceeded: u32,
+    /// How many requests in a row make one independent one.
+    pub correlation_time_requests: f64,
+    /// What that says.
+    #[serde(serialize_with = "decision")]
+    pub decision: Decision,
+}
+
+/// One load that was tried.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Probe {
+    /// Requests per second, or requests in flight.
+    pub load: f64,
+    /// True where a load that was found is measured afresh.
+    pub repeat: bool,
+    /// Whether every objective is met.
+    #[serde(serialize_with = "decision")]
+    pub decision: Decision,
+    /// Each objective, at the last look.
+    pub objectives: Vec<Look>,
+    /// How often was looked: each time on about twice the requests.
+    pub looks: u32,
+    /// Time that it took, seconds.
+    pub elapsed_s: f64,
+}
+
+/// The word of a decision in files.
+#[must_use]
+pub const fn decision_word(decision: Decision) -> &'static str {
+    match decision {
+        Decision::Meets => "meets",
+        Decision::Fails => "fails",
+        Decision::Undecided => "undecided",
+    }
+}
+
+fn decision<S: serde::Serializer>(decision: &Decision, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(decision_word(*decision))
+}
+
+/// An end of the bracket.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Found {
+    /// Requests per second, or requests in flight.
+    pub load: f64,
+    /// Probability that what is said of it is right, at least.
+    pub confidence: f64,
+    /// True where it was measured twice and both said so.
+    pub repeated: bool,
+}
+
+/// Why a search ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stopped {
+    /// The bracket is as narrow as was asked for, and its lower end was measured twice.
+    Resolution,
+    /// The time is over.
+    Budget,
+    /// The highest load that is tried meets the objectives.
+    Ceiling,
+    /// The lowest load that is tried does not meet them.
+    Floor,
+    /// The client was the limit.
+    Instrument {
+        /// Which gate failed, and how.
+        why: String,
+    },
+    /// The user ended it.
+    Interrupted,
+}
+
+/// What a search came to.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct FindMax {
+    /// What was varied.
+    pub searched: Searched,
+    /// The objectives.
+    pub objectives: Vec<Objective>,
+    /// Which quantile of each latency must be within its limit.
+    pub quantile: f64,
+    /// Each decision errs with at most this probability on either side.
+    pub error_level: f64,
+    /// Most distance between the ends of the bracket, as a share of the lower one.
+    pub resolution_ratio: f64,
+    /// The highest load that was shown to meet the objectives; null where none was.
+    pub meets: Option<Found>,
+    /// The lowest load that was shown not to; null where none was.
+    pub fails: Option<Found>,
+    /// Loads of which neither was shown.
+    pub undecided: Vec<f64>,
+    /// Why it ended.
+    pub stopped: Stopped,
+    /// Time that it took, seconds.
+    pub elapsed_s: f64,
+    /// Every load that was tried, in order.
+    pub probes: Vec<Probe>,
+}
