@@ -100,8 +100,8 @@ impl From<&Bench> for Asked {
                 source,
                 file: file.map(|path| path.display().to_string()),
                 input_tokens,
-                max_tokens: bench.max_tokens,
-                ignore_eos: bench.ignore_eos,
+                max_tokens: bench.most_answer_tokens(),
+                ignore_eos: bench.ignores_eos(),
                 turns: bench.turns,
             },
             load: AskedLoad {

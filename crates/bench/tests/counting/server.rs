@@ -207,6 +207,7 @@ pub(crate) fn bench(url: &str, api: Api, lengths: Lengths) -> Bench {
         batch: None,
         sweep: None,
         warmup: 2,
+        give_up_after: None,
         ttft_timeout: Nanos::from_secs(60),
         idle_timeout: Nanos::from_secs(60),
         total_timeout: Nanos::from_secs(60),
