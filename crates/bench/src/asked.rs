@@ -1,6 +1,9 @@
 //! What was asked of a bench, for its answer: the prompts and the load, so that a file of figures says what they are of.
 
-use crate::options::{Bench, PromptSource};
+use crate::{
+    options::{Bench, PromptSource},
+    text::Lengths,
+};
 use serde::Serialize;
 use servelab_schema::{Nanos, Slo};
 use std::num::NonZeroU32;
@@ -25,7 +28,7 @@ pub struct AskedPrompts {
     pub source: &'static str,
     /// The file that they come from.
     pub file: Option<String>,
-    /// Tokens of each prompt, where that was asked for.
+    /// Tokens of each prompt, where one number was asked for; a range stands in `lengths`.
     pub input_tokens: Option<NonZeroU32>,
     /// Most tokens of each answer; null where each prompt says, or 128.
     pub max_tokens: Option<NonZeroU32>,
@@ -80,7 +83,11 @@ impl From<&Bench> for Asked {
         let (source, file, input_tokens) = match &bench.prompts {
             PromptSource::BuiltIn => ("built-in", None, None),
             PromptSource::File(path) => ("file", Some(path), None),
-            PromptSource::Exact(tokens) => ("exact", None, Some(*tokens)),
+            PromptSource::Lengths(Lengths { input, .. }) => (
+                "exact",
+                None,
+                Some(input.least()).filter(|least| *least == input.most()),
+            ),
             PromptSource::Replay(path) => ("replay", Some(path), None),
         };
         let Slo {
@@ -93,8 +100,8 @@ impl From<&Bench> for Asked {
                 source,
                 file: file.map(|path| path.display().to_string()),
                 input_tokens,
-                max_tokens: bench.max_tokens,
-                ignore_eos: bench.ignore_eos,
+                max_tokens: bench.most_answer_tokens(),
+                ignore_eos: bench.ignores_eos(),
                 turns: bench.turns,
             },
             load: AskedLoad {

@@ -1,5 +1,9 @@
 //! Why nothing, or no more, can be measured. A request that fails is a row, never one of these.
 
+use crate::{
+    counting::{CountError, cache::CacheError},
+    text::TextError,
+};
 use servelab_chat::ChatError;
 use servelab_load::{EndpointError, LoadError, negotiate::NegotiateError};
 use servelab_schema::KeyInTheClear;
@@ -36,6 +40,15 @@ pub enum BenchError {
     /// The tokenizer cannot be used.
     #[error("--tokenizer: {0}")]
     Tokenizer(#[from] ChatError),
+    /// The tokenizer is not there.
+    #[error(transparent)]
+    NoTokenizer(#[from] CacheError),
+    /// Nobody can count the prompts' tokens.
+    #[error(transparent)]
+    Counting(#[from] CountError),
+    /// Prompts of these lengths cannot be made.
+    #[error(transparent)]
+    Lengths(#[from] TextError),
     /// The API key would leave this machine in the clear.
     #[error("--url: {0}")]
     InTheClear(#[from] KeyInTheClear),
@@ -90,14 +103,24 @@ impl BenchError {
     #[must_use]
     pub const fn blame(&self) -> Blame {
         match self {
-            Self::Options(_) | Self::Header(_) | Self::TracesExist(_) | Self::Load(LoadError::Spec(_)) => Blame::Asked,
-            Self::File { .. } | Self::Tokenizer(_) | Self::InTheClear(_) => Blame::Given,
+            Self::Options(_)
+            | Self::Header(_)
+            | Self::TracesExist(_)
+            | Self::Lengths(_)
+            | Self::Counting(CountError::Text(_))
+            | Self::Load(LoadError::Spec(_)) => Blame::Asked,
+            Self::File { .. }
+            | Self::Tokenizer(_)
+            | Self::NoTokenizer(_)
+            | Self::InTheClear(_)
+            | Self::Counting(CountError::Tokenizer(_) | CountError::AnotherTokenizer { .. }) => Blame::Given,
             Self::Key(_)
             | Self::Endpoint(_)
             | Self::NoModel { .. }
             | Self::Refuses { .. }
             | Self::NothingCompleted { .. }
             | Self::Traces { .. }
+            | Self::Counting(_)
             | Self::Load(_) => Blame::Machine,
         }
     }

@@ -2,14 +2,21 @@
 //!
 //! What was not observed is null, never 0. Figures of failed requests are none: a failure stands in `with_failures`, as ∞.
 
-use crate::{Asked, ClientFigures, find_max::FindMax, knee::SweepKnee};
+use crate::{
+    Asked, ClientFigures,
+    counting::CountedBy,
+    find_max::FindMax,
+    knee::SweepKnee,
+    text::{Lengths, Lexicon, Material},
+    tokens::TokenRange,
+};
 use serde::Serialize;
 use servelab_findings::of_one_load;
 use servelab_schema::{
     Capabilities, EngineKind, GateResult, HostFacts, Reason, TokenSource, TtftKind,
     findings::{PooledQuantile, Summary},
 };
-use std::{collections::BTreeMap, num::NonZeroU32};
+use std::{collections::BTreeMap, fmt, num::NonZeroU32};
 
 /// What a bench came to.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -42,6 +49,8 @@ pub struct Answer {
     pub extra_body: Option<serde_json::Map<String, serde_json::Value>>,
     /// What was asked for.
     pub asked: Asked,
+    /// How long prompts and answers are, and who counted; null unless lengths were asked for.
+    pub lengths: Option<PromptLengths>,
     /// The command that asked for it, without the values of headers; null where it was no command.
     pub command: Option<String>,
     /// The knee of a sweep; null otherwise.
@@ -61,6 +70,95 @@ impl Answer {
         }
         let good = |set: &ResultSet| set.figures.valid && !set.figures.all_failed();
         self.results.iter().all(good)
+    }
+}
+
+/// How long prompts and answers were asked to be, and who counted the prompts' tokens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PromptLengths {
+    /// Shortest prompt; words and marks where `counted_by` is `nobody`.
+    pub input_tokens_least: NonZeroU32,
+    /// Longest prompt.
+    pub input_tokens_most: NonZeroU32,
+    /// Shortest answer that is asked for; null where the length of answers was not asked for.
+    pub output_tokens_least: Option<NonZeroU32>,
+    /// Longest answer.
+    pub output_tokens_most: Option<NonZeroU32>,
+    /// Tokens of text with which every prompt begins alike.
+    pub shared_prefix_tokens: u32,
+    /// Who counted.
+    pub counted_by: CountedBy,
+    /// Requests that the server was sent for it before the load.
+    pub counting_requests: u32,
+    /// What prompts are made of.
+    pub text: Material,
+}
+
+impl PromptLengths {
+    pub(crate) fn new(lengths: Lengths, output: Option<TokenRange>, lexicon: &Lexicon) -> Self {
+        Self {
+            input_tokens_least: lengths.input.least(),
+            input_tokens_most: lengths.input.most(),
+            output_tokens_least: output.map(TokenRange::least),
+            output_tokens_most: output.map(TokenRange::most),
+            shared_prefix_tokens: lengths.shared_prefix,
+            counted_by: lexicon.counted_by(),
+            counting_requests: lexicon.requests(),
+            text: lexicon.material(),
+        }
+    }
+
+    /// What a reader must know beside the figures.
+    pub(crate) fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if !self.counted_by.counts() {
+            notes.push(
+                "prompts are as long as was asked for in words and marks, not in tokens: the server counts none, neither in \
+                 usage nor at /tokenize; give --tokenizer"
+                    .to_owned(),
+            );
+        }
+        if self.text == Material::Words {
+            notes.push(
+                "prompts are of single common words: the model's tokenizer knows few words as one token".to_owned(),
+            );
+        }
+        if self.shared_prefix_tokens > 0 {
+            notes.push(format!(
+                "all prompts begin with the same {} tokens, as asked for: an engine with a prefix cache computes them once",
+                self.shared_prefix_tokens
+            ));
+        }
+        notes
+    }
+}
+
+impl fmt::Display for PromptLengths {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let range = |least: NonZeroU32, most: NonZeroU32| match least == most {
+            true => least.to_string(),
+            false => format!("{least} to {most}"),
+        };
+        let prompts = range(self.input_tokens_least, self.input_tokens_most);
+        let unit = if self.counted_by.counts() {
+            "tokens"
+        } else {
+            "words and marks"
+        };
+        write!(f, "prompts of {prompts} {unit}")?;
+        if let (Some(least), Some(most)) = (self.output_tokens_least, self.output_tokens_most) {
+            write!(f, ", answers of {} tokens", range(least, most))?;
+        }
+        if self.counted_by.counts() {
+            let plural = if self.counting_requests == 1 { "" } else { "s" };
+            let requests = self.counting_requests;
+            write!(
+                f,
+                "; counted by {} ({requests} request{plural} before the load)",
+                self.counted_by
+            )?;
+        }
+        Ok(())
     }
 }
 

@@ -4,12 +4,12 @@
 //! server what it is and makes the prompts, [`Prepared::run`] puts the loads on it and gives an [`Answer`], whose figures are
 //! made with the formulas of `findings`. [`instrument`] holds the load generator against a server without an engine.
 //!
-//! Parts: [`options`] and [`values`] (what may be asked, and in which words), `server` (what the server says it is, takes and
-//! does), `prompts` and `exact` (what is sent), `traces` (where each request is kept), `answers` (tokens that no server counts),
-//! `sweep` (the loads one after the other), [`find_max`] (the highest load that meets objectives), [`knee`] and `rates` (what
-//! is said of a sweep, and of an open loop's rate), `summary` and `validity` (traces to [`figures`]), `asked` and `client` (what
-//! an answer says beside them), `remedy` (what helps where requests failed); [`fresh`] makes the prompts of servers that are
-//! compared.
+//! Parts: [`options`], [`values`] and [`tokens`] (what may be asked, and in which words), `server` (what the server says it
+//! is, takes and does), [`counting`] (who counts the tokens of prompts), [`text`] (prompts of an exact length), `prompts`
+//! (what is sent), `traces` (where each request is kept), `answers` (tokens that no server counts), `sweep` (the loads one
+//! after the other), [`find_max`] (the highest load that meets objectives), [`knee`] and `rates` (what is said of a sweep, and
+//! of an open loop's rate), `summary` and `validity` (traces to [`figures`]), `asked` and `client` (what an answer says beside
+//! them), `remedy` (what helps where requests failed); [`fresh`] makes the prompts of servers that are compared.
 //!
 //! Traps: whatever a server said is redacted and loses its control characters here, before anybody sees it (`clean`); the
 //! model's name as requests carry it is not what is shown. Times are those of the wall.
@@ -18,8 +18,8 @@ mod answers;
 mod asked;
 mod clean;
 mod client;
+pub mod counting;
 mod error;
-mod exact;
 pub mod figures;
 pub mod find_max;
 pub mod fresh;
@@ -32,6 +32,8 @@ mod remedy;
 mod server;
 mod summary;
 mod sweep;
+pub mod text;
+pub mod tokens;
 mod traces;
 mod validity;
 pub mod values;

@@ -3,6 +3,8 @@
 use crate::{
     BenchError,
     find_max::Searched,
+    text::Lengths,
+    tokens::TokenRange,
     values::{BaseUrl, Sweep},
 };
 use servelab_load::bench::{
@@ -20,8 +22,8 @@ pub enum PromptSource {
     BuiltIn,
     /// JSONL of packed prompts, or rows with `prompt` or `messages`.
     File(PathBuf),
-    /// Prompts of exactly so many tokens; needs a tokenizer.
-    Exact(NonZeroU32),
+    /// Prompts of these lengths, counted by the tokenizer where there is one, else by the server.
+    Lengths(Lengths),
     /// Recorded traffic.
     Replay(PathBuf),
 }
@@ -48,13 +50,15 @@ pub struct Bench {
     pub model: Option<String>,
     /// Where prompts come from.
     pub prompts: PromptSource,
-    /// Folder of the model's tokenizer.
+    /// Folder of the model's tokenizer; without one the server counts.
     pub tokenizer: Option<PathBuf>,
     /// Turns of each conversation; none for single requests.
     pub turns: Option<NonZeroU32>,
     /// Most tokens of each answer; by default what the prompt file says, or 128.
     pub max_tokens: Option<NonZeroU32>,
-    /// Ask for exactly that many tokens.
+    /// Exactly so many tokens of each answer: as `max_tokens` and `ignore_eos` together, and of any range.
+    pub output_tokens: Option<TokenRange>,
+    /// Ask for exactly `max_tokens`.
     pub ignore_eos: bool,
     /// Seed of prompts, arrivals and sampling.
     pub seed: u64,
@@ -126,13 +130,19 @@ impl Bench {
                     .to_owned(),
             );
         }
+        if self.output_tokens.is_some() && (self.max_tokens.is_some() || self.ignore_eos) {
+            return refuse(
+                "--output-tokens asks for exactly so many tokens: it takes the place of --max-tokens and --ignore-eos"
+                    .to_owned(),
+            );
+        }
         if self.turns.is_some() && !self.api.takes_messages() {
             let path = self.api.path();
             return refuse(format!("--turns needs messages; {path} has none: use --endpoint chat"));
         }
-        if self.api == Api::Embeddings && (self.ignore_eos || self.max_tokens.is_some()) {
+        if self.api == Api::Embeddings && (self.ignores_eos() || self.max_tokens.is_some()) {
             return refuse(
-                "--max-tokens and --ignore-eos are of answers that are generated; /v1/embeddings generates nothing"
+                "--max-tokens, --output-tokens and --ignore-eos are of answers that are generated; /v1/embeddings generates nothing"
                     .to_owned(),
             );
         }
@@ -150,6 +160,24 @@ impl Bench {
     #[must_use]
     pub fn load_count(&self) -> usize {
         self.loads().len()
+    }
+
+    /// Tokens of the answer to prompt `number`, where the command line says how many.
+    pub(crate) fn answer_tokens(&self, number: u64) -> Option<NonZeroU32> {
+        let drawn = self
+            .output_tokens
+            .map(|range| range.draw(self.seed, "output-tokens", number));
+        drawn.or(self.max_tokens)
+    }
+
+    /// Most tokens of any answer, where the command line says how many.
+    pub(crate) fn most_answer_tokens(&self) -> Option<NonZeroU32> {
+        self.output_tokens.map(TokenRange::most).or(self.max_tokens)
+    }
+
+    /// True where answers are to go on past the model's own end.
+    pub(crate) const fn ignores_eos(&self) -> bool {
+        self.ignore_eos || self.output_tokens.is_some()
     }
 
     /// Each load, in order.

@@ -16,6 +16,7 @@ use servelab_load::{
     negotiate::{Inquiry, Negotiated, negotiate},
 };
 use servelab_schema::{EngineKind, Nanos, takes_key};
+use std::num::NonZeroU32;
 
 /// How long the server may take to give one page.
 const LIMIT: Nanos = Nanos::from_secs(5);
@@ -33,6 +34,8 @@ pub(crate) struct Server {
     pub(crate) model: String,
     /// The engine's version, where it says, for people.
     pub(crate) version: Option<String>,
+    /// Tokens that prompt and answer of one request may have together, where the list of models says so.
+    pub(crate) context_tokens: Option<NonZeroU32>,
     /// Simulated where any page of the server says so.
     pub(crate) kind: EngineKind,
 }
@@ -135,6 +138,16 @@ pub(crate) fn negotiated(
     })
 }
 
+/// What the list of models says of a model's context: vLLM and SGLang as `max_model_len`, llama.cpp in its `meta`.
+fn context_of(page: &Value, model: &str) -> Option<NonZeroU32> {
+    let cards = page.get("data")?.as_array()?;
+    let card = cards
+        .iter()
+        .find(|card| card.get("id").and_then(Value::as_str) == Some(model))?;
+    let tokens = card.get("max_model_len").or_else(|| card.pointer("/meta/n_ctx"))?;
+    u32::try_from(tokens.as_u64()?).ok().and_then(NonZeroU32::new)
+}
+
 /// Asks the server what it is: every page where an engine of any dialect may say that it is simulated, whatever is known
 /// of it already.
 pub(crate) fn identify(bench: &Bench, sent: &Sent) -> Result<Server, BenchError> {
@@ -153,12 +166,14 @@ pub(crate) fn identify(bench: &Bench, sent: &Sent) -> Result<Server, BenchError>
             .and_then(|page| Some(page.pointer("/data/0/id")?.as_str()?.to_owned()))
             .ok_or_else(|| no_model(&bench.url, models, &sent.clean))?,
     };
+    let context_tokens = models.and_then(json).and_then(|page| context_of(&page, &model));
     let version = pages
         .iter()
         .find_map(|page| Some(sent.clean.text(page.get("version")?.as_str()?)));
     Ok(Server {
         model,
         version,
+        context_tokens,
         kind: if pages.iter().any(says_simulated) {
             EngineKind::Simulated
         } else {

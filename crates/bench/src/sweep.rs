@@ -4,14 +4,16 @@ use crate::{
     BenchError,
     answers::AnswerCounter,
     asked::Asked,
+    counting::Door,
     figures::{Answer, LoadEnd, ResultSet},
     find_max::{Probe, find_max},
     knee::SweepKnee,
     options::{Bench, PromptSource},
-    prompts::{Prompts, Requests},
+    prompts::{Prompts, Requests, Texts},
     rates,
     server::{self, Sent, Server},
     summary::{Measured, figures},
+    text::Lexicon,
     traces::{Kept, Rows, TraceFile},
     values::arrivals_text,
 };
@@ -83,6 +85,47 @@ pub struct Prepared<'a> {
 }
 
 impl Bench {
+    /// What every request asks for, before it is known what the server takes.
+    fn asking(&self, model: &str) -> Asking {
+        Asking {
+            api: self.api,
+            model: model.to_owned(),
+            output: OutputPolicy {
+                stop: if self.ignores_eos() { Stop::Fixed } else { Stop::Natural },
+                temperature: Ratio::default(),
+                seed: self.seed,
+                keep_text: false,
+            },
+            capabilities: Capabilities {
+                seed: if self.no_seed { Member::Unasked } else { Member::Taken },
+                ..Capabilities::FULL
+            },
+            extra: self.extra_body.clone(),
+        }
+    }
+
+    /// What prompts of these lengths can be made of for this server, and who counts their tokens there. With those of other
+    /// servers a [`Maker`](crate::text::Maker) makes prompts whose length is known on all of them.
+    ///
+    /// # Errors
+    /// As [`prepare`](Self::prepare), and where no lengths are asked for.
+    pub fn lexicon(&self) -> Result<Lexicon, BenchError> {
+        self.check()?;
+        let PromptSource::Lengths(lengths) = &self.prompts else {
+            return Err(BenchError::Options(
+                "prompts need lengths here; give --input-tokens".to_owned(),
+            ));
+        };
+        let endpoint = self.url.endpoint(self.api)?;
+        let sent = server::sent(self)?;
+        let server = server::identify(self, &sent)?;
+        let mut asking = self.asking(&server.model);
+        let texts = Texts::read(self)?;
+        asking.capabilities = server::negotiated(self, &sent, &asking, texts.has_system())?.capabilities;
+        let door = Door::new(&endpoint, &sent.headers, self.url.prefix(), &asking, &sent.clean);
+        texts.lexicon(&door, lengths.input.most(), server.context_tokens)
+    }
+
     /// Makes everything that must be there before the first request.
     ///
     /// # Errors
@@ -93,24 +136,9 @@ impl Bench {
         let endpoint = self.url.endpoint(self.api)?;
         let sent = server::sent(self)?;
         let server = server::identify(self, &sent)?;
-        let asking = Asking {
-            api: self.api,
-            model: server.model.clone(),
-            output: OutputPolicy {
-                stop: if self.ignore_eos { Stop::Fixed } else { Stop::Natural },
-                temperature: Ratio::default(),
-                seed: self.seed,
-                keep_text: false,
-            },
-            capabilities: Capabilities {
-                seed: if self.no_seed { Member::Unasked } else { Member::Taken },
-                ..Capabilities::FULL
-            },
-            extra: self.extra_body.clone(),
-        };
-        let prompts = Prompts::open(self, asking)?;
-        let file = self.traces.clone().map(TraceFile::create).transpose()?;
-        let mut negotiated = server::negotiated(self, &sent, prompts.asking(), prompts.has_system())?;
+        let mut asking = self.asking(&server.model);
+        let texts = Texts::read(self)?;
+        let mut negotiated = server::negotiated(self, &sent, &asking, texts.has_system())?;
         let uncounted = negotiated.capabilities.usage == UsageReport::None;
         let counter = match &self.tokenizer {
             _ if !uncounted => None,
@@ -120,9 +148,12 @@ impl Bench {
         if uncounted {
             negotiated.notes.push(counted_by(counter.as_ref()).to_owned());
         }
+        asking.capabilities = negotiated.capabilities;
+        let door = Door::new(&endpoint, &sent.headers, self.url.prefix(), &asking, &sent.clean);
         Ok(Prepared {
-            prompts: prompts.taken(negotiated.capabilities),
-            file,
+            prompts: texts.prompts(&door, server.context_tokens)?,
+            // The last that can fail: a file that is left behind is in the way of the next try.
+            file: self.traces.clone().map(TraceFile::create).transpose()?,
             bench: self,
             endpoint,
             sent,
@@ -192,6 +223,7 @@ impl Prepared<'_> {
             server_notes: self.negotiated.notes.clone(),
             extra_body: Some(self.bench.extra_body.members().clone()).filter(|members| !members.is_empty()),
             asked: Asked::from(self.bench),
+            lengths: self.prompts.lengths().cloned(),
             results,
         })
     }
@@ -407,6 +439,9 @@ impl Prepared<'_> {
                  byte of an answer; each is timed from its second send",
                 result.counts.planned
             ));
+        }
+        if let Some(lengths) = self.prompts.lengths() {
+            notes.extend(lengths.notes());
         }
         let mismatches = result
             .counts

@@ -53,8 +53,8 @@ pub use ids::{IdError, LoadId, PromptId, PromptSetId, RequestId, RunId, Sha256He
 pub use load::{Arrivals, Load, Rate, Shape};
 pub use manifest::{RunEnd, RunManifest, SealedFile, TrialSummary};
 pub use plan::{
-    Asked, BlockOrder, CacheAtStart, EngineKind, EngineSpec, Limits, NamedLoad, OnRepeatedFailure, OtherServer, Plan, PlannedBlock,
-    PlannedTrial, Profile, PromptRef, PromptSetRef, Provider, SourceFile,
+    Asked, BlockOrder, CacheAtStart, EngineKind, EngineSpec, Limits, NamedLoad, OnRepeatedFailure, OtherServer, Plan,
+    PlannedBlock, PlannedTrial, Profile, PromptRef, PromptSetRef, Provider, SourceFile,
 };
 pub use policy::{Gates, Margin, MetricName, OutputPolicy, Slo, Stop, Timeouts, WarmUp};
 pub use preflight::{FieldDifference, Preflight, PreflightOutcome, PreflightVariant};

@@ -110,6 +110,7 @@ pub(crate) fn bench() -> crate::Bench {
         tokenizer: None,
         turns: None,
         max_tokens: None,
+        output_tokens: None,
         ignore_eos: false,
         no_seed: false,
         extra_body: servelab_load::bench::body::ExtraBody::default(),

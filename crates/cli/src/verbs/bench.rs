@@ -18,7 +18,10 @@ use clap::{Args, ValueEnum};
 use live::OnTerminal;
 use servelab_bench::{
     BenchError, Blame, FindMaxAsked, PromptSource,
+    counting::cache,
     find_max::Searched,
+    text::Lengths,
+    tokens::TokenRange,
     values::{self, BaseUrl, JsonHeaders, Sweep},
 };
 use servelab_load::bench::body::{Api, ExtraBody};
@@ -100,18 +103,19 @@ pub(crate) struct Bench {
     /// Prompts: JSONL of packed prompts, or rows with "prompt" or "messages". By default a small built-in set.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["input_tokens", "replay"], help_heading = "Prompts")]
     prompts: Option<PathBuf>,
-    /// Prompts of exactly so many tokens, counted by --tokenizer; no two begin alike.
-    #[arg(
-        long,
-        value_name = "N",
-        requires = "tokenizer",
-        conflicts_with = "replay",
-        help_heading = "Prompts"
-    )]
-    input_tokens: Option<NonZeroU32>,
-    /// Folder with the model's tokenizer.json, tokenizer_config.json and chat template.
-    #[arg(long, value_name = "DIR", help_heading = "Prompts")]
-    tokenizer: Option<PathBuf>,
+    /// Prompts of exactly so many tokens, or of MIN..MAX; no two begin alike. The server counts them before the load.
+    #[arg(long, value_name = "N", conflicts_with = "replay", help_heading = "Prompts")]
+    input_tokens: Option<TokenRange>,
+    /// Answers of exactly so many tokens, or of MIN..MAX; most so many where the server takes no ignore_eos.
+    #[arg(long, value_name = "N", conflicts_with_all = ["max_tokens", "ignore_eos"], help_heading = "Prompts")]
+    output_tokens: Option<TokenRange>,
+    /// The first N tokens of all prompts are the same: what a prefix cache is there for.
+    #[arg(long, value_name = "N", requires = "input_tokens", help_heading = "Prompts")]
+    shared_prefix: Option<NonZeroU32>,
+    /// Count with this tokenizer: a folder with tokenizer.json and the chat template, or a model in the local Hugging Face
+    /// cache, such as mistralai/Mistral-7B-Instruct-v0.3. Nothing is downloaded.
+    #[arg(long, value_name = "DIR|ID", help_heading = "Prompts")]
+    tokenizer: Option<String>,
     /// Turns of each conversation; a turn carries the history and follows when the one before it has ended.
     #[arg(long, value_name = "N", conflicts_with = "replay", help_heading = "Prompts")]
     turns: Option<NonZeroU32>,
@@ -222,7 +226,7 @@ impl From<BenchError> for Failure {
 impl Bench {
     pub(crate) fn execute(self, project: &Project) -> Result<Exit, Failure> {
         let (format, explain) = (self.format, self.explain);
-        let bench = self.asked(project);
+        let bench = self.asked(project)?;
         bench.check()?;
         let terminal = OnTerminal::listen(bench.load_count(), bench.duration.map(WallNanos::given))
             .context("cannot listen for signals")
@@ -241,22 +245,29 @@ impl Bench {
     }
 
     /// The same in the library's types; paths are the project's.
-    fn asked(self, project: &Project) -> servelab_bench::Bench {
+    fn asked(self, project: &Project) -> Result<servelab_bench::Bench, BenchError> {
         let path = |path: PathBuf| project.path(&path);
         let prompts = match (self.prompts, self.replay, self.input_tokens) {
             (Some(file), ..) => PromptSource::File(path(file)),
             (None, Some(file), _) => PromptSource::Replay(path(file)),
-            (None, None, Some(tokens)) => PromptSource::Exact(tokens),
+            (None, None, Some(input)) => PromptSource::Lengths(Lengths {
+                input,
+                shared_prefix: self.shared_prefix.map_or(0, NonZeroU32::get),
+            }),
             (None, None, None) => PromptSource::BuiltIn,
         };
-        servelab_bench::Bench {
+        let tokenizer = self
+            .tokenizer
+            .map(|given| cache::locate(&given, &path(PathBuf::from(&given))));
+        Ok(servelab_bench::Bench {
             url: self.url,
             api: self.endpoint.into(),
             model: self.model,
             prompts,
-            tokenizer: self.tokenizer.map(path),
+            tokenizer: tokenizer.transpose()?,
             turns: self.turns,
             max_tokens: self.max_tokens,
+            output_tokens: self.output_tokens,
             ignore_eos: self.ignore_eos,
             seed: self.seed,
             no_seed: self.no_seed,
@@ -283,6 +294,6 @@ impl Bench {
             api_key_env: self.api_key_env,
             headers: [self.header, self.extra_headers.unwrap_or_default().0].concat(),
             traces: self.traces.map(path),
-        }
+        })
     }
 }

@@ -331,6 +331,9 @@ fn table(answer: &Answer, explain: bool) -> String {
     }
     let server = format!("{}{version}, model {}, {}", answer.url, answer.model, answer.endpoint);
     text.push_str(&output::paragraph(&server, 2));
+    if let Some(lengths) = &answer.lengths {
+        text.push_str(&output::paragraph(&lengths.to_string(), 2));
+    }
     for note in &answer.server_notes {
         text.push_str(&output::paragraph(&format!("Note: {note}"), 2));
     }

@@ -345,12 +345,50 @@ fn prompts_have_exactly_the_tokens_asked_for() {
     }
     let said = run(sim(), &["--input-tokens", "2", "--tokenizer", TOKENIZER]).exits(2);
     assert!(said.err.contains("cannot be made"), "{}", said.err);
-    assert!(
-        run(sim(), &["--input-tokens", "9"])
-            .exits(2)
-            .err
-            .contains("--tokenizer")
-    );
     let said = run(sim(), &["--input-tokens", "9", "--tokenizer", "/no/such"]).exits(3);
     assert!(said.err.contains("/no/such"), "{}", said.err);
+    let said = run(sim(), &["--input-tokens", "9", "--tokenizer", "owner/name"]).exits(3);
+    assert!(
+        said.err.contains("models--owner--name") && said.err.contains("nothing is downloaded"),
+        "{}",
+        said.err
+    );
+}
+
+/// Without a tokenizer the server counts.
+#[test]
+fn lengths_need_no_tokenizer() {
+    let words = [
+        "--input-tokens",
+        "100..300",
+        "--output-tokens",
+        "2..5",
+        "--shared-prefix",
+        "32",
+        "--requests",
+        "8",
+    ];
+    let out = json(sim(), &words);
+    assert_eq!(one(&out)["requests"]["completed"], 8, "{out:#}");
+    let said = &out["lengths"];
+    assert_eq!(
+        (
+            &said["counted_by"],
+            &said["input_tokens_least"],
+            &said["output_tokens_most"],
+            &said["text"]
+        ),
+        (
+            &serde_json::json!("server-tokenize"),
+            &serde_json::json!(100),
+            &serde_json::json!(5),
+            &serde_json::json!("sentences")
+        )
+    );
+    let said = run(sim(), &[&words[..], &["--max-tokens", "3"]].concat()).exits(2);
+    assert!(said.err.contains("cannot be used with"), "{}", said.err);
+    let said = run(sim(), &["--input-tokens", "9..3"]).exits(2);
+    assert!(said.err.contains("smaller number first"), "{}", said.err);
+    let said = run(sim(), &["--shared-prefix", "9"]).exits(2);
+    assert!(said.err.contains("--input-tokens"), "{}", said.err);
 }

@@ -1,0 +1,127 @@
+//! How a server is asked to count.
+
+use super::CountError;
+use crate::clean::Clean;
+use serde_json::{Map, Value};
+use servelab_load::{
+    Endpoint, RequestHeaders,
+    bench::{
+        body::{Asking, Text},
+        fetch::{Question, ask},
+    },
+};
+use servelab_schema::Nanos;
+use std::{
+    cell::Cell,
+    num::{NonZeroU32, NonZeroUsize},
+};
+
+/// How long one question may take: some engines read a few thousand tokens for it.
+const LIMIT: Nanos = Nanos::from_secs(120);
+
+/// Questions at a time.
+const LANES: NonZeroUsize = NonZeroUsize::MIN.saturating_add(7);
+
+/// The server before a load: what is asked there goes as the load's requests do.
+#[derive(Debug)]
+pub(crate) struct Door<'a> {
+    endpoint: &'a Endpoint,
+    headers: &'a RequestHeaders,
+    /// The path before an endpoint's own.
+    prefix: &'a str,
+    asking: &'a Asking,
+    clean: &'a Clean,
+    sent: Cell<u32>,
+}
+
+/// An answer in JSON.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) body: Value,
+    /// Its text for people.
+    pub(super) words: String,
+}
+
+impl<'a> Door<'a> {
+    pub(crate) const fn new(
+        endpoint: &'a Endpoint,
+        headers: &'a RequestHeaders,
+        prefix: &'a str,
+        asking: &'a Asking,
+        clean: &'a Clean,
+    ) -> Self {
+        Self {
+            endpoint,
+            headers,
+            prefix,
+            asking,
+            clean,
+            sent: Cell::new(0),
+        }
+    }
+
+    pub(crate) const fn asking(&self) -> &Asking {
+        self.asking
+    }
+
+    /// Requests that the server was sent so far.
+    pub(super) const fn sent(&self) -> u32 {
+        self.sent.get()
+    }
+
+    /// What `path` is called when something is said about it.
+    pub(super) fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.prefix)
+    }
+
+    /// The members of a load's request that says `text` and asks for one token.
+    pub(super) fn members(&self, text: &str) -> Result<Map<String, Value>, CountError> {
+        let text = Text::Plain(text.to_owned());
+        let body = self.asking.body(&text, NonZeroU32::MIN).map_err(|e| self.unasked(&e))?;
+        match serde_json::from_slice(&body) {
+            Ok(Value::Object(members)) => Ok(members),
+            Ok(_) => Ok(Map::new()),
+            Err(e) => Err(self.unasked(&e)),
+        }
+    }
+
+    fn unasked(&self, e: &serde_json::Error) -> CountError {
+        CountError::NoAnswer {
+            url: self.url(self.asking.api.path()),
+            why: e.to_string(),
+        }
+    }
+
+    /// What `path` answers to each of `bodies`.
+    pub(super) fn ask(&self, path: &str, bodies: Vec<Value>) -> Result<Vec<Answer>, CountError> {
+        let url = self.url(path);
+        let questions: Vec<Question> = bodies
+            .into_iter()
+            .map(|body| Question::post(url.as_str(), body.to_string()))
+            .collect();
+        let sent = u32::try_from(questions.len()).unwrap_or(u32::MAX);
+        self.sent.set(self.sent.get().saturating_add(sent));
+        let pages = ask(self.endpoint, self.headers, &questions, LIMIT, LANES)?;
+        pages
+            .into_iter()
+            .map(|page| {
+                let page = page.map_err(|e| CountError::NoAnswer {
+                    url: url.clone(),
+                    why: self.clean.text(&e.to_string()),
+                })?;
+                Ok(Answer {
+                    status: page.status,
+                    body: serde_json::from_str(&page.body).unwrap_or(Value::Null),
+                    words: self.clean.text(page.body.trim()),
+                })
+            })
+            .collect()
+    }
+}
+
+/// A number of tokens in an answer.
+pub(super) fn tokens(value: Option<&Value>) -> Option<NonZeroU32> {
+    let n = value?.as_u64()?;
+    u32::try_from(n).ok().and_then(NonZeroU32::new)
+}
