@@ -1,7 +1,7 @@
 //! Why nothing, or no more, can be measured. A request that fails is a row, never one of these.
 
 use servelab_chat::ChatError;
-use servelab_load::{EndpointError, LoadError, negotiate::NegotiateError};
+use servelab_load::{EndpointError, LoadError};
 use servelab_schema::KeyInTheClear;
 use std::{io, path::PathBuf};
 
@@ -45,21 +45,15 @@ pub enum BenchError {
     /// The URL cannot be loaded.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
-    /// The server names no model.
-    #[error("{url}: {why}; is the server running there? Otherwise name the model with --model")]
-    NoModel {
+    /// The server cannot be measured as it was asked for.
+    #[error("{url}: {said}; {remedy}")]
+    Server {
         /// The server.
         url: String,
-        /// What it said.
-        why: String,
-    },
-    /// The server does not take a request as a load would send it. Its words are clean.
-    #[error("{url}: {why}")]
-    Refuses {
-        /// The endpoint.
-        url: String,
-        /// What it did.
-        why: NegotiateError,
+        /// What it showed, in its own words where it has some.
+        said: String,
+        /// What to do about it.
+        remedy: String,
     },
     /// The file of the traces cannot be made.
     #[error("--traces {path}: {source}")]
@@ -84,12 +78,9 @@ impl BenchError {
         match self {
             Self::Options(_) | Self::Header(_) | Self::TracesExist(_) | Self::Load(LoadError::Spec(_)) => Blame::Asked,
             Self::File { .. } | Self::Tokenizer(_) | Self::InTheClear(_) => Blame::Given,
-            Self::Key(_)
-            | Self::Endpoint(_)
-            | Self::NoModel { .. }
-            | Self::Refuses { .. }
-            | Self::Traces { .. }
-            | Self::Load(_) => Blame::Machine,
+            Self::Key(_) | Self::Endpoint(_) | Self::Server { .. } | Self::Traces { .. } | Self::Load(_) => {
+                Blame::Machine
+            }
         }
     }
 }

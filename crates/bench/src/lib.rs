@@ -5,10 +5,10 @@
 //! made with the formulas of `findings`. [`instrument`] holds the load generator against a server without an engine.
 //!
 //! Parts: [`options`] and [`values`] (what may be asked, and in which words), `server` (what the server says it is, takes and
-//! does), `prompts` and `exact` (what is sent), `traces` (where each request is kept), `answers` (tokens that no server counts),
-//! `sweep` (the loads one after the other), `summary` and `validity` (traces to [`figures`]), `asked` and `client` (what an answer
-//! says beside them), `remedy` (what helps where requests failed); [`fresh`] makes the prompts
-//! of servers that are compared.
+//! does), `hints` (what to do where it cannot be measured), `prompts` and `exact` (what is sent), `traces` (where each request is
+//! kept), `answers` (tokens that no server counts), `sweep` (the loads one after the other), `summary` and `validity` (traces to
+//! [`figures`]), `asked` and `client` (what an answer says beside them), `remedy` (what helps where requests failed); [`fresh`]
+//! makes the prompts of servers that are compared.
 //!
 //! Traps: whatever a server said is redacted and loses its control characters here, before anybody sees it (`clean`); the
 //! model's name as requests carry it is not what is shown. Times are those of the wall.
@@ -21,6 +21,7 @@ mod error;
 mod exact;
 pub mod figures;
 pub mod fresh;
+mod hints;
 pub mod instrument;
 pub mod options;
 mod prompts;

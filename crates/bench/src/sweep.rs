@@ -89,7 +89,7 @@ impl Bench {
         };
         let prompts = Prompts::open(self, asking)?;
         let file = self.traces.clone().map(TraceFile::create).transpose()?;
-        let mut negotiated = server::negotiated(self, &sent, prompts.asking(), prompts.has_system())?;
+        let mut negotiated = server::negotiated(self, &sent, &server, prompts.asking(), prompts.has_system())?;
         let uncounted = negotiated.capabilities.usage == UsageReport::None;
         let counter = match &self.tokenizer {
             _ if !uncounted => None,
