@@ -90,7 +90,7 @@ impl Bench {
         let prompts = Prompts::open(self, asking)?;
         let file = self.traces.clone().map(TraceFile::create).transpose()?;
         let mut negotiated = server::negotiated(self, &sent, &server, prompts.asking(), prompts.has_system())?;
-        let uncounted = negotiated.capabilities.usage == UsageReport::None;
+        let uncounted = !negotiated.capabilities.usage.counts();
         let counter = match &self.tokenizer {
             _ if !uncounted => None,
             Some(dir) => Some(AnswerCounter::load(dir)?),

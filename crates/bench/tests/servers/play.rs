@@ -96,6 +96,7 @@ impl Played {
             ttft: figures.ttft_kind.map(|kind| match kind {
                 TtftKind::Token => "token".to_owned(),
                 TtftKind::Content => "content".to_owned(),
+                TtftKind::Whole => "answer".to_owned(),
             }),
             counted_by: figures.token_source.map(|source| source.as_str().to_owned()),
             failed: failed.map(|(reason, n)| (reason.to_string(), *n)).collect(),

@@ -234,7 +234,7 @@ impl ResponsesStream {
                 completion: NonZeroU32::new(output),
                 ..TokenCounts::unknown()
             },
-            None if self.expect.usage == UsageReport::None => TokenCounts::unknown(),
+            None if !self.expect.usage.counts() => TokenCounts::unknown(),
             None => return Err(Fault::new(Reason::NoUsage, "the response ended without usage")),
         };
         self.expect.check(tokens.prompt, tokens.completion)?;
