@@ -341,16 +341,18 @@ impl Prepared<'_> {
                 result.counts.planned
             ));
         }
-        let mismatches = result
-            .counts
-            .failed
-            .get(&Reason::PromptTokenMismatch)
-            .copied()
-            .unwrap_or(0);
-        if mismatches > 0 {
+        let failed = |reason| result.counts.failed.get(&reason).copied().unwrap_or(0);
+        if failed(Reason::PromptTokenMismatch) > 0 {
             notes.push(
                 "the prompts were counted with another tokenizer or chat template than the server's; give the served \
                  model's folder as --tokenizer"
+                    .to_owned(),
+            );
+        }
+        if failed(Reason::Empty) > 0 {
+            notes.push(
+                "some answers had no text, because the model ended them at once: --ignore-eos asks it to go on, and --endpoint \
+                 chat renders its chat template"
                     .to_owned(),
             );
         }

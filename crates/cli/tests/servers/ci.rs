@@ -2,12 +2,14 @@
 
 use crate::server::{Server, as_scripted, installed};
 
-/// Closes every connection without saying so, and keeps forty requests of four slots all the same; thoughts are text too.
+/// Closes every connection without saying so, and keeps none of forty requests from completing.
 #[test]
 fn llama_cpp() {
     let server = Server::start("llama-cpp-serve.sh", "/health", &[]);
     as_scripted(&server.bench(&[]), "llama-cpp", "chat");
-    as_scripted(&server.bench(&["--endpoint", "completions"]), "llama-cpp", "completions");
+    // Without its chat template the model ends most answers before it has said anything.
+    let answer = server.bench(&["--endpoint", "completions", "--ignore-eos"]);
+    as_scripted(&answer, "llama-cpp", "completions");
 }
 
 /// Sends no `[DONE]`, refuses `ignore_eos`, and lists no models without a network.

@@ -314,7 +314,7 @@ impl ChatStream {
         };
         let counted = self
             .usage
-            .filter(|_| self.expect.usage.counts())
+            .filter(|_| self.expect.usage != UsageReport::Wrong)
             .and_then(|u| Some((NonZeroU32::new(u.prompt_tokens?)?, u.completion_tokens?)))
             .filter(|_| self.final_usage || self.counting != Counting::Continuous);
         let tokens = match counted {

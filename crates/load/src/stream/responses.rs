@@ -226,6 +226,7 @@ impl ResponsesStream {
         };
         let counted = self
             .usage
+            .filter(|_| self.expect.usage != UsageReport::Wrong)
             .and_then(|u| Some((NonZeroU32::new(u.input_tokens?)?, u.output_tokens?)));
         let tokens = match counted {
             Some((_, 0)) => return Err(Fault::new(Reason::Empty, "usage says 0 output tokens")),
