@@ -139,8 +139,7 @@ fn title(body: &str) -> Option<String> {
 const WRITE_HTTPS: &str = "it speaks TLS at that port: write https://";
 const ELSEWHERE: &str = "redirects are not followed: give the URL that it leads to";
 const LOADING: &str = "wait until it has loaded its model, then try again";
-const BEHIND_A_PROXY: &str =
-    "a proxy or gateway answers, but the engine behind it does not: look whether the engine runs, and at the proxy's log";
+const BEHIND_A_PROXY: &str = "a proxy or gateway answers, but the engine behind it does not: look whether the engine runs, and at the proxy's log";
 
 /// The words of a TLS port that was spoken to in plain HTTP: nginx's and Go's.
 fn speaks_tls(words: &str) -> bool {
@@ -150,7 +149,9 @@ fn speaks_tls(words: &str) -> bool {
 
 fn wants_key(asked: Asked<'_>) -> String {
     match asked.key_env {
-        None => "it wants a key: put it into a variable of the environment and name that with --api-key-env NAME".to_owned(),
+        None => {
+            "it wants a key: put it into a variable of the environment and name that with --api-key-env NAME".to_owned()
+        }
         Some(name) => format!("it does not take the key in `{name}` (--api-key-env); check it, and what it may do"),
     }
 }
@@ -177,7 +178,10 @@ pub(crate) fn no_models(asked: Asked<'_>, page: &Page) -> Hint {
     }
     let remedy = match page.status {
         _ if is_web_page(&page.body) => {
-            format!("that is no OpenAI API: give the URL of the API itself; {}", prefixed(asked))
+            format!(
+                "that is no OpenAI API: give the URL of the API itself; {}",
+                prefixed(asked)
+            )
         }
         200 => format!(
             "it lists no model: load one into the server (or pull it), or {NAME_IT} where it serves one that it does not list"
@@ -191,7 +195,10 @@ pub(crate) fn no_models(asked: Asked<'_>, page: &Page) -> Hint {
 /// Where the API may be instead.
 fn prefixed(asked: Asked<'_>) -> String {
     if asked.prefix.is_empty() {
-        format!("if the API stands under a path, write it behind the host, such as {}/PATH", asked.url)
+        format!(
+            "if the API stands under a path, write it behind the host, such as {}/PATH",
+            asked.url
+        )
     } else {
         let root = asked.url.strip_suffix(asked.prefix).unwrap_or(asked.url);
         format!("check the path `{}`: try --url {root}", asked.prefix)
@@ -206,14 +213,18 @@ pub(crate) fn no_completion(asked: Asked<'_>, error: &NegotiateError) -> Hint {
         E::Unreachable { why } => return unreachable(asked, Reason::Connect, why),
         E::Tls { why } => return unreachable(asked, Reason::Tls, why),
         E::Silent { .. } => {
-            "it takes requests and does not answer: look at its log; a slow one needs a longer --ttft-timeout".to_owned()
+            "it takes requests and does not answer: look at its log; a slow one needs a longer --ttft-timeout"
+                .to_owned()
         }
         E::Unauthorized { .. } => wants_key(asked),
         E::RateLimited { .. } => "wait, or ask whoever runs it for a higher limit".to_owned(),
         E::Redirect { .. } => ELSEWHERE.to_owned(),
         E::WebPage { status: 502..=504, .. } => BEHIND_A_PROXY.to_owned(),
         E::WebPage { title, .. } if speaks_tls(title) => WRITE_HTTPS.to_owned(),
-        E::WebPage { .. } => format!("that is no OpenAI API: give the URL of the API itself; {}", prefixed(asked)),
+        E::WebPage { .. } => format!(
+            "that is no OpenAI API: give the URL of the API itself; {}",
+            prefixed(asked)
+        ),
         E::UnknownModel { .. } => served(asked).unwrap_or_else(|| "name one that it serves with --model".to_owned()),
         E::NoEndpoint { .. } if asked.served.is_empty() => prefixed(asked),
         E::NoEndpoint { .. } => {
@@ -223,12 +234,15 @@ pub(crate) fn no_completion(asked: Asked<'_>, error: &NegotiateError) -> Hint {
         }
         E::Refused { said, .. } if speaks_tls(said) => WRITE_HTTPS.to_owned(),
         E::Refused { .. } => served(asked).unwrap_or_else(|| {
-            "it refused whatever was left out; --extra-body can change a field, or set it to what the server wants".to_owned()
+            "it refused whatever was left out; --extra-body can change a field, or set it to what the server wants"
+                .to_owned()
         }),
         E::ServerFailed { status: 503, .. } => LOADING.to_owned(),
         E::ServerFailed { status: 502 | 504, .. } => BEHIND_A_PROXY.to_owned(),
         E::ServerFailed { .. } => "the server itself fails: look at its log".to_owned(),
-        E::NotStreamed { .. } => "only a server that streams can be measured; is there a proxy that gathers answers?".to_owned(),
+        E::NotStreamed { .. } => {
+            "only a server that streams can be measured; is there a proxy that gathers answers?".to_owned()
+        }
         E::Protocol { .. } | E::NoEnd => {
             "look at an answer with curl -N; a proxy between may break or gather streams".to_owned()
         }

@@ -23,7 +23,7 @@ use servelab_load::{
 };
 use servelab_schema::{
     Arrivals, Capabilities, Load, Member, Nanos, OutputPolicy, Rate, Ratio, Reason, Stop, TimeScale, TokenSource,
-    Trace, UsageReport, VariantId,
+    Trace, VariantId,
 };
 use std::{
     sync::{Arc, Mutex, PoisonError},

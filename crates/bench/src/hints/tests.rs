@@ -44,15 +44,50 @@ fn no_answer_at_all() {
     };
     let plain = asked(&clean, &[]);
     let table: [(Asked<'_>, Reason, &str, &str); 9] = [
-        (plain, Reason::Connect, "Connection refused (os error 111)", "nothing listens there"),
+        (
+            plain,
+            Reason::Connect,
+            "Connection refused (os error 111)",
+            "nothing listens there",
+        ),
         (plain, Reason::Connect, "no connection within 5s", "firewall"),
         (plain, Reason::TtftTimeout, "nothing within 5s", "loaded its model"),
-        (plain, Reason::Malformed, "no HTTP/1.1 response: invalid token", "write https://"),
-        (https, Reason::Tls, "invalid peer certificate: UnknownIssuer", "SSL_CERT_FILE"),
-        (https, Reason::Tls, "invalid peer certificate: Other(CaUsedAsEndEntity)", "CA:FALSE"),
-        (https, Reason::Tls, "received corrupt message of type InvalidContentType", "write http://"),
-        (https, Reason::Tls, "invalid peer certificate: certificate expired", "clock"),
-        (https, Reason::Malformed, "no HTTP/1.1 response: invalid token", "check the port"),
+        (
+            plain,
+            Reason::Malformed,
+            "no HTTP/1.1 response: invalid token",
+            "write https://",
+        ),
+        (
+            https,
+            Reason::Tls,
+            "invalid peer certificate: UnknownIssuer",
+            "SSL_CERT_FILE",
+        ),
+        (
+            https,
+            Reason::Tls,
+            "invalid peer certificate: Other(CaUsedAsEndEntity)",
+            "CA:FALSE",
+        ),
+        (
+            https,
+            Reason::Tls,
+            "received corrupt message of type InvalidContentType",
+            "write http://",
+        ),
+        (
+            https,
+            Reason::Tls,
+            "invalid peer certificate: certificate expired",
+            "clock",
+        ),
+        (
+            https,
+            Reason::Malformed,
+            "no HTTP/1.1 response: invalid token",
+            "check the port",
+        ),
     ];
     for (asked, reason, why, remedy) in table {
         check(&unreachable(asked, reason, why), (&[why], &[remedy]));
@@ -64,15 +99,43 @@ fn pages_that_list_no_model() {
     let clean = Clean::default();
     let plain = asked(&clean, &[]);
     let table: [(u16, &str, Parts<'_>); 10] = [
-        (401, r#"{"error":{"message":"Incorrect API key"}}"#, (&["HTTP 401: Incorrect API key"], &["--api-key-env"])),
+        (
+            401,
+            r#"{"error":{"message":"Incorrect API key"}}"#,
+            (&["HTTP 401: Incorrect API key"], &["--api-key-env"]),
+        ),
         (403, "", (&["HTTP 403"], &["--api-key-env"])),
-        (502, NGINX, (&["a web page, \"502 Bad Gateway\""], &["proxy", "engine behind it"])),
-        (503, r#"{"error":{"message":"Loading model"}}"#, (&["Loading model"], &["wait"])),
-        (400, "Client sent an HTTP request to an HTTPS server.\n", (&["HTTPS server"], &["write https://"])),
+        (
+            502,
+            NGINX,
+            (&["a web page, \"502 Bad Gateway\""], &["proxy", "engine behind it"]),
+        ),
+        (
+            503,
+            r#"{"error":{"message":"Loading model"}}"#,
+            (&["Loading model"], &["wait"]),
+        ),
+        (
+            400,
+            "Client sent an HTTP request to an HTTPS server.\n",
+            (&["HTTPS server"], &["write https://"]),
+        ),
         (307, "", (&["HTTP 307"], &["redirect"])),
-        (200, "<!DOCTYPE html><html><head><title> Open\nWebUI </title>", (&["\"Open WebUI\""], &["URL of the API"])),
-        (404, r#"{"detail":"Not Found"}"#, (&["404: Not Found"], &["try --url http://h:1", "--model"])),
-        (200, r#"{"object":"list","data":[]}"#, (&["HTTP 200"], &["load one", "--model"])),
+        (
+            200,
+            "<!DOCTYPE html><html><head><title> Open\nWebUI </title>",
+            (&["\"Open WebUI\""], &["URL of the API"]),
+        ),
+        (
+            404,
+            r#"{"detail":"Not Found"}"#,
+            (&["404: Not Found"], &["try --url http://h:1", "--model"]),
+        ),
+        (
+            200,
+            r#"{"object":"list","data":[]}"#,
+            (&["HTTP 200"], &["load one", "--model"]),
+        ),
         (500, "Internal Server Error", (&["HTTP 500: Internal"], &["--model"])),
     ];
     for (status, body, parts) in table {
@@ -121,9 +184,17 @@ fn completions_that_are_refused() {
     let table: [(&[String], NegotiateError, Parts<'_>); 13] = [
         (&served, unknown, (&["does not exist"], &["--model: a, b"])),
         (&served, pinned, (&["pinned to 'a'"], &["--model: a, b"])),
-        (&wanted, nothing(), (&["HTTP 404: Not Found"], &["--endpoint completions"])),
+        (
+            &wanted,
+            nothing(),
+            (&["HTTP 404: Not Found"], &["--endpoint completions"]),
+        ),
         (&[], nothing(), (&[], &["check the path `/llm`"])),
-        (&wanted, page(504, "504 Gateway Time-out"), (&["504 Gateway"], &["proxy", "engine behind it"])),
+        (
+            &wanted,
+            page(504, "504 Gateway Time-out"),
+            (&["504 Gateway"], &["proxy", "engine behind it"]),
+        ),
         (&wanted, page(200, "Open WebUI"), (&["Open WebUI"], &["URL of the API"])),
         (&wanted, failed(500), (&["CB worker is dead"], &["its log"])),
         (&wanted, failed(503), (&[], &["wait"])),
@@ -157,6 +228,9 @@ fn words_are_cleaned_and_short() {
     let clean = Clean::of(Secrets::default().and("s3cret-of-some-length"));
     let body = format!("\u{1b}[31mno s3cret-of-some-length {}", "x".repeat(1000));
     let found = no_models(asked(&clean, &[]), &page(500, &body));
-    assert!(found.said.contains("[redacted]") && !found.said.contains('\u{1b}'), "{found:?}");
+    assert!(
+        found.said.contains("[redacted]") && !found.said.contains('\u{1b}'),
+        "{found:?}"
+    );
     assert!(found.said.chars().count() < 400, "{found:?}");
 }

@@ -10,7 +10,10 @@ fn every_server_is_measured_as_it_is() {
             let played = play(&profile, case);
             let row = played.row();
             if row != case.expect {
-                let examples = played.answer.as_ref().map(|a| a.results[0].figures.requests.examples.clone());
+                let examples = played
+                    .answer
+                    .as_ref()
+                    .map(|a| a.results[0].figures.requests.examples.clone());
                 wrong.push(format!(
                     "{} {} {}: {row:#?}\nexpected {:#?}\n{examples:?}",
                     profile.server, profile.version, case.stream, case.expect

@@ -5,7 +5,11 @@
 //! it (each oddity with where it was seen), its `.sse` files are its streams, event by event. Each case of a profile is one
 //! load; what comes of it must be the row that the profile expects, and `docs/SERVERS.md` must hold those rows. Nothing is
 //! timed: a scripted server answers as fast as it can.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test may fail by panicking"
+)]
 
 mod cases;
 mod play;

@@ -4,8 +4,8 @@ use crate::{
     profile::{Case, Expected, Profile},
     script::Script,
 };
-use servelab_bench::{Answer, Bench, BenchError, PromptSource, Watch};
 use serde_json::Value;
+use servelab_bench::{Answer, Bench, BenchError, PromptSource, Watch};
 use servelab_load::{
     Control, Live,
     bench::body::{Api, ExtraBody},

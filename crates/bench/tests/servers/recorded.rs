@@ -34,7 +34,8 @@ fn shapes(text: &str) -> BTreeSet<String> {
 fn recorded(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     // An event never spans two chunks in these recordings, so that the lines between them need not be taken out.
-    text.split_once("\r\n\r\n").map_or(text.clone(), |(_, body)| body.to_owned())
+    text.split_once("\r\n\r\n")
+        .map_or(text.clone(), |(_, body)| body.to_owned())
 }
 
 #[test]
@@ -44,7 +45,10 @@ fn scripted_streams_have_the_shapes_of_the_recorded_ones() {
     for profile in Profile::all() {
         let streams = fs::read_dir(&profile.home).unwrap().map(|entry| entry.unwrap().path());
         for path in streams.filter(|p| p.extension().is_some_and(|e| e == "sse")) {
-            let record = profile.home.join("recorded").join(path.with_extension("txt").file_name().unwrap());
+            let record = profile
+                .home
+                .join("recorded")
+                .join(path.with_extension("txt").file_name().unwrap());
             if !record.exists() {
                 continue;
             }
@@ -56,7 +60,12 @@ fn scripted_streams_have_the_shapes_of_the_recorded_ones() {
                 tokens: 4,
                 is_bounded: true,
             });
-            assert_eq!(shapes(&events.concat()), shapes(&recorded(&record)), "{}", path.display());
+            assert_eq!(
+                shapes(&events.concat()),
+                shapes(&recorded(&record)),
+                "{}",
+                path.display()
+            );
         }
     }
     assert!(seen >= 12, "only {seen} recordings");

@@ -95,7 +95,9 @@ impl Shared {
             let closes = request.says("connection: close");
             self.seen.lock().unwrap().push(request.clone());
             // The client may be gone; that is its own affair.
-            let Ok(streamed) = self.answer(stream, &request) else { return };
+            let Ok(streamed) = self.answer(stream, &request) else {
+                return;
+            };
             has_streamed |= streamed;
             if closes {
                 return;
@@ -180,7 +182,11 @@ impl Shared {
         let (first, rest) = events.split_at(self.profile.together.min(events.len()));
         let chunks = [first.concat()].into_iter().chain(rest.iter().cloned());
         for chunk in chunks.filter(|chunk| !chunk.is_empty()) {
-            let chunk = if self.profile.crlf { chunk.replace('\n', "\r\n") } else { chunk };
+            let chunk = if self.profile.crlf {
+                chunk.replace('\n', "\r\n")
+            } else {
+                chunk
+            };
             out.write_all(format!("{:x}\r\n{chunk}\r\n", chunk.len()).as_bytes())?;
         }
         out.write_all(b"0\r\n\r\n")
@@ -207,7 +213,9 @@ fn read(reader: &mut BufReader<&TcpStream>) -> Option<Request> {
         }
         head.push(line);
     }
-    let length = head.iter().find_map(|l| l.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
+    let length = head
+        .iter()
+        .find_map(|l| l.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
     let mut body = vec![0; length.unwrap_or(0)];
     reader.read_exact(&mut body).ok()?;
     let ask = head.first()?.rsplit_once(' ')?.0.to_owned();

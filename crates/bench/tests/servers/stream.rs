@@ -111,8 +111,13 @@ fn filled(text: &str, answering: Answering<'_>, n: u32) -> String {
 /// Why the answer ended: `length`, or where the model ended it the word behind `{{finish:` and else `stop`; and the text with a
 /// plain `{{finish}}`.
 fn finish_of(text: &str, is_bounded: bool) -> (String, &str) {
-    let own = text.split_once("{{finish:").and_then(|(_, rest)| Some(rest.split_once("}}")?.0));
-    let plain = own.map_or_else(|| text.to_owned(), |own| text.replace(&format!("{{{{finish:{own}}}}}"), "{{finish}}"));
+    let own = text
+        .split_once("{{finish:")
+        .and_then(|(_, rest)| Some(rest.split_once("}}")?.0));
+    let plain = own.map_or_else(
+        || text.to_owned(),
+        |own| text.replace(&format!("{{{{finish:{own}}}}}"), "{{finish}}"),
+    );
     (plain, if is_bounded { "length" } else { own.unwrap_or("stop") })
 }
 

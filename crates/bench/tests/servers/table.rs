@@ -29,9 +29,16 @@ fn asked(case: &Case) -> String {
 fn row(profile: &Profile, case: &Case) -> String {
     let played = play(profile, case);
     let row = played.row();
-    let real = profile.real.as_ref().map_or("scripted".to_owned(), |test| format!("scripted, and real in `{test}`"));
+    let real = profile
+        .real
+        .as_ref()
+        .map_or("scripted".to_owned(), |test| format!("scripted, and real in `{test}`"));
     let notes = &played.answer.as_ref().unwrap().server_notes;
-    let did = if notes.is_empty() { "lacks nothing".to_owned() } else { notes.join("; ") };
+    let did = if notes.is_empty() {
+        "lacks nothing".to_owned()
+    } else {
+        notes.join("; ")
+    };
     format!(
         "| {} | {} | {real} | {} | {did} | {} of {REQUESTS} | {} | {} |\n",
         profile.server,
@@ -52,7 +59,12 @@ fn oddities(profile: &Profile) -> String {
         };
         format!("- {} ({source})\n", quirk.what)
     });
-    format!("\n### {} {}\n\n{}", profile.server, profile.version, quirks.collect::<String>())
+    format!(
+        "\n### {} {}\n\n{}",
+        profile.server,
+        profile.version,
+        quirks.collect::<String>()
+    )
 }
 
 #[test]
@@ -78,5 +90,9 @@ fn the_page_of_servers_holds_what_they_come_to() {
     let wanted = format!("{head}{BEGIN}{made}{END}{tail}");
     let fresh = Path::new(env!("CARGO_TARGET_TMPDIR")).join("SERVERS.md");
     fs::write(&fresh, wanted).unwrap();
-    assert!(held == made, "docs/SERVERS.md is not what the servers come to: cp {} docs/SERVERS.md", fresh.display());
+    assert!(
+        held == made,
+        "docs/SERVERS.md is not what the servers come to: cp {} docs/SERVERS.md",
+        fresh.display()
+    );
 }

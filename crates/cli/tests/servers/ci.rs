@@ -20,6 +20,10 @@ fn transformers_serve() {
     let answer = server.bench(&["--model", &model]);
     as_scripted(&answer, "transformers-serve", "chat");
     let answer = server.bench(&["--model", &model, "--ignore-eos"]);
-    assert_eq!(answer["capabilities"]["ignore_eos"], "refused", "{:#}", answer["capabilities"]);
+    assert_eq!(
+        answer["capabilities"]["ignore_eos"], "refused",
+        "{:#}",
+        answer["capabilities"]
+    );
     assert_eq!(answer["results"][0]["requests"]["failed"], 0);
 }

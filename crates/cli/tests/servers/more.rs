@@ -6,7 +6,11 @@ use crate::server::{Server, as_scripted};
 fn guidellm_mock_server() {
     let server = Server::start("guidellm-serve.sh", "/v1/models", &[]);
     as_scripted(&server.bench(&[]), "guidellm-mock", "chat");
-    as_scripted(&server.bench(&["--endpoint", "completions"]), "guidellm-mock", "completions");
+    as_scripted(
+        &server.bench(&["--endpoint", "completions"]),
+        "guidellm-mock",
+        "completions",
+    );
 }
 
 /// A gateway in front of llama.cpp.

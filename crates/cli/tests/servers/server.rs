@@ -21,7 +21,10 @@ const PATIENCE: Duration = Duration::from_secs(900);
 const REQUESTS: &str = "40";
 
 fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .canonicalize()
+        .unwrap()
 }
 
 /// A server that runs; it ends with this value, and with it whatever it started.
@@ -65,19 +68,39 @@ impl Server {
         let begin = monotonic();
         while get(port, ready).is_none() {
             let said = || fs::read_to_string(&server.log).unwrap_or_default();
-            assert!(server.child.try_wait().unwrap().is_none(), "{script} ended:\n{}", said());
+            assert!(
+                server.child.try_wait().unwrap().is_none(),
+                "{script} ended:\n{}",
+                said()
+            );
             let waited = Duration::from(monotonic().since(begin));
-            assert!(waited < PATIENCE, "{script} {ready}: not within {PATIENCE:?}\n{}", said());
+            assert!(
+                waited < PATIENCE,
+                "{script} {ready}: not within {PATIENCE:?}\n{}",
+                said()
+            );
             std::thread::sleep(Duration::from_millis(200));
         }
-        println!("{script} is ready after {} s", monotonic().since(begin).0 / 1_000_000_000);
+        println!(
+            "{script} is ready after {} s",
+            monotonic().since(begin).0 / 1_000_000_000
+        );
         server
     }
 
     /// The answer of `servelab bench` with forty requests and these words. That the machine is calm is not asked.
     pub(crate) fn bench(&self, words: &[&str]) -> Value {
         let url = format!("http://127.0.0.1:{}", self.port);
-        let load = ["--requests", REQUESTS, "--concurrency", "4", "--max-tokens", "8", "--format", "json"];
+        let load = [
+            "--requests",
+            REQUESTS,
+            "--concurrency",
+            "4",
+            "--max-tokens",
+            "8",
+            "--format",
+            "json",
+        ];
         let output = Command::new(env!("CARGO_BIN_EXE_servelab"))
             .args(["bench", "--url", &url])
             .args(load)
@@ -130,10 +153,25 @@ pub(crate) fn as_scripted(answer: &Value, name: &str, stream: &str) {
     assert_eq!(result["requests"]["completed"], 40, "{:#}", result["requests"]);
     assert_eq!(result["requests"]["failed"], 0, "{:#}", result["requests"]);
     let expected = expected(name, stream);
-    assert_eq!(result["ttft_kind"].as_str(), expected["ttft"].as_str(), "{name} {stream}");
-    assert_eq!(result["token_source"].as_str(), expected.get("counted-by").and_then(toml::Value::as_str));
-    let finds = expected.get("finds").and_then(toml::Value::as_table).cloned().unwrap_or_default();
+    assert_eq!(
+        result["ttft_kind"].as_str(),
+        expected["ttft"].as_str(),
+        "{name} {stream}"
+    );
+    assert_eq!(
+        result["token_source"].as_str(),
+        expected.get("counted-by").and_then(toml::Value::as_str)
+    );
+    let finds = expected
+        .get("finds")
+        .and_then(toml::Value::as_table)
+        .cloned()
+        .unwrap_or_default();
     for (field, value) in finds {
-        assert_eq!(answer["capabilities"][&field].as_str(), value.as_str(), "{name} {stream}: {field}");
+        assert_eq!(
+            answer["capabilities"][&field].as_str(),
+            value.as_str(),
+            "{name} {stream}: {field}"
+        );
     }
 }

@@ -171,9 +171,10 @@ async fn lane(shared: Arc<Lanes>) -> Vec<(usize, Result<Page, Fault>)> {
         };
         let asked = asked(net, head, body.as_deref(), &mut kept);
         let answer = tokio::time::timeout(net.clock.until(net.clock.now().after(*limit)), asked).await;
-        answers.push((i, answer.unwrap_or_else(|_| {
-            Err(Fault::new(Reason::TtftTimeout, format!("nothing within {limit}")))
-        })));
+        answers.push((
+            i,
+            answer.unwrap_or_else(|_| Err(Fault::new(Reason::TtftTimeout, format!("nothing within {limit}")))),
+        ));
     }
 }
 

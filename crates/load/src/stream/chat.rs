@@ -175,12 +175,7 @@ impl ChatStream {
             self.final_usage |= chunk.usage.is_some();
             return chunk.usage.map_or(Ok(()), |usage| self.on_usage(usage, at, false));
         };
-        // Chunks of two choices take turns, so that their index falls again and again. One that only rises is of one choice:
-        // GuideLLM's mock server counts tokens with it.
-        if choices.count > 1 || choice.index < self.index {
-            return Err(Fault::malformed("more than one choice: n > 1 cannot be measured"));
-        }
-        self.index = choice.index;
+        self.only_choice(choices.count, choice.index)?;
         self.on_choice(&choice, chunk.usage, at)
     }
 
@@ -191,6 +186,7 @@ impl ChatStream {
             self.final_usage |= usage.is_some();
             return usage.map_or(Ok(()), |usage| self.on_usage(usage, at, false));
         };
+        self.only_choice(1, 0)?;
         let role_only = self.begin_choice(choice.is_role_only(), usage.is_some());
         if let Some(text) = choice.text.filter(|t| !t.is_empty()) {
             self.hash.update(text.as_bytes());
@@ -222,6 +218,16 @@ impl ChatStream {
             self.on_finish(reason)?;
         }
         usage.map_or(Ok(()), |usage| self.on_usage(usage, at, role_only))
+    }
+
+    /// Refuses a chunk of another choice. Chunks of two choices take turns, so that their index falls again and again; one that
+    /// only rises is of one choice: GuideLLM's mock server counts tokens with it.
+    fn only_choice(&mut self, count: usize, index: u32) -> Result<(), Fault> {
+        if count > 1 || index < self.index {
+            return Err(Fault::malformed("more than one choice: n > 1 cannot be measured"));
+        }
+        self.index = index;
+        Ok(())
     }
 
     /// Counts a chunk with a choice, and says whether it is the one that only names the role.

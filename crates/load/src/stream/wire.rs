@@ -117,7 +117,10 @@ pub(crate) struct ChoiceWire<'a> {
 impl ChoiceWire<'_> {
     /// Why the answer ended; none while it goes on, which TGI's `/v1/completions` writes as an empty reason.
     pub(crate) fn finish(&self) -> Option<&str> {
-        self.finish_reason.as_ref().map(Text::as_str).filter(|reason| !reason.is_empty())
+        self.finish_reason
+            .as_ref()
+            .map(Text::as_str)
+            .filter(|reason| !reason.is_empty())
     }
 
     /// Every text of the chunk in a fixed order: reasoning, content, completion text.

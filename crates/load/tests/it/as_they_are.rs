@@ -98,7 +98,10 @@ fn counts_that_are_not_of_what_was_sent_are_not_taken() {
     };
     let bytes = answer(&[text("a", "null"), text("b", "\"length\""), usage(12, 3), done()]);
     let c = completed(expect, bytes.as_bytes());
-    assert_eq!((c.prompt_tokens(), c.completion_tokens(), c.token_source()), (None, None, None));
+    assert_eq!(
+        (c.prompt_tokens(), c.completion_tokens(), c.token_source()),
+        (None, None, None)
+    );
 }
 
 #[test]
@@ -122,11 +125,24 @@ fn reasons_and_choices_of_other_servers() {
     // TGI's /v1/completions: an empty reason while it goes on, the name of the end token at the end.
     let tgi = finish(&[(0, r#""""#), (0, r#""eos_token""#)]);
     assert_eq!(reason(tgi), Ok(FinishReason::Stop));
-    assert_eq!(reason(finish(&[(0, r#""""#)])), Err(Reason::Truncated), "an empty one ends nothing");
-    assert_eq!(reason(finish(&[(0, "null"), (0, r#""tool_calls""#)])), Ok(FinishReason::Stop));
+    assert_eq!(
+        reason(finish(&[(0, r#""""#)])),
+        Err(Reason::Truncated),
+        "an empty one ends nothing"
+    );
+    assert_eq!(
+        reason(finish(&[(0, "null"), (0, r#""tool_calls""#)])),
+        Ok(FinishReason::Stop)
+    );
     // GuideLLM's mock server counts tokens by the index of the choice; two choices take turns.
-    assert_eq!(reason(finish(&[(0, "null"), (1, "null"), (1, r#""stop""#)])), Ok(FinishReason::Stop));
-    assert_eq!(reason(finish(&[(0, "null"), (1, "null"), (0, r#""stop""#)])), Err(Reason::Malformed));
+    assert_eq!(
+        reason(finish(&[(0, "null"), (1, "null"), (1, r#""stop""#)])),
+        Ok(FinishReason::Stop)
+    );
+    assert_eq!(
+        reason(finish(&[(0, "null"), (1, "null"), (0, r#""stop""#)])),
+        Err(Reason::Malformed)
+    );
 }
 
 fn recorded(engine: &str, name: &str) -> Vec<u8> {

@@ -71,7 +71,23 @@ fn tls(name: &str) -> (SocketAddr, String) {
             let _ = stream.flush();
         }
     });
-    (address, made.cert.pem())
+    let pem = format!(
+        "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
+        base64(made.cert.der())
+    );
+    (address, pem)
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let group = |three: &[u8]| -> String {
+        let bits = (0..3).fold(0_u32, |bits, i| {
+            bits << 8 | u32::from(three.get(i).copied().unwrap_or(0))
+        });
+        let digit = |i: usize| char::from(DIGITS[usize::try_from(bits >> (18 - 6 * i) & 63).unwrap()]);
+        (0..4).map(|i| if i <= three.len() { digit(i) } else { '=' }).collect()
+    };
+    bytes.chunks(3).map(group).collect()
 }
 
 /// Runs a bench that must end so and say all of this.
@@ -79,9 +95,18 @@ fn check(url: &str, words: &[&str], code: i32, says: &[&str]) {
     let said = run(url, words).exits(code);
     for part in says {
         let flat = said.err.split_whitespace().collect::<Vec<_>>().join(" ");
-        assert!(flat.contains(part), "{url} {words:?} does not say {part:?}:\n{}", said.err);
+        assert!(
+            flat.contains(part),
+            "{url} {words:?} does not say {part:?}:\n{}",
+            said.err
+        );
     }
-    assert!(said.out.is_empty() && !said.err.contains("panicked"), "{}{}", said.out, said.err);
+    assert!(
+        said.out.is_empty() && !said.err.contains("panicked"),
+        "{}{}",
+        said.out,
+        said.err
+    );
 }
 
 #[test]
@@ -97,19 +122,36 @@ fn a_host_without_a_scheme_is_taken_as_http_and_said() {
 fn nobody_there() {
     let nobody = nobody();
     for words in [&[][..], &["--model", "m"]] {
-        check(&format!("http://{nobody}"), words, 4, &["Connection refused", "nothing listens there"]);
+        check(
+            &format!("http://{nobody}"),
+            words,
+            4,
+            &["Connection refused", "nothing listens there"],
+        );
     }
 }
 
 #[test]
 fn keys() {
     const REFUSAL: &str = r#"{"error":{"message":"Incorrect API key provided: sk-wrong-key"}}"#;
-    let url = pages(&[("GET /v1/models", "401 Unauthorized", REFUSAL), ("POST", "401 Unauthorized", REFUSAL)]);
-    check(&url, &[], 4, &["HTTP 401: Incorrect API key provided", "--api-key-env NAME"]);
+    let url = pages(&[
+        ("GET /v1/models", "401 Unauthorized", REFUSAL),
+        ("POST", "401 Unauthorized", REFUSAL),
+    ]);
+    check(
+        &url,
+        &[],
+        4,
+        &["HTTP 401: Incorrect API key provided", "--api-key-env NAME"],
+    );
     let mut command = servelab();
     command.args(["bench", "--url", &url, "--api-key-env", "BENCH_HINT_KEY"]);
     let said = command_output(&command.env("BENCH_HINT_KEY", "sk-wrong-key").output().unwrap()).exits(4);
-    assert!(said.err.contains("does not take the key in `BENCH_HINT_KEY`"), "{}", said.err);
+    assert!(
+        said.err.contains("does not take the key in `BENCH_HINT_KEY`"),
+        "{}",
+        said.err
+    );
     assert!(!said.err.contains("sk-wrong-key"), "{}", said.err);
 }
 
@@ -117,7 +159,12 @@ fn keys() {
 fn tls_that_does_not_come_about() {
     let (address, _) = tls("localhost");
     let port = address.port();
-    check(&format!("https://localhost:{port}"), &[], 4, &["UnknownIssuer", "SSL_CERT_FILE"]);
+    check(
+        &format!("https://localhost:{port}"),
+        &[],
+        4,
+        &["UnknownIssuer", "SSL_CERT_FILE"],
+    );
     check(&format!("http://localhost:{port}"), &[], 4, &["write https://"]);
     let plain = pages(&[]).replace("http://", "https://");
     check(&plain, &[], 4, &["write http://"]);
@@ -146,26 +193,54 @@ fn an_https_port_that_answers_in_plain_words() {
         "400 Bad Request",
         "<html><head><title>400 The plain HTTP request was sent to HTTPS port</title></head></html>",
     )]);
-    check(&url, &[], 4, &["The plain HTTP request was sent to HTTPS port", "write https://"]);
+    check(
+        &url,
+        &[],
+        4,
+        &["The plain HTTP request was sent to HTTPS port", "write https://"],
+    );
 }
 
 #[test]
 fn pages_that_are_no_list_of_models() {
     const NGINX: &str = "<html><head><title>502 Bad Gateway</title></head><body>nginx/1.22.1</body></html>";
-    check(&pages(&[("GET", "502 Bad Gateway", NGINX)]), &[], 4, &["502 Bad Gateway", "engine behind it"]);
-    let url = pages(&[("GET", "200 OK", "<!doctype html><html><head><title>Open WebUI</title></head></html>")]);
+    check(
+        &pages(&[("GET", "502 Bad Gateway", NGINX)]),
+        &[],
+        4,
+        &["502 Bad Gateway", "engine behind it"],
+    );
+    let url = pages(&[(
+        "GET",
+        "200 OK",
+        "<!doctype html><html><head><title>Open WebUI</title></head></html>",
+    )]);
     check(&url, &[], 4, &["a web page, \"Open WebUI\"", "that is no OpenAI API"]);
     let url = pages(&[("GET /v1/models", "200 OK", r#"{"object":"list","data":[]}"#)]);
     check(&url, &[], 4, &["it lists no model", "--model"]);
     let url = pages(&[]);
-    check(&url, &[], 4, &["/v1/models says HTTP 404", "stands under a path", "--model"]);
-    check(&format!("{url}/api/v1"), &[], 4, &["check the path `/api`", &format!("--url {url}")]);
+    check(
+        &url,
+        &[],
+        4,
+        &["/v1/models says HTTP 404", "stands under a path", "--model"],
+    );
+    check(
+        &format!("{url}/api/v1"),
+        &[],
+        4,
+        &["check the path `/api`", &format!("--url {url}")],
+    );
     let url = pages(&[("GET", "307 Temporary Redirect", "")]);
     check(&url, &[], 4, &["redirects are not followed"]);
 }
 
 #[test]
 fn a_server_that_says_nothing_yet() {
-    let url = pages(&[("GET", "503 Service Unavailable", r#"{"error":{"message":"Loading model","code":503}}"#)]);
+    let url = pages(&[(
+        "GET",
+        "503 Service Unavailable",
+        r#"{"error":{"message":"Loading model","code":503}}"#,
+    )]);
     check(&url, &[], 4, &["Loading model", "wait until it has loaded"]);
 }
