@@ -58,6 +58,9 @@ pub(crate) fn unreachable(asked: Asked<'_>, reason: Reason, why: &str) -> Hint {
             "nothing listens there: start the server, or give the host and port it listens on (one in a container must \
              publish its port)"
         }
+        Reason::Connect if is_tls => {
+            "check host and port, and the firewall between; where it speaks no TLS at that port, write http://"
+        }
         Reason::Connect => "check host and port, and the firewall between",
         Reason::TtftTimeout => {
             "it takes connections and says nothing: wait until it has loaded its model, then try again"

@@ -43,7 +43,7 @@ fn no_answer_at_all() {
         ..asked(&clean, &[])
     };
     let plain = asked(&clean, &[]);
-    let table: [(Asked<'_>, Reason, &str, &str); 9] = [
+    let table: [(Asked<'_>, Reason, &str, &str); 10] = [
         (
             plain,
             Reason::Connect,
@@ -51,6 +51,7 @@ fn no_answer_at_all() {
             "nothing listens there",
         ),
         (plain, Reason::Connect, "no connection within 5s", "firewall"),
+        (https, Reason::Connect, "no connection within 5s", "write http://"),
         (plain, Reason::TtftTimeout, "nothing within 5s", "loaded its model"),
         (
             plain,

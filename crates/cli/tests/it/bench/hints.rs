@@ -166,8 +166,12 @@ fn tls_that_does_not_come_about() {
         &["UnknownIssuer", "SSL_CERT_FILE"],
     );
     check(&format!("http://localhost:{port}"), &[], 4, &["write https://"]);
-    let plain = pages(&[]).replace("http://", "https://");
-    check(&plain, &[], 4, &["write http://"]);
+    let plain = listen(|mut stream| {
+        let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+    });
+    for words in [&[][..], &["--model", "m"]] {
+        check(&format!("https://{plain}"), words, 4, &["write http://"]);
+    }
 }
 
 #[test]
