@@ -1,6 +1,25 @@
 //! Every case of every profile comes to the row that it expects.
 
-use crate::{play::play, profile::Profile};
+use crate::{play::play, profile::Profile, script::Request};
+
+/// Most small requests before a load.
+const MOST_SMALL: usize = 6;
+
+/// What a server refuses is found by few small requests, and no request of the load has it.
+fn asked_little(seen: &[Request], profile: &Profile) {
+    let completions = seen.iter().filter(|request| request.ask.ends_with("/completions"));
+    let (small, measured): (Vec<&Request>, Vec<&Request>) = completions.partition(|request| request.is_small());
+    assert!(
+        small.len() <= MOST_SMALL,
+        "{}: {} small requests",
+        profile.server,
+        small.len()
+    );
+    for request in measured {
+        let refused = profile.refuses.iter().find(|refusal| refusal.holds(&request.body));
+        assert!(refused.is_none(), "{}: {refused:?} in {}", profile.server, request.body);
+    }
+}
 
 #[test]
 fn every_server_is_measured_as_it_is() {
@@ -9,6 +28,7 @@ fn every_server_is_measured_as_it_is() {
         for case in &profile.case {
             let played = play(&profile, case);
             let row = played.row();
+            asked_little(&played.script.seen(), &profile);
             if row != case.expect {
                 let examples = played
                     .answer

@@ -194,6 +194,13 @@ impl Shared {
 }
 
 impl Request {
+    /// True for one of the small requests before the load.
+    pub(crate) fn is_small(&self) -> bool {
+        self.head
+            .iter()
+            .any(|line| line.to_ascii_lowercase().starts_with("x-request-id: servelab-probe"))
+    }
+
     /// True where this line stands in its head, whatever the case of the name.
     fn says(&self, line: &str) -> bool {
         self.head.iter().any(|l| l.eq_ignore_ascii_case(line))
