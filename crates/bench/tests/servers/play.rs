@@ -63,6 +63,7 @@ fn asked(profile: &Profile, case: &Case, url: &str) -> Bench {
         batch: None,
         sweep: None,
         warmup: 0,
+        give_up_after: None,
         ttft_timeout: Nanos::from_secs(20),
         idle_timeout: Nanos::from_secs(20),
         total_timeout: Nanos::from_secs(20),
