@@ -13,8 +13,9 @@ ENGINE ?= sim
 SOURCES := $(shell find crates -name '*.rs' -o -name '*.toml' -o -name '*.html' -o -name '*.css' -o -name '*.js' -o -name '*.sql' -o -name '*.txt' | grep -v /tests/)
 DATASETS := $(wildcard datasets/*.toml datasets/*/*) $(wildcard prompts/*.j2)
 
-.PHONY: help bench-evaluate bench-instrument build demo dataset matrix report test lint deny formats clean torture torture-compare torture-find-max torture-starvation \
-	engine-vllm-cpu model-smollm2 test-vllm torture-vllm check-gpu
+.PHONY: help bench-evaluate bench-instrument build demo dataset matrix report test lint deny formats clean torture torture-compare \
+	torture-find-max torture-starvation engine-vllm-cpu model-smollm2 test-vllm torture-vllm test-servers test-servers-all side-by-side \
+	check-gpu
 
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -63,6 +64,15 @@ test-vllm: $(VLLM_CPU_PROMPTS) ## real requests to real vLLM on the CPU (minutes
 
 torture-vllm: $(VLLM_CPU_PROMPTS) ## what takes longer: speculation, LoRA, engines that die, settings that do nothing
 	$(CARGO) test --locked --package servelab-cli --features real-engine --test vllm torture:: -- --nocapture --test-threads=1
+
+test-servers: ## servelab bench against real llama.cpp and transformers serve (root for debootstrap; minutes)
+	$(CARGO) test --locked --package servelab-cli --features real-engine --test servers ci:: -- --nocapture --test-threads=1
+
+test-servers-all: ## the same, and the servers that PyPI has without a compiler (docs/SERVERS.md)
+	$(CARGO) test --locked --package servelab-cli --features real-engine --test servers -- --nocapture --test-threads=1
+
+side-by-side: $(BIN) ## the same 80 requests by servelab bench, vllm bench serve and GuideLLM (minutes; a calm machine)
+	SERVELAB=$(BIN) deploy/side-by-side/run.sh
 
 check-gpu: $(BIN) ## telemetry and pipeline on this machine's NVIDIA GPU (minutes; deploy/gpu-check/README.md)
 	SERVELAB=$(BIN) deploy/gpu-check/run.sh

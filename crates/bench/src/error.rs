@@ -5,7 +5,7 @@ use crate::{
     text::TextError,
 };
 use servelab_chat::ChatError;
-use servelab_load::{EndpointError, LoadError, negotiate::NegotiateError};
+use servelab_load::{EndpointError, LoadError};
 use servelab_schema::KeyInTheClear;
 use std::{io, path::PathBuf};
 
@@ -58,21 +58,15 @@ pub enum BenchError {
     /// The URL cannot be loaded.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
-    /// The server names no model.
-    #[error("{url}: {why}; is the server running there? Otherwise name the model with --model")]
-    NoModel {
+    /// The server cannot be measured as it was asked for.
+    #[error("{url}: {said}; {remedy}")]
+    Server {
         /// The server.
         url: String,
-        /// What it said.
-        why: String,
-    },
-    /// The server does not take a request as a load would send it. Its words are clean.
-    #[error("{url}: {why}")]
-    Refuses {
-        /// The endpoint.
-        url: String,
-        /// What it did.
-        why: NegotiateError,
+        /// What it showed, in its own words where it has some.
+        said: String,
+        /// What to do about it.
+        remedy: String,
     },
     /// The file of the traces cannot be made.
     #[error("--traces {path}: {source}")]
@@ -116,8 +110,7 @@ impl BenchError {
             | Self::Counting(CountError::Tokenizer(_) | CountError::AnotherTokenizer { .. }) => Blame::Given,
             Self::Key(_)
             | Self::Endpoint(_)
-            | Self::NoModel { .. }
-            | Self::Refuses { .. }
+            | Self::Server { .. }
             | Self::NothingCompleted { .. }
             | Self::Traces { .. }
             | Self::Counting(_)

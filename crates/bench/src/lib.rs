@@ -5,11 +5,12 @@
 //! made with the formulas of `findings`. [`instrument`] holds the load generator against a server without an engine.
 //!
 //! Parts: [`options`], [`values`] and [`tokens`] (what may be asked, and in which words), `server` (what the server says it
-//! is, takes and does), [`counting`] (who counts the tokens of prompts), [`text`] (prompts of an exact length), `prompts`
-//! (what is sent), `traces` (where each request is kept), `answers` (tokens that no server counts), `sweep` (the loads one
-//! after the other), [`find_max`] (the highest load that meets objectives), [`knee`] and `rates` (what is said of a sweep, and
-//! of an open loop's rate), `summary` and `validity` (traces to [`figures`]), `asked` and `client` (what an answer says beside
-//! them), `remedy` (what helps where requests failed); [`fresh`] makes the prompts of servers that are compared.
+//! is, takes and does), `hints` (what to do where it cannot be measured), [`counting`] (who counts the tokens of prompts),
+//! [`text`] (prompts of an exact length), `prompts` (what is sent), `traces` (where each request is kept), `answers` (tokens
+//! that no server counts), `sweep` (the loads one after the other), [`find_max`] (the highest load that meets objectives),
+//! [`knee`] and `rates` (what is said of a sweep, and of an open loop's rate), `summary` and `validity` (traces to
+//! [`figures`]), `asked` and `client` (what an answer says beside them), `remedy` (what helps where requests failed);
+//! [`fresh`] makes the prompts of servers that are compared.
 //!
 //! Traps: whatever a server said is redacted and loses its control characters here, before anybody sees it (`clean`); the
 //! model's name as requests carry it is not what is shown. Times are those of the wall.
@@ -23,6 +24,7 @@ mod error;
 pub mod figures;
 pub mod find_max;
 pub mod fresh;
+mod hints;
 pub mod instrument;
 pub mod knee;
 pub mod options;

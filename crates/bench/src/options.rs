@@ -111,6 +111,43 @@ const DEFAULT_CONCURRENCY: NonZeroU32 = NonZeroU32::MIN.saturating_add(15);
 const DEFAULT_REQUESTS: u32 = 200;
 
 impl Bench {
+    /// One load of the built-in prompts on a server, with nothing asked for besides.
+    #[must_use]
+    pub fn at(url: BaseUrl) -> Self {
+        Self {
+            url,
+            api: Api::Chat,
+            model: None,
+            prompts: PromptSource::BuiltIn,
+            tokenizer: None,
+            turns: None,
+            max_tokens: None,
+            output_tokens: None,
+            ignore_eos: false,
+            seed: 1,
+            no_seed: false,
+            extra_body: ExtraBody::default(),
+            requests: None,
+            duration: None,
+            concurrency: None,
+            rate: None,
+            arrivals: None,
+            ramp: None,
+            batch: None,
+            sweep: None,
+            find_max: None,
+            warmup: 0,
+            give_up_after: None,
+            ttft_timeout: Nanos::from_secs(120),
+            idle_timeout: Nanos::from_secs(60),
+            total_timeout: Nanos::from_secs(600),
+            slo: Slo::default(),
+            api_key_env: None,
+            headers: Vec::new(),
+            traces: None,
+        }
+    }
+
     /// What contradicts what.
     ///
     /// # Errors

@@ -83,7 +83,7 @@ pub(crate) fn note(bench: &Bench, load: Load, result: &LoadResult) -> Option<Str
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::summary::tests::{bench, idle_result};
+    use crate::summary::tests::idle_result;
     use servelab_load::Stop;
     use servelab_schema::{Arrivals, Rate};
 
@@ -108,7 +108,7 @@ mod tests {
             result.scheduled_rate_per_s = Some(15.2);
             assert_eq!(note(bench, load, &result), None);
         };
-        let plain = bench();
+        let plain = crate::Bench::at("http://127.0.0.1:1".parse().unwrap());
         check(&plain, None, Some(0.0), "");
         check(
             &plain,

@@ -1,6 +1,11 @@
 //! What is known of the server before the load: its model, its version, and whether it is simulated.
 
-use crate::{BenchError, clean::Clean, options::Bench, values::BaseUrl};
+use crate::{
+    BenchError,
+    clean::Clean,
+    hints::{self, Asked, Hint},
+    options::Bench,
+};
 use serde_json::Value;
 use servelab_engine::{
     IDENTITY,
@@ -15,7 +20,7 @@ use servelab_load::{
     },
     negotiate::{Inquiry, Negotiated, negotiate},
 };
-use servelab_schema::{EngineKind, Nanos, takes_key};
+use servelab_schema::{EngineKind, Nanos, Reason, takes_key};
 use std::num::NonZeroU32;
 
 /// How long the server may take to give one page.
@@ -32,6 +37,8 @@ const MODELS: &str = "/v1/models";
 pub(crate) struct Server {
     /// The model that requests ask for, as the server wrote it.
     pub(crate) model: String,
+    /// The models that it lists, as it wrote them.
+    pub(crate) served: Vec<String>,
     /// The engine's version, where it says, for people.
     pub(crate) version: Option<String>,
     /// Tokens that prompt and answer of one request may have together, where the list of models says so.
@@ -101,26 +108,51 @@ fn json(page: &Result<Page, FetchError>) -> Option<Value> {
     serde_json::from_str(&page.body).ok()
 }
 
-/// Why `/v1/models` names no model.
-fn no_model(url: &BaseUrl, page: Option<&Result<Page, FetchError>>, clean: &Clean) -> BenchError {
-    let why = match page {
-        Some(Err(e)) => clean.text(&e.to_string()),
-        Some(Ok(page)) if page.status != 200 => format!("{MODELS} says HTTP {}", page.status),
-        _ => format!("{MODELS} names no model"),
-    };
-    BenchError::NoModel {
-        url: url.to_string(),
-        why,
+/// The models that a page lists.
+fn listed(page: &Value) -> Vec<String> {
+    let data = page.get("data").and_then(Value::as_array);
+    let ids = data.into_iter().flatten().filter_map(|model| model.get("id")?.as_str());
+    ids.map(str::to_owned).collect()
+}
+
+/// The hint for a page that was not answered.
+fn unanswered(asked: Asked<'_>, e: &FetchError) -> Hint {
+    match e {
+        FetchError::Answer { reason, why, .. } => hints::unreachable(asked, *reason, why),
+        FetchError::Load(e) => hints::unreachable(asked, Reason::Connect, &e.to_string()),
+    }
+}
+
+/// The hint as an error.
+fn error(bench: &Bench, hint: Hint) -> BenchError {
+    BenchError::Server {
+        url: bench.url.to_string(),
+        said: hint.said,
+        remedy: hint.remedy,
+    }
+}
+
+/// What was asked of the server, for a hint.
+fn asked<'a>(bench: &'a Bench, url: &'a str, sent: &'a Sent, model: &'a str, served: &'a [String]) -> Asked<'a> {
+    Asked {
+        url,
+        prefix: bench.url.prefix(),
+        endpoint: bench.api.path(),
+        key_env: bench.api_key_env.as_deref(),
+        model,
+        served,
+        clean: &sent.clean,
     }
 }
 
 /// Finds what the server takes and does, of what the prompts need.
 ///
 /// # Errors
-/// Where it takes no request.
+/// Where it takes no request, with the remedy.
 pub(crate) fn negotiated(
     bench: &Bench,
     sent: &Sent,
+    server: &Server,
     asking: &Asking,
     system_role: bool,
 ) -> Result<Negotiated, BenchError> {
@@ -132,9 +164,11 @@ pub(crate) fn negotiated(
         system_role,
         limit: bench.ttft_timeout.max(LONG),
     });
-    found.map_err(|why| BenchError::Refuses {
-        url: endpoint.to_string(),
-        why: why.cleaned(|said| sent.clean.text(said)),
+    found.map_err(|why| {
+        let why = why.cleaned(|said| sent.clean.text(said));
+        let url = bench.url.to_string();
+        let asked = asked(bench, &url, sent, &server.model, &server.served);
+        error(bench, hints::no_completion(asked, &why))
     })
 }
 
@@ -150,28 +184,39 @@ fn context_of(page: &Value, model: &str) -> Option<NonZeroU32> {
 
 /// Asks the server what it is: every page where an engine of any dialect may say that it is simulated, whatever is known
 /// of it already.
+///
+/// # Errors
+/// Where no page is answered, or no model is named and none was given, with the remedy.
 pub(crate) fn identify(bench: &Bench, sent: &Sent) -> Result<Server, BenchError> {
     let endpoint = bench.url.endpoint(bench.api)?;
-    let prefix = bench.url.prefix();
+    let (url, prefix) = (bench.url.to_string(), bench.url.prefix());
     let paths: Vec<String> = IDENTITY.iter().map(|path| format!("{prefix}{path}")).collect();
     let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
     let answers = fetch(&endpoint, &sent.headers, &paths, LIMIT)?;
+    let asked = asked(bench, &url, sent, bench.model.as_deref().unwrap_or_default(), &[]);
+    if let Some(Err(first)) = answers.first().filter(|_| answers.iter().all(Result::is_err)) {
+        return Err(error(bench, unanswered(asked, first)));
+    }
     let pages: Vec<Value> = answers.iter().filter_map(json).collect();
     let models = IDENTITY.iter().position(|path| *path == MODELS);
     let models = models.and_then(|at| answers.get(at));
-    let model = match &bench.model {
-        Some(given) => given.clone(),
-        None => models
-            .and_then(json)
-            .and_then(|page| Some(page.pointer("/data/0/id")?.as_str()?.to_owned()))
-            .ok_or_else(|| no_model(&bench.url, models, &sent.clean))?,
-    };
+    let served = models.and_then(json).map(|page| listed(&page)).unwrap_or_default();
+    let model = bench.model.clone().or_else(|| served.first().cloned());
+    let model = model.ok_or_else(|| {
+        let hint = match models {
+            Some(Ok(page)) => hints::no_models(asked, page),
+            Some(Err(e)) => unanswered(asked, e),
+            None => hints::unreachable(asked, Reason::Malformed, "it was not asked for its models"),
+        };
+        error(bench, hint)
+    })?;
     let context_tokens = models.and_then(json).and_then(|page| context_of(&page, &model));
     let version = pages
         .iter()
         .find_map(|page| Some(sent.clean.text(page.get("version")?.as_str()?)));
     Ok(Server {
         model,
+        served,
         version,
         context_tokens,
         kind: if pages.iter().any(says_simulated) {

@@ -28,7 +28,7 @@ use servelab_load::{
 };
 use servelab_schema::{
     Arrivals, Capabilities, Load, Member, Nanos, OutputPolicy, Rate, Ratio, Reason, Stop, TimeScale, TokenSource,
-    Trace, UsageReport, VariantId,
+    Trace, VariantId,
 };
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -121,7 +121,7 @@ impl Bench {
         let server = server::identify(self, &sent)?;
         let mut asking = self.asking(&server.model);
         let texts = Texts::read(self)?;
-        asking.capabilities = server::negotiated(self, &sent, &asking, texts.has_system())?.capabilities;
+        asking.capabilities = server::negotiated(self, &sent, &server, &asking, texts.has_system())?.capabilities;
         let door = Door::new(&endpoint, &sent.headers, self.url.prefix(), &asking, &sent.clean);
         texts.lexicon(&door, lengths.input.most(), server.context_tokens)
     }
@@ -138,8 +138,8 @@ impl Bench {
         let server = server::identify(self, &sent)?;
         let mut asking = self.asking(&server.model);
         let texts = Texts::read(self)?;
-        let mut negotiated = server::negotiated(self, &sent, &asking, texts.has_system())?;
-        let uncounted = negotiated.capabilities.usage == UsageReport::None;
+        let mut negotiated = server::negotiated(self, &sent, &server, &asking, texts.has_system())?;
+        let uncounted = !negotiated.capabilities.usage.counts();
         let counter = match &self.tokenizer {
             _ if !uncounted => None,
             Some(dir) => Some(AnswerCounter::load(dir)?),
@@ -443,16 +443,18 @@ impl Prepared<'_> {
         if let Some(lengths) = self.prompts.lengths() {
             notes.extend(lengths.notes());
         }
-        let mismatches = result
-            .counts
-            .failed
-            .get(&Reason::PromptTokenMismatch)
-            .copied()
-            .unwrap_or(0);
-        if mismatches > 0 {
+        let failed = |reason| result.counts.failed.get(&reason).copied().unwrap_or(0);
+        if failed(Reason::PromptTokenMismatch) > 0 {
             notes.push(
                 "the prompts were counted with another tokenizer or chat template than the server's; give the served \
                  model's folder as --tokenizer"
+                    .to_owned(),
+            );
+        }
+        if failed(Reason::Empty) > 0 {
+            notes.push(
+                "some answers had no text, because the model ended them at once: --ignore-eos asks it to go on, and --endpoint \
+                 chat renders its chat template"
                     .to_owned(),
             );
         }

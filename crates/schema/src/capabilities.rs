@@ -15,6 +15,16 @@ pub enum UsageReport {
     Final,
     /// None: somebody else has to count, or nobody does.
     None,
+    /// Counts that are not of what it sends, as a gateway makes them that counts for itself: nobody takes them.
+    Wrong,
+}
+
+impl UsageReport {
+    /// True where tokens are counted by what the server says.
+    #[must_use]
+    pub const fn counts(self) -> bool {
+        matches!(self, Self::Continuous | Self::Final)
+    }
 }
 
 /// Which `stream_options` a request carries.

@@ -99,43 +99,6 @@ pub(crate) fn idle_result() -> LoadResult {
     load_result(&record(&traces()))
 }
 
-/// A bench with nothing but a server.
-pub(crate) fn bench() -> crate::Bench {
-    let limit = Nanos::from_secs(60);
-    crate::Bench {
-        url: "http://127.0.0.1:1".parse().unwrap(),
-        api: servelab_load::bench::body::Api::Chat,
-        model: None,
-        prompts: crate::PromptSource::BuiltIn,
-        tokenizer: None,
-        turns: None,
-        max_tokens: None,
-        output_tokens: None,
-        ignore_eos: false,
-        no_seed: false,
-        extra_body: servelab_load::bench::body::ExtraBody::default(),
-        seed: 1,
-        requests: None,
-        duration: None,
-        concurrency: None,
-        rate: None,
-        arrivals: None,
-        ramp: None,
-        batch: None,
-        sweep: None,
-        find_max: None,
-        warmup: 0,
-        give_up_after: None,
-        ttft_timeout: limit,
-        idle_timeout: limit,
-        total_timeout: limit,
-        slo: Slo::default(),
-        api_key_env: None,
-        headers: Vec::new(),
-        traces: None,
-    }
-}
-
 fn of_bench(result: &LoadResult, ramp: Nanos, traces: &[Trace]) -> Figures {
     figures(&Measured {
         load: Load::Closed {

@@ -3,11 +3,7 @@
 use serde_json::{Value, json};
 use servelab_bench::{Bench, PromptSource, ResultSet, Watch, find_max::Probe, text::Lengths};
 use servelab_chat::{ChatMessage, ChatTokenizer};
-use servelab_load::{
-    Control, Live,
-    bench::body::{Api, ExtraBody},
-};
-use servelab_schema::{Nanos, Slo};
+use servelab_load::{Control, Live, bench::body::Api};
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
@@ -188,35 +184,14 @@ impl Watch for Nobody {
 /// Six requests of one token.
 pub(crate) fn bench(url: &str, api: Api, lengths: Lengths) -> Bench {
     Bench {
-        url: url.parse().unwrap(),
         api,
         model: Some("m".to_owned()),
         prompts: PromptSource::Lengths(lengths),
-        tokenizer: None,
-        turns: None,
         max_tokens: NonZeroU32::new(1),
-        output_tokens: None,
-        ignore_eos: false,
         seed: 3,
-        no_seed: false,
-        extra_body: ExtraBody::default(),
         requests: NonZeroU32::new(6),
-        duration: None,
         concurrency: NonZeroU32::new(2),
-        rate: None,
-        arrivals: None,
-        ramp: None,
-        batch: None,
-        sweep: None,
-        find_max: None,
         warmup: 2,
-        give_up_after: None,
-        ttft_timeout: Nanos::from_secs(60),
-        idle_timeout: Nanos::from_secs(60),
-        total_timeout: Nanos::from_secs(60),
-        slo: Slo::default(),
-        api_key_env: None,
-        headers: Vec::new(),
-        traces: None,
+        ..Bench::at(url.parse().unwrap())
     }
 }

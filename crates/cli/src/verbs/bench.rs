@@ -11,6 +11,7 @@ mod print;
 
 use crate::{
     exit::{Exit, Failure},
+    output,
     project::Project,
 };
 use anyhow::Context;
@@ -228,6 +229,9 @@ impl Bench {
         let (format, explain) = (self.format, self.explain);
         let bench = self.asked(project)?;
         bench.check()?;
+        if let Some(note) = bench.url.note() {
+            output::note(&note);
+        }
         let terminal = OnTerminal::listen(bench.load_count(), bench.duration.map(WallNanos::given))
             .context("cannot listen for signals")
             .map_err(Failure::environment)?;

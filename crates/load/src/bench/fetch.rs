@@ -13,10 +13,11 @@ use crate::{
     http::{BodyEnd, Part, ResponseReader},
     request::{Endpoint, HeadTemplate, RequestHeaders},
     spec::LoadError,
+    stream::Fault,
     transport::Wire,
 };
 use bytes::Bytes;
-use servelab_schema::{Nanos, TimeScale};
+use servelab_schema::{Nanos, Reason, TimeScale};
 use std::{
     future::poll_fn,
     num::NonZeroUsize,
@@ -79,6 +80,8 @@ pub enum FetchError {
     Answer {
         /// What was asked for.
         path: String,
+        /// What kind of trouble it was.
+        reason: Reason,
         /// What happened.
         why: String,
     },
@@ -129,7 +132,7 @@ pub fn ask(
         next: AtomicUsize::new(0),
     });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut answers: Vec<(usize, Result<Page, String>)> = runtime.block_on(async {
+    let mut answers: Vec<(usize, Result<Page, Fault>)> = runtime.block_on(async {
         let mut set = JoinSet::new();
         for _ in 0..lanes.get().min(questions.len()) {
             set.spawn(lane(Arc::clone(&shared)));
@@ -138,9 +141,10 @@ pub fn ask(
     });
     answers.sort_by_key(|(i, _)| *i);
     let answers = answers.into_iter().zip(questions).map(|((_, answer), question)| {
-        answer.map_err(|why| FetchError::Answer {
+        answer.map_err(|fault| FetchError::Answer {
             path: question.path.clone(),
-            why,
+            reason: fault.reason,
+            why: fault.detail,
         })
     });
     Ok(answers.collect())
@@ -157,7 +161,7 @@ struct Lanes {
 }
 
 /// Asks one question after the other until there is none left.
-async fn lane(shared: Arc<Lanes>) -> Vec<(usize, Result<Page, String>)> {
+async fn lane(shared: Arc<Lanes>) -> Vec<(usize, Result<Page, Fault>)> {
     let Lanes { net, limit, .. } = &*shared;
     let (mut answers, mut kept) = (Vec::new(), None);
     loop {
@@ -167,12 +171,15 @@ async fn lane(shared: Arc<Lanes>) -> Vec<(usize, Result<Page, String>)> {
         };
         let asked = asked(net, head, body.as_deref(), &mut kept);
         let answer = tokio::time::timeout(net.clock.until(net.clock.now().after(*limit)), asked).await;
-        answers.push((i, answer.unwrap_or_else(|_| Err(format!("nothing within {limit}")))));
+        answers.push((
+            i,
+            answer.unwrap_or_else(|_| Err(Fault::new(Reason::TtftTimeout, format!("nothing within {limit}")))),
+        ));
     }
 }
 
 /// One question and its answer, over the kept connection where it lives.
-async fn asked(net: &Net, head: &[u8], body: Option<&[u8]>, kept: &mut Option<Connection>) -> Result<Page, String> {
+async fn asked(net: &Net, head: &[u8], body: Option<&[u8]>, kept: &mut Option<Connection>) -> Result<Page, Fault> {
     if body.is_some()
         && let Some(mut connection) = kept.take()
         && connection.is_fresh(net)
@@ -182,19 +189,19 @@ async fn asked(net: &Net, head: &[u8], body: Option<&[u8]>, kept: &mut Option<Co
                 *kept = reusable.then_some(connection);
                 return Ok(page);
             }
-            Err(broken) if broken.in_answer => return Err(broken.why),
+            Err(broken) if broken.in_answer => return Err(broken.fault),
             Err(_) => {}
         }
     }
-    let mut connection = Connection::open(net).await.map_err(|fault| fault.detail)?;
-    let (page, reusable) = exchange(connection.wire(), head, body).await.map_err(|b| b.why)?;
+    let mut connection = Connection::open(net).await?;
+    let (page, reusable) = exchange(connection.wire(), head, body).await.map_err(|b| b.fault)?;
     *kept = (reusable && body.is_some()).then_some(connection);
     Ok(page)
 }
 
 /// Why an exchange has no page.
 struct Broken {
-    why: String,
+    fault: Fault,
     /// A byte of an answer had come.
     in_answer: bool,
 }
@@ -202,10 +209,15 @@ struct Broken {
 impl Broken {
     fn before(e: &std::io::Error) -> Self {
         Self {
-            why: e.to_string(),
+            fault: reset(e),
             in_answer: false,
         }
     }
+}
+
+/// The connection broke.
+fn reset(e: &std::io::Error) -> Fault {
+    Fault::new(Reason::Reset, e.to_string())
 }
 
 /// The page, and whether its connection can carry another question.
@@ -235,24 +247,29 @@ async fn answer(wire: &mut Wire) -> Result<(Page, bool), Broken> {
                     }
                     ControlFlow::<()>::Continue(())
                 });
-                fed.map(|_| false).map_err(|e| e.to_string())
+                fed.map(|_| false)
+                    .map_err(|e| Fault::new(Reason::Malformed, e.to_string()))
             });
             match read {
                 Poll::Ready(Ok(taken)) => Poll::Ready(taken),
-                Poll::Ready(Err(e)) => Poll::Ready(Err(e.to_string())),
+                Poll::Ready(Err(e)) => Poll::Ready(Err(reset(&e))),
                 Poll::Pending => Poll::Pending,
             }
         });
-        let ended = ended.await.map_err(|why| Broken { why, in_answer })?;
-        let broken = |why: String| Broken { why, in_answer };
+        let ended = ended.await.map_err(|fault| Broken { fault, in_answer })?;
+        let broken = |reason, why: &str| Broken {
+            fault: Fault::new(reason, why),
+            in_answer,
+        };
         if body.len() > MAX_PAGE {
-            return Err(broken(format!("the page is longer than {MAX_PAGE} bytes")));
+            let why = format!("the page is longer than {MAX_PAGE} bytes");
+            return Err(broken(Reason::Malformed, &why));
         }
         let status = reader.head().map(|h| h.status);
         match (status, reader.end()) {
             (Some(status), BodyEnd::Complete { reusable }) => return Ok((page_of(status, &body), reusable)),
             (Some(status), BodyEnd::UntilClose) if ended => return Ok((page_of(status, &body), false)),
-            _ if ended => return Err(broken("the answer broke off".to_owned())),
+            _ if ended => return Err(broken(Reason::Truncated, "the answer broke off")),
             _ => {}
         }
     }

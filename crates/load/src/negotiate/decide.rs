@@ -224,7 +224,10 @@ impl Negotiation {
             return self.restore();
         }
         let counted = stream.usage.and_then(|(_, completion)| completion);
-        if self.now.token_limit != TokenLimit::None && (seen.ran_on || counted > Some(TOKENS.get())) {
+        // A limit that was not overrun in chunks of text and ended the answer had its effect, whatever the counts say.
+        let is_bounded = stream.finish.as_deref() == Some("length") && stream.texts <= TOKENS.get();
+        let overran = seen.ran_on || (counted > Some(TOKENS.get()) && !is_bounded);
+        if self.now.token_limit != TokenLimit::None && overran {
             // Accepted and without effect: the other name may have one.
             Suspect::TokenLimit.leave_out(&mut self.now);
             self.phase = Phase::Taking;
@@ -256,6 +259,11 @@ impl Negotiation {
             self.now.stream_end = StreamEnd::Body;
         }
         self.now.usage = usage_of(self.now.usage, stream);
+        // An answer that its limit ended has as many tokens as the limit. LiteLLM's `/v1/completions` says 3 of 5.
+        let has_limit = self.now.token_limit != TokenLimit::None;
+        if self.now.usage.counts() && is_bounded && has_limit && counted != Some(TOKENS.get()) {
+            self.now.usage = UsageReport::Wrong;
+        }
         let short = counted.map_or(stream.finish.as_deref() == Some("stop"), |n| n < TOKENS.get());
         if self.now.ignore_eos == Member::Taken && self.now.token_limit != TokenLimit::None && short {
             self.now.ignore_eos = Member::Ignored;

@@ -21,6 +21,10 @@ pub(super) fn notes(api: Api, c: &Capabilities) -> Vec<String> {
                 "the server refuses continuous_usage_stats, so tokens are counted at the end of each answer only: TTFT is of \
                  the first text",
             ),
+            UsageReport::Wrong => notes.push(
+                "the server's counts are not of what it sends (an answer of 8 tokens was counted as another number), so they are \
+                 not taken: TTFT is of the first text",
+            ),
             UsageReport::None if c.stream_options == StreamOptions::None => {
                 notes.push("the server refuses stream_options and counts no tokens: TTFT is of the first text");
             }

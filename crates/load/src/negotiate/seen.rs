@@ -185,18 +185,23 @@ impl StreamSeen {
             }
             return;
         };
-        if let Some(finish) = &choice.finish_reason {
-            self.finish = Some(finish.as_str().to_owned());
+        let has_ended = self.finish.is_some();
+        if let Some(finish) = choice.finish() {
+            self.finish = Some(finish.to_owned());
             self.usage = usage.map(counts).or(self.usage);
+        } else if let Some(usage) = usage.filter(|_| has_ended) {
+            // LiteLLM's usage chunk has a choice that says nothing.
+            (self.usage, self.usage_alone) = (Some(counts(usage)), true);
         }
         let has_text = choice.has_tool_call() || choice.texts().any(|t| !t.is_empty());
         self.texts += u32::from(has_text);
         let total = usage.and_then(|u| u.completion_tokens).unwrap_or(0);
         let rose = total > self.cumulative;
         self.cumulative = self.cumulative.max(total);
-        if choice.finish_reason.is_none() {
+        if choice.finish().is_none() && !has_ended {
             self.counted += u32::from(rose && !choice.is_role_only());
-            self.uncounted += u32::from(has_text && usage.is_none());
+            // Ollama's `/v1/completions` has counts of 0 beside every text.
+            self.uncounted += u32::from(has_text && total == 0);
         }
     }
 

@@ -320,6 +320,34 @@ fn what_is_accepted_may_have_no_effect() {
     );
 }
 
+/// An answer of so many chunks of text that its limit ended, with counts of their own in a chunk with a choice.
+fn bounded(texts: usize, counted: u32) -> Vec<u8> {
+    let text = r#"{"choices":[{"index":0,"delta":{"content":"x"}}]}"#;
+    let usage = format!(
+        r#"{{"choices":[{{"index":0,"delta":{{}}}}],"usage":{{"prompt_tokens":12,"completion_tokens":{counted}}}}}"#
+    );
+    let mut events = vec![text; texts];
+    events.push(r#"{"choices":[{"finish_reason":"length","index":0,"delta":{}}]}"#);
+    events.extend([usage.as_str(), "[DONE]"]);
+    stream(&events)
+}
+
+#[test]
+fn counts_of_a_bounded_answer_are_its_bound_or_wrong() {
+    for (texts, counted, usage, limit) in [
+        (8, 8, UsageReport::Final, TokenLimit::MaxTokens),
+        (8, 3, UsageReport::Wrong, TokenLimit::MaxTokens),
+        (8, 11, UsageReport::Wrong, TokenLimit::MaxTokens),
+        // It was not bounded at all: no limit that servelab knows has an effect.
+        (16, 16, UsageReport::Final, TokenLimit::None),
+    ] {
+        let found = search(Api::Chat, natural(), true, |_| bounded(texts, counted))
+            .0
+            .unwrap();
+        assert_eq!((found.usage, found.token_limit), (usage, limit), "{texts} {counted}");
+    }
+}
+
 #[test]
 fn responses_and_embeddings() {
     let wanted = Capabilities {

@@ -71,6 +71,8 @@ pub struct ChatStream {
     cumulative: u32,
     text_first: Option<TrialInstant>,
     choice_chunks: u64,
+    /// Of the choice of the chunk before.
+    index: u32,
     finish: Option<FinishReason>,
     usage: Option<UsageWire>,
     /// Usage came in a chunk of its own, as `include_usage` promises; continuous usage beside a choice is only the count
@@ -90,13 +92,14 @@ impl ChatStream {
             expect,
             counting: match expect.usage {
                 UsageReport::Continuous => Counting::Unknown,
-                UsageReport::Final | UsageReport::None => Counting::Final,
+                UsageReport::Final | UsageReport::None | UsageReport::Wrong => Counting::Final,
             },
             tokens: Timeline::of(expect.completion_tokens),
             texts: Timeline::default(),
             cumulative: 0,
             text_first: None,
             choice_chunks: 0,
+            index: 0,
             finish: None,
             usage: None,
             final_usage: false,
@@ -172,9 +175,7 @@ impl ChatStream {
             self.final_usage |= chunk.usage.is_some();
             return chunk.usage.map_or(Ok(()), |usage| self.on_usage(usage, at, false));
         };
-        if choices.count > 1 || choice.index > 0 {
-            return Err(Fault::malformed("more than one choice: n > 1 cannot be measured"));
-        }
+        self.only_choice(choices.count, choice.index)?;
         self.on_choice(&choice, chunk.usage, at)
     }
 
@@ -185,6 +186,7 @@ impl ChatStream {
             self.final_usage |= usage.is_some();
             return usage.map_or(Ok(()), |usage| self.on_usage(usage, at, false));
         };
+        self.only_choice(1, 0)?;
         let role_only = self.begin_choice(choice.is_role_only(), usage.is_some());
         if let Some(text) = choice.text.filter(|t| !t.is_empty()) {
             self.hash.update(text.as_bytes());
@@ -212,10 +214,20 @@ impl ChatStream {
         if has_text {
             self.on_text_at(at);
         }
-        if let Some(reason) = &choice.finish_reason {
-            self.on_finish(reason.as_str())?;
+        if let Some(reason) = choice.finish() {
+            self.on_finish(reason)?;
         }
         usage.map_or(Ok(()), |usage| self.on_usage(usage, at, role_only))
+    }
+
+    /// Refuses a chunk of another choice. Chunks of two choices take turns, so that their index falls again and again; one that
+    /// only rises is of one choice: GuideLLM's mock server counts tokens with it.
+    fn only_choice(&mut self, count: usize, index: u32) -> Result<(), Fault> {
+        if count > 1 || index < self.index {
+            return Err(Fault::malformed("more than one choice: n > 1 cannot be measured"));
+        }
+        self.index = index;
+        Ok(())
     }
 
     /// Counts a chunk with a choice, and says whether it is the one that only names the role.
@@ -241,7 +253,8 @@ impl ChatStream {
 
     fn on_finish(&mut self, reason: &str) -> Result<(), Fault> {
         let finish = match reason {
-            "stop" => FinishReason::Stop,
+            // The model ended it: by its end token, which TGI's `/v1/completions` names, or with a call.
+            "stop" | "eos_token" | "stop_sequence" | "tool_calls" | "function_call" => FinishReason::Stop,
             "length" => FinishReason::Length,
             "abort" | "cancelled" => {
                 return Err(Fault::new(Reason::AbortedByEngine, format!("finish_reason {reason}")));
@@ -307,6 +320,7 @@ impl ChatStream {
         };
         let counted = self
             .usage
+            .filter(|_| self.expect.usage != UsageReport::Wrong)
             .and_then(|u| Some((NonZeroU32::new(u.prompt_tokens?)?, u.completion_tokens?)))
             .filter(|_| self.final_usage || self.counting != Counting::Continuous);
         let tokens = match counted {
@@ -316,7 +330,7 @@ impl ChatStream {
                 completion: NonZeroU32::new(completion),
                 ..TokenCounts::unknown()
             },
-            None if self.expect.usage == UsageReport::None => TokenCounts::unknown(),
+            None if !self.expect.usage.counts() => TokenCounts::unknown(),
             None => {
                 return fail(
                     Reason::NoUsage,

@@ -226,6 +226,7 @@ impl ResponsesStream {
         };
         let counted = self
             .usage
+            .filter(|_| self.expect.usage != UsageReport::Wrong)
             .and_then(|u| Some((NonZeroU32::new(u.input_tokens?)?, u.output_tokens?)));
         let tokens = match counted {
             Some((_, 0)) => return Err(Fault::new(Reason::Empty, "usage says 0 output tokens")),
@@ -234,7 +235,7 @@ impl ResponsesStream {
                 completion: NonZeroU32::new(output),
                 ..TokenCounts::unknown()
             },
-            None if self.expect.usage == UsageReport::None => TokenCounts::unknown(),
+            None if !self.expect.usage.counts() => TokenCounts::unknown(),
             None => return Err(Fault::new(Reason::NoUsage, "the response ended without usage")),
         };
         self.expect.check(tokens.prompt, tokens.completion)?;

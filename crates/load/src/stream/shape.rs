@@ -6,7 +6,7 @@
 
 use super::{
     scan::{digits, plain_len},
-    wire::{ChunkWire, Text, UsageWire},
+    wire::{ChunkWire, UsageWire},
 };
 use servelab_schema::FinishReason;
 
@@ -82,7 +82,7 @@ fn known(chunk: &ChunkWire<'_>, text_holes: usize) -> Option<KnownChunk<'static>
     let choice = match &choices.first {
         None => None,
         Some(choice) => {
-            let finish = match choice.finish_reason.as_ref().map(Text::as_str) {
+            let finish = match choice.finish() {
                 None => None,
                 Some("stop") => Some(FinishReason::Stop),
                 Some("length") => Some(FinishReason::Length),

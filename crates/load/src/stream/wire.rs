@@ -115,6 +115,14 @@ pub(crate) struct ChoiceWire<'a> {
 }
 
 impl ChoiceWire<'_> {
+    /// Why the answer ended; none while it goes on, which TGI's `/v1/completions` writes as an empty reason.
+    pub(crate) fn finish(&self) -> Option<&str> {
+        self.finish_reason
+            .as_ref()
+            .map(Text::as_str)
+            .filter(|reason| !reason.is_empty())
+    }
+
     /// Every text of the chunk in a fixed order: reasoning, content, completion text.
     pub(crate) fn texts(&self) -> impl Iterator<Item = &str> {
         self.reasoning().chain(self.content())
@@ -149,7 +157,7 @@ impl ChoiceWire<'_> {
     /// True for the chunk that only says who speaks.
     pub(crate) fn is_role_only(&self) -> bool {
         self.delta.as_ref().is_some_and(|d| d.role.is_some())
-            && self.finish_reason.is_none()
+            && self.finish().is_none()
             && !self.has_tool_call()
             && self.texts().all(str::is_empty)
     }

@@ -90,6 +90,61 @@ fn counts_beside_chunks_are_not_used_where_they_are_known_to_say_nothing() {
     assert_eq!((c.ttft_kind(), c.chunks().len()), (TtftKind::Content, 2));
 }
 
+#[test]
+fn counts_that_are_not_of_what_was_sent_are_not_taken() {
+    let expect = Expectation {
+        usage: UsageReport::Wrong,
+        ..Expectation::default()
+    };
+    let bytes = answer(&[text("a", "null"), text("b", "\"length\""), usage(12, 3), done()]);
+    let c = completed(expect, bytes.as_bytes());
+    assert_eq!(
+        (c.prompt_tokens(), c.completion_tokens(), c.token_source()),
+        (None, None, None)
+    );
+}
+
+#[test]
+fn reasons_and_choices_of_other_servers() {
+    let counted = Expectation {
+        usage: UsageReport::Final,
+        ..Expectation::default()
+    };
+    let choice = |index: u32, reason: &str| {
+        format!(r#"{{"choices":[{{"text":"x","index":{index},"finish_reason":{reason}}}]}}"#)
+    };
+    let finish = |chunks: &[(u32, &str)]| {
+        let mut events: Vec<String> = chunks.iter().map(|(index, reason)| choice(*index, reason)).collect();
+        events.extend([usage(10, 2), done()]);
+        outcome(counted, answer(&events).as_bytes())
+    };
+    let reason = |outcome: Outcome| match outcome {
+        Outcome::Completed(c) => Ok(c.finish_reason()),
+        Outcome::Failed(f) => Err(f.reason),
+    };
+    // TGI's /v1/completions: an empty reason while it goes on, the name of the end token at the end.
+    let tgi = finish(&[(0, r#""""#), (0, r#""eos_token""#)]);
+    assert_eq!(reason(tgi), Ok(FinishReason::Stop));
+    assert_eq!(
+        reason(finish(&[(0, r#""""#)])),
+        Err(Reason::Truncated),
+        "an empty one ends nothing"
+    );
+    assert_eq!(
+        reason(finish(&[(0, "null"), (0, r#""tool_calls""#)])),
+        Ok(FinishReason::Stop)
+    );
+    // GuideLLM's mock server counts tokens by the index of the choice; two choices take turns.
+    assert_eq!(
+        reason(finish(&[(0, "null"), (1, "null"), (1, r#""stop""#)])),
+        Ok(FinishReason::Stop)
+    );
+    assert_eq!(
+        reason(finish(&[(0, "null"), (1, "null"), (0, r#""stop""#)])),
+        Err(Reason::Malformed)
+    );
+}
+
 fn recorded(engine: &str, name: &str) -> Vec<u8> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/captures")

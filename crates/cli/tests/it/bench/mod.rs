@@ -2,6 +2,7 @@
 //! and said is.
 
 mod body;
+mod hints;
 mod load;
 mod outcome;
 mod prompts;

@@ -35,7 +35,7 @@ impl From<&ChunkWire<'_>> for Parsed {
             texts: c.texts().map(ToOwned::to_owned).collect(),
             content: c.content().map(ToOwned::to_owned).collect(),
             has_tool_call: c.has_tool_call(),
-            finish: c.finish_reason.as_ref().map(|t| t.as_str().to_owned()),
+            finish: c.finish().map(ToOwned::to_owned),
         };
         Self {
             error: chunk.error_text().map(ToOwned::to_owned),
