@@ -45,7 +45,7 @@ const MOST_REQUESTS: u32 = 2000;
 /// Arguments of `servelab compare`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Exit codes: 0 every server is as good or better, 7 one is worse, 8 no evidence, 2 usage, 4 a server or the \\
+    after_help = "Exit codes: 0 every server is as good or better, 7 one is worse, 8 no evidence, 2 usage, 4 a server or the \
 machine lacks something, 5 interrupted, 6 measured but invalid. docs/COMPARE.md explains the rest."
 )]
 pub(crate) struct Compare {
@@ -88,6 +88,9 @@ pub(crate) struct Compare {
     /// Do not measure the load generator first; the run then says nothing of its precision.
     #[arg(long)]
     no_calibrate: bool,
+    /// Go on where a run measures on this machine; the evidence then says so.
+    #[arg(long)]
+    share_machine: bool,
     /// How the answer is printed.
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
@@ -156,7 +159,7 @@ impl Compare {
         let per_trial = self.requests_per_trial(&seen);
         let (root, plan) = self.plan(project, (&asked, &seen), (seed, per_trial))?;
         let program = Project::servelab()?;
-        let machine = MachineLock::take(&lock_folder(), false).map_err(Failure::environment)?;
+        let machine = MachineLock::take(&lock_folder(), self.share_machine).map_err(Failure::environment)?;
         let instrument = if self.no_calibrate {
             None
         } else {

@@ -37,11 +37,11 @@ const CASES: &[Case<'_>] = &[
     (&["ingest", "none"], 4, &["`none`", "servelab results list"]),
     (&["report", "none"], 4, &["`none`", "servelab results list"]),
     (&["results", "show", "none"], 4, &["`none`", "servelab ingest"]),
-    (&["bench", "--url", "none"], 2, &["none", "http://"]),
+    (&["bench", "--url", "ftp://none"], 2, &["ftp://none", "http://"]),
     (
         &["bench", "--url", "http://127.0.0.1:1"],
         4,
-        &["http://127.0.0.1:1", "--model"],
+        &["http://127.0.0.1:1", "start the server"],
     ),
     (
         &["compare", "--url", "http://127.0.0.1:1"],

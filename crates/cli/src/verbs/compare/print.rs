@@ -250,7 +250,7 @@ fn aa(a: &AaResult) -> String {
     }
 }
 
-/// How many blocks, and how much they hang together.
+/// How many blocks of which server, and how much they hang together.
 fn blocks(c: &Comparison) -> Option<[(&'static str, String); 2]> {
     let together = c.estimate?.autocorrelation?;
     let measured = together.lag1_measured.map_or_else(
@@ -261,11 +261,14 @@ fn blocks(c: &Comparison) -> Option<[(&'static str, String); 2]> {
     Some([
         (
             "blocks",
-            format!("{} of {}, as good as {effective:.1} independent ones", c.k, c.planned),
+            format!(
+                "{}: {} of {}, as good as {effective:.1} independent ones",
+                c.variant, c.k, c.planned
+            ),
         ),
         (
             "neighbours",
-            format!("taken to correlate by {:.2} ({measured})", together.lag1),
+            format!("{}: taken to correlate by {:.2} ({measured})", c.variant, together.lag1),
         ),
     ])
 }
