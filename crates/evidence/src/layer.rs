@@ -17,23 +17,29 @@ pub trait RunFile: Write + Send {
     fn sync(&mut self) -> io::Result<()>;
 }
 
-/// File operations of a run.
+/// File operations of a run; as they stand here, those of the real disk, with files that only their owner reads.
 pub trait FileLayer: Send + Sync + fmt::Debug {
     /// Makes a directory and those above it; fine where it exists.
     ///
     /// # Errors
     /// What the operating system says.
-    fn create_dirs(&self, path: &Path) -> io::Result<()>;
+    fn create_dirs(&self, path: &Path) -> io::Result<()> {
+        fs::create_dir_all(path)
+    }
     /// Makes a directory that must not exist yet.
     ///
     /// # Errors
     /// `AlreadyExists` and what else the operating system says.
-    fn create_dir(&self, path: &Path) -> io::Result<()>;
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        fs::create_dir(path)
+    }
     /// Makes a file that must not exist yet, with the permissions of [`mode`](Self::mode).
     ///
     /// # Errors
     /// `AlreadyExists` and what else the operating system says.
-    fn create_new(&self, path: &Path) -> io::Result<Box<dyn RunFile>>;
+    fn create_new(&self, path: &Path) -> io::Result<Box<dyn RunFile>> {
+        Ok(Box::new(create_new(path, self.mode())?))
+    }
     /// Permissions of new files before the process's umask takes some away. Logs and traces hold prompts and answers: unless
     /// somebody wants it otherwise only their owner reads them.
     fn mode(&self) -> u32 {
@@ -43,17 +49,25 @@ pub trait FileLayer: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// What the operating system says.
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
     /// Cuts a file to its first bytes, and waits until that is on the disk.
     ///
     /// # Errors
     /// What the operating system says.
-    fn truncate(&self, path: &Path, bytes: u64) -> io::Result<()>;
+    fn truncate(&self, path: &Path, bytes: u64) -> io::Result<()> {
+        let file = OpenOptions::new().write(true).open(path)?;
+        file.set_len(bytes)?;
+        file.sync_all()
+    }
     /// Waits until a file's bytes, or a directory's entries, are on the disk.
     ///
     /// # Errors
     /// What the operating system says.
-    fn sync(&self, path: &Path) -> io::Result<()>;
+    fn sync(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
+    }
 }
 
 /// Read and written by their owner only.
@@ -81,49 +95,10 @@ pub(crate) fn create_new(path: &Path, mode: u32) -> io::Result<File> {
     OpenOptions::new().append(true).create_new(true).mode(mode).open(path)
 }
 
-impl FileLayer for Disk {
-    fn create_dirs(&self, path: &Path) -> io::Result<()> {
-        fs::create_dir_all(path)
-    }
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        fs::create_dir(path)
-    }
-    fn create_new(&self, path: &Path) -> io::Result<Box<dyn RunFile>> {
-        Ok(Box::new(create_new(path, self.mode())?))
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        fs::rename(from, to)
-    }
-    fn truncate(&self, path: &Path, bytes: u64) -> io::Result<()> {
-        let file = OpenOptions::new().write(true).open(path)?;
-        file.set_len(bytes)?;
-        file.sync_all()
-    }
-    fn sync(&self, path: &Path) -> io::Result<()> {
-        File::open(path)?.sync_all()
-    }
-}
+impl FileLayer for Disk {}
 
 impl FileLayer for SharedDisk {
-    fn create_dirs(&self, path: &Path) -> io::Result<()> {
-        Disk.create_dirs(path)
-    }
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        Disk.create_dir(path)
-    }
-    fn create_new(&self, path: &Path) -> io::Result<Box<dyn RunFile>> {
-        Ok(Box::new(create_new(path, self.mode())?))
-    }
     fn mode(&self) -> u32 {
         AS_UMASK_SAYS
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        Disk.rename(from, to)
-    }
-    fn truncate(&self, path: &Path, bytes: u64) -> io::Result<()> {
-        Disk.truncate(path, bytes)
-    }
-    fn sync(&self, path: &Path) -> io::Result<()> {
-        Disk.sync(path)
     }
 }

@@ -14,6 +14,7 @@ mod engine_record;
 mod environment;
 mod event;
 pub mod examples;
+mod failure;
 pub mod findings;
 pub mod foreign;
 pub mod formats;
@@ -48,6 +49,7 @@ pub use environment::{
     InstrumentCertificate, MachineHold, ModelFacts, WeightFile,
 };
 pub use event::{EventLevel, RunEvent};
+pub use failure::{Failure, Reason};
 pub use gate_figure::{FigureName, FigureUnit, GateFigure};
 pub use ids::{IdError, LoadId, PromptId, PromptSetId, RequestId, RunId, Sha256Hex, TrialId, VariantId};
 pub use load::{Arrivals, Load, Rate, Shape};
@@ -64,10 +66,7 @@ pub use prompt::{
 };
 pub use telemetry::{GpuSample, HostSample, TelemetrySample, ThrottleReason};
 pub use time_scale::{TimeScale, WallInstant, WallNanos};
-pub use trace::{
-    Chunk, Completion, CompletionError, Failure, FinishReason, Outcome, Reason, TokenCounts, TokenSource, Trace,
-    TtftKind,
-};
+pub use trace::{Chunk, Completion, CompletionError, FinishReason, Outcome, TokenCounts, TokenSource, Trace, TtftKind};
 pub use trial::{
     Blame, ClockReading, GateName, GateOutcome, GateResult, Instrument, Starvation, TrialCounts, TrialEnd, TrialRecord,
     Validity, Window,

@@ -11,3 +11,6 @@
 mod ci;
 mod more;
 mod server;
+
+#[path = "../support/http.rs"]
+mod http;

@@ -1,13 +1,13 @@
 //! A real server: started by its script in `deploy/test-servers`, loaded, and compared with the row that its scripted
 //! imitation has in `crates/bench/tests/data/servers`.
 
+use crate::http::get;
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 use servelab_load::clock::monotonic;
 use std::{
     fs::{self, File},
-    io::{Read, Write},
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -122,18 +122,6 @@ impl Drop for Server {
         }
         let _ = self.child.wait();
     }
-}
-
-/// Body of a GET; none where the status is not 200 or nobody answers.
-fn get(port: u16, path: &str) -> Option<String> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
-    let head = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n");
-    stream.write_all(head.as_bytes()).ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).ok()?;
-    let (head, body) = answer.split_once("\r\n\r\n")?;
-    head.starts_with("HTTP/1.1 200").then(|| body.to_owned())
 }
 
 /// What the scripted imitation `name` of a server comes to with its stream `stream`.

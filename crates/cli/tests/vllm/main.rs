@@ -9,3 +9,6 @@
 mod check;
 mod real_engine;
 mod torture;
+
+#[path = "../support/http.rs"]
+mod http;

@@ -1,5 +1,6 @@
 //! Real vLLM on this machine's CPU, for tests: started, watched from outside through `/proc` and its socket, and killed.
 
+use crate::http::get;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::Value;
 use servelab_evidence::SealedRun;
@@ -9,7 +10,6 @@ use std::{
     collections::BTreeMap,
     ffi::OsStr,
     fs::{self, File},
-    io::{Read, Write},
     net::{TcpListener, TcpStream},
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
@@ -115,18 +115,6 @@ pub(crate) fn titled(root: i32, title: &str) -> i32 {
         let found = below(root).into_iter().find(|(_, line)| line.contains(title));
         found.map(|(id, _)| id)
     })
-}
-
-/// Body of a GET; none where the status is not 200 or nobody answers.
-pub(crate) fn get(port: u16, path: &str) -> Option<String> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
-    let head = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n");
-    stream.write_all(head.as_bytes()).ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).ok()?;
-    let (head, body) = answer.split_once("\r\n\r\n")?;
-    head.starts_with("HTTP/1.1 200").then(|| body.to_owned())
 }
 
 /// One metric's value, summed over its series.

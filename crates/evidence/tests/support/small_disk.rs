@@ -47,12 +47,6 @@ impl RunFile for SmallFile {
 }
 
 impl FileLayer for SmallDisk {
-    fn create_dirs(&self, path: &Path) -> io::Result<()> {
-        Disk.create_dirs(path)
-    }
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        Disk.create_dir(path)
-    }
     fn create_new(&self, path: &Path) -> io::Result<Box<dyn RunFile>> {
         let inner = Disk.create_new(path)?;
         Ok(Box::new(SmallFile {
@@ -60,14 +54,5 @@ impl FileLayer for SmallDisk {
             left: Arc::clone(&self.left),
             lose: self.lose,
         }))
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        Disk.rename(from, to)
-    }
-    fn truncate(&self, path: &Path, bytes: u64) -> io::Result<()> {
-        Disk.truncate(path, bytes)
-    }
-    fn sync(&self, path: &Path) -> io::Result<()> {
-        Disk.sync(path)
     }
 }
