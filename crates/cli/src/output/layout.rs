@@ -110,7 +110,7 @@ mod tests {
         assert_eq!(wrap("a\nb c", Some(80), 2), "a\nb c\n", "its own lines stay");
         assert_eq!(wrap("one two", None, 2), "one two\n");
         assert_eq!(
-            wrap("is at 17.1 % here", Some(11), 0),
+            wrap("is at 17.1 % here", Some(10), 0),
             "is at\n17.1\u{a0}%\nhere\n",
             "a number keeps its sign"
         );

@@ -54,13 +54,8 @@ impl Ink {
             Self::Unicode => count(share * 8.0),
             Self::Ascii => count(share).saturating_mul(8),
         };
-        let eighths = eighths.max(if share <= 0.0 {
-            0
-        } else if self == Self::Ascii {
-            8
-        } else {
-            1
-        });
+        let least = if self == Self::Ascii { 8 } else { 1 };
+        let eighths = if share > 0.0 { eighths.max(least) } else { 0 };
         let full = if self == Self::Ascii { "#" } else { "█" };
         let rest = EIGHTHS.get(eighths % 8).copied().unwrap_or_default();
         let bar = format!("{}{rest}", full.repeat(eighths / 8));
@@ -131,7 +126,7 @@ mod tests {
     fn in_blocks() {
         let expected = "\
 load  tokens/s                  E2E p50
-   1  ██▍                  100  ██▌                  0.50s
+   1  ██▌                  100  ██▌                  0.50s
    8  ███████████████████▌ 800  ██▊                  0.55s knee
   64  ████████████████████ 820  ████████████████████ 4.00s
  128                         0                        NaNs
