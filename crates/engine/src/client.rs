@@ -95,16 +95,19 @@ impl EngineClient {
     /// [`EngineError::Http`] where no client can be made.
     pub fn new(base: &str, key: Option<ApiKey>, dialect: Dialect) -> Result<Self, EngineError> {
         let base = base.trim_end_matches('/').to_owned();
+        let fail = |message: String| EngineError::Http {
+            url: base.clone(),
+            message,
+        };
+        let tls = servelab_tls::for_url(&base).map_err(|e| fail(e.to_string()))?;
         let http = reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(Duration::from_secs(2))
             .timeout(Duration::from_secs(10))
+            .tls_backend_preconfigured(tls)
             .build()
-            .map_err(|e| EngineError::Http {
-                url: base.clone(),
-                message: e.to_string(),
-            })?;
+            .map_err(|e| fail(e.to_string()))?;
         let secrets = Secrets::of_environment().and(key.as_ref().map_or("", ApiKey::secret));
         Ok(Self {
             base,
@@ -347,7 +350,7 @@ mod tests {
 
     async fn check(length: usize, longest: usize) -> Result<String, String> {
         let base = serve(format!("HTTP/1.1 200 OK\r\n\r\n{}", "x".repeat(length)));
-        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let http = EngineClient::new(&base, None, Dialect::Vllm).unwrap().http;
         let answer = http.get(base).send().await.unwrap();
         text(answer, longest).await
     }

@@ -158,6 +158,7 @@ pub(crate) fn of_servers(treatment: &str) -> Plan {
         served_model: "m".into(),
         dialect: plan.engine.dialect,
         api_key_env: None,
+        more_prompt_tokens: 0,
     };
     plan.engine.provider = Provider::Url {
         base: "http://127.0.0.1:1".into(),

@@ -1,13 +1,7 @@
-//! TLS by rustls with ring, over a socket that stamps its own reads.
-//!
-//! Certificate authorities are the system's, or those of `SSL_CERT_FILE` and `SSL_CERT_DIR` where these are set. Only
-//! HTTP/1.1 is offered. No client certificates, no way to switch verification off.
+//! TLS over a socket that stamps its own reads.
 
 use crate::clock;
-use rustls::{
-    ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, ServerName},
-};
+use rustls::pki_types::ServerName;
 use servelab_schema::WallInstant;
 use std::{
     fmt, io,
@@ -38,23 +32,7 @@ impl Tls {
     /// Reads the certificate authorities; `roots` (DER) are trusted besides.
     pub(crate) fn new(host: &str, roots: &[Vec<u8>]) -> Result<Self, String> {
         let name = ServerName::try_from(host.to_owned()).map_err(|_| "the host is no name a certificate can have")?;
-        let mut store = RootCertStore::empty();
-        for der in roots {
-            let added = store.add(CertificateDer::from_slice(der));
-            added.map_err(|e| format!("a certificate authority that was given cannot be used: {e}"))?;
-        }
-        let system = rustls_native_certs::load_native_certs();
-        // A system's store holds oddities that rustls refuses; they are passed over, as browsers do.
-        store.add_parsable_certificates(system.certs);
-        if store.is_empty() {
-            let why = system.errors.first().map_or_else(String::new, |e| format!(" ({e})"));
-            return Err(format!("this system has no certificate authorities{why}"));
-        }
-        let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|e| e.to_string())?;
-        let mut config = config.with_root_certificates(store).with_no_client_auth();
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let config = servelab_tls::trusting(roots).map_err(|e| e.to_string())?;
         Ok(Self {
             connector: TlsConnector::from(Arc::new(config)),
             name,

@@ -58,6 +58,8 @@ pub(crate) fn others(
                         .unwrap_or_else(|| engine.served_model.clone()),
                     dialect: server.dialect.unwrap_or(engine.dialect),
                     api_key_env: server.api_key_env.clone(),
+                    // The prompts are packed for one tokenizer and template.
+                    more_prompt_tokens: 0,
                 };
                 others.insert(id.clone(), other);
             }
@@ -83,7 +85,8 @@ pub(crate) fn others(
 fn same_address(a: &str, b: &str) -> bool {
     let plain = |url: &str| {
         let url = url.trim_end_matches('/').to_ascii_lowercase();
-        url.strip_suffix(":80").map(str::to_owned).unwrap_or(url)
+        let port = if url.starts_with("https:") { ":443" } else { ":80" };
+        url.strip_suffix(port).map(str::to_owned).unwrap_or(url)
     };
     plain(a) == plain(b)
 }
@@ -96,6 +99,8 @@ mod tests {
     fn one_address_in_two_spellings() {
         assert!(same_address("http://Host:8000/", "http://host:8000"));
         assert!(same_address("http://host:80", "http://host"));
+        assert!(same_address("https://host:443", "https://host"));
+        assert!(!same_address("https://host:80", "https://host"));
         assert!(!same_address("http://host:8000", "http://host:8001"));
         assert!(!same_address("http://host:8080", "http://host:80"));
     }

@@ -484,6 +484,7 @@ fn servers_are_planned_without_a_file_from_the_same_defaults() {
         served_model: format!("m{port}"),
         dialect: Dialect::Vllm,
         api_key_env: None,
+        more_prompt_tokens: 0,
     };
     let asked = Compared {
         name: "compare".into(),

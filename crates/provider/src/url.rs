@@ -175,6 +175,7 @@ mod tests {
             served_model: "m".to_owned(),
             dialect: servelab_schema::Dialect::Vllm,
             api_key_env: None,
+            more_prompt_tokens: 0,
         };
         let at = |base: &str| {
             let urls = Urls::new("http://127.0.0.1:1", &BTreeMap::from([(id("B"), other(base))]));

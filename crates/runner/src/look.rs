@@ -1,4 +1,4 @@
-//! Servers that are up, looked at before a plan of them is made: who answers, whether a completion comes, what they show.
+//! Servers that are up, looked at before a plan of them is made: who answers, what they take, what they show.
 
 use crate::{RunError, StopFlag};
 use servelab_engine::{
@@ -36,8 +36,6 @@ pub struct ServerAsked {
     pub api_key_env: Option<String>,
     /// When answers are to stop, and how they are sampled.
     pub output: OutputPolicy,
-    /// A prompt, and the most tokens of its answer: what one of its requests takes is timed.
-    pub prompt: (String, u32),
 }
 
 /// What a server shows of itself.
@@ -61,16 +59,33 @@ pub struct ServerSeen {
     pub capabilities: Capabilities,
     /// What it lacks and what that costs, a sentence each.
     pub notes: Vec<String>,
-    /// What one request took that was alone on it, wall time.
-    pub one_request: Duration,
 }
 
-/// Looks at a server: asks its pages and for one completion.
+impl ServerSeen {
+    /// What one request takes that is alone on it, wall time: a prompt, and the most tokens of its answer.
+    ///
+    /// # Errors
+    /// [`RunError`] where it does not answer, or its key is not there.
+    pub async fn one_request(&self, asked: &ServerAsked, prompt: &str, most_tokens: u32) -> Result<Duration, RunError> {
+        let client = EngineClient::new(&asked.base, asked.key()?, self.dialect)?;
+        let begun = monotonic();
+        client.answer(&self.model, prompt, most_tokens, ANSWER).await?;
+        Ok(Duration::from(monotonic().since(begun)))
+    }
+}
+
+impl ServerAsked {
+    fn key(&self) -> Result<Option<ApiKey>, RunError> {
+        Ok(self.api_key_env.as_deref().map(ApiKey::from_env).transpose()?)
+    }
+}
+
+/// Looks at a server: asks its pages, and for what it takes.
 ///
 /// # Errors
 /// [`RunError`] where it does not answer, names no model, or its key is not there.
 pub async fn look(asked: &ServerAsked, stop: &StopFlag) -> Result<ServerSeen, RunError> {
-    let key = asked.api_key_env.as_deref().map(ApiKey::from_env).transpose()?;
+    let key = asked.key()?;
     let secrets = Secrets::of_environment().and(key.as_ref().map_or("", ApiKey::secret));
     let client = |dialect| EngineClient::new(&asked.base, key.clone(), dialect);
     let vllm = client(Dialect::Vllm)?;
@@ -109,10 +124,6 @@ pub async fn look(asked: &ServerAsked, stop: &StopFlag) -> Result<ServerSeen, Ru
     let ready = found.ready.map_err(ProviderError::NotUp)?;
     let client = ready.client();
     let found = takes(asked, &model, key.as_ref()).await?;
-    let begun = monotonic();
-    let (text, tokens) = &asked.prompt;
-    client.answer(&model, text, *tokens, ANSWER).await?;
-    let one_request = Duration::from(monotonic().since(begun));
     let metrics = client.snapshot().await;
     let identity = ready.identity(metrics.as_ref()).await;
     let info = client.server_info().await.map(|page| secrets.redact_page(&page));
@@ -143,7 +154,6 @@ pub async fn look(asked: &ServerAsked, stop: &StopFlag) -> Result<ServerSeen, Ru
         dialect,
         capabilities: found.capabilities,
         notes: found.notes,
-        one_request,
     })
 }
 

@@ -7,13 +7,17 @@ use servelab_load::{
     bench::body::{Asking, Text},
 };
 use servelab_schema::{
-    Capabilities, OutputPolicy, PlainPrompt, Plan, PlannedBlock, PlannedTrial, PromptId, PromptSetRef, Role,
+    Asked, Capabilities, OutputPolicy, PlainPrompt, Plan, PlannedBlock, PlannedTrial, PromptId, PromptSetRef, Role,
 };
 use std::{
     collections::HashMap,
     fs,
+    num::NonZeroU32,
     path::{Path, PathBuf},
 };
+
+/// Whom requests go to, and what it takes.
+pub(crate) type To<'p> = (Asked<'p>, Capabilities);
 
 /// Every prompt of a run, read once.
 #[derive(Debug)]
@@ -78,25 +82,27 @@ impl Requests {
     fn prepared<'p>(
         &self,
         prompts: impl Iterator<Item = &'p PlainPrompt>,
-        (model, capabilities): (&str, Capabilities),
+        (asked, capabilities): To<'_>,
     ) -> Result<Vec<PreparedRequest>, RunError> {
         let asking = Asking {
             capabilities,
-            ..self.asking(model)
+            ..self.asking(asked.served_model)
         };
         let request = |prompt: &PlainPrompt| {
             let text = Text::Messages(prompt.messages.clone());
+            let counted = |n: NonZeroU32| n.get().checked_add_signed(asked.more_prompt_tokens);
+            let expected = prompt.prompt_tokens.and_then(counted).and_then(NonZeroU32::new);
             asking
-                .request(prompt.id.clone(), &text, prompt.max_new_tokens, prompt.prompt_tokens)
+                .request(prompt.id.clone(), &text, prompt.max_new_tokens, expected)
                 .map_err(|e| RunError::Plan(format!("a request cannot be written: {e}")))
         };
         prompts.map(request).collect()
     }
 
-    /// The measured requests of a trial in order, for a model and an engine that takes this.
+    /// The measured requests of a trial in order.
     pub(crate) fn measured(
         &self,
-        of: (&str, Capabilities),
+        to: To<'_>,
         block: &PlannedBlock,
         trial: &PlannedTrial,
     ) -> Result<Vec<PreparedRequest>, RunError> {
@@ -110,14 +116,14 @@ impl Requests {
             })
         };
         let prompts: Vec<&PlainPrompt> = block.prompts_of(trial).iter().map(find).collect::<Result<_, _>>()?;
-        self.prepared(prompts.into_iter(), of)
+        self.prepared(prompts.into_iter(), to)
     }
 
     /// The fillers, beginning at another one in each block and at the same one in each trial of a block; where engines live on, at
     /// another one in each trial, as far from the others as there are fillers: a server that has seen one could have kept it.
     pub(crate) fn fillers(
         &self,
-        of: (&str, Capabilities),
+        to: To<'_>,
         plan: &Plan,
         block: &PlannedBlock,
         trial: &PlannedTrial,
@@ -134,6 +140,6 @@ impl Requests {
         };
         let first = usize::try_from(begin % n).unwrap_or(0);
         let (before, from) = self.fillers.split_at_checked(first).unwrap_or((&self.fillers, &[]));
-        self.prepared(from.iter().chain(before), of)
+        self.prepared(from.iter().chain(before), to)
     }
 }

@@ -134,7 +134,7 @@ impl<'a> Trial<'a> {
         takes: Capabilities,
     ) -> Result<LoadSpec, RunError> {
         let timeouts = self.plan.timeouts;
-        let model = self.plan.engine.asked(&self.variant.id).served_model;
+        let to = (self.plan.engine.asked(&self.variant.id), takes);
         let salted = |requests: Vec<PreparedRequest>| match salt {
             Some(salt) => requests.iter().map(|r| r.with_cache_salt(salt)).collect(),
             None => requests,
@@ -144,11 +144,8 @@ impl<'a> Trial<'a> {
             headers: self.access.headers(&self.variant.id)?,
             load: self.load,
             warm_up: self.plan.warm_up.requests,
-            measured: salted(self.requests.measured((model, takes), self.block, self.planned)?),
-            fillers: salted(
-                self.requests
-                    .fillers((model, takes), self.plan, self.block, self.planned)?,
-            ),
+            measured: salted(self.requests.measured(to, self.block, self.planned)?),
+            fillers: salted(self.requests.fillers(to, self.plan, self.block, self.planned)?),
             seed: self.block.seed,
             deadlines: Deadlines {
                 connect: timeouts.connect_ns,

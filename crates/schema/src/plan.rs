@@ -135,6 +135,10 @@ pub struct OtherServer {
     /// Environment variable that holds its API key; absent where it wants none. No server is sent another one's key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_key_env: Option<String>,
+    /// Tokens that it counts in every prompt beyond what the plan says of it, since its chat template is longer; negative where
+    /// it is shorter.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub more_prompt_tokens: i32,
 }
 
 /// What requests of a variant, and questions about its engine, go by.
@@ -148,6 +152,12 @@ pub struct Asked<'p> {
     pub dialect: Dialect,
     /// Environment variable that holds the API key.
     pub api_key_env: Option<&'p str>,
+    /// Tokens that it counts in every prompt beyond what the plan says of it.
+    pub more_prompt_tokens: i32,
+}
+
+const fn is_zero(n: &i32) -> bool {
+    *n == 0
 }
 
 const fn yes() -> bool {
@@ -207,6 +217,7 @@ impl EngineSpec {
             served_model: &self.served_model,
             dialect: self.dialect,
             api_key_env: self.api_key_env.as_deref(),
+            more_prompt_tokens: 0,
         };
         let Provider::Url { base, others, .. } = &self.provider else {
             return own;
@@ -221,6 +232,7 @@ impl EngineSpec {
                 served_model: &other.served_model,
                 dialect: other.dialect,
                 api_key_env: other.api_key_env.as_deref(),
+                more_prompt_tokens: other.more_prompt_tokens,
             },
         )
     }
@@ -285,7 +297,8 @@ pub struct PromptRef {
     /// Length class; absent where the length is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bucket: Option<Bucket>,
-    /// Tokens that every server must count in it; absent where that is not known.
+    /// Tokens that the baseline's server must count in it, and every other one but for what its template is longer; absent where
+    /// that is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt_tokens: Option<NonZeroU32>,
     /// Tokens that may be generated.

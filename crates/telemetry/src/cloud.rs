@@ -41,6 +41,7 @@ pub async fn cloud_facts(bases: &CloudBases) -> Option<CloudFacts> {
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
         .timeout(PATIENCE)
+        .tls_backend_preconfigured(servelab_tls::trusting_nobody().ok()?)
         .build()
         .ok()?;
     if let Some(found) = gcp(&client, &bases.gcp).await {

@@ -1,6 +1,7 @@
 //! `servelab compare`: servers that are up already, held beside each other with error bars.
 
 mod print;
+mod prompts;
 
 use super::{ingest::ingest, run, signals};
 use crate::{
@@ -12,21 +13,18 @@ use crate::{
 use anyhow::{Context, anyhow};
 use clap::Args;
 use print::{Answer, Side};
+use prompts::{PromptArgs, Prompts};
 use servelab_bench::{
-    fresh::{Fresh, FreshAsked, fresh, reference},
+    fresh::{FreshAsked, fresh},
     values::{self, BaseUrl},
 };
-use servelab_evidence::sha256_file;
-use servelab_load::{bench::builtin, clock::utc_now};
-use servelab_matrix::{Compared, FreshPrompts, MOST_SERVERS};
+use servelab_load::clock::utc_now;
+use servelab_matrix::{Compared, MOST_SERVERS};
 use servelab_runner::{
     EventLog, MachineLock, RunOptions, RunOutcome, ServerAsked, ServerSeen, StopFlag, execute, lock_folder, look,
 };
-use servelab_schema::{
-    Arrivals, Capabilities, Load, Margin, MetricName, OtherServer, PlainPrompt, Plan, PromptSetId, PromptSetRef, Rate,
-    RunEnd, WallNanos,
-};
-use std::{fmt::Write as _, fs, num::NonZeroU32, path::Path, sync::Arc, time::Duration};
+use servelab_schema::{Arrivals, Capabilities, Load, Margin, MetricName, OtherServer, Plan, Rate, RunEnd, WallNanos};
+use std::{fmt::Write as _, num::NonZeroU32, path::Path, sync::Arc, time::Duration};
 
 /// Requests in flight where no load is given.
 const CONCURRENCY: NonZeroU32 = NonZeroU32::MIN.saturating_add(7);
@@ -73,9 +71,8 @@ pub(crate) struct Compare {
     /// Measured requests of each trial; by default enough for about 8 seconds, going by one request to each server.
     #[arg(long, value_name = "N")]
     requests: Option<NonZeroU32>,
-    /// Tokens of each answer.
-    #[arg(long, value_name = "N", default_value = "128")]
-    output_tokens: NonZeroU32,
+    #[command(flatten)]
+    prompts: PromptArgs,
     /// The metric that decides, such as output-throughput, ttft-p50 or e2e-p95.
     #[arg(long, value_name = "METRIC", value_parser = metric)]
     metric: Option<MetricName>,
@@ -152,12 +149,19 @@ impl Compare {
             seen.push(runtime.block_on(look(server, &stop)).map_err(run::failure)?);
         }
         two_servers(&seen)?;
-        let sides = Side::of(&seen);
+        let prompts = self.prompts.prepare(project, &self.urls, (&asked, &seen), seed)?;
+        let timed = (prompts.timed(seed)?, self.prompts.output_tokens.most().get());
+        let mut alone = Vec::new();
+        for (server, seen) in asked.iter().zip(&seen) {
+            let took = runtime.block_on(seen.one_request(server, &timed.0, timed.1));
+            alone.push(took.map_err(run::failure)?);
+        }
+        let sides = Side::of(&seen, &alone, &prompts);
         if self.format == Format::Table {
             print::identities(&sides);
         }
-        let per_trial = self.requests_per_trial(&seen);
-        let (root, plan) = self.plan(project, (&asked, &seen), (seed, per_trial))?;
+        let per_trial = self.requests_per_trial(&alone);
+        let (root, plan) = self.plan(project, (&asked, &seen), &prompts, (seed, per_trial))?;
         let program = Project::servelab()?;
         let machine = MachineLock::take(&lock_folder(), self.share_machine).map_err(Failure::environment)?;
         let instrument = if self.no_calibrate {
@@ -206,13 +210,6 @@ impl Compare {
         let mut asked: Vec<ServerAsked> = Vec::new();
         for ((url, model), key) in self.urls.iter().zip(models).zip(keys) {
             let base = url.to_string();
-            if !base.starts_with("http://") {
-                let text = format!(
-                    "{base}: servelab compare speaks no TLS yet; forward a port of this machine to it, such as with stunnel or \\
-                     `ssh -L 8000:HOST:PORT HOST`, and give http://127.0.0.1:8000"
-                );
-                return Err(Failure::usage(anyhow!(text)));
-            }
             if asked.iter().any(|other| other.base == base) {
                 let text = format!(
                     "{base} is given twice; one server is one configuration, and servelab asks the first one twice in every block \\
@@ -229,7 +226,6 @@ impl Compare {
                 model,
                 api_key_env: key,
                 output,
-                prompt: (builtin::prompt(0, 0), self.output_tokens.get()),
             });
         }
         Ok(asked)
@@ -248,14 +244,11 @@ impl Compare {
     }
 
     /// As many as fill a trial of about [`TRIAL_S`], going by the fastest server.
-    fn requests_per_trial(&self, seen: &[ServerSeen]) -> u32 {
+    fn requests_per_trial(&self, alone: &[Duration]) -> u32 {
         if let Some(n) = self.requests {
             return n.get();
         }
-        let fastest = seen
-            .iter()
-            .map(|s| s.one_request.as_secs_f64())
-            .fold(f64::INFINITY, f64::min);
+        let fastest = alone.iter().map(Duration::as_secs_f64).fold(f64::INFINITY, f64::min);
         let per_s = match self.load() {
             Load::Closed { concurrency } => f64::from(concurrency.get()) / fastest.max(1e-3),
             Load::Open { rate_per_s, .. } => rate_per_s.get(),
@@ -274,6 +267,7 @@ impl Compare {
         &self,
         project: &Project,
         (asked, seen): (&[ServerAsked], &[ServerSeen]),
+        prompts: &Prompts,
         (seed, per_trial): (u64, u32),
     ) -> Result<(std::path::PathBuf, Plan), Failure> {
         let root = project
@@ -288,15 +282,18 @@ impl Compare {
         let trials = u32::try_from(self.urls.len()).unwrap_or(u32::MAX).saturating_add(1);
         let made = fresh(&FreshAsked {
             seed,
+            text: prompts.text(),
             blocks: self.blocks.get(),
             per_trial,
             trials_per_block: trials,
             fillers_per_trial: held.saturating_mul(3).saturating_add(8),
-            output_tokens: self.output_tokens,
+            output_tokens: self.prompts.output_tokens,
         })
         .map_err(Failure::usage)?;
-        let prompts = written(&root, made).map_err(Failure::environment)?;
-        let servers = asked.iter().zip(seen).map(|(asked, seen)| OtherServer {
+        let written = prompts::written(&root, made).map_err(Failure::environment)?;
+        let servers = asked.iter().zip(seen).enumerate();
+        let servers = servers.map(|(n, (asked, seen))| OtherServer {
+            more_prompt_tokens: prompts.more_tokens(n),
             base: asked.base.clone(),
             served_model: seen.model.clone(),
             dialect: seen.dialect,
@@ -310,7 +307,7 @@ impl Compare {
             asked_at_most: seen
                 .iter()
                 .fold(Capabilities::FULL, |common, s| common.common(s.capabilities)),
-            prompts,
+            prompts: written,
             may_repeat: seen.iter().all(|s| s.takes_cache_salt),
             load: self.load(),
             seed,
@@ -352,7 +349,10 @@ impl Compare {
             Load::Open { rate_per_s, .. } => add("--rate", &rate_per_s.get().to_string()),
         }
         add("--requests", &per_trial.to_string());
-        add("--output-tokens", &self.output_tokens.to_string());
+        self.prompts
+            .again()
+            .iter()
+            .for_each(|(option, value)| add(option, value));
         if let Some(metric) = self.metric {
             add("--metric", metric.as_str());
         }
@@ -400,44 +400,6 @@ fn two_servers(seen: &[ServerSeen]) -> Result<(), Failure> {
         }
     }
     Ok(())
-}
-
-/// Writes the prompts beside the packed ones of the project, under the time.
-fn written(root: &Path, made: Fresh) -> anyhow::Result<FreshPrompts> {
-    let stamp: String = utc_now().chars().filter(char::is_ascii_digit).take(17).collect();
-    fs::create_dir_all(root.join("prompts")).context("prompts/")?;
-    let Fresh {
-        measured,
-        fillers,
-        blocks,
-        copies,
-    } = made;
-    Ok(FreshPrompts {
-        measured: file(root, &format!("compare-{stamp}"), &measured)?,
-        fillers: file(root, &format!("compare-{stamp}-fillers"), &fillers)?,
-        blocks,
-        copies,
-    })
-}
-
-fn file(root: &Path, name: &str, rows: &[PlainPrompt]) -> anyhow::Result<PromptSetRef> {
-    let path = format!("prompts/{name}.jsonl");
-    let mut text = String::new();
-    for row in rows {
-        text.push_str(&serde_json::to_string(row)?);
-        text.push('\n');
-    }
-    let at = root.join(&path);
-    fs::write(&at, text).with_context(|| path.clone())?;
-    let (_, sha256) = sha256_file(&at)?;
-    Ok(PromptSetRef {
-        id: PromptSetId::new(name)?,
-        path,
-        sha256,
-        tokenizer_sha256: None,
-        chat_template_sha256: None,
-        prompts: rows.iter().map(reference).collect(),
-    })
 }
 
 /// Ingests the run and writes its page.

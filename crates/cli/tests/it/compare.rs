@@ -1,12 +1,13 @@
 //! Two servers that are up already, compared without a matrix, a tokenizer or a clone.
 
 use super::{
-    engines::Sim,
+    engines::{Sim, TOKENIZER},
     support::{Project, engine, trials},
+    tls::Certificate,
 };
 use serde_json::Value;
 use servelab_schema::{MetricName, Treatment};
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fs, num::NonZeroU32, process::Command};
 
 fn url(sim: &Sim) -> String {
     format!("http://127.0.0.1:{}", sim.port)
@@ -14,18 +15,16 @@ fn url(sim: &Sim) -> String {
 
 /// Compares two servers and gives the exit code and the answer.
 fn compare(project: &Project, a: &Sim, b: &Sim, words: &[&str]) -> (i32, Value) {
-    let (a, b) = (url(a), url(b));
-    let base = [
-        "compare",
-        "--url",
-        &a,
-        "--url",
-        &b,
-        "--format",
-        "json",
-        "--no-calibrate",
-    ];
-    let output = project.command(&[&base[..], words].concat()).output().unwrap();
+    answered(&mut command(project, [&url(a), &url(b)], words))
+}
+
+fn command(project: &Project, [a, b]: [&str; 2], words: &[&str]) -> Command {
+    let base = ["compare", "--url", a, "--url", b, "--format", "json", "--no-calibrate"];
+    project.command(&[&base[..], words].concat())
+}
+
+fn answered(command: &mut Command) -> (i32, Value) {
+    let output = command.output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let answer = serde_json::from_str(&text);
     let answer = answer.unwrap_or_else(|e| panic!("{e}: {text} {}", String::from_utf8_lossy(&output.stderr)));
@@ -96,6 +95,132 @@ fn a_slower_server_is_found_and_no_prompt_comes_twice_to_one_server() {
     assert!((0.5..0.85).contains(&ratio), "planted: a third less; {ratio}");
 }
 
+/// The same tokenizer with a longer template: every prompt has more tokens there.
+fn with_a_longer_template(project: &Project) -> &'static str {
+    const FOLDER: &str = "datasets/tokenizers/longer";
+    fs::create_dir(project.path(FOLDER)).unwrap();
+    for file in ["tokenizer.json", "tokenizer_config.json"] {
+        fs::copy(
+            project.path(&format!("{TOKENIZER}/{file}")),
+            project.path(&format!("{FOLDER}/{file}")),
+        )
+        .unwrap();
+    }
+    let template = fs::read_to_string(project.path(&format!("{TOKENIZER}/chat_template.jinja"))).unwrap();
+    let longer = template.replace("{{- bos_token -}}", "{{- bos_token ~ \"[INST] Be brief.[/INST]\" -}}");
+    assert_ne!(longer, template);
+    fs::write(project.path(&format!("{FOLDER}/chat_template.jinja")), longer).unwrap();
+    FOLDER
+}
+
+#[test]
+fn lengths_are_exact_on_servers_whose_templates_differ() {
+    let project = Project::new(1, 3);
+    let (a, b) = (
+        Sim::start(&project),
+        Sim::of_tokenizer(&project, with_a_longer_template(&project)),
+    );
+    let words = "--input-tokens 40..90 --shared-prefix 12 --output-tokens 4..9 --blocks 2 --requests 30 --seed 7";
+    let (_, answer) = compare(&project, &a, &b, &words.split(' ').collect::<Vec<_>>());
+    let again = answer["again"].as_str().unwrap();
+    let asked = "--input-tokens 40..90 --output-tokens 4..9 --shared-prefix 12";
+    assert!(again.replace("'", "").contains(asked), "{again}");
+    let counted = |n: usize| answer["servers"][n]["prompt_tokens"].clone();
+    let least = |n| counted(n)["least"].as_u64().unwrap();
+    assert_eq!((least(0), counted(0)["most"].as_u64()), (40, Some(90)));
+    let more = u32::try_from(least(1) - 40).unwrap();
+    assert!((4..12).contains(&more), "{:?}", counted(1));
+    assert_eq!(counted(1)["by"], "server-tokenize");
+    let run = project.run(answer["run_id"].as_str().unwrap());
+    let plan = run.plan().unwrap();
+    let (mut lengths, mut answers) = (BTreeSet::new(), BTreeSet::new());
+    for (trial, traces) in trials(&run) {
+        let more = if plan.engine.has_own_server(&trial.variant) {
+            more
+        } else {
+            0
+        };
+        for trace in traces.iter().filter(|t| t.measured) {
+            let prompt = plan.prompts.prompts.iter().find(|p| p.id == trace.prompt_id).unwrap();
+            let planned = prompt.prompt_tokens.unwrap();
+            assert_eq!(trace.expected_prompt_tokens, planned.checked_add(more));
+            let completion = trace.completion().unwrap_or_else(|| panic!("{trace:?}"));
+            assert_eq!(completion.prompt_tokens(), trace.expected_prompt_tokens);
+            assert_eq!(completion.completion_tokens(), Some(prompt.max_new_tokens));
+            lengths.insert(planned);
+            answers.insert(prompt.max_new_tokens.get());
+        }
+    }
+    let most = NonZeroU32::new(90).unwrap();
+    assert!(
+        lengths.len() > 15 && lengths.iter().all(|n| (40..=90).contains(&n.get()) && *n <= most),
+        "{lengths:?}"
+    );
+    assert_eq!(answers.into_iter().collect::<Vec<_>>(), [4, 5, 6, 7, 8, 9]);
+}
+
+#[test]
+fn lengths_that_no_prompt_can_have_are_refused() {
+    let project = Project::new(1, 3);
+    let (a, b) = (Sim::start(&project), Sim::start(&project));
+    for (words, expected) in [
+        ("--input-tokens 2", "2 prompt tokens cannot be made"),
+        (
+            "--input-tokens 40 --shared-prefix 40",
+            "shared prefix of 40 tokens does not fit",
+        ),
+        ("--shared-prefix 4", "--input-tokens"),
+    ] {
+        let words: Vec<&str> = words.split(' ').collect();
+        let output = command(&project, [&url(&a), &url(&b)], &words).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr)
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ");
+        assert!(
+            said.contains(expected) && output.status.code() == Some(2),
+            "{words:?}: {said}"
+        );
+    }
+    assert!(!project.path("runs").exists(), "nothing was written");
+}
+
+#[test]
+fn servers_behind_tls_are_compared_and_their_certificates_checked() {
+    let project = Project::new(1, 3);
+    let (a, b) = (Sim::start(&project), Sim::start(&project));
+    let certificate = Certificate::of("localhost");
+    let urls = [&a, &b].map(|sim| format!("https://localhost:{}", certificate.in_front_of(sim.port).port()));
+    let short = [
+        "--blocks",
+        "2",
+        "--requests",
+        "30",
+        "--concurrency",
+        "2",
+        "--output-tokens",
+        "8",
+    ];
+    let mut untrusted = command(&project, [&urls[0], &urls[1]], &short);
+    let output = untrusted.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.code() == Some(4) && said.contains("SSL_CERT_FILE"),
+        "{said}"
+    );
+    assert!(!project.path("runs").exists(), "nothing was written");
+    let ca = project.path("ca.pem");
+    fs::write(&ca, &certificate.pem).unwrap();
+    let mut trusted = command(&project, [&urls[0], &urls[1]], &short);
+    let (_, answer) = answered(trusted.env("SSL_CERT_FILE", ca));
+    assert_eq!(answer["servers"][1]["url"], urls[1].as_str());
+    let run = project.run(answer["run_id"].as_str().unwrap());
+    let counts = trials(&run)
+        .into_iter()
+        .map(|(_, traces)| traces.into_iter().filter(|t| t.measured).count());
+    assert_eq!(counts.sum::<usize>(), 2 * 3 * 30);
+}
+
 #[test]
 fn what_cannot_be_compared_is_said_before_anything_is_sent() {
     let project = Project::new(1, 3);
@@ -106,10 +231,6 @@ fn what_cannot_be_compared_is_said_before_anything_is_sent() {
         (vec!["--url", &base], "give a second --url"),
         (vec!["--url", &base, "--url", &base], "is given twice"),
         (vec!["--url", &base, "--url", &by_name], "are one server"),
-        (
-            vec!["--url", &base, "--url", "https://127.0.0.1:1"],
-            "speaks no TLS yet",
-        ),
         (
             vec![
                 "--url",

@@ -40,6 +40,9 @@ pub(crate) fn matrix_with(project: &Project, name: &str, provider: &str, arms: &
     fs::write(&file, format!("{head}{provider}\n\n[prompts]{rest}")).unwrap();
 }
 
+/// The project's own tokenizer.
+pub(crate) const TOKENIZER: &str = "datasets/tokenizers/mistral-7b-instruct-v0.3";
+
 /// A simulated engine of this test, killed with it.
 pub(crate) struct Sim {
     child: Child,
@@ -54,17 +57,23 @@ impl Sim {
     /// Twenty times faster than life, and every step takes so many times as long.
     pub(crate) fn slowed(project: &Project, factor: f64) -> Self {
         let factor = factor.to_string();
-        Self::asked(project, &["--hidden-slowdown", &factor], "--no-enable-prefix-caching")
+        let words = ["--hidden-slowdown", &factor];
+        Self::asked(project, TOKENIZER, &words, "--no-enable-prefix-caching")
+    }
+
+    /// With the tokenizer in this folder of the project.
+    pub(crate) fn of_tokenizer(project: &Project, folder: &str) -> Self {
+        Self::asked(project, folder, &[], "--no-enable-prefix-caching")
     }
 
     /// With this flag of the engine.
     fn with(project: &Project, flag: &str) -> Self {
-        Self::asked(project, &[], flag)
+        Self::asked(project, TOKENIZER, &[], flag)
     }
 
     /// With these words of the simulator's own besides.
-    fn asked(project: &Project, words: &[&str], flag: &str) -> Self {
-        let tokenizer = project.path("datasets/tokenizers/mistral-7b-instruct-v0.3");
+    fn asked(project: &Project, tokenizer: &str, words: &[&str], flag: &str) -> Self {
+        let tokenizer = project.path(tokenizer);
         let mut child = project
             .command(&["sim", "--port", "0", "--served-model-name", "mistral"])
             .args(["--time-scale", "20", "--startup-seconds", "0.1", "--tokenizer-dir"])

@@ -35,4 +35,5 @@ mod small_disk;
 mod starvation;
 #[path = "../support/mod.rs"]
 mod support;
+mod tls;
 mod treatments;

@@ -97,8 +97,11 @@ pub(super) fn is_variable(name: &str) -> bool {
 
 /// What is wrong with the address of a server, with the remedy.
 pub(super) fn address_problem(base: &str) -> Option<&'static str> {
-    let Some(rest) = base.strip_prefix("http://") else {
-        return Some("no http:// address; write one such as \"http://127.0.0.1:8000\" (TLS: forward a port to it)");
+    let Some(rest) = ["http://", "https://"]
+        .iter()
+        .find_map(|scheme| base.strip_prefix(scheme))
+    else {
+        return Some("no http:// or https:// address; write one such as \"http://127.0.0.1:8000\"");
     };
     if rest.contains('@') {
         Some("an address with a secret in it; name the key's environment variable as engine.api-key-env")

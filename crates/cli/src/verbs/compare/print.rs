@@ -1,5 +1,6 @@
 //! What a comparison prints: the servers side by side, then the verdict and where the rest is.
 
+use super::prompts::{Counted, Prompts};
 use crate::{
     exit::Exit,
     output::{self, Format},
@@ -15,6 +16,7 @@ use servelab_schema::{
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
+    time::Duration,
 };
 
 /// Settings in which servers differ that are listed; more are counted.
@@ -39,12 +41,14 @@ pub(super) struct Side {
     /// What it lacks and what that costs.
     notes: Vec<String>,
     one_request_s: f64,
+    /// Tokens of the prompts; null where lengths were not asked for.
+    prompt_tokens: Option<Counted>,
     settings: BTreeMap<String, String>,
 }
 
 impl Side {
-    pub(super) fn of(seen: &[ServerSeen]) -> Vec<Self> {
-        let side = |(name, seen): (char, &ServerSeen)| Self {
+    pub(super) fn of(seen: &[ServerSeen], alone: &[Duration], prompts: &Prompts) -> Vec<Self> {
+        let side = |(n, (name, (seen, alone))): (usize, (char, (&ServerSeen, &Duration)))| Self {
             name,
             url: seen.shown.url.clone(),
             model: seen.model.clone(),
@@ -55,10 +59,11 @@ impl Side {
             takes_cache_salt: seen.takes_cache_salt,
             capabilities: seen.capabilities,
             notes: seen.notes.clone(),
-            one_request_s: seen.one_request.as_secs_f64(),
+            one_request_s: alone.as_secs_f64(),
+            prompt_tokens: prompts.counted(n).cloned(),
             settings: seen.settings.clone(),
         };
-        ('A'..='Z').zip(seen).map(side).collect()
+        ('A'..='Z').zip(seen.iter().zip(alone)).enumerate().map(side).collect()
     }
 }
 
@@ -91,6 +96,13 @@ pub(super) fn identities(sides: &[Side]) {
         }
     };
     row("process", &pid, false);
+    if sides.iter().any(|s| s.prompt_tokens.is_some()) {
+        row(
+            "prompts",
+            &|s| s.prompt_tokens.as_ref().map_or_else(String::new, Counted::said),
+            true,
+        );
+    }
     row("one request alone", &|s| format!("{:.2} s", s.one_request_s), false);
     let names: BTreeSet<&String> = sides.iter().flat_map(|s| s.settings.keys()).collect();
     let differ: Vec<&String> = names

@@ -1,10 +1,8 @@
 //! A server that cannot be measured: what is said of it, and the exit code.
 
 use super::*;
-use rustls::{
-    ServerConfig, ServerConnection, StreamOwned,
-    pki_types::{CertificateDer, PrivateKeyDer},
-};
+use crate::tls::Certificate;
+use rustls::{ServerConnection, StreamOwned};
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
@@ -54,15 +52,8 @@ fn nobody() -> SocketAddr {
 
 /// A server that speaks TLS and answers 404, with a certificate for `name` that nobody signed; and that certificate.
 fn tls(name: &str) -> (SocketAddr, String) {
-    let made = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
-    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
-    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![CertificateDer::from(made.cert.der().to_vec())], key)
-        .unwrap();
-    let config = Arc::new(config);
+    let certificate = Certificate::of(name);
+    let config = certificate.config;
     let address = listen(move |stream| {
         let mut stream = StreamOwned::new(ServerConnection::new(Arc::clone(&config)).unwrap(), stream);
         if request(&mut stream).is_some() {
@@ -71,23 +62,7 @@ fn tls(name: &str) -> (SocketAddr, String) {
             let _ = stream.flush();
         }
     });
-    let pem = format!(
-        "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
-        base64(made.cert.der())
-    );
-    (address, pem)
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let group = |three: &[u8]| -> String {
-        let bits = (0..3).fold(0_u32, |bits, i| {
-            bits << 8 | u32::from(three.get(i).copied().unwrap_or(0))
-        });
-        let digit = |i: usize| char::from(DIGITS[usize::try_from(bits >> (18 - 6 * i) & 63).unwrap()]);
-        (0..4).map(|i| if i <= three.len() { digit(i) } else { '=' }).collect()
-    };
-    bytes.chunks(3).map(group).collect()
+    (address, certificate.pem)
 }
 
 /// Runs a bench that must end so and say all of this.
