@@ -2,17 +2,18 @@
 //! tokenizer that was given, else by the server's own `/tokenize`.
 //!
 //! Form of `/tokenize`: vLLM and SGLang are asked with `prompt` and answer with a `count`, llama.cpp is asked with `content`
-//! and answers with `tokens`; one body has both, and each passes over what it does not know.
+//! and answers with `tokens`, TGI with `inputs` and a list; one body has all, and each passes over what it does not know.
 //!
 //! Trap: what ends an answer is a token too, which servers count and no text shows; so an answer that the model ended has one
 //! token fewer here than in a `usage`.
 
-use crate::{BenchError, server::Sent, values::BaseUrl};
+use crate::{BenchError, looked::Looked};
 use serde_json::{Value, json};
 use servelab_chat::ChatTokenizer;
 use servelab_load::{
     Endpoint, RequestHeaders,
     bench::fetch::{Question, ask},
+    negotiate::TOKENS,
 };
 use servelab_schema::{Nanos, Outcome, TokenCounts, TokenSource, Trace};
 use std::{
@@ -26,6 +27,9 @@ const LIMIT: Nanos = Nanos::from_secs(30);
 
 /// Answers that the server is asked to count side by side.
 const LANES: NonZeroUsize = NonZeroUsize::MIN.saturating_add(3);
+
+/// Tokens that a text may have beyond those that it was generated in: where it was cut, its last word is written otherwise.
+const CUT: u32 = 2;
 
 /// The server's own page.
 struct Tokenize {
@@ -55,14 +59,18 @@ impl fmt::Debug for AnswerCounter {
 impl Tokenize {
     fn counts(&self, texts: &[&str]) -> Result<Vec<Option<u32>>, BenchError> {
         let question = |text: &&str| {
-            let body = json!({"model": self.model, "prompt": text, "content": text, "add_special_tokens": false});
+            let body = json!({"model": self.model, "prompt": text, "content": text, "inputs": text,
+                "add_special_tokens": false});
             Question::post(self.path.as_str(), body.to_string())
         };
         let questions: Vec<Question> = texts.iter().map(question).collect();
         let pages = ask(&self.endpoint, &self.headers, &questions, LIMIT, LANES)?;
         let count = |page: &Value| {
             let counted = page.get("count").and_then(Value::as_u64);
-            let listed = || Some(u64::try_from(page.get("tokens")?.as_array()?.len()).unwrap_or(u64::MAX));
+            let listed = || {
+                let tokens = page.get("tokens").unwrap_or(page).as_array()?;
+                Some(u64::try_from(tokens.len()).unwrap_or(u64::MAX))
+            };
             u32::try_from(counted.or_else(listed)?).ok()
         };
         let pages = pages.iter().map(|page| page.as_ref().ok().filter(|p| p.status == 200));
@@ -81,30 +89,30 @@ impl AnswerCounter {
         Ok(Self(By::Tokenizer(Box::new(ChatTokenizer::load(dir)?))))
     }
 
-    /// By the server; none where it has no such page.
+    /// By the server; none where it has no such page, or one that counts more than [`TOKENS`] in an answer that this limit ended.
     ///
     /// # Errors
     /// Where it cannot be asked.
-    pub(crate) fn of_server(
-        url: &BaseUrl,
-        endpoint: &Endpoint,
-        sent: &Sent,
-        model: &str,
-    ) -> Result<Option<Self>, BenchError> {
-        let mut page = Tokenize {
-            endpoint: endpoint.clone(),
-            headers: sent.headers.clone(),
-            path: format!("{}/tokenize", url.prefix()),
-            model: model.to_owned(),
+    pub(crate) fn of_server(looked: &Looked<'_>) -> Result<Option<Self>, BenchError> {
+        let page = Tokenize {
+            endpoint: looked.endpoint.clone(),
+            headers: looked.sent.headers.clone(),
+            path: format!("{}/tokenize", looked.bench.url.prefix()),
+            model: looked.server.model.clone(),
             added: 0,
         };
-        Ok(match page.counts(&["one two three", ""])?.as_slice() {
-            [Some(words), nothing] if *words > nothing.unwrap_or(0) => {
-                page.added = nothing.unwrap_or(0);
-                Some(Self(By::Server(Box::new(page))))
-            }
-            _ => None,
-        })
+        Self::of_page(page, looked.negotiated.bounded_answer.as_deref())
+    }
+
+    fn of_page(mut page: Tokenize, bounded: Option<&str>) -> Result<Option<Self>, BenchError> {
+        let counts = page.counts(&["one two three", "", bounded.unwrap_or_default()])?;
+        let &[Some(words), nothing, answer] = counts.as_slice() else {
+            return Ok(None);
+        };
+        page.added = nothing.unwrap_or(0);
+        let own = |n: Option<u32>| n.unwrap_or(0).saturating_sub(page.added);
+        let is_plausible = words > page.added && own(answer) <= TOKENS.get().saturating_add(CUT);
+        Ok(is_plausible.then(|| Self(By::Server(Box::new(page)))))
     }
 
     /// Who counts.

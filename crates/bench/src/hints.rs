@@ -141,6 +141,8 @@ fn title(body: &str) -> Option<String> {
 
 const WRITE_HTTPS: &str = "it speaks TLS at that port: write https://";
 const ELSEWHERE: &str = "redirects are not followed: give the URL that it leads to";
+const PROXY: &str = "a proxy stands before the server and wants to know who asks: go around it, or send what it wants with --header \
+                     'Proxy-Authorization: …'";
 const LOADING: &str = "wait until it has loaded its model, then try again";
 const BEHIND_A_PROXY: &str = "a proxy or gateway answers, but the engine behind it does not: look whether the engine runs, and at the proxy's log";
 
@@ -164,6 +166,7 @@ fn in_the_way(asked: Asked<'_>, page: &Page) -> Option<String> {
     let is_json = serde_json::from_str::<serde_json::Value>(&page.body).is_ok();
     Some(match page.status {
         401 | 403 => wants_key(asked),
+        407 => PROXY.to_owned(),
         400 if speaks_tls(&page.body) => WRITE_HTTPS.to_owned(),
         300..=399 => ELSEWHERE.to_owned(),
         502..=504 if !is_json => BEHIND_A_PROXY.to_owned(),
@@ -220,6 +223,7 @@ pub(crate) fn no_completion(asked: Asked<'_>, error: &NegotiateError) -> Hint {
                 .to_owned()
         }
         E::Unauthorized { .. } => wants_key(asked),
+        E::Proxy { .. } => PROXY.to_owned(),
         E::RateLimited { .. } => "wait, or ask whoever runs it for a higher limit".to_owned(),
         E::Redirect { .. } => ELSEWHERE.to_owned(),
         E::WebPage { status: 502..=504, .. } => BEHIND_A_PROXY.to_owned(),

@@ -4,8 +4,8 @@
 //! server what it is and makes the prompts, [`Prepared::run`] puts the loads on it and gives an [`Answer`], whose figures are
 //! made with the formulas of `findings`. [`instrument`] holds the load generator against a server without an engine.
 //!
-//! Parts: [`options`], [`values`] and [`tokens`] (what may be asked, and in which words), `server` (what the server says it
-//! is, takes and does), `hints` (what to do where it cannot be measured), [`counting`] (who counts the tokens of prompts),
+//! Parts: [`options`], [`values`] and [`tokens`] (what may be asked, and in which words), `server` and [`Looked`] (what the server says
+//! it is, takes and does), `hints` (what to do where it cannot be measured), [`counting`] (who counts the tokens of prompts),
 //! [`text`] (prompts of an exact length), `prompts` (what is sent), `traces` (where each request is kept), `answers` (tokens
 //! that no server counts), `sweep` (the loads one after the other), [`find_max`] (the highest load that meets objectives),
 //! [`knee`] and `rates` (what is said of a sweep, and of an open loop's rate), `summary` and `validity` (traces to
@@ -17,6 +17,7 @@
 
 mod answers;
 mod asked;
+mod base_url;
 mod clean;
 mod client;
 pub mod counting;
@@ -27,6 +28,7 @@ pub mod fresh;
 mod hints;
 pub mod instrument;
 pub mod knee;
+mod looked;
 pub mod options;
 mod prompts;
 mod rates;
@@ -44,5 +46,6 @@ pub use asked::{Asked, AskedLoad, AskedObjectives, AskedPrompts, AskedTimeouts};
 pub use client::{ClientFigures, StarvationFigures};
 pub use error::{BenchError, Blame};
 pub use figures::{Answer, Figures, Latency, LoadEnd, ResultSet};
+pub use looked::Looked;
 pub use options::{Bench, FindMaxAsked, PromptSource};
 pub use sweep::{Prepared, Watch};

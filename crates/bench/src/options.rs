@@ -154,6 +154,9 @@ impl Bench {
     /// [`BenchError::Options`] with the remedy.
     pub fn check(&self) -> Result<(), BenchError> {
         let refuse = |why: String| Err(BenchError::Options(why));
+        if let Some(why) = self.url.contradiction(self.api) {
+            return refuse(why);
+        }
         let searches_rate = self.find_max.is_some_and(|f| f.searched == Searched::Rate);
         let open = self.rate.is_some() || matches!(self.sweep, Some(Sweep::Rate(_))) || searches_rate;
         if self.arrivals.is_some() && !open {

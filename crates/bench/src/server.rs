@@ -26,9 +26,6 @@ use std::num::NonZeroU32;
 /// How long the server may take to give one page.
 const LIMIT: Nanos = Nanos::from_secs(5);
 
-/// How long its first answer may take at least: a server may have to load its model first.
-const LONG: Nanos = Nanos::from_secs(120);
-
 /// Its list of models.
 const MODELS: &str = "/v1/models";
 
@@ -162,7 +159,11 @@ pub(crate) fn negotiated(
         headers: &sent.headers,
         asking,
         system_role,
-        limit: bench.ttft_timeout.max(LONG),
+        // Of a whole answer of eight tokens.
+        limit: bench
+            .ttft_timeout
+            .saturating_add(bench.idle_timeout)
+            .min(bench.total_timeout),
     });
     found.map_err(|why| {
         let why = why.cleaned(|said| sent.clean.text(said));

@@ -4,25 +4,22 @@ use crate::{
     BenchError,
     answers::AnswerCounter,
     asked::Asked,
-    counting::Door,
     figures::{Answer, LoadEnd, ResultSet},
     find_max::{Probe, find_max},
     knee::SweepKnee,
+    looked::Looked,
     options::{Bench, PromptSource},
     prompts::{Prompts, Requests, Texts},
     rates,
-    server::{self, Sent, Server},
     summary::{Measured, figures},
-    text::Lexicon,
     traces::{Kept, Rows, TraceFile},
     values::arrivals_text,
 };
 use servelab_load::{
-    Control, Endpoint, Labels, Live, LoadError, LoadResult, LoadSpec,
+    Control, Labels, Live, LoadError, LoadResult, LoadSpec,
     attempt::{Deadlines, SizeLimits},
     bench::{Conversations, Extent, LoadProfile, Pace, body::Asking},
     clock::{TrialClock, utc_now},
-    negotiate::Negotiated,
     start_with_profile,
     stream::KeepText,
 };
@@ -72,21 +69,16 @@ pub(crate) enum Shape {
 /// A bench whose server has been asked what it is, whose prompts are made and whose trace file is open.
 #[derive(Debug)]
 pub struct Prepared<'a> {
-    bench: &'a Bench,
-    endpoint: Endpoint,
-    sent: Sent,
-    server: Server,
+    looked: Looked<'a>,
     prompts: Prompts<'a>,
     file: Option<TraceFile>,
-    /// What it takes, and what it lacks.
-    negotiated: Negotiated,
     /// Counts answers that the server does not count.
     counter: Option<AnswerCounter>,
 }
 
 impl Bench {
     /// What every request asks for, before it is known what the server takes.
-    fn asking(&self, model: &str) -> Asking {
+    pub(crate) fn asking(&self, model: &str) -> Asking {
         Asking {
             api: self.api,
             model: model.to_owned(),
@@ -104,28 +96,6 @@ impl Bench {
         }
     }
 
-    /// What prompts of these lengths can be made of for this server, and who counts their tokens there. With those of other
-    /// servers a [`Maker`](crate::text::Maker) makes prompts whose length is known on all of them.
-    ///
-    /// # Errors
-    /// As [`prepare`](Self::prepare), and where no lengths are asked for.
-    pub fn lexicon(&self) -> Result<Lexicon, BenchError> {
-        self.check()?;
-        let PromptSource::Lengths(lengths) = &self.prompts else {
-            return Err(BenchError::Options(
-                "prompts need lengths here; give --input-tokens".to_owned(),
-            ));
-        };
-        let endpoint = self.url.endpoint(self.api)?;
-        let sent = server::sent(self)?;
-        let server = server::identify(self, &sent)?;
-        let mut asking = self.asking(&server.model);
-        let texts = Texts::read(self)?;
-        asking.capabilities = server::negotiated(self, &sent, &server, &asking, texts.has_system())?.capabilities;
-        let door = Door::new(&endpoint, &sent.headers, self.url.prefix(), &asking, &sent.clean);
-        texts.lexicon(&door, lengths.input.most(), server.context_tokens)
-    }
-
     /// Makes everything that must be there before the first request.
     ///
     /// # Errors
@@ -133,32 +103,21 @@ impl Bench {
     /// server that names no model, a trace file that cannot be made or exists.
     pub fn prepare(&self) -> Result<Prepared<'_>, BenchError> {
         self.check()?;
-        let endpoint = self.url.endpoint(self.api)?;
-        let sent = server::sent(self)?;
-        let server = server::identify(self, &sent)?;
-        let mut asking = self.asking(&server.model);
         let texts = Texts::read(self)?;
-        let mut negotiated = server::negotiated(self, &sent, &server, &asking, texts.has_system())?;
-        let uncounted = !negotiated.capabilities.usage.counts();
+        let mut looked = self.looked(&texts)?;
         let counter = match &self.tokenizer {
-            _ if !uncounted => None,
+            _ if looked.negotiated.capabilities.usage.counts() => None,
             Some(dir) => Some(AnswerCounter::load(dir)?),
-            None => AnswerCounter::of_server(&self.url, &endpoint, &sent, &server.model)?,
+            None => AnswerCounter::of_server(&looked)?,
         };
-        if uncounted {
-            negotiated.notes.push(counted_by(counter.as_ref()).to_owned());
+        if !looked.negotiated.capabilities.usage.counts() {
+            looked.negotiated.notes.push(counted_by(counter.as_ref()).to_owned());
         }
-        asking.capabilities = negotiated.capabilities;
-        let door = Door::new(&endpoint, &sent.headers, self.url.prefix(), &asking, &sent.clean);
         Ok(Prepared {
-            prompts: texts.prompts(&door, server.context_tokens)?,
+            prompts: texts.prompts(&looked)?,
             // The last that can fail: a file that is left behind is in the way of the next try.
             file: self.traces.clone().map(TraceFile::create).transpose()?,
-            bench: self,
-            endpoint,
-            sent,
-            server,
-            negotiated,
+            looked,
             counter,
         })
     }
@@ -201,7 +160,7 @@ impl Prepared<'_> {
     /// Where a prompt cannot be made, the load generator cannot start, or a trace cannot be kept. Failed requests are rows.
     pub fn run(&self, watch: &impl Watch) -> Result<Answer, BenchError> {
         let started_utc = utc_now();
-        let (find_max, results) = match &self.bench.find_max {
+        let (find_max, results) = match &self.looked.bench.find_max {
             Some(asked) => find_max(self, asked, watch).map(|(found, results)| (Some(found), results))?,
             None => (None, self.loads(watch)?),
         };
@@ -211,18 +170,18 @@ impl Prepared<'_> {
             started_utc,
             host: None,
             command: None,
-            knee: self.bench.sweep.as_ref().and_then(|_| SweepKnee::of(&results)),
+            knee: self.looked.bench.sweep.as_ref().and_then(|_| SweepKnee::of(&results)),
             find_max,
-            engine_kind: self.server.kind,
-            engine_version: self.server.version.clone(),
-            url: self.bench.url.to_string(),
-            endpoint: self.bench.api.path(),
-            model: self.sent.clean.text(&self.server.model),
-            seed: self.bench.seed,
-            capabilities: self.negotiated.capabilities,
-            server_notes: self.negotiated.notes.clone(),
-            extra_body: Some(self.bench.extra_body.members().clone()).filter(|members| !members.is_empty()),
-            asked: Asked::from(self.bench),
+            engine_kind: self.looked.server.kind,
+            engine_version: self.looked.server.version.clone(),
+            url: self.looked.bench.url.to_string(),
+            endpoint: self.looked.bench.api.path(),
+            model: self.looked.sent.clean.text(&self.looked.server.model),
+            seed: self.looked.bench.seed,
+            capabilities: self.looked.negotiated.capabilities,
+            server_notes: self.looked.negotiated.notes.clone(),
+            extra_body: Some(self.looked.bench.extra_body.members().clone()).filter(|members| !members.is_empty()),
+            asked: Asked::from(self.looked.bench),
             lengths: self.prompts.lengths().cloned(),
             results,
         })
@@ -230,20 +189,20 @@ impl Prepared<'_> {
 
     /// What was asked for.
     pub(crate) const fn bench(&self) -> &Bench {
-        self.bench
+        self.looked.bench
     }
 
     /// The loads of a sweep, or the only one.
     fn loads(&self, watch: &impl Watch) -> Result<Vec<ResultSet>, BenchError> {
         let mut results = Vec::<ResultSet>::new();
-        for (number, load) in self.bench.loads().into_iter().enumerate() {
+        for (number, load) in self.looked.bench.loads().into_iter().enumerate() {
             // What is wrong with the first load is wrong with the next one too.
             let gave_up = results.last().is_some_and(|set| set.figures.end == LoadEnd::GaveUp);
             if watch.is_interrupted() || gave_up {
                 break;
             }
             let (set, ..) = self.put(number, load, &Shape::AsAsked, watch)?;
-            if self.bench.sweep.is_some() {
+            if self.looked.bench.sweep.is_some() {
                 watch.measured(&set);
             }
             results.push(set);
@@ -252,13 +211,13 @@ impl Prepared<'_> {
     }
 
     fn spec(&self, number: usize, load: Load, requests: &Requests, shape: &Shape) -> Result<LoadSpec, BenchError> {
-        let bench = self.bench;
+        let bench = self.looked.bench;
         let number = u32::try_from(number).unwrap_or(u32::MAX).saturating_add(1);
         // Two benches at one server must not name their requests alike.
         let prefix = format!("bench-{:x}-{number}", std::process::id());
         Ok(LoadSpec {
-            endpoint: self.endpoint.clone(),
-            headers: self.sent.headers.clone(),
+            endpoint: self.looked.endpoint.clone(),
+            headers: self.looked.sent.headers.clone(),
             load,
             warm_up: match *shape {
                 Shape::AsAsked => bench.warmup,
@@ -279,7 +238,7 @@ impl Prepared<'_> {
             } else {
                 KeepText::Nothing
             },
-            connections: self.negotiated.capabilities.connections,
+            connections: self.looked.negotiated.capabilities.connections,
             labels: Labels {
                 block: number,
                 variant: VariantId::new("bench").map_err(|e| BenchError::Options(e.to_string()))?,
@@ -294,7 +253,7 @@ impl Prepared<'_> {
         if matches!(shape, Shape::Held { .. }) {
             return LoadProfile::held();
         }
-        let pace = match (self.bench.batch, &requests.pace) {
+        let pace = match (self.looked.bench.batch, &requests.pace) {
             (Some(size), _) => Pace::Batch(size),
             (None, Some(pace)) => pace.clone(),
             (None, None) => Pace::Load,
@@ -302,10 +261,10 @@ impl Prepared<'_> {
         let conversations = requests.conversations.clone();
         LoadProfile {
             pace,
-            extent: self.bench.extent(),
-            ramp: self.bench.ramp.unwrap_or(Nanos::ZERO),
+            extent: self.looked.bench.extent(),
+            ramp: self.looked.bench.ramp.unwrap_or(Nanos::ZERO),
             hold: false,
-            give_up_after: self.bench.give_up_after,
+            give_up_after: self.looked.bench.give_up_after,
             conversations: conversations.map(|c| -> Arc<dyn Conversations> { c }),
         }
     }
@@ -320,8 +279,8 @@ impl Prepared<'_> {
     ) -> Result<(ResultSet, Vec<Trace>, LoadResult), BenchError> {
         let requests = &match *shape {
             Shape::AsAsked => {
-                let n = self.bench.request_count(load);
-                self.prompts.requests(number, n, self.bench.warmup)?
+                let n = self.looked.bench.request_count(load);
+                self.prompts.requests(number, n, self.looked.bench.warmup)?
             }
             Shape::Held { requests, warm_up } => {
                 let fillers = warm_up.saturating_add(requests);
@@ -342,7 +301,7 @@ impl Prepared<'_> {
         let sink = Kept {
             rows: Arc::clone(&rows),
             file: self.file.clone(),
-            clean: self.sent.clean.clone(),
+            clean: self.looked.sent.clean.clone(),
             uncounted: self.counter.is_some(),
         };
         let handle = start_with_profile(spec, profile, sink)?;
@@ -354,9 +313,9 @@ impl Prepared<'_> {
         let traces = self.counted(rows)?;
         let figures = figures(&Measured {
             load,
-            slo: self.bench.slo,
-            ramp: self.bench.ramp.unwrap_or(Nanos::ZERO),
-            asked_rate: rates::asked_rate(self.bench, load, &result),
+            slo: self.looked.bench.slo,
+            ramp: self.looked.bench.ramp.unwrap_or(Nanos::ZERO),
+            asked_rate: rates::asked_rate(self.looked.bench, load, &result),
             result: &result,
             traces: &traces,
         });
@@ -393,7 +352,7 @@ impl Prepared<'_> {
 
     /// The load in words.
     fn name(&self, load: Load) -> String {
-        let bench = self.bench;
+        let bench = self.looked.bench;
         let mut name = match load {
             _ if matches!(bench.prompts, PromptSource::Replay(_)) => "replay of recorded arrivals".to_owned(),
             Load::Closed { concurrency } if bench.batch.is_some() => format!("batches of {concurrency}"),
@@ -416,17 +375,21 @@ impl Prepared<'_> {
 
     /// What a reader must know beside the figures.
     fn notes(&self, load: Load, requests: &Requests, result: &LoadResult) -> Vec<String> {
-        let mut notes: Vec<String> = rates::note(self.bench, load, result).into_iter().collect();
+        let mut notes: Vec<String> = rates::note(self.looked.bench, load, result).into_iter().collect();
         let sent = usize::try_from(result.counts.planned).unwrap_or(usize::MAX);
-        let turns = self.bench.turns.map_or(1, |t| usize::try_from(t.get()).unwrap_or(1));
+        let turns = self
+            .looked
+            .bench
+            .turns
+            .map_or(1, |t| usize::try_from(t.get()).unwrap_or(1));
         if sent > requests.distinct.saturating_mul(turns) {
             notes.push(format!(
                 "only {} different prompts for {sent} requests: an engine with a prefix cache answers repeated ones faster",
                 requests.distinct
             ));
         }
-        let has_several = self.bench.sweep.is_some() || self.bench.find_max.is_some();
-        if has_several && matches!(self.bench.prompts, PromptSource::File(_)) {
+        let has_several = self.looked.bench.sweep.is_some() || self.looked.bench.find_max.is_some();
+        if has_several && matches!(self.looked.bench.prompts, PromptSource::File(_)) {
             notes.push(
                 "each load sends the same prompts: an engine with a prefix cache answers the later ones faster"
                     .to_owned(),

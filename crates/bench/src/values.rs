@@ -1,6 +1,7 @@
 //! Values that a bench is asked for, each from one text, with the remedy in its error.
 
-use servelab_load::{Endpoint, bench::body::Api};
+pub use crate::base_url::BaseUrl;
+
 use servelab_schema::{Arrivals, Nanos, Rate, Shape, Slo};
 use servelab_stats::Probability;
 use std::{fmt, num::NonZeroU32, str::FromStr};
@@ -177,64 +178,6 @@ impl FromStr for Sweep {
     }
 }
 
-/// Where a server is, without the path of an endpoint.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BaseUrl {
-    url: String,
-    /// The text had no scheme, and `http://` was put in front of it.
-    had_no_scheme: bool,
-}
-
-impl FromStr for BaseUrl {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        // `localhost:8000` and `10.0.0.7:8000/v1`, as people write where a server is.
-        let had_no_scheme = !text.contains("://");
-        let full = if had_no_scheme {
-            format!("http://{text}")
-        } else {
-            text.to_owned()
-        };
-        let mut base = full.trim_end_matches('/');
-        for end in Api::ALL.map(Api::path).into_iter().chain(["/v1"]) {
-            base = base.strip_suffix(end).unwrap_or(base);
-        }
-        let base = Self {
-            url: base.trim_end_matches('/').to_owned(),
-            had_no_scheme,
-        };
-        base.endpoint(Api::Chat).map_err(|e| e.to_string())?;
-        Ok(base)
-    }
-}
-
-impl BaseUrl {
-    /// The URL of an endpoint.
-    pub(crate) fn endpoint(&self, api: Api) -> Result<Endpoint, servelab_load::EndpointError> {
-        Endpoint::parse(&format!("{}{}", self.url, api.path()))
-    }
-
-    /// What was taken for granted in reading it, for people; none where nothing was.
-    #[must_use]
-    pub fn note(&self) -> Option<String> {
-        self.had_no_scheme
-            .then(|| format!("--url has no scheme: taken as {}", self.url))
-    }
-
-    /// The path before an endpoint's own: empty unless the server stands under one.
-    pub(crate) fn prefix(&self) -> &str {
-        let after = self.url.split_once("://").map_or(self.url.as_str(), |(_, rest)| rest);
-        after.find('/').and_then(|at| after.get(at..)).unwrap_or("")
-    }
-}
-
-impl fmt::Display for BaseUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.url)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -325,32 +268,6 @@ mod tests {
             ("concurrency=", "no concurrency"),
         ] {
             assert!(bad.parse::<Sweep>().unwrap_err().contains(says), "{bad}");
-        }
-    }
-
-    #[test]
-    fn base_urls() {
-        for text in [
-            "http://h:1",
-            "http://h:1/",
-            "http://h:1/v1",
-            "http://h:1/v1/completions",
-            "http://h:1/v1/chat/completions",
-        ] {
-            assert_eq!(text.parse::<BaseUrl>().unwrap().to_string(), "http://h:1");
-        }
-        let under: BaseUrl = "http://h:1/llm/v1".parse().unwrap();
-        assert_eq!(under.prefix(), "/llm");
-        assert_eq!(
-            under.endpoint(Api::Completions).unwrap().to_string(),
-            "http://h:1/llm/v1/completions"
-        );
-        assert!(under.note().is_none());
-        let bare: BaseUrl = "h:1/v1".parse().unwrap();
-        assert_eq!(bare.to_string(), "http://h:1");
-        assert!(bare.note().unwrap().contains("http://h:1"));
-        for bad in ["", "ftp://h", "h:port", "a b"] {
-            assert!(bad.parse::<BaseUrl>().is_err(), "{bad}");
         }
     }
 }

@@ -1,7 +1,10 @@
 //! What a run tells while it goes on, on standard error: two lines that change on a terminal, else a line for each trial and one
 //! every half minute.
 
+mod waiting;
 mod words;
+
+pub(crate) use waiting::Waiting;
 
 pub(crate) use words::{left, left_of, live_words};
 

@@ -37,6 +37,9 @@ fn hello() -> Value {
 pub struct ProbeError {
     /// The HTTP status of its answer; none where none came.
     pub status: Option<u16>,
+    /// It is an OpenAI API that answered: with a completion without counts, or by refusing what was asked. Servers differ in what
+    /// they take; this one is up.
+    pub is_an_api: bool,
     /// What went wrong.
     pub error: EngineError,
 }
@@ -170,34 +173,23 @@ impl EngineClient {
     pub async fn probe(&self, model: &str, limit: Duration) -> Result<(), ProbeError> {
         let body = json!({"model": model, "max_tokens": 1, "messages": hello()});
         let (status, text) = self.complete(&body, limit).await?;
-        let tokens = serde_json::from_str::<Value>(&text)
-            .ok()
-            .and_then(|v| v.pointer("/usage/completion_tokens")?.as_u64());
+        let page = serde_json::from_str::<Value>(&text).unwrap_or_default();
+        let tokens = page.pointer("/usage/completion_tokens").and_then(Value::as_u64);
         match tokens {
             Some(1..) if status.is_success() => Ok(()),
             _ => {
                 let begin: String = self.secrets.redact(&text).chars().take(300).collect();
                 Err(ProbeError {
                     status: Some(status.as_u16()),
+                    is_an_api: match status.as_u16() {
+                        200 => page.get("choices").is_some_and(Value::is_array),
+                        400 | 422 => page.is_object(),
+                        _ => false,
+                    },
                     error: self.completion_error(format!("HTTP {status}: {begin}")),
                 })
             }
         }
-    }
-
-    /// One answer of at most `max_tokens` tokens to a user's message, not streamed, within `limit` of wall time.
-    ///
-    /// # Errors
-    /// [`EngineError::Http`] where it does not answer 200.
-    pub async fn answer(&self, model: &str, text: &str, max_tokens: u32, limit: Duration) -> Result<(), EngineError> {
-        let messages = json!([{"role": "user", "content": text}]);
-        let body = json!({"model": model, "max_tokens": max_tokens, "messages": messages});
-        let (status, text) = self.complete(&body, limit).await.map_err(|e| e.error)?;
-        if status.is_success() {
-            return Ok(());
-        }
-        let begin: String = self.secrets.redact(&text).chars().take(300).collect();
-        Err(self.completion_error(format!("HTTP {status}: {begin}")))
     }
 
     /// True where the engine keeps the prefix caches of different `cache_salt`s apart: it refuses an empty one by that name,
@@ -219,6 +211,7 @@ impl EngineClient {
     async fn complete(&self, body: &Value, limit: Duration) -> Result<(reqwest::StatusCode, String), ProbeError> {
         let fail = |status, message| ProbeError {
             status,
+            is_an_api: false,
             error: self.completion_error(message),
         };
         let url = format!("{}{COMPLETIONS}", self.base);

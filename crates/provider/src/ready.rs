@@ -151,6 +151,8 @@ impl Waiting<'_> {
                 let since = *healthy_since.get_or_insert_with(now);
                 match self.probe().await {
                     Some(Ok(())) => return Ok(()),
+                    // What it takes is found out before its load; of an engine of ours it is known.
+                    Some(Err(refused)) if refused.is_an_api && !self.engine.is_ours() => return Ok(()),
                     Some(Err(refused)) => {
                         last = refused.error.to_string();
                         if now().since(since) > REFUSING

@@ -52,20 +52,6 @@ pub enum RunError {
         /// Why it could not be sealed.
         source: Box<EvidenceError>,
     },
-    /// A server that is to be asked names no model.
-    #[error("{base}/v1/models names no model; give its name with --model")]
-    NoModel {
-        /// Its address.
-        base: String,
-    },
-    /// No load can be put on a server.
-    #[error("{base}: {why}")]
-    Unfit {
-        /// Its address.
-        base: String,
-        /// Why, with the remedy.
-        why: String,
-    },
     /// The plan contradicts itself.
     #[error("plan.json: {0}; make the plan again with `servelab plan`")]
     Plan(String),

@@ -1,5 +1,5 @@
 use super::*;
-use crate::clean::Clean;
+use crate::values::BaseUrl;
 use servelab_load::bench::body::Api;
 use servelab_schema::{Completion, examples};
 use std::{
@@ -32,18 +32,25 @@ fn answer(mut stream: &TcpStream, page: fn(&str) -> String) -> Option<()> {
     stream.read_exact(&mut body).ok()?;
     assert!(head.starts_with("POST /tokenize "), "{head}");
     let body: Value = serde_json::from_slice(&body).unwrap();
-    assert_eq!(body["prompt"], body["content"]);
+    assert_eq!((&body["prompt"], &body["inputs"]), (&body["content"], &body["content"]));
     let said = page(body["content"].as_str().unwrap());
     let n = said.len();
     write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {n}\r\n\r\n{said}").ok()
 }
 
 fn counter(url: &BaseUrl) -> Option<AnswerCounter> {
-    let sent = Sent {
+    counter_of(url, None)
+}
+
+fn counter_of(url: &BaseUrl, bounded: Option<&str>) -> Option<AnswerCounter> {
+    let page = Tokenize {
+        endpoint: url.endpoint(Api::Chat).unwrap(),
         headers: RequestHeaders::default(),
-        clean: Clean::default(),
+        path: "/tokenize".to_owned(),
+        model: "m".to_owned(),
+        added: 0,
     };
-    AnswerCounter::of_server(url, &url.endpoint(Api::Chat).unwrap(), &sent, "m").unwrap()
+    AnswerCounter::of_page(page, bounded).unwrap()
 }
 
 /// An answer whose tokens its server did not count.
@@ -82,10 +89,12 @@ fn counts(counter: &AnswerCounter) -> Vec<Option<(u32, TokenSource)>> {
 }
 
 #[test]
-fn the_server_s_page_counts_in_either_form() {
+fn the_server_s_page_counts_in_every_form() {
     let expected = [Some((3, TokenSource::ServerTokenize)), None, None];
     let listed = serve(|text| json!({"tokens": text.split_whitespace().collect::<Vec<_>>()}).to_string());
     assert_eq!(counts(&counter(&listed).unwrap()), expected);
+    let bare = serve(|text| json!(text.split_whitespace().collect::<Vec<_>>()).to_string());
+    assert_eq!(counts(&counter(&bare).unwrap()), expected);
     // One that begins every text with a token of its own.
     let counted = serve(|text| json!({"count": text.split_whitespace().count() + 1}).to_string());
     assert_eq!(counts(&counter(&counted).unwrap()), expected);
@@ -99,6 +108,14 @@ fn a_page_that_counts_nothing_is_no_counter() {
         counter(&serve(|_| json!({"count": 1}).to_string())).is_none(),
         "the same for any text"
     );
+    let twice: fn(&str) -> String = |text| json!({"count": 2 * text.split_whitespace().count()}).to_string();
+    let eight = Some("one two three four five six seven eight");
+    assert!(
+        counter_of(&serve(twice), eight).is_none(),
+        "16 tokens where 8 were allowed"
+    );
+    let once: fn(&str) -> String = |text| json!({"count": text.split_whitespace().count()}).to_string();
+    assert!(counter_of(&serve(once), eight).is_some());
 }
 
 #[test]

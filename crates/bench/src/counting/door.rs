@@ -22,6 +22,9 @@ const LIMIT: Nanos = Nanos::from_secs(120);
 /// Questions at a time.
 const LANES: NonZeroUsize = NonZeroUsize::MIN.saturating_add(7);
 
+/// Longest refusal that is quoted, in characters.
+const QUOTED: usize = 300;
+
 /// The server before a load: what is asked there goes as the load's requests do.
 #[derive(Debug)]
 pub(crate) struct Door<'a> {
@@ -75,15 +78,54 @@ impl<'a> Door<'a> {
         format!("{}{path}", self.prefix)
     }
 
-    /// The members of a load's request that says `text` and asks for one token.
-    pub(super) fn members(&self, text: &str) -> Result<Map<String, Value>, CountError> {
+    /// The members of a load's request that says `text` and asks for so many tokens.
+    pub(super) fn members(&self, text: &str, tokens: NonZeroU32) -> Result<Map<String, Value>, CountError> {
         let text = Text::Plain(text.to_owned());
-        let body = self.asking.body(&text, NonZeroU32::MIN).map_err(|e| self.unasked(&e))?;
+        let body = self.asking.body(&text, tokens).map_err(|e| self.unasked(&e))?;
         match serde_json::from_slice(&body) {
             Ok(Value::Object(members)) => Ok(members),
             Ok(_) => Ok(Map::new()),
             Err(e) => Err(self.unasked(&e)),
         }
+    }
+
+    /// A load's request, but with its answer in one piece.
+    pub(super) fn whole(&self, text: &str, tokens: NonZeroU32) -> Result<Map<String, Value>, CountError> {
+        let mut members = self.members(text, tokens)?;
+        members.remove("stream_options");
+        if let Some(stream) = members.get_mut("stream") {
+            *stream = Value::Bool(false);
+        }
+        Ok(members)
+    }
+
+    /// The answers of 200 to such requests.
+    pub(super) fn whole_answers(&self, bodies: Vec<Value>) -> Result<Vec<Answer>, CountError> {
+        let path = self.asking.api.path();
+        let refused = |answer: &Answer| CountError::Refused {
+            url: self.url(path),
+            status: answer.status,
+            words: answer.words.chars().take(QUOTED).collect(),
+        };
+        let answers = self.ask(path, bodies)?.into_iter();
+        answers
+            .map(|answer| {
+                if answer.status == 200 {
+                    Ok(answer)
+                } else {
+                    Err(refused(&answer))
+                }
+            })
+            .collect()
+    }
+
+    /// Waits for the answer to one such request.
+    ///
+    /// # Errors
+    /// Where it is not answered with 200.
+    pub(crate) fn whole_answer(&self, text: &str, tokens: NonZeroU32) -> Result<(), CountError> {
+        let body = Value::Object(self.whole(text, tokens)?);
+        self.whole_answers(vec![body]).map(drop)
     }
 
     fn unasked(&self, e: &serde_json::Error) -> CountError {

@@ -1,7 +1,8 @@
 //! Counting by the server's own `/tokenize`, as the servers that have one call it.
 //!
 //! vLLM takes the members of a request (`messages` and `add_generation_prompt`, or `prompt`) and answers `count`; SGLang the
-//! same with `prompt`. llama.cpp takes `content` and answers `tokens`, and renders messages at `/apply-template` first.
+//! same with `prompt`. llama.cpp takes `content` and answers `tokens`, and renders messages at `/apply-template` first. TGI takes
+//! `inputs` and answers a list, and messages at `/chat_tokenize`, whose list is `tokenize_response`.
 
 use super::{
     CountError, CountedBy, Counter,
@@ -14,6 +15,10 @@ use std::num::NonZeroU32;
 
 const TOKENIZE: &str = "/tokenize";
 const APPLY_TEMPLATE: &str = "/apply-template";
+const CHAT_TOKENIZE: &str = "/chat_tokenize";
+
+/// What has more tokens than [`SHORT`]: a page that says one number of everything counts nothing.
+const LONGER: &str = "One two three four five six seven eight.";
 
 /// Members of a request that `/tokenize` wants as well: what decides the text that the model is given.
 const DECIDING: [&str; 5] = ["model", "messages", "prompt", "chat_template", "chat_template_kwargs"];
@@ -23,6 +28,7 @@ const DECIDING: [&str; 5] = ["model", "messages", "prompt", "chat_template", "ch
 enum Form {
     Vllm,
     LlamaCpp,
+    Tgi,
 }
 
 /// The server's page that counts.
@@ -42,20 +48,23 @@ impl<'a> Tokenize<'a> {
         if !matches!(door.asking().api, Api::Chat | Api::Completions) {
             return Ok(None);
         }
-        for form in [Form::Vllm, Form::LlamaCpp] {
+        for form in [Form::Vllm, Form::LlamaCpp, Form::Tgi] {
             let found = Self { door, form };
-            match found.given(&[SHORT.to_owned()]) {
-                Ok(counts) if counts.iter().all(Option::is_some) => return Ok(Some(found)),
+            let counts = match found.given(&[SHORT.to_owned(), LONGER.to_owned()]) {
+                Ok(counts) => counts,
                 // Some servers say nothing to a path that they do not know.
-                Ok(_) | Err(CountError::NoAnswer { .. }) => {}
+                Err(CountError::NoAnswer { .. }) => continue,
                 Err(e) => return Err(e),
+            };
+            if let [Some(short), Some(longer)] = counts.as_slice() {
+                return Ok((longer > short).then_some(found));
             }
         }
         Ok(None)
     }
 
     fn deciding(&self, text: &str) -> Result<Map<String, Value>, CountError> {
-        let members = self.door.members(text)?;
+        let members = self.door.members(text, NonZeroU32::MIN)?;
         Ok(members
             .into_iter()
             .filter(|(key, _)| DECIDING.contains(&key.as_str()))
@@ -67,6 +76,7 @@ impl<'a> Tokenize<'a> {
         match self.form {
             Form::Vllm => self.vllm(texts),
             Form::LlamaCpp => self.llama_cpp(texts),
+            Form::Tgi => self.tgi(texts),
         }
     }
 
@@ -98,12 +108,32 @@ impl<'a> Tokenize<'a> {
         };
         let body = |prompt| json!({"content": prompt, "add_special": true, "parse_special": true});
         let answers = self.door.ask(TOKENIZE, prompts.iter().map(body).collect())?;
-        let count = |a: &Answer| {
-            let tokens = good(a)?.get("tokens")?.as_array()?.len();
-            u32::try_from(tokens).ok().and_then(NonZeroU32::new)
-        };
-        Ok(answers.iter().map(count).collect())
+        Ok(answers.iter().map(|a| listed(good(a)?.get("tokens"))).collect())
     }
+
+    fn tgi(&self, texts: &[String]) -> Result<Vec<Option<NonZeroU32>>, CountError> {
+        match self.door.asking().api {
+            Api::Chat => {
+                let bodies = texts.iter().map(|t| self.deciding(t).map(Value::Object));
+                let answers = self.door.ask(CHAT_TOKENIZE, bodies.collect::<Result<_, _>>()?)?;
+                Ok(answers
+                    .iter()
+                    .map(|a| listed(good(a)?.get("tokenize_response")))
+                    .collect())
+            }
+            _ => {
+                let bodies = texts.iter().map(|text| json!({"inputs": text}));
+                let answers = self.door.ask(TOKENIZE, bodies.collect())?;
+                Ok(answers.iter().map(|a| listed(good(a))).collect())
+            }
+        }
+    }
+}
+
+/// How many tokens a list has.
+fn listed(tokens: Option<&Value>) -> Option<NonZeroU32> {
+    let tokens = tokens?.as_array()?.len();
+    u32::try_from(tokens).ok().and_then(NonZeroU32::new)
 }
 
 /// The body of a good answer.

@@ -2,13 +2,10 @@
 
 use super::{
     CountError, CountedBy, Counter,
-    door::{Door, tokens},
+    door::{Answer, Door, tokens},
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::num::NonZeroU32;
-
-/// Longest refusal that is quoted, in characters.
-const QUOTED: usize = 300;
 
 /// The server's own accounting.
 #[derive(Debug)]
@@ -19,14 +16,9 @@ impl<'a> Usage<'a> {
         Self(door)
     }
 
-    /// The load's own request for one token, but with its answer in one piece.
     fn body(&self, text: &str) -> Result<Value, CountError> {
-        let mut members = self.0.members(text)?;
-        members.remove("stream_options");
+        let mut members = self.0.whole(text, NonZeroU32::MIN)?;
         members.remove("ignore_eos");
-        if let Some(stream) = members.get_mut("stream") {
-            *stream = json!(false);
-        }
         Ok(Value::Object(members))
     }
 
@@ -35,24 +27,13 @@ impl<'a> Usage<'a> {
     /// # Errors
     /// Where it does not answer, or refuses.
     pub(super) fn given(&self, texts: &[String]) -> Result<Vec<Option<NonZeroU32>>, CountError> {
-        let path = self.0.asking().api.path();
         let bodies = texts.iter().map(|text| self.body(text)).collect::<Result<_, _>>()?;
-        let answers = self.0.ask(path, bodies)?;
-        answers
-            .into_iter()
-            .map(|answer| {
-                if answer.status != 200 {
-                    return Err(CountError::Refused {
-                        url: self.0.url(path),
-                        status: answer.status,
-                        words: answer.words.chars().take(QUOTED).collect(),
-                    });
-                }
-                // `/v1/responses` calls them so.
-                let input = || answer.body.pointer("/usage/input_tokens");
-                Ok(tokens(answer.body.pointer("/usage/prompt_tokens").or_else(input)))
-            })
-            .collect()
+        let count = |answer: &Answer| {
+            // `/v1/responses` calls them so.
+            let input = || answer.body.pointer("/usage/input_tokens");
+            tokens(answer.body.pointer("/usage/prompt_tokens").or_else(input))
+        };
+        Ok(self.0.whole_answers(bodies)?.iter().map(count).collect())
     }
 }
 

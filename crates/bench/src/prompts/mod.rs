@@ -5,10 +5,11 @@ mod replay;
 
 use crate::{
     BenchError,
-    counting::{self, Door, Local},
+    counting::Local,
     figures::PromptLengths,
+    looked::Looked,
     options::{Bench, PromptSource},
-    text::{Lengths, Lexicon, Maker, Wants},
+    text::{Lengths, Maker},
     tokens::TokenRange,
 };
 use servelab_load::{
@@ -147,45 +148,15 @@ impl<'a> Texts<'a> {
         }
     }
 
-    /// What the server behind the door makes of the built-in text, for prompts of up to so many tokens.
-    ///
-    /// # Errors
-    /// Where the server cannot hold them, or nobody can count them.
-    pub(super) fn lexicon(
-        &self,
-        door: &Door<'_>,
-        longest: NonZeroU32,
-        context_tokens: Option<NonZeroU32>,
-    ) -> Result<Lexicon, BenchError> {
-        let answer = self.bench.most_answer_tokens().unwrap_or(NonZeroU32::MIN);
-        if let Some(context) = context_tokens
-            && longest.saturating_add(answer.get()) > context
-        {
-            return Err(BenchError::Options(format!(
-                "prompts of {longest} tokens and answers of {answer} do not fit the context of {context} tokens that the \
-                 server names in /v1/models; ask for less"
-            )));
-        }
-        let wants = Wants {
-            seed: self.bench.seed,
-            longest,
-            context_tokens,
-        };
-        Ok(counting::lexicon(door, self.tokenizer.as_ref(), wants)?)
-    }
-
-    /// The prompts for the server behind the door, whose tokens are counted where lengths are asked for.
+    /// The prompts for this server, whose tokens are counted where lengths are asked for.
     ///
     /// # Errors
     /// Says why lengths cannot be had.
-    pub(super) fn prompts(
-        &self,
-        door: &Door<'_>,
-        context_tokens: Option<NonZeroU32>,
-    ) -> Result<Prompts<'a>, BenchError> {
+    pub(super) fn prompts(&self, looked: &Looked<'_>) -> Result<Prompts<'a>, BenchError> {
         let bench = self.bench;
         let maker = |lengths: Lengths| -> Result<(Maker, PromptLengths), BenchError> {
-            let lexicon = self.lexicon(door, lengths.input.most(), context_tokens)?;
+            let (door, longest) = (looked.door(), lengths.input.most());
+            let lexicon = looked.counted(&door, self.tokenizer.as_ref(), bench.seed, longest)?;
             let maker = Maker::new(bench.seed, &lexicon, &[])?;
             maker.check(lengths)?;
             Ok((maker, PromptLengths::new(lengths, bench.output_tokens, &lexicon)))
@@ -218,7 +189,7 @@ impl<'a> Texts<'a> {
         };
         Ok(Prompts {
             bench,
-            asking: door.asking().clone(),
+            asking: looked.asking.clone(),
             source,
             lengths,
         })

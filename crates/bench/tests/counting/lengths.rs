@@ -24,10 +24,12 @@ fn completed(answer: &Answer) -> u32 {
 #[test]
 fn every_way_of_counting_gives_prompts_of_the_length_asked_for() {
     for (says, by, most) in [
-        (Says::Vllm, CountedBy::ServerTokenize, 8),
-        (Says::LlamaCpp, CountedBy::ServerTokenize, 16),
-        (Says::Forgetful, CountedBy::ServerUsage, 16),
-        (Says::Usage, CountedBy::ServerUsage, 9),
+        (Says::Vllm, CountedBy::ServerTokenize, 9),
+        (Says::LlamaCpp, CountedBy::ServerTokenize, 19),
+        (Says::Tgi, CountedBy::ServerTokenize, 14),
+        (Says::Constant, CountedBy::ServerUsage, 11),
+        (Says::Forgetful, CountedBy::ServerUsage, 18),
+        (Says::Usage, CountedBy::ServerUsage, 15),
     ] {
         for (api, input) in [(Api::Chat, "2048"), (Api::Completions, "2..300")] {
             let server = Server::start(says, Some(8192));

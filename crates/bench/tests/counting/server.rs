@@ -25,6 +25,10 @@ pub(crate) enum Says {
     Vllm,
     /// `/tokenize` and `/apply-template` as llama.cpp has them, and usage; an answer to a question ends its connection.
     LlamaCpp,
+    /// `/tokenize` and `/chat_tokenize` as TGI has them, and usage.
+    Tgi,
+    /// `/tokenize` that says one number of everything, and usage.
+    Constant,
     /// `/tokenize` that forgets the template, and usage.
     Forgetful,
     /// Usage alone.
@@ -115,6 +119,12 @@ fn answer(says: Says, context: Option<u32>, path: &str, body: &Value) -> String 
     match path {
         "/v1/models" => page(200, &json!({"data": [{"id": "m", "max_model_len": context}]})),
         "/tokenize" if says == Says::Vllm => page(200, &json!({"count": ids(body, true).len()})),
+        "/tokenize" if says == Says::Constant => page(200, &json!({"count": 7})),
+        "/tokenize" if says == Says::Tgi => match body["inputs"].as_str() {
+            Some(text) => page(200, &json!(MISTRAL.plain_ids(text).unwrap())),
+            None => page(422, &json!({"error": "missing field `inputs`"})),
+        },
+        "/chat_tokenize" if says == Says::Tgi => page(200, &json!({"tokenize_response": ids(body, true)})),
         "/tokenize" if says == Says::Forgetful => page(200, &json!({"count": ids(body, false).len()})),
         "/tokenize" if says == Says::LlamaCpp => {
             let text = body["content"].as_str().unwrap_or("");

@@ -2,16 +2,17 @@
 
 mod chart;
 mod closing;
-mod command;
+pub(super) mod command;
 mod csv;
 mod find_max;
-mod knee;
+pub(super) mod knee;
 mod live;
 mod print;
 
 use crate::{
     exit::{Exit, Failure},
     output,
+    progress::Waiting,
     project::Project,
 };
 use anyhow::Context;
@@ -235,7 +236,10 @@ impl Bench {
         let terminal = OnTerminal::listen(bench.load_count(), bench.duration.map(WallNanos::given))
             .context("cannot listen for signals")
             .map_err(Failure::environment)?;
-        let mut answer = bench.prepare()?.run(&terminal)?;
+        let waiting = Waiting::of(format!("asking {} what it is and takes", bench.url));
+        let prepared = bench.prepare()?;
+        drop(waiting);
+        let mut answer = prepared.run(&terminal)?;
         answer.host = Some(host_facts());
         answer.command = Some(command::shown(std::env::args()));
         print::print(format, explain, &answer).map_err(Failure::environment)?;

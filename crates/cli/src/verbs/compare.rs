@@ -2,12 +2,18 @@
 
 mod print;
 mod prompts;
+mod servers;
 
-use super::{ingest::ingest, run, signals};
+use super::{
+    bench::command,
+    ingest::ingest,
+    run,
+    signals::{self, Begun},
+};
 use crate::{
     exit::{Exit, Failure},
-    output::Format,
-    progress::Told,
+    output::{self, Format},
+    progress::{Told, Waiting},
     project::Project,
 };
 use anyhow::{Context, anyhow};
@@ -15,16 +21,16 @@ use clap::Args;
 use print::{Answer, Side};
 use prompts::{PromptArgs, Prompts};
 use servelab_bench::{
+    Bench,
     fresh::{FreshAsked, fresh},
     values::{self, BaseUrl},
 };
 use servelab_load::clock::utc_now;
-use servelab_matrix::{Compared, MOST_SERVERS};
-use servelab_runner::{
-    EventLog, MachineLock, RunOptions, RunOutcome, ServerAsked, ServerSeen, StopFlag, execute, lock_folder, look,
-};
-use servelab_schema::{Arrivals, Capabilities, Load, Margin, MetricName, OtherServer, Plan, Rate, RunEnd, WallNanos};
-use std::{fmt::Write as _, num::NonZeroU32, path::Path, sync::Arc, time::Duration};
+use servelab_matrix::Compared;
+use servelab_runner::{EventLog, MachineLock, RunOptions, RunOutcome, StopFlag, execute, lock_folder};
+use servelab_schema::{Arrivals, Load, Margin, MetricName, OtherServer, Plan, Rate, RunEnd, WallNanos};
+use servers::Server;
+use std::{num::NonZeroU32, path::Path, sync::Arc, time::Duration};
 
 /// Requests in flight where no load is given.
 const CONCURRENCY: NonZeroU32 = NonZeroU32::MIN.saturating_add(7);
@@ -71,6 +77,9 @@ pub(crate) struct Compare {
     /// Measured requests of each trial; by default enough for about 8 seconds, going by one request to each server.
     #[arg(long, value_name = "N")]
     requests: Option<NonZeroU32>,
+    /// A trial that holds the load for less does not count; 4 seconds, or 1 where --requests is given.
+    #[arg(long, value_name = "SECONDS")]
+    min_duration: Option<NonZeroU32>,
     #[command(flatten)]
     prompts: PromptArgs,
     /// The metric that decides, such as output-throughput, ttft-p50 or e2e-p95.
@@ -136,32 +145,37 @@ fn spread<T: Clone>(given: &[T], n: usize, option: &str) -> Result<Vec<Option<T>
 
 impl Compare {
     pub(crate) fn execute(self, project: &Project, events: EventLog) -> Result<Exit, Failure> {
-        let asked = self.servers()?;
+        let least_s = self.least_trial_s()?;
+        let benches = servers::benches(&self.urls, (&self.model, &self.api_key_env), |url| self.bench(url))?;
+        let benches = self.prompts.with_tokenizers(project, benches)?;
         let seed = self.seed.unwrap_or_else(new_seed);
-        let stop = StopFlag::default();
+        let (stop, begun) = (StopFlag::default(), Begun::default());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime
             .context("cannot start an event loop")
             .map_err(Failure::environment)?;
-        signals::obey(&stop).map_err(Failure::environment)?;
-        let mut seen = Vec::new();
-        for server in &asked {
-            seen.push(runtime.block_on(look(server, &stop)).map_err(run::failure)?);
-        }
-        two_servers(&seen)?;
-        let prompts = self.prompts.prepare(project, &self.urls, (&asked, &seen), seed)?;
-        let timed = (prompts.timed(seed)?, self.prompts.output_tokens.most().get());
+        signals::obey(&stop, &begun).map_err(Failure::environment)?;
+        let waiting = Waiting::of("asking the servers what they are and take".to_owned());
+        let servers = servers::servers(&benches, &runtime, &stop)?;
+        let prompts = self.prompts.prepare(&servers, seed)?;
+        let (text, most) = (prompts.timed(seed)?, self.prompts.output_tokens.most());
         let mut alone = Vec::new();
-        for (server, seen) in asked.iter().zip(&seen) {
-            let took = runtime.block_on(seen.one_request(server, &timed.0, timed.1));
-            alone.push(took.map_err(run::failure)?);
+        for server in &servers {
+            alone.push(server.looked.one_request(&text, most)?);
         }
-        let sides = Side::of(&seen, &alone, &prompts);
+        drop(waiting);
+        let sides = Side::of(&servers, &alone, &prompts);
         if self.format == Format::Table {
             print::identities(&sides);
         }
+        if let Some((a, b)) = servers::one_process(&servers) {
+            output::warn(&format!(
+                "one process of this machine serves {} and {}: unless it stands before two servers, one is compared with itself",
+                a.url, b.url
+            ));
+        }
         let per_trial = self.requests_per_trial(&alone);
-        let (root, plan) = self.plan(project, (&asked, &seen), &prompts, (seed, per_trial))?;
+        let (root, plan) = self.plan(project, &servers, &prompts, (seed, per_trial, least_s))?;
         let program = Project::servelab()?;
         let machine = MachineLock::take(&lock_folder(), self.share_machine).map_err(Failure::environment)?;
         let instrument = if self.no_calibrate {
@@ -176,11 +190,12 @@ impl Compare {
             ..RunOptions::new(root, project.runs(), program)
         };
         let told = Told::new(plan.trial_count(), plan.engine_kind);
+        begun.set();
         let outcome = runtime.block_on(execute(&plan, &options, &stop, &told));
         told.finish();
         let outcome = outcome.map_err(run::failure)?;
         let page = page(project, &outcome)?;
-        let again = self.again(seed, per_trial);
+        let again = self.again(project, (seed, per_trial, least_s));
         let answer = Answer {
             plan: &plan,
             sides: &sides,
@@ -192,43 +207,12 @@ impl Compare {
         exit(&plan, outcome)
     }
 
-    /// What each server is asked with, as far as the command line says it.
-    fn servers(&self) -> Result<Vec<ServerAsked>, Failure> {
-        let n = self.urls.len();
-        if n < 2 {
-            let text = "one server alone has nothing to be compared with; give a second --url, or use `servelab bench --url URL`";
-            return Err(Failure::usage(anyhow!(text)));
+    /// What a server is asked with before the comparison.
+    fn bench(&self, url: BaseUrl) -> Bench {
+        Bench {
+            output_tokens: Some(self.prompts.output_tokens),
+            ..Bench::at(url)
         }
-        if n > MOST_SERVERS {
-            return Err(Failure::usage(anyhow!(
-                "{n} servers; compare at most {MOST_SERVERS} at once"
-            )));
-        }
-        let models = spread(&self.model, n, "--model")?;
-        let keys = spread(&self.api_key_env, n, "--api-key-env")?;
-        let output = servelab_matrix::servers_output().map_err(Failure::configuration)?;
-        let mut asked: Vec<ServerAsked> = Vec::new();
-        for ((url, model), key) in self.urls.iter().zip(models).zip(keys) {
-            let base = url.to_string();
-            if asked.iter().any(|other| other.base == base) {
-                let text = format!(
-                    "{base} is given twice; one server is one configuration, and servelab asks the first one twice in every block \\
-                     by itself: give two addresses"
-                );
-                return Err(Failure::usage(anyhow!(text)));
-            }
-            let key = key.filter(|name| !name.is_empty());
-            if key.is_some() {
-                servelab_schema::takes_key(&base).map_err(Failure::usage)?;
-            }
-            asked.push(ServerAsked {
-                base,
-                model,
-                api_key_env: key,
-                output,
-            });
-        }
-        Ok(asked)
     }
 
     fn load(&self) -> Load {
@@ -262,13 +246,28 @@ impl Compare {
         wanted.clamp(least, MOST_REQUESTS.max(least))
     }
 
+    /// How long a trial must hold the load, seconds.
+    fn least_trial_s(&self) -> Result<u32, Failure> {
+        if let Some(n) = self.requests.filter(|n| n.get() < LEAST_REQUESTS) {
+            return Err(Failure::usage(anyhow!(
+                "--requests {n}: a trial of fewer than {LEAST_REQUESTS} requests does not count; give {LEAST_REQUESTS} or more"
+            )));
+        }
+        let by_default = if self.requests.is_some() {
+            LEAST_ASKED_TRIAL_S
+        } else {
+            LEAST_TRIAL_S
+        };
+        Ok(self.min_duration.map_or(by_default, NonZeroU32::get))
+    }
+
     /// Makes the prompts, writes them into the project, and plans.
     fn plan(
         &self,
         project: &Project,
-        (asked, seen): (&[ServerAsked], &[ServerSeen]),
+        found: &[Server<'_>],
         prompts: &Prompts,
-        (seed, per_trial): (u64, u32),
+        (seed, per_trial, least_s): (u64, u32, u32),
     ) -> Result<(std::path::PathBuf, Plan), Failure> {
         let root = project
             .root()
@@ -291,51 +290,40 @@ impl Compare {
         })
         .map_err(Failure::usage)?;
         let written = prompts::written(&root, made).map_err(Failure::environment)?;
-        let servers = asked.iter().zip(seen).enumerate();
-        let servers = servers.map(|(n, (asked, seen))| OtherServer {
+        let servers = found.iter().enumerate().map(|(n, server)| OtherServer {
+            base: server.asked.base.clone(),
+            served_model: server.asked.model.clone(),
+            dialect: server.seen.dialect,
+            api_key_env: server.asked.api_key_env.clone(),
             more_prompt_tokens: prompts.more_tokens(n),
-            base: asked.base.clone(),
-            served_model: seen.model.clone(),
-            dialect: seen.dialect,
-            api_key_env: asked.api_key_env.clone(),
         });
         let plan = servelab_matrix::servers(Compared {
             name: "compare".to_owned(),
             servers: servers.collect(),
-            version: seen.first().and_then(|s| s.version.clone()),
-            simulated: seen.iter().all(|s| s.simulated),
-            asked_at_most: seen
-                .iter()
-                .fold(Capabilities::FULL, |common, s| common.common(s.capabilities)),
+            version: found.first().and_then(|s| s.seen.version.clone()),
+            simulated: found.iter().all(Server::is_simulated),
+            asked_at_most: servers::common(found),
             prompts: written,
-            may_repeat: seen.iter().all(|s| s.takes_cache_salt),
+            may_repeat: found.iter().all(|s| s.seen.takes_cache_salt),
             load: self.load(),
             seed,
             metric: self.metric,
             delta: self.delta,
             blocks_within: Some(self.max_minutes),
-            min_duration_s: if self.requests.is_some() {
-                LEAST_ASKED_TRIAL_S
-            } else {
-                LEAST_TRIAL_S
-            },
+            min_duration_s: least_s,
         })
         .map_err(Failure::configuration)?;
         Ok((root, plan))
     }
 
     /// The command that does the same again, with what was chosen by itself written out.
-    fn again(&self, seed: u64, per_trial: u32) -> String {
-        let mut words = "servelab compare".to_owned();
-        let mut add = |option: &str, value: &str| {
-            let quoted =
-                if value.is_empty() || value.contains(|c: char| c.is_whitespace() || "'\"$`\\;&|<>()*?".contains(c)) {
-                    format!("'{}'", value.replace('\'', "'\\''"))
-                } else {
-                    value.to_owned()
-                };
-            let _ = write!(words, " {option} {quoted}");
-        };
+    fn again(&self, project: &Project, (seed, per_trial, least_s): (u64, u32, u32)) -> String {
+        let mut words = vec!["servelab".to_owned()];
+        if project.root() != Path::new(".") {
+            words.extend(["--project".to_owned(), project.root().display().to_string()]);
+        }
+        words.push("compare".to_owned());
+        let mut add = |option: &str, value: &str| words.extend([option.to_owned(), value.to_owned()]);
         self.urls.iter().for_each(|url| add("--url", &url.to_string()));
         self.model.iter().for_each(|model| add("--model", model));
         self.api_key_env.iter().for_each(|name| add("--api-key-env", name));
@@ -349,6 +337,7 @@ impl Compare {
             Load::Open { rate_per_s, .. } => add("--rate", &rate_per_s.get().to_string()),
         }
         add("--requests", &per_trial.to_string());
+        add("--min-duration", &least_s.to_string());
         self.prompts
             .again()
             .iter()
@@ -360,7 +349,13 @@ impl Compare {
             add("--delta", &delta.get().to_string());
         }
         add("--seed", &seed.to_string());
-        words
+        for (given, option) in [
+            (self.no_calibrate, "--no-calibrate"),
+            (self.share_machine, "--share-machine"),
+        ] {
+            words.extend(given.then(|| option.to_owned()));
+        }
+        command::shown(words.into_iter())
     }
 }
 
@@ -369,37 +364,6 @@ fn new_seed() -> u64 {
     let digits: String = utc_now().chars().filter(char::is_ascii_digit).take(17).collect();
     // Seeds of a matrix are whole numbers of TOML.
     digits.parse().unwrap_or(1)
-}
-
-/// Refuses what is one server under two addresses, and simulated ones beside real ones.
-fn two_servers(seen: &[ServerSeen]) -> Result<(), Failure> {
-    let simulated = seen.iter().filter(|s| s.simulated).count();
-    if simulated > 0 && simulated < seen.len() {
-        let which: Vec<&str> = seen
-            .iter()
-            .filter(|s| s.simulated)
-            .map(|s| s.shown.url.as_str())
-            .collect();
-        let text = format!(
-            "{} is simulated and the others are not: no GPU gave its numbers; compare simulated servers with each other",
-            which.join(", ")
-        );
-        return Err(Failure::usage(anyhow!(text)));
-    }
-    for (i, a) in seen.iter().enumerate() {
-        for b in seen.iter().skip(i + 1) {
-            let same = |x: Option<f64>, y: Option<f64>| x.is_some() && x.map(f64::to_bits) == y.map(f64::to_bits);
-            let process = !a.shown.processes.is_disjoint(&b.shown.processes);
-            if process && same(a.shown.page_start_s, b.shown.page_start_s) {
-                let text = format!(
-                    "{} and {} are one server: the same process with the same start answers at both; give the address of another",
-                    a.shown.url, b.shown.url
-                );
-                return Err(Failure::usage(anyhow!(text)));
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Ingests the run and writes its page.

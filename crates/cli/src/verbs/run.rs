@@ -2,7 +2,10 @@
 
 mod said;
 
-use super::{plan::Matrix, signals};
+use super::{
+    plan::Matrix,
+    signals::{self, Begun},
+};
 use crate::{
     exit::{Exit, Failure},
     output::{self, Format},
@@ -71,6 +74,8 @@ impl Run {
             .context("--project")
             .map_err(Failure::environment)?;
         let program = Project::servelab()?;
+        let (stop, begun) = (StopFlag::default(), Begun::default());
+        signals::obey(&stop, &begun).map_err(Failure::environment)?;
         // Before the instrument is measured: what it is certified for is true of a machine without other runs.
         let machine = MachineLock::take(&lock_folder(), self.share_machine).map_err(Failure::environment)?;
         let instrument = if self.no_calibrate {
@@ -91,12 +96,11 @@ impl Run {
             ..RunOptions::new(root, runs, program)
         };
         let told = Told::new(plan.trial_count(), plan.engine_kind);
-        let stop = StopFlag::default();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime
             .context("cannot start an event loop")
             .map_err(Failure::environment)?;
-        signals::obey(&stop).map_err(Failure::environment)?;
+        begun.set();
         let outcome = runtime.block_on(execute(&plan, &options, &stop, &told));
         told.finish();
         let outcome = outcome.map_err(failure)?;
@@ -116,13 +120,11 @@ impl Run {
 pub(super) fn failure(error: RunError) -> Failure {
     match error {
         RunError::Prompts { .. } | RunError::Plan(_) => Failure::configuration(error),
-        RunError::NoModel { .. } => Failure::usage(error),
         RunError::Stopped(_) => Failure::aborted(error),
         RunError::Evidence(_)
         | RunError::Engine(_)
         | RunError::Provider(_)
         | RunError::Load(_)
-        | RunError::Unfit { .. }
         | RunError::Lock(_)
         | RunError::Unsealed { .. } => Failure::environment(error),
     }

@@ -6,14 +6,37 @@ use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
     iterator::Signals,
 };
-use std::{fs, io, thread};
+use std::{
+    fs, io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+};
 
 /// The exit code of a program that a signal ended at once.
 const ABORTED: i32 = 5;
 
+/// Set once something is measured. Before that there is nothing that a signal could lose, and the first one ends at once.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Begun(Arc<AtomicBool>);
+
+impl Begun {
+    /// From now on.
+    pub(crate) fn set(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    fn is_set(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
 /// Listens from now on, on a thread of its own, so that the second signal is heard whatever the program is busy with. `first`
 /// is called at the first signal; `second` at the next one, just before the program exits.
 pub(crate) fn listen(
+    begun: &Begun,
     first: impl FnOnce(StopReason) + Send + 'static,
     second: impl FnOnce(StopReason) + Send + 'static,
 ) -> io::Result<()> {
@@ -23,9 +46,14 @@ pub(crate) fn listen(
         ours.push(SIGHUP);
     }
     let mut signals = Signals::new(ours)?;
+    let begun = begun.clone();
     let hear = move || {
         let mut heard = signals.forever().map(reason);
         if let Some(why) = heard.next() {
+            if !begun.is_set() {
+                output::warn(&format!("{why}: nothing was measured yet"));
+                std::process::exit(ABORTED);
+            }
             first(why);
         }
         if let Some(why) = heard.next() {
@@ -37,7 +65,7 @@ pub(crate) fn listen(
 }
 
 /// Ends a run at the first signal, and its engine with it at the second.
-pub(crate) fn obey(stop: &StopFlag) -> io::Result<()> {
+pub(crate) fn obey(stop: &StopFlag, begun: &Begun) -> io::Result<()> {
     let (wish, kill) = (stop.clone(), stop.clone());
     let first = move |why: StopReason| {
         // A limit may have been reached before: that stays the reason.
@@ -55,7 +83,7 @@ pub(crate) fn obey(stop: &StopFlag) -> io::Result<()> {
         };
         output::warn(&format!("{why} again: {left}"));
     };
-    listen(first, second)
+    listen(begun, first, second)
 }
 
 fn reason(signal: i32) -> StopReason {

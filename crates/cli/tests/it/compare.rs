@@ -1,8 +1,9 @@
 //! Two servers that are up already, compared without a matrix, a tokenizer or a clone.
 
 use super::{
-    engines::{Sim, TOKENIZER},
-    support::{Project, engine, trials},
+    bench::hints::{nobody, pages},
+    engines::{Sim, TOKENIZER, disguised, picky, silent},
+    support::{Project, command_output, engine, trials},
     tls::Certificate,
 };
 use serde_json::Value;
@@ -95,6 +96,72 @@ fn a_slower_server_is_found_and_no_prompt_comes_twice_to_one_server() {
     assert!((0.5..0.85).contains(&ratio), "planted: a third less; {ratio}");
 }
 
+/// Words as they are without the ends of lines.
+fn flat(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn a_server_that_takes_less_is_compared_all_the_same() {
+    let project = Project::new(1, 3);
+    let (a, b) = (Sim::start(&project), Sim::start(&project));
+    let urls = [disguised(a.port), picky(b.port)].map(|port| format!("http://127.0.0.1:{port}"));
+    let short = "--model mistral --blocks 2 --requests 30 --concurrency 2 --output-tokens 8";
+    let short: Vec<&str> = short.split(' ').collect();
+    let (_, answer) = answered(&mut command(&project, [&urls[0], &urls[1]], &short));
+    let takes = |n: usize| answer["servers"][n]["capabilities"]["token_limit"].clone();
+    assert_eq!(
+        (takes(0), takes(1)),
+        ("max-tokens".into(), "max-completion-tokens".into())
+    );
+    let all = trials(&project.run(answer["run_id"].as_str().unwrap()));
+    let completed = |(_, traces): &(_, Vec<servelab_schema::Trace>)| {
+        traces.iter().filter(|t| t.measured && t.completion().is_some()).count()
+    };
+    assert_eq!(all.iter().map(completed).collect::<Vec<_>>(), [30; 6]);
+}
+
+/// What people see: the servers side by side, what differs, and the answer, in 80 columns.
+#[test]
+fn a_comparison_is_told_in_eighty_columns() {
+    let project = Project::new(1, 3);
+    let a = Sim::start(&project);
+    let b = Sim::of_tokenizer(&project, with_a_longer_template(&project));
+    let urls = [silent(a.port), silent(b.port)].map(|port| format!("http://127.0.0.1:{port}"));
+    let words = "compare --model mistral --blocks 2 --requests 30 --concurrency 2 --output-tokens 8 --input-tokens 24 --share-machine";
+    let words: Vec<&str> = words
+        .split(' ')
+        .chain(["--no-calibrate", "--url", &urls[0], "--url", &urls[1]])
+        .collect();
+    let mut asked = project.command(&words);
+    let said = command_output(&asked.env("COLUMNS", "80").output().unwrap());
+    assert!(matches!(said.code, 6 | 8), "{}", said.err);
+    let long = |line: &&str| line.chars().count() > 80 && !line.contains("http://127.0.0.1");
+    assert_eq!(said.out.lines().find(long), None);
+    let text = flat(&said.out.replace('│', " "));
+    for part in [
+        "≠ prompts 24 tokens 29 tokens",
+        "counted by the server's /tokenize the server's /tokenize",
+        "A and B show no settings.",
+        "Weights, quantisation and machine: only what a server shows",
+        "A/A",
+        "B: a hint, no verdict: ",
+        "these servers as they ran",
+        "again servelab --project",
+        "--input-tokens 24",
+        "--min-duration 1",
+        "--share-machine",
+    ] {
+        assert!(text.contains(part), "no {part:?} in\n{}", said.out);
+    }
+    // This test passes both on, so that one process serves both; neither shows when it began.
+    assert!(
+        flat(&said.err).contains("one process of this machine serves"),
+        "{}",
+        said.err
+    );
+}
+
 /// The same tokenizer with a longer template: every prompt has more tokens there.
 fn with_a_longer_template(project: &Project) -> &'static str {
     const FOLDER: &str = "datasets/tokenizers/longer";
@@ -173,10 +240,7 @@ fn lengths_that_no_prompt_can_have_are_refused() {
     ] {
         let words: Vec<&str> = words.split(' ').collect();
         let output = command(&project, [&url(&a), &url(&b)], &words).output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr)
-            .split_whitespace()
-            .collect::<Vec<_>>()
-            .join(" ");
+        let said = flat(&String::from_utf8_lossy(&output.stderr));
         assert!(
             said.contains(expected) && output.status.code() == Some(2),
             "{words:?}: {said}"
@@ -227,10 +291,24 @@ fn what_cannot_be_compared_is_said_before_anything_is_sent() {
     let a = Sim::start(&project);
     let base = url(&a);
     let by_name = format!("http://localhost:{}", a.port);
+    let twice = [(); 2].map(|()| format!("http://127.0.0.1:{}", disguised(a.port)));
+    let gone = format!("http://{}", nobody());
     for (words, expected) in [
         (vec!["--url", &base], "give a second --url"),
         (vec!["--url", &base, "--url", &base], "is given twice"),
-        (vec!["--url", &base, "--url", &by_name], "are one server"),
+        (vec!["--url", &base, "--url", &by_name], "is given twice"),
+        (
+            vec!["--url", &twice[0], "--url", &twice[1], "--model", "mistral"],
+            "are one server",
+        ),
+        (
+            vec!["--url", &base, "--url", &twice[0], "--model", "mistral"],
+            "is simulated and the others are not",
+        ),
+        (
+            vec!["--url", &base, "--url", &gone, "--requests", "29"],
+            "give 30 or more",
+        ),
         (
             vec![
                 "--url",
@@ -250,7 +328,30 @@ fn what_cannot_be_compared_is_said_before_anything_is_sent() {
         ),
     ] {
         let said = project.servelab(&[&["compare"], &words[..]].concat()).exits(2);
-        assert!(said.err.contains(expected), "{words:?}: {}", said.err);
+        assert!(flat(&said.err).contains(expected), "{words:?}: {}", said.err);
+    }
+    let many: Vec<String> = (1..=27).map(|n| format!("--url=http://127.0.0.1:{n}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let said = project.servelab(&[&["compare"], &many[..]].concat()).exits(2);
+    assert!(said.err.contains("compare at most 26 at once"), "{}", said.err);
+    let wants_key = pages(&[("GET", "401 Unauthorized", "{\"error\": \"who are you?\"}")]);
+    let web = pages(&[("GET", "200 OK", "<!doctype html><title>Open WebUI</title>")]);
+    let proxy = pages(&[(
+        "GET",
+        "407 Proxy Authentication Required",
+        "<html><title>Squid</title></html>",
+    )]);
+    for (other, expected) in [
+        (&gone, "nothing listens there: start the server"),
+        (
+            &wants_key,
+            "who are you?; it wants a key: put it into a variable of the environment",
+        ),
+        (&web, "that is no OpenAI API"),
+        (&proxy, "a proxy stands before the server"),
+    ] {
+        let said = project.servelab(&["compare", "--url", &base, "--url", other]).exits(4);
+        assert!(flat(&said.err).contains(expected), "{other}: {}", said.err);
     }
     assert!(!project.path("runs").exists(), "nothing was written");
 }

@@ -1,6 +1,6 @@
 //! However a run ends, what it measured is sealed or can be.
 
-use crate::support::{CommandOutput, Project, command_output, trials, until};
+use crate::support::{CommandOutput, Project, command_output, hearing_hangups, trials, until};
 use rustix::process::{Pid, Signal, kill_process};
 use servelab_schema::{GateName, MachineHold, Outcome, Reason, RunEnd, RunEvent, Validity};
 use std::{
@@ -28,7 +28,7 @@ const SLOW: [&str; 6] = ["run", "matrix/long.toml", "--run-id", "r1", "--time-sc
 
 /// Starts that run and waits for its first trace.
 fn under_load(project: &Project) -> Child {
-    let mut child = start(project.command(&SLOW));
+    let mut child = start(hearing_hangups(&project.command(&SLOW)));
     let traces = project.path(&format!("runs/r1/trials/{FIRST}/traces.jsonl"));
     let ended = until("the first trace", || {
         let answered = fs::metadata(&traces).is_ok_and(|m| m.len() > 0);

@@ -123,12 +123,21 @@ pub(crate) fn disguised(to: u16) -> u16 {
 }
 
 /// The same without a page of metrics.
-fn silent(to: u16) -> u16 {
+pub(crate) fn silent(to: u16) -> u16 {
+    in_front_of(to, &["GET /metrics"], &[])
+}
+
+/// The same, and it refuses `max_tokens`, as some of OpenAI's models do.
+pub(crate) fn picky(to: u16) -> u16 {
+    in_front_of(to, &[], &["max_tokens"])
+}
+
+fn in_front_of(to: u16, hidden: &'static [&str], refused: &'static [&str]) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     thread::spawn(move || {
         for client in listener.incoming().flatten() {
-            thread::spawn(move || pass_on(&client, to, &["GET /metrics"]));
+            thread::spawn(move || pass_on(&client, to, hidden, refused));
         }
     });
     port
@@ -137,11 +146,12 @@ fn silent(to: u16) -> u16 {
 /// The same on a port that is there already, for as long as this process lives.
 pub(crate) fn disguise(listener: &TcpListener, to: u16) {
     for client in listener.incoming().flatten() {
-        thread::spawn(move || pass_on(&client, to, &[]));
+        thread::spawn(move || pass_on(&client, to, &[], &[]));
     }
 }
 
-fn pass_on(mut client: &TcpStream, to: u16, hidden: &[&str]) {
+/// Passes on all but the pages that are hidden, and refuses requests with these members.
+fn pass_on(mut client: &TcpStream, to: u16, hidden: &[&str], refused: &[&str]) {
     let mut server = TcpStream::connect(("127.0.0.1", to)).unwrap();
     let (mut back, mut answers) = (client.try_clone().unwrap(), server.try_clone().unwrap());
     thread::spawn(move || {
@@ -155,7 +165,13 @@ fn pass_on(mut client: &TcpStream, to: u16, hidden: &[&str]) {
         if piece.is_empty() {
             break;
         }
-        let sent = if hidden.iter().any(|page| piece.starts_with(page.as_bytes())) {
+        let has = |member: &&&str| String::from_utf8_lossy(piece).contains(&format!("\"{member}\":"));
+        let sent = if let Some(member) = refused.iter().find(has) {
+            assert!(piece.starts_with(b"POST"), "a request comes in one piece");
+            let error = serde_json::json!({"error": {"message": "Unsupported parameter", "param": member}}).to_string();
+            let head = "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length";
+            write!(client, "{head}: {}\r\n\r\n{error}", error.len())
+        } else if hidden.iter().any(|page| piece.starts_with(page.as_bytes())) {
             write!(client, "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")
         } else if let Some((_, body)) = REAL.iter().find(|(page, _)| piece.starts_with(page.as_bytes())) {
             let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length";

@@ -242,6 +242,22 @@ pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// The same command with SIGHUP as a login shell leaves it, whoever started these tests: under `nohup` it would be ignored.
+pub(crate) fn hearing_hangups(command: &Command) -> Command {
+    let mut hearing = Command::new("env");
+    hearing
+        .arg("--default-signal=HUP")
+        .arg(command.get_program())
+        .args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => hearing.env(name, value),
+            None => hearing.env_remove(name),
+        };
+    }
+    hearing
+}
+
 /// What a finished command said.
 pub(crate) fn command_output(output: &Output) -> CommandOutput {
     CommandOutput {

@@ -38,6 +38,17 @@ impl Api {
         }
     }
 
+    /// Its name, for people.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Chat => "chat",
+            Self::Completions => "completions",
+            Self::Responses => "responses",
+            Self::Embeddings => "embeddings",
+        }
+    }
+
     /// What its answers are made of.
     #[must_use]
     pub const fn form(self) -> AnswerForm {

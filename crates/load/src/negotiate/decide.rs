@@ -8,7 +8,6 @@ use super::{
 };
 use crate::{bench::body::Api, stream::AnswerForm};
 use servelab_schema::{Capabilities, ConnectionUse, Member, StreamEnd, StreamOptions, TokenLimit, UsageReport};
-use std::num::NonZeroU32;
 
 /// Chunks with text after which an answer of [`TOKENS`] tokens has run on: a chunk has at least one token, and some of the
 /// server's own may come on top.
@@ -57,7 +56,7 @@ pub(super) struct Negotiation {
     last_guess: Option<Suspect>,
     /// `fallback` has been tried, so nothing is restored again.
     restored: bool,
-    question_tokens: Option<NonZeroU32>,
+    bounded_answer: Option<String>,
 }
 
 impl Negotiation {
@@ -70,12 +69,13 @@ impl Negotiation {
             guessed: Vec::new(),
             last_guess: None,
             restored: false,
-            question_tokens: None,
+            bounded_answer: None,
         }
     }
 
-    pub(super) const fn question_tokens(&self) -> Option<NonZeroU32> {
-        self.question_tokens
+    /// The answer that the limit of [`TOKENS`] ended; none where another end came.
+    pub(super) fn bounded_answer(self) -> Option<String> {
+        self.bounded_answer
     }
 
     pub(super) fn next(&self) -> Next {
@@ -140,7 +140,8 @@ impl Negotiation {
         if found {
             return Ok(());
         }
-        if seen.status == 200 {
+        // llama.cpp answers 500 to what its chat template refuses, such as a system message: only by name is it a refusal.
+        if matches!(seen.status, 200 | 500..=599) {
             return Err(self.failed(seen, words));
         }
         let before = self.now;
@@ -167,7 +168,7 @@ impl Negotiation {
     fn hopeless(&self, seen: &Seen, body: &[u8], words: &str) -> Option<NegotiateError> {
         let (status, said) = (seen.status, words.to_owned());
         let model = self.model.clone();
-        if seen.content_type == "text/html" && !matches!(status, 401 | 403) {
+        if seen.content_type == "text/html" && !matches!(status, 401 | 403 | 407) {
             return Some(web_page(seen));
         }
         match status {
@@ -178,7 +179,8 @@ impl Negotiation {
                 Some(NegotiateError::UnknownModel { model, said })
             }
             404 | 405 => Some(NegotiateError::NoEndpoint { status, said }),
-            500..=599 => Some(NegotiateError::ServerFailed { status, said }),
+            407 => Some(NegotiateError::Proxy { said }),
+            502..=504 => Some(NegotiateError::ServerFailed { status, said }),
             _ => None,
         }
     }
@@ -210,9 +212,6 @@ impl Negotiation {
         if seen.content_type != "application/json" || !seen.clean {
             return Err(self.no_answer(seen));
         }
-        let usage = serde_json::from_slice::<serde_json::Value>(&seen.body).ok();
-        let tokens = usage.and_then(|v| u32::try_from(v.pointer("/usage/prompt_tokens")?.as_u64()?).ok());
-        self.question_tokens = tokens.and_then(NonZeroU32::new);
         // A body that is longer than what is kept here has its counts at its end, which is not looked for.
         self.connection(seen);
         Ok(())
@@ -252,7 +251,8 @@ impl Negotiation {
                 NegotiateError::NoEnd
             });
         }
-        self.question_tokens = stream.usage.and_then(|(prompt, _)| NonZeroU32::new(prompt?));
+        let limit_ended_it = self.now.token_limit != TokenLimit::None && stream.finish.as_deref() == Some("length");
+        self.bounded_answer = limit_ended_it.then(|| stream.answer.clone());
         self.now.stream_end = if stream.done { StreamEnd::Done } else { StreamEnd::Body };
         if self.api.form() == AnswerForm::Responses {
             // They end with an event of their own; `[DONE]` is none of theirs.

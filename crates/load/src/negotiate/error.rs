@@ -43,6 +43,12 @@ pub enum NegotiateError {
         /// The server's words.
         said: String,
     },
+    /// 407: a proxy stands before the server and wants to know who asks.
+    #[error("HTTP 407: {said}")]
+    Proxy {
+        /// The proxy's words.
+        said: String,
+    },
     /// 404 or 405: the server has no such endpoint at this path.
     #[error("HTTP {status}: {said}")]
     NoEndpoint {
@@ -115,6 +121,7 @@ impl NegotiateError {
             Self::Unreachable { why } | Self::Tls { why } | Self::Protocol { why } => &mut [why],
             Self::Unauthorized { said, .. }
             | Self::NoEndpoint { said, .. }
+            | Self::Proxy { said }
             | Self::RateLimited { said }
             | Self::Refused { said, .. }
             | Self::ServerFailed { said, .. } => &mut [said],

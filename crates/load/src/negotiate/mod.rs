@@ -34,7 +34,7 @@ use servelab_schema::{Capabilities, Nanos, Stop, TimeScale};
 use std::num::NonZeroU32;
 
 /// Tokens that a small request asks for.
-pub(crate) const TOKENS: NonZeroU32 = NonZeroU32::MIN.saturating_add(7);
+pub const TOKENS: NonZeroU32 = NonZeroU32::MIN.saturating_add(7);
 
 /// What a small request says: something whose answer is longer than eight tokens.
 pub const QUESTION: &str = "Count from one to thirty in words.";
@@ -63,8 +63,8 @@ pub struct Negotiated {
     pub notes: Vec<String>,
     /// Requests that this took.
     pub requests: u32,
-    /// Tokens that the server counted of the prompt [`QUESTION`].
-    pub question_tokens: Option<NonZeroU32>,
+    /// An answer that the limit of [`TOKENS`] ended; none where the model ended it.
+    pub bounded_answer: Option<String>,
 }
 
 /// Where the search begins: everything that the load wants.
@@ -148,7 +148,7 @@ async fn search(inquiry: &Inquiry<'_>, mut asker: Asker) -> Result<Negotiated, N
                     capabilities,
                     notes: notes::notes(inquiry.asking.api, &capabilities),
                     requests: asker.sent(),
-                    question_tokens: negotiation.question_tokens(),
+                    bounded_answer: negotiation.bounded_answer(),
                 });
             }
         }

@@ -20,6 +20,8 @@ const MOST_BODY: usize = 16 * 1024;
 pub(super) struct StreamSeen {
     /// Chunks that brought text, reasoning or a tool call.
     pub(super) texts: u32,
+    /// Their text.
+    pub(super) answer: String,
     /// Chunks before the last one that brought some with risen counts beside them.
     pub(super) counted: u32,
     /// Chunks before the last one that brought some without counts.
@@ -194,6 +196,7 @@ impl StreamSeen {
             (self.usage, self.usage_alone) = (Some(counts(usage)), true);
         }
         let has_text = choice.has_tool_call() || choice.texts().any(|t| !t.is_empty());
+        self.answer.extend(choice.texts());
         self.texts += u32::from(has_text);
         let total = usage.and_then(|u| u.completion_tokens).unwrap_or(0);
         let rose = total > self.cumulative;
@@ -213,10 +216,9 @@ impl StreamSeen {
         let kind = value.get("type").and_then(Value::as_str).unwrap_or_default();
         let response = value.get("response");
         if kind.ends_with(".delta") {
-            let has_text = value
-                .get("delta")
-                .and_then(Value::as_str)
-                .is_some_and(|t| !t.is_empty());
+            let text = value.get("delta").and_then(Value::as_str).unwrap_or_default();
+            let has_text = !text.is_empty();
+            self.answer.push_str(text);
             self.texts += u32::from(has_text);
             self.uncounted += u32::from(has_text);
         }

@@ -273,17 +273,20 @@ fn a_system_message_is_merged_where_the_template_refuses_it() {
         system_role: Member::Taken,
         ..natural()
     };
-    let answer = |c: &Capabilities| match c.system_role {
-        Member::Taken => json(
-            400,
-            r#"{"object":"error","message":"System role not supported","code":400}"#,
-        ),
-        _ => good(c),
-    };
-    assert_eq!(
-        search(Api::Chat, wanted, true, answer).0.unwrap().system_role,
-        Member::Refused
-    );
+    // llama.cpp says 500 where its template raises.
+    for status in [400, 500] {
+        let answer = |c: &Capabilities| match c.system_role {
+            Member::Taken => json(
+                status,
+                r#"{"object":"error","message":"System role not supported","code":400}"#,
+            ),
+            _ => good(c),
+        };
+        assert_eq!(
+            search(Api::Chat, wanted, true, answer).0.unwrap().system_role,
+            Member::Refused
+        );
+    }
 }
 
 #[test]
@@ -348,6 +351,23 @@ fn counts_of_a_bounded_answer_are_its_bound_or_wrong() {
     }
 }
 
+/// What is known to have eight tokens at most.
+#[test]
+fn an_answer_that_the_limit_ended_is_kept() {
+    let answer = |bytes: &[u8]| {
+        let mut negotiation = Negotiation::new(Api::Chat, "tiny", natural());
+        negotiation.answered(&seen(Api::Chat, bytes, 24)).unwrap();
+        negotiation.bounded_answer()
+    };
+    assert_eq!(answer(&bounded(8, 8)).as_deref(), Some("xxxxxxxx"));
+    let ended = stream(&[
+        r#"{"choices":[{"index":0,"delta":{"content":"x"}}]}"#,
+        r#"{"choices":[{"finish_reason":"stop","index":0,"delta":{}}]}"#,
+        "[DONE]",
+    ]);
+    assert_eq!(answer(&ended), None, "the model ended it");
+}
+
 #[test]
 fn responses_and_embeddings() {
     let wanted = Capabilities {
@@ -398,6 +418,14 @@ fn each_kind_of_no_has_a_name_of_its_own() {
         |e| matches!(e, E::UnknownModel { model, .. } if model == "tiny"),
     );
     check(json(429, "slow"), |e| matches!(e, E::RateLimited { .. }));
+    check(
+        refusal(407, "text/html", "<html><title>Squid</title></html>"),
+        |e| matches!(e, E::Proxy { said } if said.contains("Squid")),
+    );
+    check(
+        json(500, r#"{"error":{"message":"it broke"}}"#),
+        |e| matches!(e, E::ServerFailed { status: 500, said } if said == "it broke"),
+    );
     check(json(503, r#"{"error":"CB worker is dead"}"#), |e| {
         matches!(e, E::ServerFailed { status: 503, .. })
     });

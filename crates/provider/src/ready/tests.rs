@@ -222,3 +222,25 @@ async fn one_that_should_be_up_is_not_waited_for_long() {
     let ended = ready.stop(Duration::ZERO).await.unwrap();
     assert!(ended.how.contains("left running"));
 }
+
+#[tokio::test]
+async fn one_that_should_be_up_may_take_other_requests() {
+    let place = |base: &str| Urls::new(base, &BTreeMap::new());
+    let refusal = "{\"error\": {\"message\": \"Unsupported parameter: 'max_tokens'\"}}";
+    let uncounted = "{\"choices\": [{\"message\": {\"content\": \"Hi\"}}]}";
+    for (status, body, is_up) in [
+        ("400 Bad Request", refusal, true),
+        ("422 Unprocessable Entity", refusal, true),
+        ("200 OK", uncounted, true),
+        ("200 OK", "<html>", false),
+        ("400 Bad Request", "<html>", false),
+        ("404 Not Found", refusal, false),
+    ] {
+        let base = format!("http://127.0.0.1:{}", serve(status, body));
+        let waited = waited(Box::new(Url::new(&base)), &place(&base), 20).await;
+        assert_eq!(waited.is_ok(), is_up, "{status} {body}");
+    }
+    // Of an engine of ours it is known what it takes.
+    never_answers("400 Bad Request", refusal, "").await;
+    never_answers("200 OK", uncounted, "").await;
+}

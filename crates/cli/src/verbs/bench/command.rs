@@ -3,7 +3,7 @@
 use servelab_schema::foreign::plain;
 
 /// The words that were given, as a shell takes them.
-pub(super) fn shown(words: impl Iterator<Item = String>) -> String {
+pub(crate) fn shown(words: impl Iterator<Item = String>) -> String {
     let mut hides: Option<fn(&str) -> String> = None;
     let mut command = vec!["servelab".to_owned()];
     for word in words.skip(1) {

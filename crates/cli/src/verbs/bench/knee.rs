@@ -18,7 +18,7 @@ pub(super) fn digits(value: f64) -> String {
 }
 
 /// A latency of so many seconds, with its unit.
-pub(super) fn latency(seconds: f64) -> String {
+pub(crate) fn latency(seconds: f64) -> String {
     if seconds >= 0.9995 {
         format!("{} s", digits(seconds))
     } else {

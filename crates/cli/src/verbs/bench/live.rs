@@ -1,6 +1,9 @@
 //! What is told of a load while it runs, on standard error, and the end that a signal asks for.
 
-use super::{super::signals, find_max, knee};
+use super::{
+    super::signals::{self, Begun},
+    find_max, knee,
+};
 use crate::{
     output,
     progress::{EVERY, left_of, live_words},
@@ -31,17 +34,20 @@ pub(super) struct OnTerminal {
     lasts: Option<WallNanos>,
     line: Mutex<Option<Line>>,
     interrupt: Interrupt,
+    begun: Begun,
 }
 
 impl OnTerminal {
     /// Listens for signals from now on.
     pub(super) fn listen(loads: usize, lasts: Option<WallNanos>) -> std::io::Result<Self> {
+        let begun = Begun::default();
         Ok(Self {
             load: Mutex::new(0),
             loads,
             lasts,
             line: Mutex::new(None),
-            interrupt: Interrupt::listen()?,
+            interrupt: Interrupt::listen(&begun)?,
+            begun,
         })
     }
 
@@ -60,6 +66,7 @@ impl OnTerminal {
 
 impl Watch for OnTerminal {
     fn begins(&self, load: &str, live: Live, control: Control) {
+        self.begun.set();
         self.interrupt.ends(control);
         let number = {
             let mut number = self.load.lock().unwrap_or_else(PoisonError::into_inner);
@@ -188,10 +195,11 @@ struct Interrupt(Arc<(AtomicBool, Mutex<Option<Control>>)>);
 
 impl Interrupt {
     /// Listens from now on.
-    fn listen() -> std::io::Result<Self> {
+    fn listen(begun: &Begun) -> std::io::Result<Self> {
         let interrupt = Self::default();
         let heard = interrupt.clone();
         signals::listen(
+            begun,
             move |why| {
                 output::warn(&format!(
                     "{why}: interrupted, the figures are of what has ended; once more ends at once"

@@ -1,13 +1,17 @@
 //! What a comparison prints: the servers side by side, then the verdict and where the rest is.
 
-use super::prompts::{Counted, Prompts};
+use super::{
+    prompts::{Counted, Prompts},
+    servers::Server,
+};
 use crate::{
     exit::Exit,
     output::{self, Format},
-    verbs::results,
+    verbs::{bench::knee::latency as seconds, results},
 };
 use serde::Serialize;
-use servelab_runner::{RunOutcome, ServerSeen};
+use servelab_findings::compare::FIRST_LOOK;
+use servelab_runner::RunOutcome;
 use servelab_schema::{
     Capabilities, EngineKind, Plan, RunEnd, RunId, Sha256Hex,
     findings::{AaOutcome, AaResult, Comparison, Findings, Verdict},
@@ -47,23 +51,27 @@ pub(super) struct Side {
 }
 
 impl Side {
-    pub(super) fn of(seen: &[ServerSeen], alone: &[Duration], prompts: &Prompts) -> Vec<Self> {
-        let side = |(n, (name, (seen, alone))): (usize, (char, (&ServerSeen, &Duration)))| Self {
-            name,
-            url: seen.shown.url.clone(),
-            model: seen.model.clone(),
-            version: seen.version.clone(),
-            context_tokens: seen.shown.context_tokens.map(u32::from),
-            processes: seen.shown.processes.clone(),
-            simulated: seen.simulated,
-            takes_cache_salt: seen.takes_cache_salt,
-            capabilities: seen.capabilities,
-            notes: seen.notes.clone(),
-            one_request_s: alone.as_secs_f64(),
-            prompt_tokens: prompts.counted(n).cloned(),
-            settings: seen.settings.clone(),
-        };
-        ('A'..='Z').zip(seen.iter().zip(alone)).enumerate().map(side).collect()
+    pub(super) fn of(servers: &[Server<'_>], alone: &[Duration], prompts: &Prompts) -> Vec<Self> {
+        let mut sides = Vec::new();
+        for (n, (name, (server, alone))) in ('A'..='Z').zip(servers.iter().zip(alone)).enumerate() {
+            let shown = &server.seen.shown;
+            sides.push(Self {
+                name,
+                url: shown.url.clone(),
+                model: server.asked.model.clone(),
+                version: server.seen.version.clone(),
+                context_tokens: shown.context_tokens.map(u32::from),
+                processes: shown.processes.clone(),
+                simulated: server.is_simulated(),
+                takes_cache_salt: server.seen.takes_cache_salt,
+                capabilities: server.looked.capabilities(),
+                notes: server.looked.notes().to_vec(),
+                one_request_s: alone.as_secs_f64(),
+                prompt_tokens: prompts.counted(n).cloned(),
+                settings: server.seen.settings.clone(),
+            });
+        }
+        sides
     }
 }
 
@@ -97,13 +105,11 @@ pub(super) fn identities(sides: &[Side]) {
     };
     row("process", &pid, false);
     if sides.iter().any(|s| s.prompt_tokens.is_some()) {
-        row(
-            "prompts",
-            &|s| s.prompt_tokens.as_ref().map_or_else(String::new, Counted::said),
-            true,
-        );
+        let counted = |s: &Side, said: fn(&Counted) -> String| s.prompt_tokens.as_ref().map_or_else(String::new, said);
+        row("prompts", &|s| counted(s, Counted::tokens), true);
+        row("counted by", &|s| counted(s, Counted::by), true);
     }
-    row("one request alone", &|s| format!("{:.2} s", s.one_request_s), false);
+    row("one request alone", &|s| seconds(s.one_request_s), false);
     let names: BTreeSet<&String> = sides.iter().flat_map(|s| s.settings.keys()).collect();
     let differ: Vec<&String> = names
         .into_iter()
@@ -150,7 +156,8 @@ fn unknown(sides: &[Side]) -> String {
     let flags = if silent.is_empty() {
         String::new()
     } else {
-        format!("{} shows no settings.\n", silent.join(" and "))
+        let verb = if silent.len() == 1 { "shows" } else { "show" };
+        format!("{} {verb} no settings.\n", silent.join(" and "))
     };
     format!(
         "{flags}Weights, quantisation and machine: only what a server shows of them is known.\n\
@@ -213,12 +220,8 @@ impl Answer<'_> {
         results::headlines(&servelab_report::headlines(self.plan, &outcome.findings));
         let mut facts: Vec<(&str, String)> = self.aa().map(|a| ("A/A", aa(a))).collect();
         facts.extend(self.comparisons().filter_map(blocks).flatten());
-        if self.comparisons().any(|c| c.indicative) {
-            facts.push((
-                "indicative",
-                "fewer than 6 blocks, or ended early: a hint, no verdict".to_owned(),
-            ));
-        }
+        let hints = self.comparisons().filter(|c| c.indicative);
+        facts.extend(hints.map(|c| ("indicative", indicative(c))));
         facts.push((
             "about",
             "these servers as they ran: after a restart they may differ".to_owned(),
@@ -247,7 +250,7 @@ fn primary(findings: &Findings) -> impl Iterator<Item = &Comparison> {
 
 fn aa(a: &AaResult) -> String {
     let word = match a.outcome {
-        AaOutcome::Agrees => "the first server agrees with itself",
+        AaOutcome::Agrees => "the first server is not told apart from itself",
         AaOutcome::Differs => "the first server differs from itself, so nothing is concluded",
         AaOutcome::Unknown => "not tested",
     };
@@ -260,6 +263,19 @@ fn aa(a: &AaResult) -> String {
         }
         None => word.to_owned(),
     }
+}
+
+/// Why a comparison is only a hint.
+fn indicative(c: &Comparison) -> String {
+    let why = if c.k < FIRST_LOOK {
+        format!(
+            "{} of {} blocks count, and fewer than {FIRST_LOOK} decide nothing",
+            c.k, c.planned
+        )
+    } else {
+        format!("it ended early, after {} of {} blocks", c.k, c.planned)
+    };
+    format!("{}: a hint, no verdict: {why}", c.variant)
 }
 
 /// How many blocks of which server, and how much they hang together.
@@ -304,4 +320,77 @@ pub(super) fn exit(plan: &Plan, findings: &Findings) -> Exit {
         return Exit::NoEvidence;
     }
     Exit::Ok
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use servelab_schema::{examples, findings::WorseBy};
+
+    fn code(verdicts: &[Verdict], change: impl Fn(&mut Findings)) -> Exit {
+        let (plan, mut findings) = (examples::plan(), examples::findings());
+        let one = findings.study.comparisons.remove(0);
+        findings.study.comparisons = verdicts
+            .iter()
+            .map(|verdict| Comparison {
+                metric: plan.primary_metric,
+                verdict: verdict.clone(),
+                ..one.clone()
+            })
+            .collect();
+        change(&mut findings);
+        exit(&plan, &findings)
+    }
+
+    #[test]
+    fn exit_codes_are_what_the_verdicts_deserve() {
+        const WORSE: Verdict = Verdict::Worse { by: WorseBy::Effect };
+        const NOTHING: Verdict = Verdict::NoEvidence {
+            blocks_to_show: None,
+            withheld: None,
+        };
+        for (verdicts, expected) in [
+            (&[Verdict::Better][..], Exit::Ok),
+            (&[Verdict::Equivalent, Verdict::Better], Exit::Ok),
+            (&[Verdict::Better, WORSE], Exit::Worse),
+            (&[NOTHING, WORSE], Exit::Worse),
+            (&[Verdict::Better, NOTHING], Exit::NoEvidence),
+            (&[], Exit::NoEvidence),
+        ] {
+            assert_eq!(code(verdicts, |_| ()), expected, "{verdicts:?}");
+        }
+        let hint = |f: &mut Findings| f.study.comparisons.iter_mut().for_each(|c| c.indicative = true);
+        assert_eq!(code(&[WORSE], hint), Exit::NoEvidence, "no code rests on a hint");
+        assert_eq!(code(&[Verdict::Better], hint), Exit::NoEvidence);
+        let lost = |f: &mut Findings| f.cells.iter_mut().for_each(|c| c.blocks = 0);
+        assert_eq!(code(&[WORSE], lost), Exit::Invalid);
+        let elsewhere = |f: &mut Findings| f.study.comparisons.iter_mut().for_each(|c| c.own_control = false);
+        assert_eq!(code(&[WORSE], elsewhere), Exit::NoEvidence);
+    }
+
+    #[test]
+    fn a_hint_says_why_it_is_one() {
+        let few = examples::findings().study.comparisons.remove(0);
+        let said = indicative(&few);
+        assert!(
+            said.contains("3 of 4 blocks count") && said.contains("fewer than 6"),
+            "{said}"
+        );
+        let cut = Comparison {
+            k: 8,
+            planned: 20,
+            ..few
+        };
+        assert!(indicative(&cut).contains("ended early, after 8 of 20 blocks"));
+    }
+
+    #[test]
+    fn a_first_server_that_is_not_told_apart_is_not_called_equal() {
+        let mut checks = examples::findings().study.aa;
+        let check = checks.first_mut().unwrap();
+        check.outcome = AaOutcome::Agrees;
+        assert!(aa(check).contains("not told apart from itself"), "{}", aa(check));
+        check.outcome = AaOutcome::Differs;
+        assert!(aa(check).contains("nothing is concluded"));
+    }
 }

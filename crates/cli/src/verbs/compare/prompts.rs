@@ -1,22 +1,20 @@
 //! The prompts of a comparison: what they say, how long they are on each server, and the files that a plan pins.
 
-use super::spread;
+use super::{servers::Server, spread};
 use crate::{exit::Failure, project::Project};
 use anyhow::Context;
 use clap::Args;
 use serde::Serialize;
 use servelab_bench::{
-    Bench, PromptSource,
+    Bench, BenchError,
     counting::{CountedBy, cache},
     fresh::{Fresh, FreshText, reference},
     text::{Lengths, Lexicon, Maker, TextError},
     tokens::TokenRange,
-    values::BaseUrl,
 };
 use servelab_evidence::sha256_file;
 use servelab_load::clock::utc_now;
 use servelab_matrix::FreshPrompts;
-use servelab_runner::{ServerAsked, ServerSeen};
 use servelab_schema::{PlainPrompt, PromptSetId, PromptSetRef};
 use std::{
     fs,
@@ -59,15 +57,21 @@ pub(super) struct Counted {
 }
 
 impl Counted {
-    /// For people.
-    pub(super) fn said(&self) -> String {
-        match (self.least, self.most) {
-            (Some(least), Some(most)) => {
-                let range = TokenRange::new(least, most).map_or_else(|| least.to_string(), |range| range.to_string());
-                format!("{range} tokens, counted by {}", self.by)
-            }
-            _ => "counted by nobody: words and marks".to_owned(),
+    /// How many, for people.
+    pub(super) fn tokens(&self) -> String {
+        match self
+            .least
+            .zip(self.most)
+            .map(|(least, most)| TokenRange::new(least, most))
+        {
+            Some(Some(range)) => format!("{range} tokens"),
+            _ => "words and marks".to_owned(),
         }
+    }
+
+    /// Who counts, for people.
+    pub(super) fn by(&self) -> String {
+        self.by.to_string()
     }
 }
 
@@ -84,14 +88,21 @@ pub(super) enum Prompts {
 }
 
 impl PromptArgs {
+    /// The benches with the tokenizers that are given.
+    pub(super) fn with_tokenizers(&self, project: &Project, benches: Vec<Bench>) -> Result<Vec<Bench>, Failure> {
+        let tokenizers = spread(&self.tokenizer, benches.len(), "--tokenizer")?;
+        let with = |(bench, given): (Bench, Option<String>)| -> Result<Bench, Failure> {
+            let folder = given.map(|given| cache::locate(&given, &project.path(&PathBuf::from(&given))));
+            Ok(Bench {
+                tokenizer: folder.transpose().map_err(BenchError::from)?,
+                ..bench
+            })
+        };
+        benches.into_iter().zip(tokenizers).map(with).collect()
+    }
+
     /// Learns on every server how long prompts are there, where lengths are asked for.
-    pub(super) fn prepare(
-        &self,
-        project: &Project,
-        urls: &[BaseUrl],
-        (asked, seen): (&[ServerAsked], &[ServerSeen]),
-        seed: u64,
-    ) -> Result<Prompts, Failure> {
+    pub(super) fn prepare(&self, servers: &[Server<'_>], seed: u64) -> Result<Prompts, Failure> {
         let Some(input) = self.input_tokens else {
             return Ok(Prompts::BuiltIn);
         };
@@ -99,20 +110,9 @@ impl PromptArgs {
             input,
             shared_prefix: self.shared_prefix.map_or(0, NonZeroU32::get),
         };
-        let tokenizers = spread(&self.tokenizer, urls.len(), "--tokenizer")?;
         let mut lexicons = Vec::new();
-        for (((url, asked), seen), tokenizer) in urls.iter().zip(asked).zip(seen).zip(tokenizers) {
-            let folder = tokenizer.map(|given| cache::locate(&given, &project.path(&PathBuf::from(&given))));
-            let bench = Bench {
-                model: Some(seen.model.clone()),
-                prompts: PromptSource::Lengths(lengths),
-                tokenizer: folder.transpose().map_err(servelab_bench::BenchError::from)?,
-                output_tokens: Some(self.output_tokens),
-                api_key_env: asked.api_key_env.clone(),
-                seed,
-                ..Bench::at(url.clone())
-            };
-            lexicons.push(bench.lexicon()?);
+        for server in servers {
+            lexicons.push(server.looked.lexicon(seed, input.most())?);
         }
         made(seed, lengths, &lexicons).map_err(Failure::usage)
     }

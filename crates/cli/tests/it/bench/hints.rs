@@ -31,7 +31,7 @@ fn listen(answer: impl Fn(TcpStream) + Send + 'static) -> SocketAddr {
 }
 
 /// A server whose every answer to a path that begins so is this, and 404 elsewhere.
-fn pages(pages: &'static [(&'static str, &'static str, &'static str)]) -> String {
+pub(crate) fn pages(pages: &'static [(&'static str, &'static str, &'static str)]) -> String {
     let address = listen(move |mut stream| {
         let Some(head) = request(&mut stream) else { return };
         let found = pages.iter().find(|(ask, ..)| head.starts_with(ask));
@@ -46,7 +46,7 @@ fn pages(pages: &'static [(&'static str, &'static str, &'static str)]) -> String
 }
 
 /// The address of a port that nobody listens on.
-fn nobody() -> SocketAddr {
+pub(crate) fn nobody() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 

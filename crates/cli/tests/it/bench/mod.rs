@@ -2,7 +2,7 @@
 //! and said is.
 
 mod body;
-mod hints;
+pub(crate) mod hints;
 mod load;
 mod outcome;
 mod prompts;
@@ -10,7 +10,7 @@ mod trust;
 
 use crate::{
     bench_server::{Act, Server, answer},
-    support::{CommandOutput, command_output},
+    support::{CommandOutput, command_output, hearing_hangups},
 };
 use serde_json::Value;
 use servelab_chat::{ChatMessage, ChatTokenizer};

@@ -107,6 +107,7 @@ fn a_signal_prints_what_has_ended_and_keeps_its_traces() {
         let mut command = servelab();
         command.args(["bench", "--url", &server.url, "--requests", "50", "--concurrency", "2"]);
         command.args(["--format", "json", "--traces", &files.text("t.jsonl")]);
+        let mut command = hearing_hangups(&command);
         let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         server.wait_for(|s| s.in_flight == 2 && s.answered == 3);
         rustix::process::kill_process(rustix::process::Pid::from_child(&child), signal).unwrap();
@@ -129,6 +130,22 @@ fn a_signal_prints_what_has_ended_and_keeps_its_traces() {
             .count();
         assert_eq!(completed, 3, "what had ended is kept");
     }
+}
+
+/// While the server is asked what it takes there is nothing to lose.
+#[test]
+fn a_signal_before_the_load_ends_at_once() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let mut command = servelab();
+    command.args(["bench", "--url", &url, "--model", "m"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let asked = listener.accept().unwrap();
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::TERM).unwrap();
+    let said = command_output(&child.wait_with_output().unwrap()).exits(5);
+    assert!(said.err.contains("SIGTERM: nothing was measured yet"), "{}", said.err);
+    assert!(said.out.is_empty(), "{}", said.out);
+    drop(asked);
 }
 
 #[test]
