@@ -6,7 +6,7 @@ use servelab_schema::Reason;
 /// What to do about requests that failed like this; none where the server's own words say all there is to say.
 pub(crate) const fn remedy(reason: Reason, http_status: Option<u16>) -> Option<&'static str> {
     match (reason, http_status) {
-        (_, Some(401 | 403)) => Some("it wants a key: export one and name its variable with --api-key-env"),
+        (_, Some(401 | 403)) => Some("it wants a key, or another one: name the variable that holds it with --api-key-env"),
         (_, Some(404)) => Some("check --url, --endpoint and --model"),
         (_, Some(405)) => Some("what answers there is no OpenAI-compatible server; check --url"),
         (_, Some(413)) => Some("the request is too large for it: send shorter prompts"),
@@ -16,8 +16,8 @@ pub(crate) const fn remedy(reason: Reason, http_status: Option<u16>) -> Option<&
         (Reason::HttpStatus, Some(400 | 422)) => {
             Some("it does not take the request as it is; its own words say which part")
         }
-        (Reason::HttpStatus, Some(500..=599)) => Some("it failed by itself: see its log"),
-        (Reason::Connect, _) => Some("is it running there? Check --url"),
+        (Reason::HttpStatus, Some(500..=599)) => Some("the server failed by itself: see its log"),
+        (Reason::Connect, _) => Some("is a server running there? Check --url"),
         (Reason::Tls, _) => Some("check that it speaks TLS there, and its certificate"),
         (Reason::ContextOverflow, _) => {
             Some("prompt and answer exceed its context: send shorter prompts or lower --max-tokens")
