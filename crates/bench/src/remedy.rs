@@ -6,7 +6,9 @@ use servelab_schema::Reason;
 /// What to do about requests that failed like this; none where the server's own words say all there is to say.
 pub(crate) const fn remedy(reason: Reason, http_status: Option<u16>) -> Option<&'static str> {
     match (reason, http_status) {
-        (_, Some(401 | 403)) => Some("it wants a key, or another one: name the variable that holds it with --api-key-env"),
+        (_, Some(401 | 403)) => {
+            Some("it wants a key, or another one: name the variable that holds it with --api-key-env")
+        }
         (_, Some(404)) => Some("check --url, --endpoint and --model"),
         (_, Some(405)) => Some("what answers there is no OpenAI-compatible server; check --url"),
         (_, Some(413)) => Some("the request is too large for it: send shorter prompts"),

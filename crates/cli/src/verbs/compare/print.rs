@@ -23,6 +23,9 @@ use std::{
     time::Duration,
 };
 
+/// Correlation of neighbouring blocks up to which the rates of verdicts hold (docs/METHODOLOGY.md).
+const PROVEN_LAG1: f64 = 0.6;
+
 /// Settings in which servers differ that are listed; more are counted.
 const MOST_SETTINGS: usize = 12;
 
@@ -283,7 +286,14 @@ fn blocks(c: &Comparison) -> Option<[(&'static str, String); 2]> {
     let together = c.estimate?.autocorrelation?;
     let measured = together.lag1_measured.map_or_else(
         || "too few to measure".to_owned(),
-        |measured| format!("measured {measured:.2}"),
+        |measured| {
+            let beyond = if measured > PROVEN_LAG1 {
+                "; above 0.6 verdicts err more often than they say: give each trial more --requests"
+            } else {
+                ""
+            };
+            format!("measured {measured:.2}{beyond}")
+        },
     );
     let effective = together.effective_blocks;
     Some([
@@ -325,7 +335,10 @@ pub(super) fn exit(plan: &Plan, findings: &Findings) -> Exit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use servelab_schema::{examples, findings::WorseBy};
+    use servelab_schema::{
+        examples,
+        findings::{Autocorrelation, WorseBy},
+    };
 
     fn code(verdicts: &[Verdict], change: impl Fn(&mut Findings)) -> Exit {
         let (plan, mut findings) = (examples::plan(), examples::findings());
@@ -366,6 +379,23 @@ mod tests {
         assert_eq!(code(&[WORSE], lost), Exit::Invalid);
         let elsewhere = |f: &mut Findings| f.study.comparisons.iter_mut().for_each(|c| c.own_control = false);
         assert_eq!(code(&[WORSE], elsewhere), Exit::NoEvidence);
+    }
+
+    #[test]
+    fn blocks_that_hang_together_too_much_are_named() {
+        let said = |lag1_measured| {
+            let mut c = examples::findings().study.comparisons.remove(0);
+            let estimate = c.estimate.as_mut().unwrap();
+            estimate.autocorrelation = Some(Autocorrelation {
+                lag1_measured,
+                lag1: 0.6,
+                effective_blocks: 5.0,
+            });
+            blocks(&c).unwrap()[1].1.clone()
+        };
+        assert!(said(None).contains("too few to measure"));
+        assert!(said(Some(0.59)).ends_with("(measured 0.59)"), "{}", said(Some(0.59)));
+        assert!(said(Some(0.8)).contains("more --requests"));
     }
 
     #[test]
