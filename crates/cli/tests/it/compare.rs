@@ -3,12 +3,18 @@
 use super::{
     bench::hints::{nobody, pages},
     engines::{Sim, TOKENIZER, disguised, picky, silent},
-    support::{Project, command_output, engine, trials},
+    support::{Project, command_output, engine, trials, until},
     tls::Certificate,
 };
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use servelab_schema::{MetricName, Treatment};
-use std::{collections::BTreeSet, fs, num::NonZeroU32, process::Command};
+use servelab_schema::{MetricName, RunEnd, TokenLimit, Treatment};
+use std::{
+    collections::BTreeSet,
+    fs,
+    num::NonZeroU32,
+    process::{Command, Stdio},
+};
 
 fn url(sim: &Sim) -> String {
     format!("http://127.0.0.1:{}", sim.port)
@@ -114,11 +120,42 @@ fn a_server_that_takes_less_is_compared_all_the_same() {
         (takes(0), takes(1)),
         ("max-tokens".into(), "max-completion-tokens".into())
     );
-    let all = trials(&project.run(answer["run_id"].as_str().unwrap()));
+    let run = project.run(answer["run_id"].as_str().unwrap());
+    let all = trials(&run);
+    for (trial, _) in &all {
+        let asked = engine(&run, &trial.id).capabilities.unwrap();
+        assert!(!asked.seed.is_sent(), "all are asked alike: {asked:?}");
+        assert!(asked.ignore_eos.is_sent() && asked.token_limit != TokenLimit::None);
+    }
     let completed = |(_, traces): &(_, Vec<servelab_schema::Trace>)| {
         traces.iter().filter(|t| t.measured && t.completion().is_some()).count()
     };
     assert_eq!(all.iter().map(completed).collect::<Vec<_>>(), [30; 6]);
+}
+
+#[test]
+fn a_signal_ends_a_comparison_and_seals_what_was_measured() {
+    let project = Project::new(1, 3);
+    let (a, b) = (Sim::start(&project), Sim::start(&project));
+    let words = ["--blocks", "20", "--requests", "400", "--output-tokens", "64"];
+    let mut asked = command(&project, [&url(&a), &url(&b)], &words);
+    let child = asked.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let runs = project.path("runs");
+    let run = until("the run", || fs::read_dir(&runs).ok()?.next()?.ok());
+    let first = until("the first trial", || {
+        fs::read_dir(run.path().join("trials")).ok()?.next()?.ok()
+    });
+    until("the first trace", || {
+        fs::metadata(first.path().join("traces.jsonl"))
+            .ok()
+            .filter(|m| m.len() > 0)
+    });
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    let said = command_output(&child.wait_with_output().unwrap()).exits(5);
+    let answer: Value = serde_json::from_str(&said.out).unwrap();
+    let run = project.run(answer["run_id"].as_str().unwrap());
+    assert!(matches!(&run.manifest().end, RunEnd::Aborted { why } if why.starts_with("SIGTERM")));
+    assert!(project.path("report/out/index.html").is_file());
 }
 
 /// What people see: the servers side by side, what differs, and the answer, in 80 columns.

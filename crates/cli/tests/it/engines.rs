@@ -127,9 +127,9 @@ pub(crate) fn silent(to: u16) -> u16 {
     in_front_of(to, &["GET /metrics"], &[])
 }
 
-/// The same, and it refuses `max_tokens`, as some of OpenAI's models do.
+/// The same, and it refuses `max_tokens`, as some of OpenAI's models do, and `seed`.
 pub(crate) fn picky(to: u16) -> u16 {
-    in_front_of(to, &[], &["max_tokens"])
+    in_front_of(to, &[], &["max_tokens", "seed"])
 }
 
 fn in_front_of(to: u16, hidden: &'static [&str], refused: &'static [&str]) -> u16 {
