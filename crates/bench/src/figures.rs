@@ -4,9 +4,11 @@
 
 use crate::{
     Asked, ClientFigures,
+    at_load::AtLoad,
     counting::CountedBy,
     find_max::FindMax,
     knee::SweepKnee,
+    quantiles,
     text::{Lengths, Lexicon, Material},
     tokens::TokenRange,
 };
@@ -39,7 +41,7 @@ pub struct Answer {
     pub endpoint: &'static str,
     /// The model that was asked for.
     pub model: String,
-    /// Seed of prompts, arrivals and sampling.
+    /// Seed of prompts and arrivals, and of sampling where it was sent (`asked.prompts.seed_is_sent`).
     pub seed: u64,
     /// What the server takes and does, as a few small requests before the load have shown.
     pub capabilities: Capabilities,
@@ -59,6 +61,8 @@ pub struct Answer {
     pub find_max: Option<FindMax>,
     /// The loads in their order; of a search, every part of every probe.
     pub results: Vec<ResultSet>,
+    /// Loads that were asked for and not begun, because somebody ended it or the one before gave up.
+    pub not_run: Vec<AtLoad>,
 }
 
 impl Answer {
@@ -84,6 +88,8 @@ pub struct PromptLengths {
     pub output_tokens_least: Option<NonZeroU32>,
     /// Longest answer.
     pub output_tokens_most: Option<NonZeroU32>,
+    /// False where the server lets an answer end earlier than was asked for; null where no length was asked for.
+    pub output_tokens_are_exact: Option<bool>,
     /// Tokens of text with which every prompt begins alike.
     pub shared_prefix_tokens: u32,
     /// Who counted.
@@ -101,11 +107,18 @@ impl PromptLengths {
             input_tokens_most: lengths.input.most(),
             output_tokens_least: output.map(TokenRange::least),
             output_tokens_most: output.map(TokenRange::most),
+            output_tokens_are_exact: None,
             shared_prefix_tokens: lengths.shared_prefix,
             counted_by: lexicon.counted_by(),
             counting_requests: lexicon.requests(),
             text: lexicon.material(),
         }
+    }
+
+    /// The same, where it is known whether answers go on past the model's own end.
+    pub(crate) fn answered_by(mut self, ignores_eos: bool) -> Self {
+        self.output_tokens_are_exact = self.output_tokens_most.map(|_| ignores_eos);
+        self
     }
 
     /// What a reader must know beside the figures.
@@ -147,7 +160,12 @@ impl fmt::Display for PromptLengths {
         };
         write!(f, "prompts of {prompts} {unit}")?;
         if let (Some(least), Some(most)) = (self.output_tokens_least, self.output_tokens_most) {
-            write!(f, ", answers of {} tokens", range(least, most))?;
+            let at_most = if self.output_tokens_are_exact == Some(true) {
+                ""
+            } else {
+                "at most "
+            };
+            write!(f, ", answers of {at_most}{} tokens", range(least, most))?;
         }
         if self.counted_by.counts() {
             let plural = if self.counting_requests == 1 { "" } else { "s" };
@@ -167,10 +185,9 @@ impl fmt::Display for PromptLengths {
 pub struct ResultSet {
     /// The load in words.
     pub load: String,
-    /// Requests in flight of a closed loop.
-    pub concurrency: Option<NonZeroU32>,
-    /// Mean arrivals of an open loop.
-    pub rate_per_s: Option<f64>,
+    /// Requests in flight of a closed loop, or mean arrivals of an open one.
+    #[serde(flatten)]
+    pub at: AtLoad,
     /// Its figures.
     #[serde(flatten)]
     pub figures: Figures,
@@ -186,6 +203,7 @@ pub struct Latency {
     /// Failed requests: those that `with_failures` counts as +∞.
     pub failed: u32,
     /// p50, p90, p95 and p99, in this order. One load has no blocks, so no interval either.
+    #[serde(serialize_with = "quantiles::serialize")]
     pub quantiles: Vec<PooledQuantile>,
 }
 
@@ -327,5 +345,39 @@ impl Figures {
     #[must_use]
     pub const fn all_failed(&self) -> bool {
         self.requests.completed == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_at_most_so_long_where_the_server_may_end_them() {
+        let eight = NonZeroU32::new(8);
+        let lengths = PromptLengths {
+            input_tokens_least: NonZeroU32::MIN,
+            input_tokens_most: NonZeroU32::MIN,
+            output_tokens_least: eight,
+            output_tokens_most: eight,
+            output_tokens_are_exact: None,
+            shared_prefix_tokens: 0,
+            counted_by: CountedBy::ServerUsage,
+            counting_requests: 1,
+            text: Material::Sentences,
+        };
+        let said = |ignores_eos| lengths.clone().answered_by(ignores_eos).to_string();
+        assert!(said(true).contains(", answers of 8 tokens;"), "{}", said(true));
+        assert!(
+            said(false).contains(", answers of at most 8 tokens;"),
+            "{}",
+            said(false)
+        );
+        let unasked = PromptLengths {
+            output_tokens_least: None,
+            output_tokens_most: None,
+            ..lengths.clone()
+        };
+        assert_eq!(unasked.answered_by(true).output_tokens_are_exact, None);
     }
 }

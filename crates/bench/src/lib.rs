@@ -9,7 +9,7 @@
 //! [`text`] (prompts of an exact length), `prompts` (what is sent), `traces` (where each request is kept), `answers` (tokens
 //! that no server counts), `sweep` (the loads one after the other), [`find_max`] (the highest load that meets objectives),
 //! [`knee`] and `rates` (what is said of a sweep, and of an open loop's rate), `summary` and `validity` (traces to
-//! [`figures`]), `asked` and `client` (what an answer says beside them), `remedy` (what helps where requests failed);
+//! [`figures`]), [`at_load`] and `quantiles` (how answers write loads and percentiles), `asked` and `client` (what an answer says beside them), `remedy` (what helps where requests failed);
 //! [`fresh`] makes the prompts of servers that are compared.
 //!
 //! Traps: whatever a server said is redacted and loses its control characters here, before anybody sees it (`clean`); the
@@ -17,6 +17,7 @@
 
 mod answers;
 mod asked;
+pub mod at_load;
 mod base_url;
 mod clean;
 mod client;
@@ -31,6 +32,7 @@ pub mod knee;
 mod looked;
 pub mod options;
 mod prompts;
+mod quantiles;
 mod rates;
 mod remedy;
 mod server;
@@ -42,7 +44,8 @@ mod traces;
 mod validity;
 pub mod values;
 
-pub use asked::{Asked, AskedLoad, AskedObjectives, AskedPrompts, AskedTimeouts};
+pub use asked::{Asked, AskedLoad, AskedObjectives, AskedPrompts, AskedSearch, AskedTimeouts};
+pub use at_load::AtLoad;
 pub use client::{ClientFigures, StarvationFigures};
 pub use error::{BenchError, Blame};
 pub use figures::{Answer, Figures, Latency, LoadEnd, ResultSet};

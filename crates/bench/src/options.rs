@@ -157,8 +157,7 @@ impl Bench {
         if let Some(why) = self.url.contradiction(self.api) {
             return refuse(why);
         }
-        let searches_rate = self.find_max.is_some_and(|f| f.searched == Searched::Rate);
-        let open = self.rate.is_some() || matches!(self.sweep, Some(Sweep::Rate(_))) || searches_rate;
+        let open = self.rate.is_some() || matches!(self.sweep, Some(Sweep::Rate(_))) || self.searches_rate();
         if self.arrivals.is_some() && !open {
             return refuse(
                 "--arrivals is how requests of an open loop arrive; give --rate or --sweep rate=… too".to_owned(),
@@ -194,6 +193,11 @@ impl Bench {
             ));
         }
         Ok(())
+    }
+
+    /// True where the highest rate is searched.
+    pub(crate) fn searches_rate(&self) -> bool {
+        self.find_max.is_some_and(|f| f.searched == Searched::Rate)
     }
 
     /// Loads that there will be.

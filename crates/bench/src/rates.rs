@@ -1,6 +1,7 @@
 //! Whether an open loop's arrivals were to keep the rate that was asked for, and what is said where they did not.
 
 use crate::{
+    figures::Figures,
     options::{Bench, PromptSource},
     validity::AskedRate,
 };
@@ -80,12 +81,68 @@ pub(crate) fn note(bench: &Bench, load: Load, result: &LoadResult) -> Option<Str
     })
 }
 
+/// Why an open loop's requests/s is not its rate: answers end after the last arrival, so that what few requests came to is spread
+/// over more than the time of their arrivals. None where the two are near, or the schedule was another one anyway.
+pub(crate) fn drain_note(load: Load, result: &LoadResult, figures: &Figures) -> Option<String> {
+    let Load::Open { .. } = load else { return None };
+    let completed = figures.throughput.as_ref()?.requests_per_s?;
+    let arrived = figures.rates?.achieved_per_s?;
+    let limit = Gates::default().achieved_rate_ratio.get();
+    let is_plain = result.stopped.is_none() && figures.requests.failed == 0;
+    (is_plain && completed < arrived * (1.0 - limit)).then(|| {
+        format!(
+            "{completed:.3} requests/s is of answers, from the first send to the last end; {arrived:.3}/s is of arrivals, of which the \
+             last is before that. More requests bring them together, unless the server is the limit"
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::summary::tests::idle_result;
+    use crate::{
+        figures::Rates,
+        summary::tests::{idle_result, some_figures},
+    };
     use servelab_load::Stop;
     use servelab_schema::{Arrivals, Rate};
+
+    #[test]
+    fn answers_that_end_late_are_explained() {
+        let load = Load::Open {
+            rate_per_s: Rate::new(15.0).unwrap(),
+            arrivals: Arrivals::Poisson,
+        };
+        let of = |completed: f64, change: fn(&mut LoadResult, &mut Figures)| {
+            let mut figures = some_figures();
+            figures.requests.failed = 0;
+            figures.rates = Some(Rates {
+                asked_per_s: 15.0,
+                scheduled_per_s: Some(15.0),
+                achieved_per_s: Some(15.0),
+            });
+            figures.throughput.as_mut().unwrap().requests_per_s = Some(completed);
+            let mut result = idle_result();
+            change(&mut result, &mut figures);
+            drain_note(load, &result, &figures)
+        };
+        let said = of(11.0, |_, _| ()).unwrap();
+        assert!(
+            said.contains("11.000 requests/s") && said.contains("15.000/s is of arrivals"),
+            "{said}"
+        );
+        assert_eq!(of(14.9, |_, _| ()), None);
+        assert_eq!(of(11.0, |result, _| result.stopped = Some(Stop::Cancelled)), None);
+        assert_eq!(
+            of(11.0, |_, figures| figures.requests.failed = 3),
+            None,
+            "failures explain it"
+        );
+        let closed = Load::Closed {
+            concurrency: std::num::NonZeroU32::MIN,
+        };
+        assert_eq!(drain_note(closed, &idle_result(), &some_figures()), None);
+    }
 
     #[test]
     fn each_reason_has_its_words_and_its_gate() {

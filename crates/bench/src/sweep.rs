@@ -4,6 +4,7 @@ use crate::{
     BenchError,
     answers::AnswerCounter,
     asked::Asked,
+    at_load::AtLoad,
     figures::{Answer, LoadEnd, ResultSet},
     find_max::{Probe, find_max},
     knee::SweepKnee,
@@ -160,12 +161,13 @@ impl Prepared<'_> {
     /// Where a prompt cannot be made, the load generator cannot start, or a trace cannot be kept. Failed requests are rows.
     pub fn run(&self, watch: &impl Watch) -> Result<Answer, BenchError> {
         let started_utc = utc_now();
+        let capabilities = self.looked.negotiated.capabilities;
         let (find_max, results) = match &self.looked.bench.find_max {
             Some(asked) => find_max(self, asked, watch).map(|(found, results)| (Some(found), results))?,
             None => (None, self.loads(watch)?),
         };
         Ok(Answer {
-            v: 2,
+            v: 3,
             servelab_version: env!("CARGO_PKG_VERSION"),
             started_utc,
             host: None,
@@ -178,11 +180,15 @@ impl Prepared<'_> {
             endpoint: self.looked.bench.api.path(),
             model: self.looked.sent.clean.text(&self.looked.server.model),
             seed: self.looked.bench.seed,
-            capabilities: self.looked.negotiated.capabilities,
+            capabilities,
             server_notes: self.looked.negotiated.notes.clone(),
             extra_body: Some(self.looked.bench.extra_body.members().clone()).filter(|members| !members.is_empty()),
             asked: Asked::from(self.looked.bench),
-            lengths: self.prompts.lengths().cloned(),
+            lengths: self
+                .prompts
+                .lengths()
+                .map(|lengths| lengths.clone().answered_by(capabilities.ignore_eos.has_effect())),
+            not_run: self.not_run(results.len()),
             results,
         })
     }
@@ -190,6 +196,16 @@ impl Prepared<'_> {
     /// What was asked for.
     pub(crate) const fn bench(&self) -> &Bench {
         self.looked.bench
+    }
+
+    /// The loads behind the first `run` ones; a search has none that it must run.
+    fn not_run(&self, run: usize) -> Vec<AtLoad> {
+        let loads = if self.looked.bench.find_max.is_some() {
+            Vec::new()
+        } else {
+            self.looked.bench.loads()
+        };
+        loads.into_iter().skip(run).map(AtLoad::from).collect()
     }
 
     /// The loads of a sweep, or the only one.
@@ -321,15 +337,12 @@ impl Prepared<'_> {
         });
         let set = ResultSet {
             load: name,
-            concurrency: match load {
-                Load::Closed { concurrency } => Some(concurrency),
-                Load::Open { .. } => None,
+            at: AtLoad::from(load),
+            notes: {
+                let mut notes = self.notes(load, requests, &result);
+                notes.extend(rates::drain_note(load, &result, &figures));
+                notes
             },
-            rate_per_s: match load {
-                Load::Open { rate_per_s, .. } => Some(rate_per_s.get()),
-                Load::Closed { .. } => None,
-            },
-            notes: self.notes(load, requests, &result),
             figures,
         };
         Ok((set, traces, result))
@@ -384,8 +397,11 @@ impl Prepared<'_> {
             .map_or(1, |t| usize::try_from(t.get()).unwrap_or(1));
         if sent > requests.distinct.saturating_mul(turns) {
             notes.push(format!(
-                "only {} different prompts for {sent} requests: an engine with a prefix cache answers repeated ones faster",
-                requests.distinct
+                "only {} for {sent} requests: an engine with a prefix cache answers repeated ones faster",
+                match requests.distinct {
+                    1 => "one prompt".to_owned(),
+                    distinct => format!("{distinct} different prompts"),
+                }
             ));
         }
         let has_several = self.looked.bench.sweep.is_some() || self.looked.bench.find_max.is_some();

@@ -2,9 +2,39 @@
 
 pub use crate::base_url::BaseUrl;
 
+use servelab_load::RequestHeaders;
 use servelab_schema::{Arrivals, Nanos, Rate, Shape, Slo};
 use servelab_stats::Probability;
 use std::{fmt, num::NonZeroU32, str::FromStr};
+
+/// How many of something: a whole number above 0.
+///
+/// # Errors
+/// What is wrong, for people.
+pub fn count(text: &str) -> Result<NonZeroU32, String> {
+    whole(text, "1", u32::MAX)
+}
+
+/// How many of something, or none of it: a whole number.
+///
+/// # Errors
+/// What is wrong, for people.
+pub fn count_or_none(text: &str) -> Result<u32, String> {
+    whole(text, "0", u32::MAX)
+}
+
+/// A seed: a whole number.
+///
+/// # Errors
+/// What is wrong, for people.
+pub fn seed(text: &str) -> Result<u64, String> {
+    whole(text, "0", u64::MAX)
+}
+
+fn whole<T: FromStr>(text: &str, least: &str, most: impl fmt::Display) -> Result<T, String> {
+    let number = text.trim().parse();
+    number.map_err(|_| format!("give a whole number from {least} to {most}"))
+}
 
 /// A length of time above 0, such as `90s`, in the one grammar of durations ([`Nanos`]).
 ///
@@ -137,7 +167,10 @@ impl FromStr for JsonHeaders {
             return Err(FORM.to_owned());
         };
         let header = |(name, value): (String, serde_json::Value)| match value {
-            serde_json::Value::String(value) => Ok(format!("{name}: {value}")),
+            // What cannot be a header is said here, where it is known which option gave it.
+            serde_json::Value::String(value) => RequestHeaders::default()
+                .add(name.trim(), value.trim())
+                .map(|()| format!("{name}: {value}")),
             _ => Err(format!("`{name}` is no text; {FORM}")),
         };
         members.into_iter().map(header).collect::<Result<_, _>>().map(Self)
@@ -179,95 +212,4 @@ impl FromStr for Sweep {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations() {
-        let ns = |text| duration(text).map(|n| n.0);
-        assert_eq!(ns("90s"), Ok(90_000_000_000));
-        assert_eq!(ns("1.5ms"), Ok(1_500_000));
-        assert_eq!(ns("2h"), Ok(7_200_000_000_000));
-        for bad in ["", "5", "s", "-1s", "0s", "0.0ms", "1.2.3s", "1d"] {
-            assert!(ns(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn quantiles_and_minutes() {
-        for (text, share) in [("p95", 0.95), ("0.9", 0.9), ("p99.9", 0.999), ("p50", 0.5)] {
-            assert!((quantile(text).unwrap().get() - share).abs() < 1e-12, "{text}");
-        }
-        for bad in ["", "95", "p", "p0", "p100", "0.4", "1", "NaN"] {
-            assert!(quantile(bad).unwrap_err().contains("p95"), "{bad}");
-        }
-        assert_eq!(minutes("0.5"), Ok(Nanos::from_secs(30)));
-        assert_eq!(minutes("20"), Ok(Nanos::from_secs(1200)));
-        for bad in ["", "0", "-1", "5m", "inf", "1e300"] {
-            assert!(minutes(bad).unwrap_err().contains("minutes"), "{bad}");
-        }
-    }
-
-    #[test]
-    fn arrival_processes_and_back() {
-        for text in ["constant", "poisson", "gamma:0.5", "burst:8"] {
-            assert_eq!(arrivals_text(arrivals(text).unwrap()), text);
-        }
-        for bad in [
-            "",
-            "Poisson",
-            "gamma",
-            "gamma:0",
-            "gamma:x",
-            "burst:0",
-            "burst:1.5",
-            "uniform",
-        ] {
-            assert!(arrivals(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn objectives() {
-        let all = slo("ttft=2s,tpot=100ms,e2e=30s").unwrap();
-        assert_eq!(
-            (all.ttft_ns, all.e2e_ns),
-            (Some(Nanos::from_secs(2)), Some(Nanos::from_secs(30)))
-        );
-        assert_eq!(slo("tpot=1ms").unwrap().ttft_ns, None);
-        for (bad, says) in [
-            ("itl=1s", "no latency"),
-            ("ttft", "no objective"),
-            ("ttft=1", "unit"),
-            ("e2e=1s,e2e=2s", "twice"),
-        ] {
-            assert!(slo(bad).unwrap_err().contains(says), "{bad}");
-        }
-    }
-
-    #[test]
-    fn headers_as_json() {
-        let given: JsonHeaders = r#"{"x-team": "a", "Authorization": "Bearer s3cret"}"#.parse().unwrap();
-        assert_eq!(given.0, ["x-team: a", "Authorization: Bearer s3cret"]);
-        assert!(!format!("{given:?}").contains("s3cret"));
-        for bad in ["", "[]", "x: y", r#"{"x": 5}"#] {
-            let said = bad.parse::<JsonHeaders>().unwrap_err();
-            assert!(said.contains("JSON object of texts"), "{said}");
-        }
-    }
-
-    #[test]
-    fn sweeps() {
-        let three = [1, 4, 8].map(|n| NonZeroU32::new(n).unwrap()).to_vec();
-        assert_eq!("concurrency=1,4, 8".parse(), Ok(Sweep::Concurrency(three)));
-        assert!(matches!("rate=0.5,2".parse(), Ok(Sweep::Rate(rates)) if rates.len() == 2));
-        for (bad, says) in [
-            ("1,2", "what is swept"),
-            ("batch=1", "cannot be swept"),
-            ("rate=0", "no rate"),
-            ("concurrency=", "no concurrency"),
-        ] {
-            assert!(bad.parse::<Sweep>().unwrap_err().contains(says), "{bad}");
-        }
-    }
-}
+mod tests;

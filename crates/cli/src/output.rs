@@ -3,9 +3,11 @@
 //! Where the width is known (a terminal, or `COLUMNS`) every line fits and no word is split; a file or a pipe has none, and there a
 //! row is a line.
 
+mod command;
 mod layout;
 mod voice;
 
+pub(crate) use command::command;
 pub(crate) use voice::{LogFormat, Voice, error, note, progress_is_drawn, progress_is_wanted, warn};
 
 use clap::ValueEnum;

@@ -4,6 +4,7 @@ use serde::Serialize;
 use servelab_stats::Decision;
 
 use super::Searched;
+use crate::at_load::AtLoad;
 
 /// An objective's latency.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -54,16 +55,33 @@ pub struct Look {
     pub decision: Decision,
 }
 
+/// Why a load was left undecided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Undecided {
+    /// Every look was used up: it lies at the limit, as near as can be told.
+    Looks,
+    /// The time was short: nothing speaks against it.
+    Time,
+    /// The client was the limit: nothing speaks against it.
+    Client,
+    /// The user ended it.
+    Interrupted,
+}
+
 /// One load that was tried.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Probe {
-    /// Requests per second, or requests in flight.
-    pub load: f64,
+    /// The load.
+    #[serde(flatten)]
+    pub at: AtLoad,
     /// True where a load that was found is measured afresh.
     pub repeat: bool,
     /// Whether every objective is met.
     #[serde(serialize_with = "decision")]
     pub decision: Decision,
+    /// Why it is undecided; null where it is decided.
+    pub undecided_by: Option<Undecided>,
     /// Each objective, at the last look.
     pub objectives: Vec<Look>,
     /// How often was looked: each time on about twice the requests.
@@ -89,8 +107,9 @@ fn decision<S: serde::Serializer>(decision: &Decision, serializer: S) -> Result<
 /// An end of the bracket.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Found {
-    /// Requests per second, or requests in flight.
-    pub load: f64,
+    /// The load.
+    #[serde(flatten)]
+    pub at: AtLoad,
     /// Probability that what is said of it is right, at least.
     pub confidence: f64,
     /// True where it was measured twice and both said so.
@@ -98,12 +117,12 @@ pub struct Found {
 }
 
 /// Why a search ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "reason")]
 pub enum Stopped {
-    /// The bracket is as narrow as was asked for, and its lower end was measured twice.
+    /// The bracket is as narrow as was asked for, or no load that is tried lies within it, and its lower end was measured twice.
     Resolution,
-    /// The time is over.
+    /// The time is over, or was too short to decide what lies above.
     Budget,
     /// The highest load that is tried meets the objectives.
     Ceiling,
@@ -111,11 +130,25 @@ pub enum Stopped {
     Floor,
     /// The client was the limit.
     Instrument {
-        /// Which gate failed, and how.
+        /// Under which load.
+        at: AtLoad,
+        /// Which gate failed and how, what that means and what helps.
         why: String,
     },
     /// The user ended it.
     Interrupted,
+}
+
+/// What may be said of the load that was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// It is the highest: a load above it was shown not to meet the objectives, and the bracket between them is narrow.
+    Highest,
+    /// The highest is this or more: what lies above was not shown not to meet them.
+    AtLeast,
+    /// None was found.
+    NoLoad,
 }
 
 /// What a search came to.
@@ -131,12 +164,14 @@ pub struct FindMax {
     pub error_level: f64,
     /// Most distance between the ends of the bracket, as a share of the lower one.
     pub resolution_ratio: f64,
+    /// What may be said of `meets`.
+    pub verdict: Verdict,
     /// The highest load that was shown to meet the objectives; null where none was.
     pub meets: Option<Found>,
     /// The lowest load that was shown not to; null where none was.
     pub fails: Option<Found>,
     /// Loads of which neither was shown.
-    pub undecided: Vec<f64>,
+    pub undecided: Vec<AtLoad>,
     /// Why it ended.
     pub stopped: Stopped,
     /// Time that it took, seconds.

@@ -4,12 +4,14 @@
 use super::{FindMax, Objective, ObjectiveName, Rules, Searched, Segment, Server, search};
 use crate::{
     BenchError,
+    at_load::AtLoad,
     figures::ResultSet,
     options::{Bench, FindMaxAsked},
     sweep::{Prepared, Shape, Watch},
 };
+use servelab_findings::failed_gate;
 use servelab_load::Stop;
-use servelab_schema::{Arrivals, Blame, Completion, GateOutcome, Load, Nanos, Outcome, Rate, Trace};
+use servelab_schema::{Arrivals, Blame, Completion, Load, Nanos, Outcome, Rate, Trace};
 use std::num::NonZeroU32;
 
 /// A closed loop that tells whether anything is answered, and where to begin: so many in flight.
@@ -59,14 +61,12 @@ fn of_limit(c: &Completion, name: ObjectiveName, limit: Nanos) -> f64 {
 
 impl<W: Watch> OnServer<'_, W> {
     fn load(&self, load: f64) -> Result<Load, BenchError> {
-        Ok(match self.searched {
-            Searched::Rate => Load::Open {
-                rate_per_s: Rate::new(load).map_err(BenchError::Options)?,
+        Ok(match AtLoad::of_search(self.searched, load) {
+            AtLoad::RatePerS(rate) => Load::Open {
+                rate_per_s: Rate::new(rate).map_err(BenchError::Options)?,
                 arrivals: self.prepared.bench().arrivals.unwrap_or(Arrivals::Poisson),
             },
-            Searched::Concurrency => Load::Closed {
-                concurrency: in_flight(load),
-            },
+            AtLoad::Concurrency(concurrency) => Load::Closed { concurrency },
         })
     }
 
@@ -149,9 +149,9 @@ impl<W: Watch> Server for OnServer<'_, W> {
         let failed = gates
             .unwrap_or_default()
             .iter()
-            .find(|g| g.outcome == GateOutcome::Failed && g.gate.blame() == Blame::Instrument);
-        if let Some(gate) = failed {
-            let why = format!("{}: {}, the limit is {}", gate.gate, gate.observed, gate.limit);
+            .filter(|g| g.gate.blame() == Blame::Instrument)
+            .find_map(failed_gate);
+        if let Some(why) = failed {
             return Ok(Segment::Unusable { why, elapsed_s });
         }
         let value = |trace: &Trace, name, limit| match &trace.outcome {
@@ -164,15 +164,6 @@ impl<W: Watch> Server for OnServer<'_, W> {
             elapsed_s,
         })
     }
-}
-
-/// A concurrency as a search has it.
-#[expect(
-    clippy::as_conversions,
-    reason = "whole numbers from 1 to 16384; float to integer saturates"
-)]
-fn in_flight(load: f64) -> NonZeroU32 {
-    NonZeroU32::new(load.round() as u32).unwrap_or(NonZeroU32::MIN)
 }
 
 /// Searches on a server. The results are those of all segments, in order.

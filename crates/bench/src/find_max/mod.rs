@@ -6,7 +6,8 @@
 //! requests.
 //!
 //! Traps: the loads of a search are positive numbers; a concurrency is a whole one. *Undecided* counts against a load: what
-//! was not shown to meet the objectives is not recommended.
+//! was not shown to meet the objectives is not recommended. But only a load that was shown to fail makes the one below it the
+//! *highest*; where time or the client left it open, the answer is "at least".
 
 pub mod answer;
 mod live;
@@ -15,7 +16,7 @@ mod search;
 #[cfg(test)]
 mod tests;
 
-pub use answer::{FindMax, Found, Look, Objective, ObjectiveName, Probe, Stopped};
+pub use answer::{FindMax, Found, Look, Objective, ObjectiveName, Probe, Stopped, Undecided, Verdict};
 pub(crate) use live::find_max;
 pub use search::{Rules, Searched, search};
 
@@ -32,7 +33,7 @@ pub enum Segment {
     },
     /// The client, not the server, was the limit: says nothing of the server.
     Unusable {
-        /// Which gate failed, and how.
+        /// Which gate failed and how, what that means and what helps.
         why: String,
         /// Time that it took, seconds.
         elapsed_s: f64,

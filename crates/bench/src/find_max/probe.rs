@@ -6,8 +6,9 @@
 
 use super::{
     Probe, Rules, Searched, Segment, Server, Stopped,
-    answer::{Look, Objective, ObjectiveName},
+    answer::{Look, Objective, ObjectiveName, Undecided},
 };
+use crate::at_load::AtLoad;
 use servelab_stats::{Decision, Exceeded, Probability, correlation_time};
 
 /// Requests on either side of a limit from which on their own clustering is estimated.
@@ -130,7 +131,7 @@ impl Spent {
 }
 
 /// A load may take this part of the time that is left, beyond its first look: one that lies at the limit would take all of it.
-/// One that is repeated may take it all: what time alone leaves undecided does not speak against it.
+/// One that is repeated may take it all.
 const SHARE: f64 = 1.0 / 3.0;
 
 /// Measures `load` until it is decided, its looks or its time are used up, or the search must end.
@@ -147,12 +148,14 @@ pub(super) fn probe<S: Server>(
     let mut requests = rules.first_requests;
     let mut was_unusable = false;
     let mut looks = 0;
-    let so_far = |tallies: &Tallies, looks: u32, spent: &Spent| {
+    let at = AtLoad::of_search(rules.searched, load);
+    let so_far = |tallies: &Tallies, looks: u32, spent: &Spent, cause: Undecided| {
         let (decision, objectives) = tallies.decide(rules.quantile, rules.error_of_look(looks));
         Probe {
-            load,
+            at,
             repeat,
             decision,
+            undecided_by: (decision == Decision::Undecided).then_some(cause),
             objectives,
             looks,
             elapsed_s: spent.elapsed_s - before_s,
@@ -160,11 +163,20 @@ pub(super) fn probe<S: Server>(
     };
     while looks < rules.looks {
         let ended = |why, tallies: &Tallies, spent: &Spent| {
-            let begun = (tallies.requests > 0).then(|| so_far(tallies, looks, spent));
-            Ok(Probed::Ended(why, begun))
+            let cause = match &why {
+                Stopped::Instrument { .. } => Undecided::Client,
+                Stopped::Interrupted => Undecided::Interrupted,
+                _ => Undecided::Time,
+            };
+            // What the client spoilt was tried, and is told.
+            let is_tried = tallies.requests > 0 || cause == Undecided::Client;
+            Ok(Probed::Ended(
+                why,
+                is_tried.then(|| so_far(tallies, looks, spent, cause)),
+            ))
         };
         if looks > 0 && !repeat && !spent.allows(rules.searched, load, requests, before_s + share_s) {
-            break;
+            return Ok(Probed::Done(so_far(&tallies, looks, spent, Undecided::Time)));
         }
         if !spent.allows(rules.searched, load, requests, rules.budget_s) {
             return ended(Stopped::Budget, &tallies, spent);
@@ -183,16 +195,16 @@ pub(super) fn probe<S: Server>(
             }
             Segment::Unusable { why, elapsed_s } => {
                 spent.add(elapsed_s, requests);
-                return ended(Stopped::Instrument { why }, &tallies, spent);
+                return ended(Stopped::Instrument { at, why }, &tallies, spent);
             }
             Segment::Interrupted => return ended(Stopped::Interrupted, &tallies, spent),
         }
         looks += 1;
-        let probe = so_far(&tallies, looks, spent);
+        let probe = so_far(&tallies, looks, spent, Undecided::Looks);
         if probe.decision != Decision::Undecided {
             return Ok(Probed::Done(probe));
         }
         requests = requests.saturating_mul(2);
     }
-    Ok(Probed::Done(so_far(&tallies, looks, spent)))
+    Ok(Probed::Done(so_far(&tallies, looks, spent, Undecided::Looks)))
 }

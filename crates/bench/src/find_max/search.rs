@@ -1,15 +1,17 @@
 //! Which load is tried next, and when a search stops.
 //!
 //! Doubling until a load is not shown to meet the objectives (or halving until one is), then the geometric middle of the bracket,
-//! until its ends are as close as the resolution. The lower end is then measured afresh: it was chosen among several because it looked
+//! until its ends are as close as the resolution. A load that time left undecided ends the bracket as one that fails does, so that
+//! something is shown in the time that is left; but then the answer is "at least" and the search ended for want of time. The lower end is then measured afresh: it was chosen among several because it looked
 //! good, and only data that did not choose it say how good it is. Where they do not confirm it, it is the bracket's upper
 //! end from then on, and the search goes on below.
 
 use super::{
     Server,
-    answer::{FindMax, Found, Objective, Probe, Stopped},
+    answer::{FindMax, Found, Objective, Probe, Stopped, Undecided, Verdict},
     probe::{Probed, Spent, probe},
 };
+use crate::at_load::AtLoad;
 use serde::Serialize;
 use servelab_stats::{Decision, Exceeded, Probability};
 
@@ -125,6 +127,8 @@ struct Bracket<'a> {
     meets: Vec<f64>,
     /// The lowest load that was not.
     ceiling: Option<f64>,
+    /// True where only the time kept that one from being shown.
+    is_cut: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -165,11 +169,15 @@ impl Bracket<'_> {
     }
 
     fn learn(&mut self, probe: &Probe) {
+        let at = probe.at.number();
         if probe.decision == Decision::Meets {
-            self.meets.push(probe.load);
-        } else {
-            self.meets.retain(|load| *load < probe.load);
-            self.ceiling = Some(self.ceiling.map_or(probe.load, |c| c.min(probe.load)));
+            self.meets.push(at);
+            return;
+        }
+        self.meets.retain(|load| *load < at);
+        if self.ceiling.is_none_or(|ceiling| at <= ceiling) {
+            self.ceiling = Some(at);
+            self.is_cut = probe.undecided_by == Some(Undecided::Time);
         }
     }
 }
@@ -183,6 +191,7 @@ pub fn search<S: Server>(server: &mut S, rules: &Rules, mut said: impl FnMut(&Pr
         rules,
         meets: Vec::new(),
         ceiling: None,
+        is_cut: false,
     };
     let mut probes: Vec<Probe> = Vec::new();
     let mut spent = Spent::default();
@@ -191,6 +200,7 @@ pub fn search<S: Server>(server: &mut S, rules: &Rules, mut said: impl FnMut(&Pr
             Next::Try(load) => (load, false),
             Next::Repeat(load) => (load, true),
             Next::Ceiling => break Stopped::Ceiling,
+            Next::Floor if bracket.is_cut => break Stopped::Budget,
             Next::Floor => break Stopped::Floor,
         };
         match probe(server, rules, load, repeat, &mut spent)? {
@@ -200,7 +210,11 @@ pub fn search<S: Server>(server: &mut S, rules: &Rules, mut said: impl FnMut(&Pr
                 let is_confirmed = repeat && probe.decision == Decision::Meets;
                 probes.push(probe);
                 if is_confirmed {
-                    break Stopped::Resolution;
+                    break if bracket.is_cut {
+                        Stopped::Budget
+                    } else {
+                        Stopped::Resolution
+                    };
                 }
             }
             Probed::Ended(why, begun) => {
@@ -219,7 +233,7 @@ fn found(rules: &Rules, probes: &[Probe], load: f64, decision: Decision) -> Foun
     let repeated = probes
         .iter()
         .filter(of)
-        .any(|p| p.repeat && p.load.total_cmp(&load).is_eq());
+        .any(|p| p.repeat && p.at.number().total_cmp(&load).is_eq());
     let decided = u32::try_from(probes.iter().filter(of).count()).unwrap_or(u32::MAX);
     let error = if repeated {
         rules.error
@@ -227,7 +241,7 @@ fn found(rules: &Rules, probes: &[Probe], load: f64, decision: Decision) -> Foun
         rules.error * f64::from(decided)
     };
     Found {
-        load,
+        at: AtLoad::of_search(rules.searched, load),
         confidence: (1.0 - error).max(0.0),
         repeated,
     }
@@ -235,10 +249,10 @@ fn found(rules: &Rules, probes: &[Probe], load: f64, decision: Decision) -> Foun
 
 fn answer(rules: &Rules, bracket: &Bracket<'_>, probes: Vec<Probe>, stopped: Stopped, elapsed_s: f64) -> FindMax {
     let low = bracket.low();
-    let above = |p: &&Probe| low.is_none_or(|low| p.load >= low);
+    let above = |p: &&Probe| low.is_none_or(|low| p.at.number() >= low);
     let loads = |decision| {
         let of = probes.iter().filter(above).filter(move |p| p.decision == decision);
-        of.map(|p| p.load)
+        of.map(|p| p.at.number())
     };
     let fails = loads(Decision::Fails).reduce(f64::min);
     let mut undecided: Vec<f64> = loads(Decision::Undecided)
@@ -253,9 +267,17 @@ fn answer(rules: &Rules, bracket: &Bracket<'_>, probes: Vec<Probe>, stopped: Sto
         quantile: rules.quantile.get(),
         error_level: rules.error,
         resolution_ratio: rules.resolution_ratio,
+        verdict: match (low, fails, &stopped) {
+            (None, ..) => Verdict::NoLoad,
+            (Some(_), Some(_), Stopped::Resolution) => Verdict::Highest,
+            (Some(_), ..) => Verdict::AtLeast,
+        },
         meets: low.map(|load| found(rules, &probes, load, Decision::Meets)),
         fails: fails.map(|load| found(rules, &probes, load, Decision::Fails)),
-        undecided,
+        undecided: undecided
+            .into_iter()
+            .map(|load| AtLoad::of_search(rules.searched, load))
+            .collect(),
         stopped,
         elapsed_s,
         probes,

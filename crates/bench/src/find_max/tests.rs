@@ -8,6 +8,8 @@ use servelab_schema::{Arrivals, Rate};
 use servelab_stats::{Decision, Probability};
 use std::convert::Infallible;
 
+mod budget;
+
 /// First come, first served, by so many servers; times are seconds.
 struct Queue {
     servers: usize,
@@ -146,7 +148,7 @@ fn within(runs: u64, truth: f64, mut search_from: impl FnMut(u64, f64) -> FindMa
     for seed in 0..runs {
         // Beginnings from a third to three times the truth.
         let start = truth / 3.0 * 9_f64.powf(SplitMix64::new(seed).uniform());
-        let found = search_from(seed, start).meets.map_or(0.0, |f| f.load);
+        let found = search_from(seed, start).meets.map_or(0.0, |f| f.at.number());
         near += u64::from((found / truth - 1.0).abs() <= 0.1);
         above += u64::from(found > truth);
         highest = highest.max(found / truth);
@@ -228,24 +230,24 @@ fn a_search_says_what_it_did() {
     let mut queue = Queue::new(8, exponential, 0.5, 1);
     let mut said = Vec::new();
     let found = search(&mut queue, &rules(Searched::Rate, Probability::P95, 1.0), |p| {
-        said.push(p.load)
+        said.push(p.at)
     })
     .unwrap();
     let (meets, fails) = (found.meets.unwrap(), found.fails.unwrap());
-    assert_eq!(said, found.probes.iter().map(|p| p.load).collect::<Vec<_>>());
+    assert_eq!(said, found.probes.iter().map(|p| p.at).collect::<Vec<_>>());
     assert!(
-        meets.load < fails.load && meets.repeated && meets.confidence >= 0.99,
+        meets.at.number() < fails.at.number() && meets.repeated && meets.confidence >= 0.99,
         "{found:#?}"
     );
-    assert_eq!(found.stopped, Stopped::Resolution);
+    assert_eq!((found.stopped, found.verdict), (Stopped::Resolution, Verdict::Highest));
     assert!(
         found
             .undecided
             .iter()
-            .all(|load| meets.load < *load && *load < fails.load)
+            .all(|at| at.total_cmp(&meets.at).is_gt() && at.total_cmp(&fails.at).is_lt())
     );
     let last = found.probes.last().unwrap();
-    assert!(last.repeat && last.decision == Decision::Meets && last.load.total_cmp(&meets.load).is_eq());
+    assert!(last.repeat && last.decision == Decision::Meets && last.at == meets.at);
     let elapsed: f64 = found.probes.iter().map(|p| p.elapsed_s).sum();
     assert!((elapsed / found.elapsed_s - 1.0).abs() < 1e-9);
 }
@@ -272,14 +274,14 @@ fn a_search_ends_where_it_must() {
 
     let never = search(&mut Always(f64::INFINITY), &plain, |_| ()).unwrap();
     assert!(never.meets.is_none() && never.stopped == Stopped::Floor, "{never:?}");
-    assert!(never.fails.is_some_and(|f| f.load < 0.02), "{never:?}");
+    assert!(never.fails.is_some_and(|f| f.at.number() < 0.02), "{never:?}");
     let always = of(
         &mut queue(f64::INFINITY),
         &rules(Searched::Rate, Probability::P95, 50_000.0),
     );
     assert_eq!(
-        (always.stopped, always.meets.map(|m| m.load)),
-        (Stopped::Ceiling, Some(100_000.0))
+        (always.stopped, always.verdict, always.meets.map(|m| m.at.number())),
+        (Stopped::Ceiling, Verdict::AtLeast, Some(100_000.0))
     );
 
     let short = Rules {
@@ -307,8 +309,16 @@ fn a_search_ends_where_it_must() {
         }
     }
     let late = search(&mut Late, &plain, |_| ()).unwrap();
-    assert!(matches!(late.stopped, Stopped::Instrument { why } if why == "schedule-lag"));
-    assert!(late.probes.is_empty());
+    assert_eq!(late.verdict, Verdict::NoLoad);
+    assert!(matches!(late.stopped, Stopped::Instrument { why, .. } if why == "schedule-lag"));
+    // What was tried is told, though nothing of it counts.
+    let [probe] = late.probes.as_slice() else {
+        panic!("{:?}", late.probes)
+    };
+    assert_eq!(
+        (probe.undecided_by, probe.looks, probe.objectives[0].requests),
+        (Some(Undecided::Client), 0, 0)
+    );
 }
 
 /// Failed requests exceed every limit.
@@ -329,7 +339,7 @@ fn failures_count_as_never_answered() {
         }
     }
     let found = search(&mut Drops(0), &rules(Searched::Rate, Probability::P95, 1.0), |_| ()).unwrap();
-    let load = found.meets.unwrap().load;
+    let load = found.meets.unwrap().at.number();
     assert!(load <= 10.0 && load > 9.5, "{found:?}");
 }
 

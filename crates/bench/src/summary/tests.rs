@@ -99,6 +99,11 @@ pub(crate) fn idle_result() -> LoadResult {
     load_result(&record(&traces()))
 }
 
+/// The figures of some load.
+pub(crate) fn some_figures() -> Figures {
+    of_bench(&idle_result(), Nanos::ZERO, &traces())
+}
+
 fn of_bench(result: &LoadResult, ramp: Nanos, traces: &[Trace]) -> Figures {
     figures(&Measured {
         load: Load::Closed {

@@ -17,6 +17,7 @@ use crate::{
 };
 use anyhow::Context;
 use clap::{Args, ValueEnum};
+use command::Command;
 use live::OnTerminal;
 use servelab_bench::{
     BenchError, Blame, FindMaxAsked, PromptSource,
@@ -112,27 +113,27 @@ pub(crate) struct Bench {
     #[arg(long, value_name = "N", conflicts_with_all = ["max_tokens", "ignore_eos"], help_heading = "Prompts")]
     output_tokens: Option<TokenRange>,
     /// The first N tokens of all prompts are the same: what a prefix cache is there for.
-    #[arg(long, value_name = "N", requires = "input_tokens", help_heading = "Prompts")]
+    #[arg(long, value_name = "N", value_parser = values::count, allow_negative_numbers = true, requires = "input_tokens", help_heading = "Prompts")]
     shared_prefix: Option<NonZeroU32>,
     /// Count with this tokenizer: a folder with tokenizer.json and the chat template, or a model in the local Hugging Face
     /// cache, such as mistralai/Mistral-7B-Instruct-v0.3. Nothing is downloaded.
     #[arg(long, value_name = "DIR|ID", help_heading = "Prompts")]
     tokenizer: Option<String>,
     /// Turns of each conversation; a turn carries the history and follows when the one before it has ended.
-    #[arg(long, value_name = "N", conflicts_with = "replay", help_heading = "Prompts")]
+    #[arg(long, value_name = "N", value_parser = values::count, allow_negative_numbers = true, conflicts_with = "replay", help_heading = "Prompts")]
     turns: Option<NonZeroU32>,
     /// Replay recorded traffic: JSONL with "timestamp" in ms and "input_length" (Mooncake), "prompt" or "messages".
     #[arg(long, value_name = "FILE", conflicts_with_all = ["batch", "concurrency", "rate", "sweep", "ramp", "requests"],
           help_heading = "Prompts")]
     replay: Option<PathBuf>,
     /// Most tokens of each answer; by default what the prompt file says, or 128.
-    #[arg(long, value_name = "N", help_heading = "Prompts")]
+    #[arg(long, value_name = "N", value_parser = values::count, allow_negative_numbers = true, help_heading = "Prompts")]
     max_tokens: Option<NonZeroU32>,
     /// Ask for exactly that many tokens, whatever the model would do.
     #[arg(long, help_heading = "Prompts")]
     ignore_eos: bool,
     /// Seed of prompts, arrivals and sampling.
-    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Prompts")]
+    #[arg(long, value_name = "N", value_parser = values::seed, allow_negative_numbers = true, default_value_t = 1, help_heading = "Prompts")]
     seed: u64,
     /// Do not send the seed; prompts and arrivals keep it.
     #[arg(long, help_heading = "Prompts")]
@@ -142,13 +143,13 @@ pub(crate) struct Bench {
     extra_body: Option<ExtraBody>,
 
     /// Requests to measure (with --turns: conversations); by default each prompt of a file once, or 200, or 4 for each slot.
-    #[arg(long, value_name = "N", conflicts_with = "duration", help_heading = "Load")]
+    #[arg(long, value_name = "N", value_parser = values::count, allow_negative_numbers = true, conflicts_with = "duration", help_heading = "Load")]
     requests: Option<NonZeroU32>,
     /// Send for so long instead; what is in flight then still ends.
     #[arg(long, value_name = "TIME", value_parser = values::duration, help_heading = "Load")]
     duration: Option<Nanos>,
     /// Closed loop: requests in flight. 16 where no load is given.
-    #[arg(long, value_name = "N", conflicts_with_all = ["rate", "batch", "sweep"], help_heading = "Load")]
+    #[arg(long, value_name = "N", value_parser = values::count, allow_negative_numbers = true, conflicts_with_all = ["rate", "batch", "sweep"], help_heading = "Load")]
     concurrency: Option<NonZeroU32>,
     /// Open loop: mean arrivals per second; they never wait for answers.
     #[arg(long, value_name = "R", value_parser = values::rate, allow_negative_numbers = true, conflicts_with_all = ["batch", "sweep"], help_heading = "Load")]
@@ -160,7 +161,7 @@ pub(crate) struct Bench {
     #[arg(long, value_name = "TIME", value_parser = values::duration, conflicts_with = "batch", help_heading = "Load")]
     ramp: Option<Nanos>,
     /// So many requests leave together, the next ones when all of them have ended.
-    #[arg(long, value_name = "N", conflicts_with_all = ["sweep", "turns"], help_heading = "Load")]
+    #[arg(long, value_name = "N", value_parser = values::count, allow_negative_numbers = true, conflicts_with_all = ["sweep", "turns"], help_heading = "Load")]
     batch: Option<NonZeroU32>,
     /// One load after the other: concurrency=1,4,8 or rate=0.5,1,2.
     #[arg(long, value_name = "KEY=LIST", help_heading = "Load")]
@@ -176,11 +177,11 @@ pub(crate) struct Bench {
     #[arg(long, value_name = "N", value_parser = values::minutes, default_value = "20", requires = "find_max", help_heading = "Load")]
     max_minutes: Nanos,
     /// Unmeasured requests that end before the first measured one is sent.
-    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Load")]
+    #[arg(long, value_name = "N", value_parser = values::count_or_none, allow_negative_numbers = true, default_value_t = 0, help_heading = "Load")]
     warmup: u32,
 
     /// End a load whose first N measured requests all fail; 0: never.
-    #[arg(long, value_name = "N", default_value_t = 20, help_heading = "Limits")]
+    #[arg(long, value_name = "N", value_parser = values::count_or_none, allow_negative_numbers = true, default_value_t = 20, help_heading = "Limits")]
     give_up_after: u32,
     /// From sent to the first token.
     #[arg(long, value_name = "TIME", value_parser = values::duration, default_value = "120s", help_heading = "Limits")]
@@ -203,7 +204,7 @@ pub(crate) struct Bench {
     header: Vec<String>,
     /// More request headers as a JSON object: '{"x-team": "a"}'.
     #[arg(long, value_name = "JSON", help_heading = "Connection and output")]
-    extra_headers: Option<JsonHeaders>,
+    extra_headers: Option<String>,
     /// Keep every request in a new file, which only you may read: JSONL, written as they end.
     #[arg(long, value_name = "FILE", help_heading = "Connection and output")]
     traces: Option<PathBuf>,
@@ -228,6 +229,8 @@ impl From<BenchError> for Failure {
 impl Bench {
     pub(crate) fn execute(self, project: &Project) -> Result<Exit, Failure> {
         let (format, explain) = (self.format, self.explain);
+        // Before the load: what is wrong with it must not cost one.
+        let command = Command::given();
         let bench = self.asked(project)?;
         bench.check()?;
         if let Some(note) = bench.url.note() {
@@ -241,8 +244,8 @@ impl Bench {
         drop(waiting);
         let mut answer = prepared.run(&terminal)?;
         answer.host = Some(host_facts());
-        answer.command = Some(command::shown(std::env::args()));
-        print::print(format, explain, &answer).map_err(Failure::environment)?;
+        answer.command = Some(command.text());
+        print::print(format, explain, &answer, &command).map_err(Failure::environment)?;
         Ok(if terminal.is_asked() {
             Exit::Aborted
         } else if answer.is_valid() {
@@ -264,6 +267,14 @@ impl Bench {
             }),
             (None, None, None) => PromptSource::BuiltIn,
         };
+        // Not by clap, which would show the value.
+        let more_headers: JsonHeaders = self.extra_headers.as_deref().map_or_else(
+            || Ok(JsonHeaders::default()),
+            |text| {
+                text.parse()
+                    .map_err(|why| BenchError::Options(format!("--extra-headers: {why}")))
+            },
+        )?;
         let tokenizer = self
             .tokenizer
             .map(|given| cache::locate(&given, &path(PathBuf::from(&given))));
@@ -300,7 +311,7 @@ impl Bench {
             total_timeout: self.total_timeout,
             slo: self.slo.unwrap_or_default(),
             api_key_env: self.api_key_env,
-            headers: [self.header, self.extra_headers.unwrap_or_default().0].concat(),
+            headers: [self.header, more_headers.0].concat(),
             traces: self.traces.map(path),
         })
     }

@@ -1,7 +1,8 @@
 //! How the answer of a bench ends: what each load came to in one sentence, what failed and what helps, and what to do next.
 
+use super::command::Command;
 use crate::output;
-use servelab_bench::{Answer, Figures, Latency, LoadEnd};
+use servelab_bench::{Answer, AtLoad, Figures, Latency, LoadEnd, ResultSet};
 use servelab_findings::failed_gate;
 use servelab_schema::GateOutcome;
 
@@ -61,19 +62,136 @@ fn headline(f: &Figures) -> String {
     }
 }
 
-/// What to do next.
-pub(super) fn next(answer: &Answer) -> String {
-    let url = &answer.url;
-    let good = answer.is_valid() && answer.results.iter().all(|set| set.figures.end == LoadEnd::Complete);
-    let next = match answer.results.as_slice() {
-        [] => return String::new(),
-        [only] if good && only.concurrency.is_some() => {
-            format!("servelab bench --url {url} --sweep concurrency=1,4,16,64 (how it scales)")
-        }
-        [_] if good => format!("servelab bench --url {url} --sweep rate=1,2,4 (how it scales)"),
-        _ if good => "the same with --format csv > sweep.csv (one line a load)".to_owned(),
-        _ => "mend that, then the same command again".to_owned(),
+/// What to do next: the command that was given, with the change that it needs.
+struct Next {
+    /// In words.
+    why: String,
+    command: Command,
+    /// What stands behind it, such as where its output goes.
+    then: &'static str,
+}
+
+/// Options that say how the answer is printed or kept, not what is measured. A trace file is never overwritten.
+const OF_OUTPUT: [&str; 2] = ["--traces", "--format"];
+
+/// Numbers as a list of an option has them.
+fn list<T: ToString>(numbers: &[T]) -> String {
+    numbers.iter().map(T::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// A sweep of these loads, as the option writes it.
+fn swept(loads: &[AtLoad]) -> String {
+    let key = match loads.first() {
+        Some(AtLoad::RatePerS(_)) => "rate",
+        _ => "concurrency",
     };
+    let numbers: Vec<f64> = loads.iter().map(|at| at.number()).collect();
+    format!("{key}={}", list(&numbers))
+}
+
+/// Loads around this one that show how it scales.
+fn around(at: AtLoad) -> String {
+    match at {
+        AtLoad::Concurrency(n) => {
+            let n = n.get();
+            let mut loads = vec![1, n / 4, n, n.saturating_mul(4), n.saturating_mul(16)];
+            loads.retain(|load| *load > 0);
+            loads.dedup();
+            loads.truncate(4);
+            format!("concurrency={}", list(&loads))
+        }
+        AtLoad::RatePerS(rate) => format!("rate={}", list(&[rate / 2.0, rate, rate * 2.0])),
+    }
+}
+
+fn next_of(answer: &Answer, given: &Command) -> Option<Next> {
+    let plain = given.clone().without(&OF_OUTPUT);
+    let next = |why: &str, command: Command| {
+        Some(Next {
+            why: why.to_owned(),
+            command,
+            then: "",
+        })
+    };
+    let is_interrupted = |set: &&ResultSet| set.figures.end == LoadEnd::Interrupted;
+    let cut: Vec<AtLoad> = answer.results.iter().filter(is_interrupted).map(|s| s.at).collect();
+    let gave_up = answer.results.iter().any(|set| set.figures.end == LoadEnd::GaveUp);
+    let is_ended = !cut.is_empty() || (!answer.not_run.is_empty() && !gave_up);
+    if is_ended && given.has("--sweep") {
+        let rest = [cut, answer.not_run.clone()].concat();
+        return next(
+            "nothing is to mend; this measures the rest",
+            plain.with("--sweep", &swept(&rest)),
+        );
+    }
+    if is_ended {
+        return next("nothing is to mend; the same command measures all of it", plain);
+    }
+    if answer.results.is_empty() {
+        return None;
+    }
+    if !answer.is_valid() {
+        return next("mend that, then the same again", plain);
+    }
+    match answer.results.as_slice() {
+        [_] if given.has("--replay") && given.has("--slo") => Some(Next {
+            why: "keep the figures".to_owned(),
+            command: plain.with("--format", "json"),
+            then: " > replay.json",
+        }),
+        [_] if given.has("--replay") => next(
+            "hold each request against objectives, such as these",
+            plain.with("--slo", "ttft=2s,tpot=100ms"),
+        ),
+        [only] => next(
+            "how it scales",
+            plain
+                .without(&["--concurrency", "--rate", "--batch"])
+                .with("--sweep", &around(only.at)),
+        ),
+        _ => Some(Next {
+            why: "one line a load, for a spreadsheet".to_owned(),
+            command: plain.with("--format", "csv"),
+            then: " > sweep.csv",
+        }),
+    }
+}
+
+/// What to do next.
+pub(super) fn next(answer: &Answer, given: &Command) -> String {
+    let mut text = String::new();
+    if let Some(Next { why, command, then }) = next_of(answer, given) {
+        let notes = [
+            command.hides().then_some("; put the values of headers back"),
+            given.has("--traces").then_some("; --traces takes a new file"),
+        ];
+        let notes: String = notes.into_iter().flatten().collect();
+        text.push_str(&output::paragraph(&format!("next  {why}{notes}:"), 6));
+        text.push_str(&output::command(&format!("{}{then}", command.text()), 2));
+    }
     let more = "--explain (formulas, gates), --format json, --traces FILE (each request)";
-    output::facts([("next", next.as_str()), ("more", more)])
+    text.push_str(&output::facts([("more", more)]));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::num::NonZeroU32;
+
+    #[test]
+    fn a_sweep_lies_around_the_load_that_was_asked_for() {
+        let closed = |n| around(AtLoad::Concurrency(NonZeroU32::new(n).unwrap()));
+        for (n, expected) in [
+            (1, "concurrency=1,4,16"),
+            (2, "concurrency=1,2,8,32"),
+            (4, "concurrency=1,4,16,64"),
+            (16, "concurrency=1,4,16,64"),
+            (40, "concurrency=1,10,40,160"),
+        ] {
+            assert_eq!(closed(n), expected);
+        }
+        assert_eq!(around(AtLoad::RatePerS(5.0)), "rate=2.5,5,10");
+        assert_eq!(swept(&[AtLoad::RatePerS(0.5), AtLoad::RatePerS(2.0)]), "rate=0.5,2");
+    }
 }

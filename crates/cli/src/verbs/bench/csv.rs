@@ -25,15 +25,15 @@ fn columns(answer: &Answer, set: &ResultSet) -> Vec<(String, String)> {
     let number = |v: Option<f64>| v.map(|v| v.to_string()).unwrap_or_default();
     let mut columns: Vec<(String, String)> = Vec::new();
     let mut add = |name: &str, value: String| columns.push((name.to_owned(), value));
-    add("engine_kind", answer.engine_kind.to_string());
+    add("engine_kind", word(answer.engine_kind));
     add("engine_version", answer.engine_version.clone().unwrap_or_default());
     add("model", answer.model.clone());
     add("load", set.load.clone());
     add(
         "concurrency",
-        set.concurrency.map(|n| n.to_string()).unwrap_or_default(),
+        set.at.concurrency().map(|n| n.to_string()).unwrap_or_default(),
     );
-    add("rate_per_s", number(set.rate_per_s));
+    add("rate_per_s", number(set.at.rate_per_s()));
     add("planned", f.requests.planned.to_string());
     add("completed", f.requests.completed.to_string());
     add("failed", f.requests.failed.to_string());

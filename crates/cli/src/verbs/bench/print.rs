@@ -1,6 +1,6 @@
 //! The answer of `servelab bench`: tables with units, and formulas where asked for; JSON; or one CSV line for each load.
 
-use super::{BenchFormat, closing, csv::csv, find_max, knee};
+use super::{BenchFormat, closing, command::Command, csv::csv, find_max, knee};
 use crate::output;
 use servelab_bench::{Answer, Figures, Latency};
 use servelab_schema::{
@@ -9,7 +9,7 @@ use servelab_schema::{
 };
 
 /// Prints it.
-pub(super) fn print(format: BenchFormat, explain: bool, answer: &Answer) -> anyhow::Result<()> {
+pub(super) fn print(format: BenchFormat, explain: bool, answer: &Answer, given: &Command) -> anyhow::Result<()> {
     match format {
         BenchFormat::Json => output::json(answer),
         BenchFormat::Csv => {
@@ -17,7 +17,7 @@ pub(super) fn print(format: BenchFormat, explain: bool, answer: &Answer) -> anyh
             Ok(())
         }
         BenchFormat::Table => {
-            output::answer(&table(answer, explain));
+            output::answer(&table(answer, explain, given));
             Ok(())
         }
     }
@@ -319,7 +319,7 @@ fn counts(f: &Figures) -> String {
     text
 }
 
-fn table(answer: &Answer, explain: bool) -> String {
+fn table(answer: &Answer, explain: bool, given: &Command) -> String {
     let version = answer
         .engine_version
         .as_deref()
@@ -338,7 +338,7 @@ fn table(answer: &Answer, explain: bool) -> String {
         text.push_str(&output::paragraph(&format!("Note: {note}"), 2));
     }
     if let Some(search) = &answer.find_max {
-        text.push_str(&find_max::summary(search, answer.command.as_deref()));
+        text.push_str(&find_max::summary(search, answer.results.last(), given));
         return text;
     }
     for set in &answer.results {
@@ -367,6 +367,6 @@ fn table(answer: &Answer, explain: bool) -> String {
         text.push_str(&knee::summary(knee, &answer.results));
         text.push('\n');
     }
-    text.push_str(&closing::next(answer));
+    text.push_str(&closing::next(answer, given));
     text
 }

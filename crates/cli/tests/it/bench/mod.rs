@@ -4,7 +4,9 @@
 mod body;
 pub(crate) mod hints;
 mod load;
+mod names;
 mod outcome;
+mod printed;
 mod prompts;
 mod trust;
 

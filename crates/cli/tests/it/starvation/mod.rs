@@ -67,11 +67,7 @@ impl Result {
     fn of(answer: &str) -> Self {
         let answer: Value = serde_json::from_str(answer).unwrap();
         let one = &answer["results"][0];
-        let median = |name: &str| {
-            one[name]["quantiles"][0]["success_only"]["point"]
-                .as_f64()
-                .unwrap_or(f64::INFINITY)
-        };
+        let median = |name: &str| one[name]["quantiles"][0]["point_s"].as_f64().unwrap_or(f64::INFINITY);
         let gates = one["gates"].as_array().unwrap();
         let failed = gates.iter().filter(|g| g["outcome"] == "failed");
         Self {

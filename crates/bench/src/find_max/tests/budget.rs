@@ -1,0 +1,76 @@
+//! Searches whose time is short: what they may claim.
+
+use super::*;
+
+/// Never near its limit; but latencies come in waves of half a minute, so that each load takes as much time to be sure of.
+struct Waves;
+
+impl Server for Waves {
+    type Error = Infallible;
+
+    fn measure(&mut self, load: f64, requests: u32) -> Result<Segment, Infallible> {
+        let wave = |i: u32| 0.5 + 0.4 * (f64::from(i) / load / 5.0).sin();
+        Ok(Segment::Measured {
+            of_limit: vec![(0..requests).map(wave).collect()],
+            elapsed_s: f64::from(requests) / load,
+        })
+    }
+}
+
+/// Where only the time was short no load is called the highest, and the reason is the time.
+#[test]
+fn a_short_time_is_no_limit_of_the_server() {
+    for searched in [Searched::Rate, Searched::Concurrency] {
+        let mut was_found = 0;
+        for budget_s in [100.0, 1000.0, 4000.0, 6000.0, 8000.0] {
+            let short = Rules {
+                budget_s,
+                ..rules(searched, Probability::P95, 8.0)
+            };
+            let found = search(&mut Waves, &short, |_| ()).unwrap();
+            assert!(found.fails.is_none() && found.elapsed_s <= 1.5 * budget_s, "{found:#?}");
+            assert_ne!(found.verdict, Verdict::Highest, "{found:#?}");
+            assert_eq!(found.stopped, Stopped::Budget, "{found:#?}");
+            let cut = |p: &&Probe| p.decision == Decision::Undecided;
+            assert!(
+                found
+                    .probes
+                    .iter()
+                    .filter(cut)
+                    .all(|p| p.undecided_by == Some(Undecided::Time)),
+                "{found:#?}"
+            );
+            was_found += u32::from(found.verdict == Verdict::AtLeast);
+        }
+        assert!(was_found >= 1, "{searched:?}: {was_found}");
+    }
+}
+
+/// Known answers of a limited time: what is called the highest is near the truth, and what is called "at least" is not above it.
+#[test]
+fn a_limited_time_makes_no_false_claim() {
+    let truth = erlang_knee(8, 0.5, 0.05);
+    let (mut highest, mut at_least) = (0, 0);
+    for budget_s in [2000.0, 20_000.0, 500_000.0] {
+        for seed in 0..6 {
+            let limited = Rules {
+                budget_s,
+                ..rules(Searched::Rate, Probability::P95, truth / 3.0)
+            };
+            let found = search(&mut Queue::new(8, exponential, 0.5, seed), &limited, |_| ()).unwrap();
+            let load = found.meets.map_or(0.0, |f| f.at.number());
+            match found.verdict {
+                Verdict::Highest => {
+                    assert!((load / truth - 1.0).abs() <= 0.1, "{budget_s} {seed}: {found:#?}");
+                    highest += 1;
+                }
+                Verdict::AtLeast => {
+                    assert!(load <= truth * 1.02, "{budget_s} {seed}: {found:#?}");
+                    at_least += 1;
+                }
+                Verdict::NoLoad => assert!(found.meets.is_none()),
+            }
+        }
+    }
+    assert!(highest > 0 && at_least > 0, "{highest} {at_least}");
+}
