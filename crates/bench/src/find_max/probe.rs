@@ -131,7 +131,8 @@ impl Spent {
 }
 
 /// A load may take this part of the time that is left, beyond its first look: one that lies at the limit would take all of it.
-/// One that is repeated may take it all.
+/// One that is repeated may take it all, and so may one under which no request has exceeded a limit: it wants requests and nothing
+/// else, and a lower load would want as many.
 const SHARE: f64 = 1.0 / 3.0;
 
 /// Measures `load` until it is decided, its looks or its time are used up, or the search must end.
@@ -175,7 +176,8 @@ pub(super) fn probe<S: Server>(
                 is_tried.then(|| so_far(tallies, looks, spent, cause)),
             ))
         };
-        if looks > 0 && !repeat && !spent.allows(rules.searched, load, requests, before_s + share_s) {
+        let is_close = tallies.each.iter().any(|t| t.exceeded > 0);
+        if looks > 0 && is_close && !repeat && !spent.allows(rules.searched, load, requests, before_s + share_s) {
             return Ok(Probed::Done(so_far(&tallies, looks, spent, Undecided::Time)));
         }
         if !spent.allows(rules.searched, load, requests, rules.budget_s) {

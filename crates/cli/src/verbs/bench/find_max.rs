@@ -160,7 +160,7 @@ pub(super) fn summary(search: &FindMax, last: Option<&ResultSet>, given: &Comman
     let facts = [
         (
             "objectives",
-            format!("{limits}, each kept by {quantile} of the requests"),
+            format!("{limits}, each kept by {quantile} of the requests (failed ones keep none)"),
         ),
         ("meets", search.meets.map_or_else(none, end)),
         ("does not", search.fails.map_or_else(none, end)),
@@ -171,10 +171,6 @@ pub(super) fn summary(search: &FindMax, last: Option<&ResultSet>, given: &Comman
             } else {
                 undecided.join(", ")
             },
-        ),
-        (
-            "rule",
-            format!("{quantile} of the requests within each limit; failed ones are not"),
         ),
         ("ended", why(search)),
         ("client", client),
