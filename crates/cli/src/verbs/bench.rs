@@ -171,10 +171,10 @@ pub(crate) struct Bench {
           "requests", "turns", "replay", "warmup"], requires = "slo", help_heading = "Load")]
     find_max: Option<SearchedName>,
     /// Share of the requests that must be within each limit, such as p90, p95 or 0.99.
-    #[arg(long, value_name = "P", value_parser = values::quantile, default_value = "p95", requires = "find_max", help_heading = "Load")]
+    #[arg(long, value_name = "P", value_parser = values::quantile, allow_negative_numbers = true, default_value = "p95", requires = "find_max", help_heading = "Load")]
     slo_quantile: Probability,
     /// Time that the search may take, in minutes.
-    #[arg(long, value_name = "N", value_parser = values::minutes, default_value = "20", requires = "find_max", help_heading = "Load")]
+    #[arg(long, value_name = "N", value_parser = values::minutes, allow_negative_numbers = true, default_value = "20", requires = "find_max", help_heading = "Load")]
     max_minutes: Nanos,
     /// Unmeasured requests that end before the first measured one is sent.
     #[arg(long, value_name = "N", value_parser = values::count_or_none, allow_negative_numbers = true, default_value_t = 0, help_heading = "Load")]

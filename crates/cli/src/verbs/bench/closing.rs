@@ -160,6 +160,11 @@ fn next_of(answer: &Answer, given: &Command) -> Option<Next> {
 /// What to do next.
 pub(super) fn next(answer: &Answer, given: &Command) -> String {
     let mut text = String::new();
+    if !answer.not_run.is_empty() {
+        let loads: Vec<String> = answer.not_run.iter().map(ToString::to_string).collect();
+        let line = format!("Not run: {}.", loads.join(", "));
+        text.push_str(&output::paragraph(&line, 2));
+    }
     if let Some(Next { why, command, then }) = next_of(answer, given) {
         let notes = [
             command.hides().then_some("; put the values of headers back"),

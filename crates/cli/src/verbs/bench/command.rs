@@ -26,7 +26,8 @@ impl Command {
         Self::of(std::env::args_os())
     }
 
-    fn of(words: impl Iterator<Item = OsString>) -> Self {
+    /// That of these words, the program's own name first.
+    pub(super) fn of(words: impl Iterator<Item = OsString>) -> Self {
         let mut hides: Option<Hide> = None;
         let mut command = Self {
             words: Vec::new(),

@@ -306,4 +306,37 @@ mod tests {
         };
         assert!(why(&narrow).contains("as narrow as 10 %"), "{}", why(&narrow));
     }
+
+    #[test]
+    fn what_the_client_limited_is_shown_with_what_helps() {
+        let at = AtLoad::of_search(Searched::Concurrency, 12.0);
+        let stopped = Stopped::Instrument {
+            at,
+            why: "client-cpu: 99 %. Lower the load.".to_owned(),
+        };
+        let mut spoilt = probe(at, Some(Undecided::Client));
+        spoilt.objectives.truncate(1);
+        spoilt.objectives[0].requests = 0;
+        let search = FindMax {
+            meets: None,
+            probes: vec![spoilt],
+            ..found(Verdict::NoLoad, None, stopped)
+        };
+        let given = Command::of(
+            ["servelab", "bench", "--traces", "t", "--url", "u"]
+                .map(Into::into)
+                .into_iter(),
+        );
+        let said = summary(&search, None, &given);
+        let words = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        for part in [
+            "No concurrency was shown to meet the objectives.",
+            "undecided (client)",
+            "the client was the limit at concurrency 12, twice in a row",
+            "client-cpu: 99\u{a0}%. Lower the load.",
+            "again: servelab bench --url u",
+        ] {
+            assert!(words.replace(" %", "\u{a0}%").contains(part), "no {part:?} in\n{said}");
+        }
+    }
 }

@@ -179,6 +179,7 @@ fn after_a_signal_the_rest_is_what_is_next() {
         printed_command(&said.out),
         format!("servelab bench --url {url} --requests 2 --max-tokens 2 --sweep concurrency=2,4")
     );
+    assert!(said.out.contains("Not run: 4."), "{}", said.out);
     let one = ["--concurrency", "1", "--requests", "9"];
     let (said, url) = ended(&one);
     let said = said.out;
