@@ -126,8 +126,8 @@ impl PromptLengths {
         let mut notes = Vec::new();
         if !self.counted_by.counts() {
             notes.push(
-                "prompts are as long as was asked for in words and marks, not in tokens: the server counts none, neither in \
-                 usage nor at /tokenize; give --tokenizer"
+                "prompts are as long as was asked for in words and marks, not in tokens: nothing on the server counts a whole \
+                 prompt with its template, neither usage nor a page; give --tokenizer"
                     .to_owned(),
             );
         }

@@ -185,6 +185,7 @@ fn a_comparison_is_told_in_eighty_columns() {
         "B: a hint, no verdict: ",
         "these servers as they ran",
         "again servelab --project",
+        "compare --url http://",
         "--input-tokens 24",
         "--min-duration 1",
         "--share-machine",

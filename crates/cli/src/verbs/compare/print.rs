@@ -234,9 +234,10 @@ impl Answer<'_> {
         }
         facts.push(("run", outcome.dir.display().to_string()));
         facts.push(("page", self.page.display().to_string()));
-        facts.push(("again", self.again.to_owned()));
         output::answer("\n");
         output::answer(&output::facts(facts));
+        output::answer("again\n");
+        output::answer(&output::command(self.again, 2));
         if !self.sides.iter().all(|s| s.takes_cache_salt) {
             output::answer(
                 "Before you do that again: a prefix cache may know these prompts. Restart the\nservers first, or leave --seed out.\n",
