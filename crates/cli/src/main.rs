@@ -9,12 +9,27 @@ mod progress;
 mod project;
 mod verbs;
 
-use clap::{Parser, Subcommand};
+use anyhow::anyhow;
+use clap::{Parser, Subcommand, ValueEnum};
 use exit::{Exit, Failure};
 use output::{LogFormat, Voice};
 use servelab_runner::{EVENT_TARGET, EventLog};
-use std::{path::PathBuf, process::ExitCode};
-use tracing_subscriber::{EnvFilter, Layer, Registry, layer::SubscriberExt, util::SubscriberInitExt};
+use std::{
+    env::{self, VarError},
+    io::{self, IsTerminal},
+    path::PathBuf,
+    process::ExitCode,
+};
+use tracing::Level;
+use tracing_subscriber::{
+    EnvFilter, Layer, Registry,
+    filter::{FilterExt, filter_fn},
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
+
+/// The environment variable that says finely what is logged.
+const LOG_VARIABLE: &str = "SERVELAB_LOG";
 
 /// Compare LLM serving configurations under one token-checked load, with evidence and error bars.
 ///
@@ -65,20 +80,51 @@ struct Logging {
 }
 
 impl Logging {
-    /// Begins to log, into the run that goes on too.
-    fn begin(&self, events: &EventLog) {
+    /// What can be known of it where the command line does not parse: programs read the error too.
+    fn of_words(words: impl IntoIterator<Item = String>) -> Self {
+        const OPTION: &str = "--log-format";
+        let words: Vec<String> = words.into_iter().collect();
+        let beside = words
+            .windows(2)
+            .filter(|pair| pair.first().is_some_and(|word| word == OPTION));
+        let beside = beside.filter_map(|pair| pair.get(1)).map(String::as_str);
+        let within = words
+            .iter()
+            .filter_map(|word| word.strip_prefix(OPTION)?.strip_prefix('='));
+        let format = beside
+            .chain(within)
+            .find_map(|name| LogFormat::from_str(name, false).ok());
+        Self {
+            quiet: false,
+            verbose: 0,
+            log_format: format.unwrap_or_default(),
+        }
+    }
+
+    /// Begins to log, into the run that goes on too. An error where the environment asks for what there is not; it can be said.
+    fn begin(&self, events: &EventLog) -> Result<(), Failure> {
         let voice = Voice {
             format: self.log_format,
             quiet: self.quiet,
         };
         voice.set();
-        let filter = EnvFilter::try_from_env("SERVELAB_LOG").unwrap_or_else(|_| EnvFilter::new(self.level()));
+        let (asked, wrong) = match asked_filter() {
+            Ok(asked) => (asked, None),
+            Err(failure) => (None, Some(failure)),
+        };
+        let is_asked = asked.is_some();
+        let filter = asked.unwrap_or_else(|| EnvFilter::new(self.level()));
+        // What a run's own events warn of is said in better words already, and once is enough.
+        let filter = filter.and(filter_fn(move |event| {
+            is_asked || event.target() != EVENT_TARGET || *event.level() > Level::WARN
+        }));
         let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
         let lines: Box<dyn Layer<Registry> + Send + Sync> = match self.log_format {
             LogFormat::Text => lines.with_ansi(Voice::has_colours()).with_filter(filter).boxed(),
             LogFormat::Json => lines.json().flatten_event(true).with_filter(filter).boxed(),
         };
         tracing_subscriber::registry().with(lines).with(events.layer()).init();
+        wrong.map_or(Ok(()), Err)
     }
 
     /// What is logged where SERVELAB_LOG does not say.
@@ -87,11 +133,31 @@ impl Logging {
             (0, true, _) => "warn".to_owned(),
             // What a run tells of itself is on the terminal already, in better words.
             (0, false, LogFormat::Text) => format!("warn,{EVENT_TARGET}=off"),
-            (0, false, LogFormat::Json) => "warn,cli=info,servelab_run=info".to_owned(),
+            (0, false, LogFormat::Json) => format!("warn,cli=info,{EVENT_TARGET}=info"),
             (1, ..) => "info".to_owned(),
             _ => "debug".to_owned(),
         }
     }
+}
+
+/// What SERVELAB_LOG asks for; none where it is not set, or empty.
+fn asked_filter() -> Result<Option<EnvFilter>, Failure> {
+    let wrong = |what: &str| {
+        let example = "such as `info`, or `warn,servelab_run=debug`";
+        Failure::usage(anyhow!(
+            "the environment variable {LOG_VARIABLE} {what}; give levels, {example}"
+        ))
+    };
+    let asked = match env::var(LOG_VARIABLE) {
+        Ok(text) => text,
+        Err(VarError::NotPresent) => return Ok(None),
+        Err(VarError::NotUnicode(_)) => return Err(wrong("is no text")),
+    };
+    if asked.trim().is_empty() {
+        return Ok(None);
+    }
+    let filter = EnvFilter::builder().parse(&asked);
+    filter.map(Some).map_err(|why| wrong(&format!("is `{asked}`: {why}")))
 }
 
 #[derive(Debug, Subcommand)]
@@ -143,6 +209,10 @@ enum Verb {
 
 fn dispatch(cli: Cli, events: EventLog) -> Result<Exit, Failure> {
     let project = project::Project::new(cli.project);
+    // `init` makes folders, and `doctor` says of this one what it says of the others.
+    if !matches!(cli.verb, Verb::Init(_) | Verb::Doctor(_)) {
+        project.must_exist()?;
+    }
     match cli.verb {
         Verb::Dataset(verb) => verb.execute(&project),
         Verb::Plan(verb) => verb.execute(&project),
@@ -168,16 +238,47 @@ fn dispatch(cli: Cli, events: EventLog) -> Result<Exit, Failure> {
     }
 }
 
-fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let events = EventLog::default();
-    cli.logging.begin(&events);
-    let exit = match dispatch(cli, events) {
-        Ok(exit) => exit,
-        Err(failure) => {
-            output::error(&failure.words());
-            failure.exit
+/// The command line does not parse, or asks for help or the version: those are answers.
+fn refused(error: &clap::Error) -> Exit {
+    let rendered = error.render();
+    if !error.use_stderr() {
+        let in_colours = io::stdout().is_terminal() && !Voice::colours_are_refused();
+        if in_colours {
+            output::answer(&rendered.ansi().to_string());
+        } else {
+            output::answer(&rendered.to_string());
         }
+        return Exit::Ok;
+    }
+    let words = env::args_os().map(|word| word.to_string_lossy().into_owned());
+    match Logging::of_words(words).begin(&EventLog::default()) {
+        Ok(()) => output::usage(&rendered.to_string()),
+        Err(failure) => output::error(&failure.words()),
+    }
+    Exit::Usage
+}
+
+fn executed(cli: Cli) -> Exit {
+    let events = EventLog::default();
+    let done = cli.logging.begin(&events).and_then(|()| dispatch(cli, events));
+    done.unwrap_or_else(|failure| {
+        output::error(&failure.words());
+        failure.exit
+    })
+}
+
+fn main() -> ExitCode {
+    let exit = match Cli::try_parse() {
+        Ok(cli) => executed(cli),
+        Err(error) => refused(&error),
+    };
+    // Whoever reads the exit code only must not take half an answer for a whole one.
+    let exit = match output::undelivered() {
+        Some(why) => {
+            output::error(&why);
+            Exit::Environment
+        }
+        None => exit,
     };
     exit.into()
 }
@@ -190,5 +291,22 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn who_reads_json_reads_usage_errors_as_json() {
+        let format = |words: &[&str]| Logging::of_words(words.iter().map(|word| (*word).to_owned())).log_format;
+        assert_eq!(
+            format(&["servelab", "--log-format", "json", "--nonsense"]),
+            LogFormat::Json
+        );
+        assert_eq!(format(&["servelab", "plan", "--log-format=json"]), LogFormat::Json);
+        for words in [
+            &["servelab", "--log-format"][..],
+            &["servelab", "--log-format", "xml"],
+            &["json"],
+        ] {
+            assert_eq!(format(words), LogFormat::Text, "{words:?}");
+        }
     }
 }

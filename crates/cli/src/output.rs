@@ -8,13 +8,18 @@ mod layout;
 mod voice;
 
 pub(crate) use command::command;
-pub(crate) use voice::{LogFormat, Voice, error, note, progress_is_drawn, progress_is_wanted, warn};
+pub(crate) use voice::{
+    LogFormat, Voice, error, lines_above, note, progress_is_drawn, progress_is_wanted, usage, warn,
+};
 
 use clap::ValueEnum;
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 use servelab_schema::foreign::plain;
-use std::io::{self, Write};
+use std::{
+    io::{self, ErrorKind, Write},
+    sync::OnceLock,
+};
 
 /// How an answer is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -25,9 +30,29 @@ pub(crate) enum Format {
     Json,
 }
 
-/// Prints an answer. A reader that went away (`| head`) is no error.
+/// Why an answer did not get out, the first time that one did not.
+static UNDELIVERED: OnceLock<io::Error> = OnceLock::new();
+
+/// Prints an answer. A reader that went away (`| head`) is no error; what else keeps it from being written is
+/// [`undelivered`] at the end of the program.
 pub(crate) fn answer(text: &str) {
-    let _ = io::stdout().lock().write_all(text.as_bytes());
+    let mut out = io::stdout().lock();
+    // What stands in the buffer when the program ends would be lost without a word.
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    if let Err(error) = written
+        && error.kind() != ErrorKind::BrokenPipe
+    {
+        let _ = UNDELIVERED.set(error);
+    }
+}
+
+/// What to say where an answer, or a part of one, did not get out.
+pub(crate) fn undelivered() -> Option<String> {
+    let error = UNDELIVERED.get()?;
+    Some(format!(
+        "the answer could not be written to standard output: {error}; free some space, or send it elsewhere, and give the command \
+         again"
+    ))
 }
 
 /// Prints a JSON answer with a final newline.

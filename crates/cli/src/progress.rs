@@ -1,6 +1,7 @@
 //! What a run tells while it goes on, on standard error: two lines that change on a terminal, else a line for each trial and one
 //! every half minute.
 
+mod at;
 mod waiting;
 mod words;
 
@@ -9,11 +10,12 @@ pub(crate) use waiting::Waiting;
 pub(crate) use words::{left, left_of, live_words};
 
 use crate::output;
+use at::{At, Came};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use servelab_findings::Judged;
 use servelab_load::{LiveSnapshot, clock::monotonic};
 use servelab_runner::Progress;
-use servelab_schema::{EngineKind, GateName, Nanos, TrialRecord, Validity, WallInstant, WallNanos};
+use servelab_schema::{EngineKind, GateName, Nanos, TrialRecord, Validity, WallNanos};
 use std::{
     sync::{Mutex, PoisonError},
     time::Duration,
@@ -35,41 +37,6 @@ enum Shown {
         trials: ProgressBar,
         requests: ProgressBar,
     },
-}
-
-/// Where the run is.
-#[derive(Debug)]
-struct At {
-    /// The trial that runs, from 1, of so many as far as is known.
-    trial: (usize, usize),
-    name: String,
-    /// When this trial, and when the first one, began.
-    began: WallInstant,
-    first_began: Option<WallInstant>,
-    /// When a line was last written.
-    said: WallInstant,
-}
-
-impl At {
-    const BEFORE_THE_FIRST: Self = Self {
-        trial: (0, 0),
-        name: String::new(),
-        began: WallInstant(0),
-        first_began: None,
-        said: WallInstant(0),
-    };
-
-    /// `trial 3 of 40`.
-    fn number(&self) -> String {
-        format!("trial {} of {}", self.trial.0, self.trial.1)
-    }
-
-    /// `, about 12m30s left` once a trial has ended; empty before, since nobody knows yet, and at the end.
-    fn left(&self, done: usize) -> String {
-        let since = self.first_began.map(|began| monotonic().since(began));
-        let left = since.and_then(|elapsed| left(done, self.trial.1, elapsed));
-        left.map_or_else(String::new, |left| format!(", about {left} left"))
-    }
 }
 
 /// Tells how far a run is.
@@ -125,14 +92,15 @@ impl Told {
     fn now(&self, words: &str) {
         match &self.shown {
             Shown::Nothing => {}
-            Shown::Drawn { requests, .. } => self.at(|at| requests.set_message(format!("{}: {words}", at.name))),
-            Shown::Lines => self.at(|at| {
-                let now = monotonic();
-                if now.since(at.said.max(at.began)) >= EVERY {
-                    at.said = now;
-                    output::note(&format!("{}, {}: {words}", at.number(), at.name));
-                }
+            Shown::Drawn { trials, requests, .. } => self.at(|at| {
+                trials.set_message(at.number(monotonic()));
+                requests.set_message(format!("{}: {words}", at.name()));
             }),
+            Shown::Lines => {
+                if let Some(line) = self.at(|at| at.due(monotonic(), words)) {
+                    output::note(&line);
+                }
+            }
         }
     }
 
@@ -140,7 +108,7 @@ impl Told {
     fn must_say(&self, text: &str) {
         match &self.shown {
             Shown::Drawn { bars, .. } => {
-                let _ = bars.println(servelab_schema::foreign::plain(text));
+                let _ = bars.println(output::lines_above(text));
             }
             Shown::Lines | Shown::Nothing => output::warn(text),
         }
@@ -175,19 +143,11 @@ fn trouble(record: &TrialRecord, judged: &Judged, again: bool) -> Option<String>
 
 impl Progress for Told {
     fn trial_begins(&self, n: usize, total: usize, name: &str) {
-        let words = self.at(|at| {
-            let now = monotonic();
-            at.trial = (n, total);
-            name.clone_into(&mut at.name);
-            at.began = now;
-            at.first_began.get_or_insert(now);
-            format!("{}{}", at.number(), at.left(n.saturating_sub(1)))
-        });
+        self.at(|at| at.begins(monotonic(), (n, total), name));
         if let Shown::Drawn { trials, .. } = &self.shown {
             // More than were planned, where some are taken again.
             trials.set_length(u64::try_from(total).unwrap_or(u64::MAX));
             trials.set_position(u64::try_from(n.saturating_sub(1)).unwrap_or(0));
-            trials.set_message(words);
         }
         self.now("starting the engine");
     }
@@ -207,23 +167,14 @@ impl Progress for Told {
 
     fn trial_ends(&self, record: &TrialRecord, judged: &Judged, again: bool) {
         if matches!(self.shown, Shown::Lines) {
-            let word = match judged.validity {
-                Validity::Valid => "valid",
-                Validity::Invalid { .. } => "INVALID",
-                Validity::Aborted { .. } => "ABORTED",
-            };
             let counts = &record.counts;
-            let line = self.at(|at| {
-                format!(
-                    "{}: {} {word}, {} completed, {} failed, took {}{}",
-                    at.number(),
-                    record.id,
-                    counts.completed,
-                    counts.failures(),
-                    monotonic().since(at.began),
-                    at.left(at.trial.0)
-                )
-            });
+            let came = Came {
+                id: record.id.as_str(),
+                validity: &judged.validity,
+                completed: counts.completed,
+                failed: counts.failures(),
+            };
+            let line = self.at(|at| at.ended(monotonic(), came));
             output::note(&line);
         }
         if let Some(text) = trouble(record, judged, again) {

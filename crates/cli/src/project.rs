@@ -3,6 +3,7 @@
 use crate::{exit::Failure, output};
 use anyhow::{Context, anyhow};
 use servelab_evidence::names;
+use servelab_schema::RunEnd;
 use servelab_store::Store;
 use std::{
     fs,
@@ -18,6 +19,22 @@ pub(crate) struct Project {
 impl Project {
     pub(crate) fn new(root: PathBuf) -> Self {
         Self { root }
+    }
+
+    /// Refuses a folder that is not there: whoever mistyped it would be told that nothing has been run.
+    pub(crate) fn must_exist(&self) -> Result<(), Failure> {
+        if self.root.is_dir() {
+            return Ok(());
+        }
+        let what = if self.root.exists() {
+            "is no folder"
+        } else {
+            "is not there"
+        };
+        Err(Failure::environment(anyhow!(
+            "--project {}: {what}; give the folder that holds matrix/ and runs/, or leave it out to work in this one",
+            self.root.display()
+        )))
     }
 
     /// The folder itself.
@@ -90,8 +107,8 @@ impl Project {
     pub(crate) fn newest_sealed_run(&self) -> Result<Option<PathBuf>, Failure> {
         let mut newest: Option<(String, PathBuf)> = None;
         for dir in self.sealed_runs()? {
-            match began(&dir) {
-                Ok(utc) => newest = newest.max(Some((utc, dir))),
+            match sealed_as(&dir) {
+                Ok(told) => newest = newest.max(Some((told.started.utc, dir))),
                 Err(error) => output::warn(&format!("{} is passed over: {error:#}", dir.display())),
             }
         }
@@ -127,18 +144,25 @@ impl Project {
     }
 }
 
-/// When a sealed run began, as its manifest says.
-fn began(dir: &Path) -> anyhow::Result<String> {
-    #[derive(serde::Deserialize)]
-    struct Anchor {
-        utc: String,
-    }
-    #[derive(serde::Deserialize)]
-    struct Manifest {
-        started: Anchor,
-    }
+/// What a list needs of a manifest; one of a later servelab has it too.
+#[derive(Debug, serde::Deserialize)]
+pub(crate) struct SealedAs {
+    /// When it began.
+    pub(crate) started: Started,
+    /// How it ended.
+    pub(crate) end: RunEnd,
+}
+
+/// When a run began.
+#[derive(Debug, serde::Deserialize)]
+pub(crate) struct Started {
+    /// RFC 3339.
+    pub(crate) utc: String,
+}
+
+/// How a sealed run began and ended, as its manifest says.
+pub(crate) fn sealed_as(dir: &Path) -> anyhow::Result<SealedAs> {
     let path = dir.join(names::MANIFEST);
     let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-    let manifest: Manifest = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
-    Ok(manifest.started.utc)
+    serde_json::from_str(&text).with_context(|| path.display().to_string())
 }

@@ -11,16 +11,17 @@ pub struct Advice {
     pub remedy: &'static str,
 }
 
-/// The advice for a gate that failed; none for one that did not.
+/// The advice for a gate that failed; none for one that did not. `all` is every gate of the same trial or load.
 #[must_use]
-pub fn advice(result: &GateResult) -> Option<Advice> {
-    (result.outcome == GateOutcome::Failed).then(|| of(result.gate, is_short(result)))
+pub fn advice(result: &GateResult, all: &[GateResult]) -> Option<Advice> {
+    (result.outcome == GateOutcome::Failed).then(|| of(result.gate, is_short(result), was_loaded(all)))
 }
 
 /// A gate that failed in one sentence each: what was seen and allowed, what that means, what helps. None for one that did not.
+/// `all` is every gate of the same trial or load.
 #[must_use]
-pub fn failed_gate(result: &GateResult) -> Option<String> {
-    let Advice { cause, remedy } = advice(result)?;
+pub fn failed_gate(result: &GateResult, all: &[GateResult]) -> Option<String> {
+    let Advice { cause, remedy } = advice(result, all)?;
     Some(format!(
         "{}: {} (allowed: {}). {cause} {remedy}",
         result.gate, result.observed, result.limit
@@ -32,7 +33,13 @@ fn is_short(result: &GateResult) -> bool {
     result.figures.iter().any(|f| f.name == FigureName::Max)
 }
 
-const fn of(gate: GateName, is_short: bool) -> Advice {
+/// True where there was a load: nothing applies to that of an engine which ended before it was ready.
+fn was_loaded(all: &[GateResult]) -> bool {
+    let without = |g: &GateResult| g.gate == GateName::MinRequests && g.outcome == GateOutcome::NotApplicable;
+    !all.iter().any(without)
+}
+
+const fn of(gate: GateName, is_short: bool, was_loaded: bool) -> Advice {
     let (cause, remedy) = match gate {
         GateName::EventLoopLag if is_short => (
             "The load took less than half a second, so that its one latest moment decides.",
@@ -86,6 +93,10 @@ const fn of(gate: GateName, is_short: bool) -> Advice {
             "Too many requests failed, and those that did not are no fair sample.",
             "See what the server said of the failed ones; lower the load if it is overloaded.",
         ),
+        GateName::EngineAlive if !was_loaded => (
+            "The engine ended, or was given up, before it was ready: nothing was asked of it.",
+            "See its log (server.log of the trial): a flag it refuses, a model it lacks, or too little memory or time to start.",
+        ),
         GateName::EngineAlive => (
             "The engine did not live through the load.",
             "See its log (server.log of the trial).",
@@ -123,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_short_load_is_told_to_be_longer() {
-        let said = |figure| failed_gate(&result(GateName::EventLoopLag, GateOutcome::Failed, figure)).unwrap();
+        let said = |figure| failed_gate(&result(GateName::EventLoopLag, GateOutcome::Failed, figure), &[]).unwrap();
         let short = said(FigureName::Max);
         assert!(
             short.starts_with("event-loop-lag: largest 3.00ms (allowed: largest ≤ 2.00ms). "),
@@ -136,14 +147,32 @@ mod tests {
     #[test]
     fn every_gate_that_fails_has_a_cause_and_a_remedy() {
         for gate in GateName::ALL {
-            let advice = advice(&result(gate, GateOutcome::Failed, FigureName::P99)).unwrap();
+            let advice = advice(&result(gate, GateOutcome::Failed, FigureName::P99), &[]).unwrap();
             assert!(
                 advice.cause.ends_with('.') && advice.remedy.ends_with('.'),
                 "{advice:?}"
             );
         }
         for outcome in [GateOutcome::Passed, GateOutcome::NotApplicable] {
-            assert_eq!(advice(&result(GateName::Clock, outcome, FigureName::P99)), None);
+            assert_eq!(advice(&result(GateName::Clock, outcome, FigureName::P99), &[]), None);
         }
+    }
+
+    #[test]
+    fn an_engine_that_was_never_ready_did_not_die_of_the_load() {
+        let alive = result(GateName::EngineAlive, GateOutcome::Failed, FigureName::P99);
+        let said = |requests| {
+            let all = [
+                alive.clone(),
+                result(GateName::MinRequests, requests, FigureName::Completed),
+            ];
+            failed_gate(&alive, &all).unwrap()
+        };
+        let never = said(GateOutcome::NotApplicable);
+        assert!(
+            never.contains("before it was ready") && !never.contains("the load"),
+            "{never}"
+        );
+        assert!(said(GateOutcome::Failed).contains("did not live through the load"));
     }
 }

@@ -2,13 +2,14 @@
 
 use crate::{
     error::{Errors, Place, Problem},
+    notes::Notes,
     reader::Seen,
 };
 use servelab_schema::{ArgValue, MetricName, Origin, Plan, PlannedBlock, PlannedVariant, VariantRole, same_value};
 
-/// Refuses what contradicts itself. `seen` is every value of the matrix with its place.
-pub(crate) fn refuse(plan: &Plan, seen: &[Seen], errors: &Errors) {
-    one_block(plan, seen, errors);
+/// Refuses what contradicts itself, and notes what somebody wants all the same. `seen` is every value of the matrix with its place.
+pub(crate) fn refuse(plan: &Plan, seen: &[Seen], errors: &Errors, notes: &Notes) {
+    one_block(plan, seen, errors, notes);
     too_few_requests(plan, seen, errors);
     goodput_without_objective(plan, seen, errors);
     for variant in &plan.variants {
@@ -28,20 +29,24 @@ fn is_chosen(key: &str, seen: &[Seen]) -> bool {
 }
 
 /// One block gives no interval: a comparison in it has no verdict, unless somebody wants it for something else.
-fn one_block(plan: &Plan, seen: &[Seen], errors: &Errors) {
+fn one_block(plan: &Plan, seen: &[Seen], errors: &Errors, notes: &Notes) {
     const KEY: &str = "experiment.blocks";
     let place = |key: &str| seen.iter().find(|s| s.key == key).map(|s| &s.place);
     let compares = plan.variants.iter().any(|v| v.role == VariantRole::Treatment);
-    let on_purpose = match (place(KEY), place("experiment.order")) {
-        (Some(Place::CommandLine), _) => true,
+    if plan.blocks.len() != 1 || !compares {
+        return;
+    }
+    let nothing_found = "one block gives no interval, so no variant can be found better or worse; give 6 or more";
+    match (place(KEY), place("experiment.order")) {
+        (Some(at @ Place::CommandLine), _) => notes.push(at, KEY, format!("{nothing_found} for a verdict")),
         // Beside it: the order of a file that this one extends says nothing of one block.
-        (Some(Place::File { path: blocks, .. }), Some(Place::File { path: order, .. })) => blocks == order,
-        _ => false,
-    };
-    if plan.blocks.len() == 1 && compares && !on_purpose {
-        let text = "one block gives no interval, so no variant can be found better or worse; give 6 or more, or write \
-                    `order` beside it where one block is wanted, such as to see which settings take effect";
-        refuse_at(KEY, seen, errors, text.to_owned());
+        (Some(Place::File { path: blocks, .. }), Some(Place::File { path: order, .. })) if blocks == order => {}
+        _ => {
+            let text = format!(
+                "{nothing_found}, or write `order` beside it where one block is wanted, such as to see which settings take effect"
+            );
+            refuse_at(KEY, seen, errors, text);
+        }
     }
 }
 
@@ -80,8 +85,14 @@ fn expects_another_value(variant: &PlannedVariant, errors: &Errors) {
         // An engine may make another number or name of what it is told; a switch is on or off.
         let is_switch = matches!(field.value, ArgValue::Switch(_));
         let of_effective = expected.effective.get(&name).filter(|_| is_switch);
-        let both = of_args.into_iter().chain(of_effective.map(|v| ("effective", v)));
-        for (section, wanted) in both.filter(|(_, wanted)| !same_value(wanted, &field.value.to_string())) {
+        let (label, of_label) = (label_of(&name), expected.cache_config.get(label_of(&name)));
+        let of_label = of_label.filter(|wanted| is_switch || same_value(wanted, UNTOLD));
+        let all = of_args
+            .into_iter()
+            .chain(of_effective.map(|v| ("effective", v)))
+            .map(|(section, wanted)| (section, name.as_str(), wanted))
+            .chain(of_label.map(|v| ("cache-config", label, v)));
+        for (section, name, wanted) in all.filter(|(.., wanted)| !same_value(wanted, &field.value.to_string())) {
             let Origin { file, line, key } = &field.origin;
             let text = format!(
                 "variant {} sets this to {}, but its expect.{section} wants {name} = {wanted}; make the two agree",
@@ -90,4 +101,12 @@ fn expects_another_value(variant: &PlannedVariant, errors: &Errors) {
             errors.push(&Place::line_of(file, *line), key.clone(), Problem::Value(text));
         }
     }
+}
+
+/// What an engine shows of a setting that it was not told.
+const UNTOLD: &str = "auto";
+
+/// The label of vLLM's `cache_config_info` that shows a flag; most carry its name.
+fn label_of(name: &str) -> &str {
+    if name == "kv_cache_dtype" { "cache_dtype" } else { name }
 }

@@ -86,7 +86,7 @@ fn resolve_into(root: &Path, file: &Path, overrides: &Overrides, errors: &Errors
     let wire = wire::read(&map, &Place::start_of(&path), &reading);
     let notes = Notes::default();
     let plan = assemble(root, wire, &chain, &Findings { errors, notes: &notes })?;
-    contradictions::refuse(&plan, &reading.seen.borrow(), errors);
+    contradictions::refuse(&plan, &reading.seen.borrow(), errors, &notes);
     let mut settings: Vec<Setting> = reading.seen.into_inner().into_iter().map(setting).collect();
     settings.sort_by(|a, b| a.key.cmp(&b.key));
     Some(Resolved {

@@ -1,9 +1,9 @@
 //! What an earlier report left in its folder: taken away when another one is written there.
 //!
-//! A report writes down its files, one name a line, in `files.txt`. Only what such a list names is ever removed: a folder may hold
-//! files of somebody else.
+//! A report writes down its files, one name a line, in `files.txt`. Only what such a list names is ever removed or written over: a
+//! folder may hold files of somebody else.
 
-use crate::{ReportError, ReportFiles, write};
+use crate::{PAGE, ReportError, ReportFiles, SUMMARY_CSV, SUMMARY_JSON, write};
 use std::{
     collections::BTreeSet,
     fs,
@@ -19,8 +19,24 @@ const LIST: &str = "files.txt";
 pub(crate) struct Earlier(BTreeSet<String>);
 
 impl Earlier {
+    /// Those that its list names. Refuses a folder in which somebody else has files of a report's names, and writes down that these
+    /// are a report's from now on: one that is cut off can be written again.
+    pub(crate) fn claim(dir: &Path) -> Result<Self, ReportError> {
+        let earlier = Self::of(dir);
+        let ours = [PAGE, SUMMARY_CSV, SUMMARY_JSON];
+        let foreign = ours
+            .into_iter()
+            .find(|name| !earlier.0.contains(*name) && dir.join(name).exists());
+        if let Some(name) = foreign {
+            return Err(ReportError::Foreign { path: dir.join(name) });
+        }
+        let names = earlier.0.iter().map(String::as_str).chain(ours);
+        write(dir, LIST, &list(names.collect()))?;
+        Ok(earlier)
+    }
+
     /// Those that its list names; none without a list.
-    pub(crate) fn of(dir: &Path) -> Self {
+    fn of(dir: &Path) -> Self {
         let text = fs::read_to_string(dir.join(LIST)).unwrap_or_default();
         // A name with a folder in it was never ours.
         let is_name = |line: &&str| Path::new(line).file_name().is_some_and(|name| name == *line);
@@ -40,9 +56,12 @@ impl Earlier {
                 _ => {}
             }
         }
-        let list: String = names.iter().map(|name| format!("{name}\n")).collect();
-        write(dir, LIST, &list).map(drop)
+        write(dir, LIST, &list(names.iter().map(String::as_str).collect())).map(drop)
     }
+}
+
+fn list(names: BTreeSet<&str>) -> String {
+    names.into_iter().map(|name| format!("{name}\n")).collect()
 }
 
 #[cfg(test)]
@@ -85,5 +104,25 @@ mod tests {
             ["b.svg", LIST, "index.html", "mine.svg", "summary.csv", "summary.json"]
         );
         assert!(folder.path().join("outside").exists());
+    }
+
+    #[test]
+    fn what_somebody_else_wrote_is_not_written_over() {
+        for name in [PAGE, SUMMARY_CSV, SUMMARY_JSON] {
+            let dir = tempfile::tempdir().unwrap();
+            let file = dir.path().join(name);
+            fs::write(&file, "mine").unwrap();
+            let refused = Earlier::claim(dir.path()).unwrap_err();
+            assert!(
+                matches!(&refused, ReportError::Foreign { path } if *path == file),
+                "{refused}"
+            );
+            assert!(!dir.path().join(LIST).exists(), "it is no report's by now");
+            fs::remove_file(&file).unwrap();
+            Earlier::claim(dir.path()).unwrap();
+            // Written by a report that was cut off.
+            fs::write(&file, "half").unwrap();
+            Earlier::claim(dir.path()).unwrap();
+        }
     }
 }

@@ -19,6 +19,15 @@ pub enum ReportError {
         /// What the operating system said.
         source: io::Error,
     },
+    /// A file of somebody else is where a file of the report would be.
+    #[error(
+        "{} is there already, and no report of servelab wrote it; give another folder with --out, or move the file away",
+        path.display()
+    )]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
     /// A plot cannot be drawn.
     #[error("cannot draw {plot} of run {run}: {why}; this is a fault of servelab, please report it with the run")]
     Plot {

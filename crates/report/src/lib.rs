@@ -47,11 +47,19 @@ pub struct ReportFiles {
     pub svgs: Vec<PathBuf>,
 }
 
+/// The page.
+const PAGE: &str = "index.html";
+/// Every number, one row each.
+const SUMMARY_CSV: &str = "summary.csv";
+/// Every number, for programs.
+const SUMMARY_JSON: &str = "summary.json";
+
 /// Writes the report of one or several ingested runs into `out_dir`, in the order given.
 ///
 /// # Errors
 /// [`ReportError::NoRun`] without a run, [`ReportError::Store`] for one that is not in the database,
-/// [`ReportError::Write`] where a file cannot be written.
+/// [`ReportError::Foreign`] where `out_dir` holds a page or summary that no report wrote, [`ReportError::Write`] where a file
+/// cannot be written.
 pub fn build(store: &Store, runs: &[RunId], out_dir: &Path) -> Result<ReportFiles, ReportError> {
     if runs.is_empty() {
         return Err(ReportError::NoRun);
@@ -68,18 +76,18 @@ pub fn build(store: &Store, runs: &[RunId], out_dir: &Path) -> Result<ReportFile
         path: out_dir.to_owned(),
         source,
     })?;
-    let earlier = Earlier::of(out_dir);
+    let earlier = Earlier::claim(out_dir)?;
     let mut svgs = Vec::new();
     for figure in views.iter().flat_map(view::RunView::figures) {
         svgs.push(write(out_dir, &format!("{}.svg", figure.name), &figure.svg)?);
     }
     let page = view::page(&all, &docs, views);
-    let html = write(out_dir, "index.html", &html::page(&page)?)?;
+    let html = write(out_dir, PAGE, &html::page(&page)?)?;
     let document = summary::document(docs);
-    let csv = write(out_dir, "summary.csv", &csv::summary(&document)?)?;
+    let csv = write(out_dir, SUMMARY_CSV, &csv::summary(&document)?)?;
     let mut text = serde_json::to_string_pretty(&document)?;
     text.push('\n');
-    let json = write(out_dir, "summary.json", &text)?;
+    let json = write(out_dir, SUMMARY_JSON, &text)?;
     let files = ReportFiles { html, csv, json, svgs };
     earlier.replace(out_dir, &files)?;
     Ok(files)

@@ -5,9 +5,9 @@ use crate::{
     headline::{HeadlineText, headlines, one_line},
     label, number, summary,
 };
-use servelab_findings::failed_gate;
+use servelab_findings::{advice, failed_gate};
 use servelab_schema::{
-    GateName, RunId,
+    GateName, RunId, Validity,
     findings::{Findings, TrialFindings},
 };
 use servelab_store::{RunData, RunSummary, Store};
@@ -94,15 +94,17 @@ pub fn results_show(data: &RunData) -> ResultsView {
     }
 }
 
-/// Why takes of a run do not count: for each gate how many failed it, with what was seen in the first of them, its cause and
-/// its remedy.
+/// Why takes of a run do not count: for each gate and cause how many failed it, with what was seen in the first of them and its
+/// remedy. A take that was aborted failed nothing: whoever ended the run did.
 #[must_use]
 pub fn not_counted(findings: &Findings) -> Vec<String> {
-    let mut found: BTreeMap<GateName, (u32, &TrialFindings, String)> = BTreeMap::new();
-    for trial in &findings.trials {
+    let mut found: BTreeMap<(GateName, &str), (u32, &TrialFindings, String)> = BTreeMap::new();
+    let aborted = |trial: &&TrialFindings| matches!(trial.validity, Validity::Aborted { .. });
+    for trial in findings.trials.iter().filter(|trial| !aborted(trial)) {
         for gate in &trial.gates {
-            if let Some(words) = failed_gate(gate) {
-                found.entry(gate.gate).or_insert((0, trial, words)).0 += 1;
+            if let (Some(advice), Some(words)) = (advice(gate, &trial.gates), failed_gate(gate, &trial.gates)) {
+                let key = (gate.gate, advice.cause);
+                found.entry(key).or_insert((0, trial, words)).0 += 1;
             }
         }
     }

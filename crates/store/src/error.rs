@@ -1,18 +1,30 @@
 //! What can go wrong between a sealed run and its rows.
 
+use rusqlite::ErrorCode;
 use servelab_schema::{RunId, Sha256Hex};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Why the database could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The file cannot be opened.
-    #[error("cannot open the database {}: {source}; check the folder and its permissions", path.display())]
+    #[error("cannot open the database {}: {why}; check the folder and its permissions", path.display())]
     Open {
         /// The database file.
         path: PathBuf,
         /// What SQLite said.
-        source: rusqlite::Error,
+        why: rusqlite::Error,
+    },
+    /// The file is damaged, or no database at all.
+    #[error(
+        "the database {} cannot be read: {why}; it holds nothing but what the runs hold: delete it, and `servelab ingest` makes it \
+         again", path.display()
+    )]
+    Damaged {
+        /// The database file.
+        path: PathBuf,
+        /// What SQLite said.
+        why: rusqlite::Error,
     },
     /// The file belongs to another program.
     #[error("{} is a database, but not one of servelab's; give another path", path.display())]
@@ -34,12 +46,12 @@ pub enum StoreError {
         known: u32,
     },
     /// SQLite refused a step.
-    #[error("the database failed while {doing}: {source}")]
+    #[error("the database failed while {doing}: {why}")]
     Sql {
         /// What was being done.
         doing: &'static str,
         /// What SQLite said.
-        source: rusqlite::Error,
+        why: rusqlite::Error,
     },
     /// Two different runs carry one name.
     #[error(
@@ -95,9 +107,33 @@ pub enum StoreError {
     },
 }
 
+/// True where SQLite says that the file itself is wrong, and not its place or what was asked of it.
+fn is_damage(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+    )
+}
+
 impl StoreError {
+    pub(crate) fn opening(path: &Path) -> impl Fn(rusqlite::Error) -> Self {
+        move |why| {
+            let path = path.to_owned();
+            if is_damage(&why) {
+                Self::Damaged { path, why }
+            } else {
+                Self::Open { path, why }
+            }
+        }
+    }
+
     pub(crate) fn sql(doing: &'static str) -> impl FnOnce(rusqlite::Error) -> Self {
-        move |source| Self::Sql { doing, source }
+        move |why| {
+            if is_damage(&why) {
+                return Self::corrupt(format!("what was wanted for {doing}"), why);
+            }
+            Self::Sql { doing, why }
+        }
     }
 
     pub(crate) fn corrupt(what: impl Into<String>, why: impl ToString) -> Self {

@@ -43,20 +43,17 @@ impl Store {
     /// Opens the database, makes it where there is none, and brings its tables up to date.
     ///
     /// # Errors
-    /// [`StoreError::Open`] where the file cannot be opened, [`StoreError::NotOurs`] where it is another program's
+    /// [`StoreError::Open`] where the file cannot be opened, [`StoreError::Damaged`] where it is no database, [`StoreError::NotOurs`] where it is another program's
     /// database, [`StoreError::Newer`] where a later servelab made it.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let open = |source| StoreError::Open {
-            path: path.to_owned(),
-            source,
-        };
-        let mut conn = Connection::open(path).map_err(open)?;
-        conn.busy_timeout(BUSY).map_err(open)?;
+        let open = StoreError::opening(path);
+        let mut conn = Connection::open(path).map_err(&open)?;
+        conn.busy_timeout(BUSY).map_err(&open)?;
         migrations::check_owner(&conn, path)?;
         // WAL: a report can read while a run is being ingested.
-        conn.pragma_update(None, "journal_mode", "WAL").map_err(open)?;
-        conn.pragma_update(None, "synchronous", "NORMAL").map_err(open)?;
-        conn.pragma_update(None, "foreign_keys", true).map_err(open)?;
+        conn.pragma_update(None, "journal_mode", "WAL").map_err(&open)?;
+        conn.pragma_update(None, "synchronous", "NORMAL").map_err(&open)?;
+        conn.pragma_update(None, "foreign_keys", true).map_err(&open)?;
         migrations::migrate(&mut conn, path)?;
         Ok(Self {
             conn,

@@ -18,16 +18,13 @@ const STEPS: &[&str] = &[
 
 /// Refuses a file that another program made, before anything in it is changed.
 pub(crate) fn check_owner(conn: &Connection, path: &Path) -> Result<(), StoreError> {
-    let open = |source| StoreError::Open {
-        path: path.to_owned(),
-        source,
-    };
+    let open = StoreError::opening(path);
     let id: i32 = conn
         .pragma_query_value(None, "application_id", |row| row.get(0))
-        .map_err(open)?;
+        .map_err(&open)?;
     let tables: i64 = conn
         .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
-        .map_err(open)?;
+        .map_err(&open)?;
     let ours = id == APPLICATION_ID || (id == 0 && tables == 0);
     if ours {
         Ok(())

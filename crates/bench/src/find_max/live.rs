@@ -146,11 +146,11 @@ impl<W: Watch> Server for OnServer<'_, W> {
             return Ok(Segment::Interrupted);
         }
         let gates = self.results.last().map(|set| set.figures.gates.as_slice());
+        let gates = gates.unwrap_or_default();
         let failed = gates
-            .unwrap_or_default()
             .iter()
             .filter(|g| g.gate.blame() == Blame::Instrument)
-            .find_map(failed_gate);
+            .find_map(|gate| failed_gate(gate, gates));
         if let Some(why) = failed {
             return Ok(Segment::Unusable { why, elapsed_s });
         }

@@ -43,10 +43,14 @@ impl Voice {
         VOICE.get().copied().unwrap_or_default()
     }
 
+    /// True where whoever runs this wants no colours anywhere.
+    pub(crate) fn colours_are_refused() -> bool {
+        env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+    }
+
     /// True where colours may be used on standard error.
     pub(crate) fn has_colours() -> bool {
-        let refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        !refused && stderr().is_terminal()
+        !Self::colours_are_refused() && stderr().is_terminal()
     }
 }
 
@@ -60,11 +64,18 @@ pub(crate) fn progress_is_drawn() -> bool {
     progress_is_wanted() && Voice::get().format == LogFormat::Text && stderr().is_terminal()
 }
 
+/// The text in lines that fit standard error, each with its end.
+fn lines(text: &str) -> String {
+    layout::wrap(&plain(text), layout::width_of(&io::stderr()), 0)
+}
+
+/// The same for who draws lines that change below it, and ends the last line itself.
+pub(crate) fn lines_above(text: &str) -> String {
+    lines(text).trim_end_matches('\n').to_owned()
+}
+
 fn line(text: &str) {
-    let text = plain(text);
-    let _ = stderr()
-        .lock()
-        .write_all(layout::wrap(&text, layout::width_of(&io::stderr()), 0).as_bytes());
+    let _ = stderr().lock().write_all(lines(text).as_bytes());
 }
 
 /// Says something that is good to know.
@@ -95,5 +106,13 @@ pub(crate) fn error(text: &str) {
     match Voice::get().format {
         LogFormat::Json => tracing::error!(target: TARGET, "{}", plain(text)),
         LogFormat::Text => line(&format!("error: {text}")),
+    }
+}
+
+/// Says what is wrong with the command line, in the words of its parser.
+pub(crate) fn usage(rendered: &str) {
+    match Voice::get().format {
+        LogFormat::Json => error(rendered.strip_prefix("error: ").unwrap_or(rendered).trim_end()),
+        LogFormat::Text => line(rendered),
     }
 }

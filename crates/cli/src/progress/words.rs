@@ -30,11 +30,17 @@ pub(crate) fn live_words(live: &LiveSnapshot) -> String {
 /// What is left of a work of which `done` of `total` parts took so long, if the rest goes on like that; none before the first
 /// part is done, since nothing is known yet, and after the last.
 pub(crate) fn left(done: usize, total: usize, elapsed: WallNanos) -> Option<String> {
+    left_within((done, total), elapsed, WallNanos::default())
+}
+
+/// The same where the next part has run for `running` besides: that much less, but all of the parts after it. None where that
+/// part is the last and takes longer than the others did.
+pub(super) fn left_within((done, total): (usize, usize), elapsed: WallNanos, running: WallNanos) -> Option<String> {
     let (done, rest) = (u64::try_from(done).ok()?, u64::try_from(total.checked_sub(done)?).ok()?);
     let each = elapsed.0.checked_div(done)?;
+    let left = each.saturating_mul(rest).saturating_sub(running.0.min(each));
     // To the second: it is a guess.
-    let seconds = each.saturating_mul(rest).div_ceil(1_000_000_000);
-    (rest > 0).then(|| span(seconds))
+    (rest > 0 && left > 0).then(|| span(left.div_ceil(1_000_000_000)))
 }
 
 /// What is left of a time; none where it is over.

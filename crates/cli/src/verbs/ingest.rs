@@ -26,6 +26,21 @@ pub(crate) fn ingest(store: &mut Store, dir: &Path) -> Result<(SealedRun, Ingest
     Ok((run, ingested))
 }
 
+/// Why there is nothing to read in. No database is made of it.
+fn nothing(project: &Project) -> Result<anyhow::Error, Failure> {
+    let runs = project.runs();
+    Ok(match project.open_runs()?.len() {
+        0 => anyhow!(
+            "there is no run under {}: `servelab run MATRIX` makes one, and --project names another folder",
+            runs.display()
+        ),
+        n => anyhow!(
+            "there is no sealed run under {}, but {n} that are not sealed: `servelab results list` says what became of them",
+            runs.display()
+        ),
+    })
+}
+
 impl Ingest {
     pub(crate) fn execute(&self, project: &Project) -> Result<Exit, Failure> {
         let dirs: Vec<PathBuf> = if self.runs.is_empty() {
@@ -36,6 +51,9 @@ impl Ingest {
                 .map(|name| project.run_dir(name))
                 .collect::<Result<_, _>>()?
         };
+        if dirs.is_empty() {
+            return Err(Failure::environment(nothing(project)?));
+        }
         let mut store = project.store()?;
         let mut refused = 0_usize;
         for dir in dirs {

@@ -8,6 +8,7 @@ use crate::{
 };
 use anyhow::anyhow;
 use clap::Args;
+use servelab_report::ReportError;
 use servelab_schema::RunId;
 use std::path::PathBuf;
 
@@ -41,7 +42,10 @@ impl Report {
             ids.push(run.manifest().run_id.clone());
         }
         let out = project.path(&self.out);
-        let files = servelab_report::build(&store, &ids, &out).map_err(Failure::environment)?;
+        let files = servelab_report::build(&store, &ids, &out).map_err(|error| match error {
+            ReportError::Foreign { .. } => Failure::usage(error),
+            error => Failure::environment(error),
+        })?;
         for path in [&files.html, &files.csv, &files.json] {
             output::answer(&format!("{}\n", path.display()));
         }

@@ -143,10 +143,12 @@ pub(crate) fn invalid(cx: &Context<'_>) -> Table {
         let place = cx.run.plan.variants.iter().take_while(|v| v.id != r.variant).count();
         let word = label::validity(&r.validity).1;
         if let Validity::Aborted { why } = &r.validity {
+            // What its gates say is of whoever ended it, and not of the engine.
             found.entry((place, word, "", why, "", "")).or_default().push(r);
+            continue;
         }
         for gate in r.gates.iter().filter(|g| g.outcome == GateOutcome::Failed) {
-            let help = advice(gate).map_or("", |advice| advice.remedy);
+            let help = advice(gate, &r.gates).map_or("", |advice| advice.remedy);
             found
                 .entry((place, word, gate.gate.as_str(), &gate.observed, &gate.limit, help))
                 .or_default()

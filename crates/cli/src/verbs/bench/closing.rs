@@ -22,7 +22,7 @@ pub(super) fn verdict(f: &Figures) -> String {
     if f.all_failed() {
         return text;
     }
-    let failed: Vec<String> = f.gates.iter().filter_map(failed_gate).collect();
+    let failed: Vec<String> = f.gates.iter().filter_map(|gate| failed_gate(gate, &f.gates)).collect();
     for sentence in &failed {
         text.push_str(&line(sentence));
     }

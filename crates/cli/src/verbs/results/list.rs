@@ -3,13 +3,13 @@
 use crate::{
     exit::Failure,
     output::{self, Format},
-    project::Project,
+    project::{Project, sealed_as},
 };
 use clap::Args;
 use serde::Serialize;
 use servelab_evidence::{is_held, names};
 use servelab_report::ResultsRow;
-use servelab_schema::{EngineKind, Plan, Sha256Hex, findings::Brief};
+use servelab_schema::{EngineKind, Plan, RunEnd, Sha256Hex, findings::Brief};
 use std::{
     collections::BTreeSet,
     fs,
@@ -32,7 +32,7 @@ enum State {
     Complete,
     /// It was ended before its last trial, and sealed.
     Aborted,
-    /// Sealed, but not in the database.
+    /// Sealed after its last trial, or with a manifest that does not read, but not in the database.
     NotIngested,
     /// A servelab writes to it now.
     Running,
@@ -87,16 +87,40 @@ impl From<ResultsRow> for Listed {
     }
 }
 
-/// A directory that the database does not know, with what can be done.
-fn unknown(dir: &Path, state: State) -> Listed {
-    let run_id = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+fn name_of(dir: &Path) -> String {
+    dir.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// A sealed directory that the database does not know. Why a manifest does not read is said by who ingests it.
+fn sealed(dir: &Path) -> Listed {
+    let ingest = format!("`servelab ingest {}` reads it in", name_of(dir));
+    let told = sealed_as(dir).ok();
+    let (state, headline) = match told.as_ref().map(|told| &told.end) {
+        Some(RunEnd::Aborted { why }) => (State::Aborted, format!("aborted: {why}; {ingest}")),
+        Some(RunEnd::Complete) | None => (State::NotIngested, ingest),
+    };
+    Listed {
+        complete: told.as_ref().is_some_and(|told| told.end == RunEnd::Complete),
+        started_utc: told.map(|told| told.started.utc),
+        ..unknown(dir, state, headline)
+    }
+}
+
+/// A directory without a manifest, with what can be done.
+fn open(dir: &Path) -> Listed {
+    let (state, headline) = if is_held(dir) {
+        (State::Running, "it goes on".to_owned())
+    } else {
+        let seal = format!("it was cut off; `servelab seal {}` closes it", name_of(dir));
+        (State::NotSealed, seal)
+    };
+    unknown(dir, state, headline)
+}
+
+/// A directory that the database does not know.
+fn unknown(dir: &Path, state: State, headline: String) -> Listed {
     let plan = fs::read_to_string(dir.join(names::PLAN)).ok();
     let plan = plan.and_then(|text| serde_json::from_str::<Plan>(&text).ok());
-    let headline = match state {
-        State::Running => "it goes on".to_owned(),
-        State::NotSealed => format!("it was cut off; `servelab seal {run_id}` closes it"),
-        _ => format!("`servelab ingest {run_id}` reads it in"),
-    };
     Listed {
         engine_kind: plan.as_ref().map(|plan| plan.engine_kind),
         started_utc: None,
@@ -108,7 +132,7 @@ fn unknown(dir: &Path, state: State) -> Listed {
         directory_gone: false,
         headline,
         brief: None,
-        run_id,
+        run_id: name_of(dir),
     }
 }
 
@@ -120,16 +144,12 @@ fn all(project: &Project) -> Result<Vec<Listed>, Failure> {
     };
     let known: BTreeSet<PathBuf> = rows.iter().map(|row| row.run.dir.clone()).collect();
     let is_new = |dir: &PathBuf| dir.canonicalize().is_ok_and(|dir| !known.contains(&dir));
-    let sealed = project.sealed_runs()?.into_iter().filter(is_new);
-    let sealed = sealed.map(|dir| unknown(&dir, State::NotIngested));
-    let open = project.open_runs()?.into_iter().map(|dir| {
-        let state = if is_held(&dir) {
-            State::Running
-        } else {
-            State::NotSealed
-        };
-        unknown(&dir, state)
-    });
+    let sealed = project
+        .sealed_runs()?
+        .into_iter()
+        .filter(is_new)
+        .map(|dir| sealed(&dir));
+    let open = project.open_runs()?.into_iter().map(|dir| open(&dir));
     Ok(open.chain(sealed).chain(rows.into_iter().map(Listed::from)).collect())
 }
 
@@ -138,11 +158,15 @@ fn cells(run: &Listed) -> Vec<String> {
     let started = started.get(..19).unwrap_or(started).replace('T', " ");
     let brief = run.brief.as_ref();
     let kind = run.engine_kind.map_or_else(String::new, |kind| format!("{kind}, "));
-    let gone = if run.directory_gone { ", directory gone" } else { "" };
+    let beside = match (run.state, brief) {
+        (State::Aborted, None) => ", not ingested",
+        _ if run.directory_gone => ", directory gone",
+        _ => "",
+    };
     vec![
         run.run_id.clone(),
         started,
-        format!("{kind}{}{gone}", run.state.words()),
+        format!("{kind}{}{beside}", run.state.words()),
         brief.map_or_else(|| "–".to_owned(), |b| format!("{}/{}", b.valid, b.takes)),
         run.headline.clone(),
     ]

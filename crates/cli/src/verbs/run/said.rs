@@ -8,7 +8,7 @@ use crate::{
 };
 use serde::Serialize;
 use servelab_runner::RunOutcome;
-use servelab_schema::{EngineKind, Plan, RunEnd, RunId, Sha256Hex, findings::Findings};
+use servelab_schema::{EngineKind, LoadId, Plan, RunEnd, RunId, Sha256Hex, VariantId, findings::Findings};
 use std::path::{Path, PathBuf};
 
 /// Where the report is written, as `servelab report` does.
@@ -51,9 +51,22 @@ struct Answer<'r> {
     findings: &'r Findings,
 }
 
-fn empty_cells(findings: &Findings) -> Vec<String> {
-    let empty = findings.cells_without_valid_trial();
-    empty.map(|c| format!("{} {}", c.variant, c.load)).collect()
+/// Every cell of which no trial counts, in the plan's order: those that the run did not come to have no findings at all.
+fn empty_cells(plan: &Plan, findings: &Findings) -> Vec<String> {
+    let counts = |cell: (&VariantId, &LoadId)| {
+        let mut found = findings.cells.iter().filter(|c| (&c.variant, &c.load) == cell);
+        found.any(|c| c.blocks > 0)
+    };
+    let cells = plan
+        .variants
+        .iter()
+        .flat_map(|v| plan.loads.iter().map(move |load| (&v.id, &load.id)));
+    let planned = |cell: &(&VariantId, &LoadId)| {
+        let mut trials = plan.blocks.iter().flat_map(|block| &block.trials);
+        trials.any(|t| (&t.variant, &t.load) == *cell)
+    };
+    let empty = cells.filter(planned).filter(|cell| !counts(*cell));
+    empty.map(|(variant, load)| format!("{variant} {load}")).collect()
 }
 
 /// Prints it.
@@ -69,7 +82,7 @@ pub(super) fn print(format: Format, plan: &Plan, outcome: &RunOutcome, page: Opt
             end: &outcome.end,
             retakes: findings.retakes(),
             lost: findings.lost_to_the_instrument(),
-            cells_without_valid_trial: empty_cells(findings),
+            cells_without_valid_trial: empty_cells(plan, findings),
             page,
             findings,
         });
@@ -103,7 +116,10 @@ fn facts(plan: &Plan, outcome: &RunOutcome) -> Vec<(&'static str, String)> {
         ("fingerprint", outcome.fingerprint.to_string()),
         (
             "takes",
-            format!("{} ({} valid, {} invalid)", brief.takes, brief.valid, brief.invalid),
+            format!(
+                "{} ({} valid, {} invalid, {} aborted)",
+                brief.takes, brief.valid, brief.invalid, brief.aborted
+            ),
         ),
         ("end", end),
     ];
@@ -115,7 +131,7 @@ fn facts(plan: &Plan, outcome: &RunOutcome) -> Vec<(&'static str, String)> {
         };
         rows.push(("taken again", format!("{retakes} of them; {lost}")));
     }
-    let empty = empty_cells(findings);
+    let empty = empty_cells(plan, findings);
     if !empty.is_empty() {
         rows.push(("no valid trial", empty.join(", ")));
     }
