@@ -105,7 +105,9 @@ impl Bench {
     pub fn prepare(&self) -> Result<Prepared<'_>, BenchError> {
         self.check()?;
         let texts = Texts::read(self)?;
+        tracing::info!(url = %self.url, endpoint = self.api.path(), "the server is asked what it is and what it takes");
         let mut looked = self.looked(&texts)?;
+        tell(&looked);
         let counter = match &self.tokenizer {
             _ if looked.negotiated.capabilities.usage.counts() => None,
             Some(dir) => Some(AnswerCounter::load(dir)?),
@@ -122,6 +124,18 @@ impl Bench {
             counter,
         })
     }
+}
+
+/// Tells the log what was seen of a server.
+fn tell(looked: &Looked<'_>) {
+    let clean = |text: &str| looked.sent.clean.text(text);
+    let version = looked.server.version.as_deref().unwrap_or("not said");
+    tracing::info!(model = clean(&looked.server.model), version, kind = %looked.server.kind, "the server says what it is");
+    tracing::info!(
+        notes = looked.negotiated.notes.join("; "),
+        "what the server takes is known"
+    );
+    tracing::debug!(capabilities = ?looked.negotiated.capabilities, context_tokens = ?looked.server.context_tokens, "in detail");
 }
 
 /// Who counts the tokens of a server that counts none.
@@ -320,11 +334,16 @@ impl Prepared<'_> {
             clean: self.looked.sent.clean.clone(),
             uncounted: self.counter.is_some(),
         };
+        let planned = requests.measured.len();
+        tracing::info!(number, load = name, planned, "a load begins");
+        tracing::debug!(seed = spec.seed, deadlines = ?spec.deadlines, connections = ?spec.connections, "in detail");
         let handle = start_with_profile(spec, profile, sink)?;
         watch.begins(&name, handle.live(), handle.control());
         let result = handle.join();
         watch.ended();
         let result = result?;
+        let (completed, failed) = (result.counts.completed, result.counts.failures());
+        tracing::info!(number, completed, failed, "a load ended");
         let rows = std::mem::take(&mut *rows.lock().unwrap_or_else(PoisonError::into_inner));
         let traces = self.counted(rows)?;
         let figures = figures(&Measured {

@@ -1,6 +1,9 @@
 //! What can go wrong with a run directory.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 /// A run directory could not be written, or does not say what its manifest says.
 #[derive(Debug, thiserror::Error)]
@@ -11,6 +14,14 @@ pub enum EvidenceError {
         /// What was tried.
         what: &'static str,
         /// On which path.
+        path: PathBuf,
+        /// The refusal.
+        source: io::Error,
+    },
+    /// A folder in which no run directory can be made.
+    #[error("{path}: no run directory can be made there: {source}; give a folder that you may write to with --runs")]
+    NoFolder {
+        /// The folder, or the run directory in it.
         path: PathBuf,
         /// The refusal.
         source: io::Error,
@@ -74,6 +85,10 @@ pub enum EvidenceError {
     },
 }
 
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 fn remedy(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
@@ -85,6 +100,18 @@ fn remedy(error: &io::Error) -> &'static str {
 }
 
 impl EvidenceError {
+    /// A folder of runs, or a run's own, that cannot be made. A full disk is that and not the folder's fault.
+    pub(crate) fn no_folder(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| {
+            if is_full(&source) {
+                Self::io("create", path)(source)
+            } else {
+                Self::NoFolder { path, source }
+            }
+        }
+    }
+
     pub(crate) fn io(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { what, path, source }
@@ -93,7 +120,6 @@ impl EvidenceError {
     /// True where the disk is full.
     #[must_use]
     pub fn is_disk_full(&self) -> bool {
-        matches!(self, Self::Io { source, .. }
-            if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+        matches!(self, Self::Io { source, .. } if is_full(source))
     }
 }

@@ -134,7 +134,8 @@ impl RunWriter {
     /// Makes `runs_dir/run_id` with the plan and the environment in it.
     ///
     /// # Errors
-    /// [`EvidenceError::Exists`] where a run of that name is there already; [`EvidenceError::Io`] otherwise.
+    /// [`EvidenceError::Exists`] where a run of that name is there already, [`EvidenceError::NoFolder`] where its directory cannot
+    /// be made; [`EvidenceError::Io`] otherwise.
     pub fn create(
         layer: Arc<dyn FileLayer>,
         runs_dir: &Path,
@@ -145,10 +146,10 @@ impl RunWriter {
         let dir = runs_dir.join(run_id.as_str());
         layer
             .create_dirs(runs_dir)
-            .map_err(EvidenceError::io("create", runs_dir))?;
+            .map_err(EvidenceError::no_folder(runs_dir))?;
         layer.create_dir(&dir).map_err(|e| match e.kind() {
             ErrorKind::AlreadyExists => EvidenceError::Exists(dir.clone()),
-            _ => EvidenceError::io("create", &dir)(e),
+            _ => EvidenceError::no_folder(&dir)(e),
         })?;
         let hold = Hold::take(&dir)?;
         let trials = dir.join(names::TRIALS);

@@ -428,6 +428,26 @@ fn gpus_are_shown_where_they_were_read() {
 }
 
 #[test]
+fn who_counted_and_what_servers_lack_is_shown_where_it_is_not_the_usual() {
+    let report = made(&[Fixture {
+        counted_here: true,
+        ..Fixture::small("r1")
+    }]);
+    for words in [
+        "Tokens counted by",
+        "servelab, from the texts, with the tokenizer that it was given",
+        "What servers lack",
+        "C2: the server refuses ignore_eos",
+    ] {
+        assert!(report.html.contains(words), "no {words:?}");
+    }
+    let usual = made(&[Fixture::small("r1")]);
+    for words in ["Tokens counted by", "What servers lack"] {
+        assert!(!usual.html.contains(words), "{words:?}");
+    }
+}
+
+#[test]
 fn energy_per_token_is_power_over_throughput() {
     let report = made(&[Fixture {
         gpu: true,

@@ -144,6 +144,7 @@ impl<'a> Door<'a> {
             .collect();
         let sent = u32::try_from(questions.len()).unwrap_or(u32::MAX);
         self.sent.set(self.sent.get().saturating_add(sent));
+        tracing::debug!(url, requests = sent, "requests beside the load");
         let pages = ask(self.endpoint, self.headers, &questions, LIMIT, LANES)?;
         pages
             .into_iter()

@@ -103,7 +103,7 @@ fn print(format: Format, c: &InstrumentCertificate) -> anyhow::Result<()> {
     if format == Format::Json {
         return output::json(c);
     }
-    let row = |what: &str, value: String| vec![what.to_owned(), value];
+    let row = |what: &'static str, value: String| (what, value);
     let server = format!("{:.0} % of a core", c.server_cpu_ratio.get() * 100.0);
     let rows = vec![
         row(
@@ -152,6 +152,6 @@ fn print(format: Format, c: &InstrumentCertificate) -> anyhow::Result<()> {
             format!("p50 {}, p99 {}", ms(c.gap_error_p50_ns), ms(c.gap_error_p99_ns)),
         ),
     ];
-    output::answer(&output::table(["", ""], rows));
+    output::answer(&output::facts(rows));
     Ok(())
 }

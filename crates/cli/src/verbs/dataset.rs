@@ -120,7 +120,8 @@ fn text(report: &BuildReport) -> String {
     let header = ["file", "prompts", "prompt tokens", "blocks", "sha256", ""];
     let mut out = output::table(header, rows.collect());
     let prefix = report.longest_common_prefix_tokens;
-    out.push_str(&format!("longest common prefix of any two prompts: {prefix} tokens\n"));
+    let longest = format!("longest common prefix of any two prompts: {prefix} tokens");
+    out.push_str(&output::paragraph(&longest, 2));
     out
 }
 
@@ -141,8 +142,8 @@ impl Verify {
                 Some(base) => recount::recount(&project.path(&self.file), base, self.api_key_env.as_deref())?,
                 None => String::new(),
             };
-            output::answer(&format!(
-                "{}: {} prompts, every count, hash and bound holds{}{counted}; longest common prefix {} tokens; sha256 {}\n",
+            let holds = format!(
+                "{}: {} prompts, every count, hash and bound holds{}{counted}; longest common prefix {} tokens; sha256 {}",
                 self.file.display(),
                 report.prompts,
                 if report.rebuilt {
@@ -152,11 +153,12 @@ impl Verify {
                 },
                 report.longest_common_prefix_tokens,
                 report.sha256
-            ));
+            );
+            output::answer(&output::paragraph(&holds, 2));
             return Ok(Exit::Ok);
         }
         for violation in &report.violations {
-            output::answer(&format!("{violation}\n"));
+            output::answer(&output::paragraph(&violation.to_string(), 2));
         }
         let error = anyhow::anyhow!(
             "{}: {} violations; build it again with `servelab dataset build`",

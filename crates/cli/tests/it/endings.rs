@@ -70,6 +70,23 @@ fn a_signal_ends_the_trial_and_seals_the_run() {
         signal(&child, one);
         let said = end(child).exits(5);
         assert!(said.err.contains(name), "{}", said.err);
+        assert!(said.out.contains("(0 valid, 0 invalid, 1 aborted)"), "{}", said.out);
+        assert!(
+            !said.out.contains(" failed "),
+            "nobody but the signal did it:\n{}",
+            said.out
+        );
+        assert!(said.out.contains("no valid trial"), "{}", said.out);
+        let list = project.servelab(&["results", "list", "--format", "json"]).exits(0).out;
+        let list: serde_json::Value = serde_json::from_str(&list).unwrap();
+        assert_eq!(
+            (&list[0]["state"], &list[0]["complete"]),
+            (&"aborted".into(), &false.into())
+        );
+        assert!(
+            list[0]["started_utc"].is_string() && list[0]["brief"].is_null(),
+            "{list}"
+        );
         assert!(why(&project).starts_with(name) && why(&project).ends_with("in trial 1 of 1"));
         let (record, traces) = trials(&project.run("r1")).remove(0);
         assert!(matches!(&record.validity, Validity::Aborted { why } if why.starts_with(name)));
@@ -138,6 +155,7 @@ fn a_killed_run_is_sealed_by_hand() {
     let (record, traces) = trials(&project.run("r1")).remove(0);
     assert!(matches!(record.validity, Validity::Aborted { .. }));
     assert_eq!(traces.len(), before.lines().count(), "no row is lost");
+    listed("ABORTED, not ingested");
     project.servelab(&["ingest", "r1"]).exits(0);
     listed("ABORTED");
     let again = project.servelab(&["seal", "r1"]).exits(4);

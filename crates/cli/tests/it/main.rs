@@ -35,5 +35,7 @@ mod small_disk;
 mod starvation;
 #[path = "../support/mod.rs"]
 mod support;
+mod terminal;
 mod tls;
 mod treatments;
+mod voice;

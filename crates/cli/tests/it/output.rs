@@ -152,6 +152,17 @@ fn a_run_ends_with_its_answer_and_fits_80_columns() {
     assert!(svgs("r2") > 0 && svgs("mine") == 1);
     assert_eq!(svgs("r1"), 0, "of the earlier report");
 
+    let site = project.path("site");
+    fs::create_dir(&site).unwrap();
+    fs::write(site.join("index.html"), "mine").unwrap();
+    let refused = project.servelab(&["report", "r1", "--out", "site"]).exits(2);
+    assert!(
+        refused.err.contains("--out") && refused.err.contains("site/index.html"),
+        "{}",
+        refused.err
+    );
+    assert_eq!(fs::read_to_string(site.join("index.html")).unwrap(), "mine");
+
     let own = |run: &str| mode(&project.path(&format!("runs/{run}/plan.json")));
     assert_eq!(own("r1"), 0o600, "only its owner reads it");
     let shared = [&words[..3], &["r3"], &words[4..], &["--share", "--no-report"]].concat();
@@ -200,6 +211,24 @@ fn help_fits_80_columns() {
         ["engine", "catalogue"],
     ] {
         fits(&help(&words), &words.join(" "));
+    }
+}
+
+#[test]
+fn what_looks_at_the_machine_and_at_prompts_fits_80_columns() {
+    let project = project();
+    let commands: [&[&str]; 4] = [
+        &["doctor"],
+        &["calibrate"],
+        &["dataset", "verify", "prompts/test.jsonl"],
+        &["dataset", "build", "datasets/none.toml"],
+    ];
+    for words in commands {
+        let said = narrow(&project, words);
+        let what = words.join(" ");
+        fits(&said.out, &what);
+        fits(&said.err, &what);
+        assert!(!said.out.is_empty() || !said.err.is_empty(), "{what} says nothing");
     }
 }
 

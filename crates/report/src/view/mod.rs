@@ -9,6 +9,7 @@ mod groups;
 mod instrument;
 mod methods;
 mod quality;
+mod served;
 mod setup;
 mod timeline;
 mod treatments;

@@ -1,6 +1,6 @@
 //! What was run, on what, and what to know before reading on.
 
-use super::{Context, Fact, Notice, checkpoints};
+use super::{Context, Fact, Notice, checkpoints, served};
 use crate::{
     label, number,
     summary::RunDoc,
@@ -220,6 +220,7 @@ pub(crate) fn facts(cx: &Context<'_>) -> Vec<Fact> {
         text("Finished", label::utc(&manifest.finished.utc)),
         text("End", label::end(&manifest.end)),
     ];
+    facts.extend(served::facts(run));
     facts.extend(checkpoints::facts(environment));
     facts
 }

@@ -83,6 +83,8 @@ pub(crate) struct Fixture {
     pub(crate) real_engine: bool,
     /// True for a machine with a GPU, which draws 60 W and is throttled in the second second of each trial.
     pub(crate) gpu: bool,
+    /// True for servers whose tokens the tokenizer counts; that of the second arm lacks something besides.
+    pub(crate) counted_here: bool,
     /// True for a run that kept its texts, of an engine that shows its configuration and its counters.
     pub(crate) full: bool,
     /// True where the model decides when to stop.
@@ -107,6 +109,7 @@ impl Fixture {
             baseline_only: false,
             real_engine: false,
             gpu: false,
+            counted_here: false,
             full: false,
             natural: false,
             words: None,

@@ -7,8 +7,8 @@ use servelab_schema::{
     ArgValue, CacheState, Check, CheckResult, Chunk, ClockReading, Completion, EffectiveField, EngineMetrics,
     EngineRecord, Failure, FieldKind, FinishReason, GpuSample, HistogramRise, HostSample, Instrument, Nanos, Outcome,
     Plan, PlannedBlock, PlannedTrial, PromptRef, Ratio, Reason, RequestId, SpeculationRise, Starvation,
-    TelemetrySample, ThrottleReason, TokenCounts, Trace, Treatment, TrialCounts, TrialEnd, TrialId, TrialInstant,
-    TrialRecord, TtftKind, V, VariantId, Window,
+    TelemetrySample, ThrottleReason, TokenCounts, TokenSource, Trace, Treatment, TrialCounts, TrialEnd, TrialId,
+    TrialInstant, TrialRecord, TtftKind, V, VariantId, Window,
 };
 use std::collections::BTreeMap;
 
@@ -49,6 +49,11 @@ pub(crate) fn write(
     let mut engine = EngineRecord {
         effective: told.effective,
         metrics: told.metrics,
+        capability_notes: if f.counted_here && arm.id == f.arms[0].id {
+            vec!["the server refuses ignore_eos".to_owned()]
+        } else {
+            Vec::new()
+        },
         ..engine(&id, plan, arm, f.full)
     };
     if let Some(words) = f.words.as_ref().filter(|_| arm.factor.is_some()) {
@@ -175,7 +180,14 @@ fn request(
                 nanos(ttft),
                 Some(nanos(ttft)),
                 chunks,
-                TokenCounts::usage(prompt.prompt_tokens.unwrap(), tokens.try_into().unwrap()),
+                TokenCounts {
+                    source: if f.counted_here {
+                        TokenSource::Tokenizer
+                    } else {
+                        TokenSource::Usage
+                    },
+                    ..TokenCounts::usage(prompt.prompt_tokens.unwrap(), tokens.try_into().unwrap())
+                },
                 if arm.length < 1.0 {
                     FinishReason::Stop
                 } else {
