@@ -27,14 +27,14 @@ pub(crate) fn ingest(store: &mut Store, dir: &Path) -> Result<(SealedRun, Ingest
 }
 
 /// Why there is nothing to read in. No database is made of it.
-fn nothing(project: &Project) -> Result<anyhow::Error, Failure> {
+fn nothing(project: &Project) -> Result<String, Failure> {
     let runs = project.runs();
     Ok(match project.open_runs()?.len() {
-        0 => anyhow!(
+        0 => format!(
             "there is no run under {}: `servelab run MATRIX` makes one, and --project names another folder",
             runs.display()
         ),
-        n => anyhow!(
+        n => format!(
             "there is no sealed run under {}, but {n} that are not sealed: `servelab results list` says what became of them",
             runs.display()
         ),
@@ -52,7 +52,8 @@ impl Ingest {
                 .collect::<Result<_, _>>()?
         };
         if dirs.is_empty() {
-            return Err(Failure::environment(nothing(project)?));
+            output::note(&nothing(project)?);
+            return Ok(Exit::Ok);
         }
         let mut store = project.store()?;
         let mut refused = 0_usize;

@@ -184,7 +184,13 @@ fn what_is_not_there_has_its_remedy() {
             said.err
         );
     }
-    let said = project.servelab(&["ingest"]).exits(4);
+    project.matrix("small", &[], "blocks = 1", ARM);
+    let runs = project.path("file/runs").display().to_string();
+    let said = project
+        .servelab(&["run", "matrix/small.toml", "--runs", &runs])
+        .exits(4);
+    assert!(said.err.contains(&runs) && said.err.contains("--runs"), "{}", said.err);
+    let said = project.servelab(&["ingest"]).exits(0);
     assert!(said.err.contains("servelab run MATRIX"), "{}", said.err);
     assert!(!project.path("servelab.db").exists());
 
