@@ -12,7 +12,7 @@ mod verbs;
 use anyhow::anyhow;
 use clap::{Parser, Subcommand, ValueEnum};
 use exit::{Exit, Failure};
-use output::{LogFormat, Voice};
+use output::{Above, LogFormat, Voice};
 use servelab_runner::{EVENT_TARGET, EventLog};
 use std::{
     env::{self, VarError},
@@ -118,7 +118,7 @@ impl Logging {
         let filter = filter.and(filter_fn(move |event| {
             is_asked || event.target() != EVENT_TARGET || *event.level() > Level::WARN
         }));
-        let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+        let lines = tracing_subscriber::fmt::layer().with_writer(Above::default);
         let lines: Box<dyn Layer<Registry> + Send + Sync> = match self.log_format {
             LogFormat::Text => lines.with_ansi(Voice::has_colours()).with_filter(filter).boxed(),
             LogFormat::Json => lines.json().flatten_event(true).with_filter(filter).boxed(),

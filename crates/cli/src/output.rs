@@ -9,7 +9,7 @@ mod voice;
 
 pub(crate) use command::command;
 pub(crate) use voice::{
-    LogFormat, Voice, error, lines_above, note, progress_is_drawn, progress_is_wanted, usage, warn,
+    Above, LogFormat, Voice, draws, error, note, progress_is_drawn, progress_is_wanted, usage, warn,
 };
 
 use clap::ValueEnum;

@@ -32,11 +32,7 @@ enum Shown {
     /// In lines that stay.
     Lines,
     /// In two lines that change.
-    Drawn {
-        bars: MultiProgress,
-        trials: ProgressBar,
-        requests: ProgressBar,
-    },
+    Drawn { trials: ProgressBar, requests: ProgressBar },
 }
 
 /// Tells how far a run is.
@@ -59,7 +55,8 @@ fn drawn(total: usize, kind: EngineKind) -> Shown {
     trials.enable_steady_tick(Duration::from_millis(500));
     let requests = bars.add(ProgressBar::new(0));
     requests.set_style(style("  {wide_msg}"));
-    Shown::Drawn { bars, trials, requests }
+    output::draws(Some(bars));
+    Shown::Drawn { trials, requests }
 }
 
 impl Told {
@@ -81,6 +78,7 @@ impl Told {
         if let Shown::Drawn { trials, requests, .. } = &self.shown {
             requests.finish_and_clear();
             trials.finish_and_clear();
+            output::draws(None);
         }
     }
 
@@ -101,16 +99,6 @@ impl Told {
                     output::note(&line);
                 }
             }
-        }
-    }
-
-    /// What must be known, above the lines that change.
-    fn must_say(&self, text: &str) {
-        match &self.shown {
-            Shown::Drawn { bars, .. } => {
-                let _ = bars.println(output::lines_above(text));
-            }
-            Shown::Lines | Shown::Nothing => output::warn(text),
         }
     }
 }
@@ -178,7 +166,7 @@ impl Progress for Told {
             output::note(&line);
         }
         if let Some(text) = trouble(record, judged, again) {
-            self.must_say(&text);
+            output::warn(&text);
         }
     }
 }

@@ -540,3 +540,24 @@ fn servers_are_planned_without_a_file_from_the_same_defaults() {
 fn plan_of_the_repository() -> Plan {
     plan("matrix/c1-c8.toml", &Overrides::default())
 }
+
+#[test]
+fn one_block_of_the_command_line_is_run_and_said_to_give_no_verdict() {
+    let notes = |blocks| {
+        let overrides = Overrides {
+            blocks: Some(blocks),
+            ..Overrides::default()
+        };
+        let resolved = Project::new()
+            .with_matrices()
+            .resolve_with("matrix/c1-c8.toml", &overrides);
+        resolved.unwrap_or_else(|e| panic!("{e}")).notes
+    };
+    let said = notes(1);
+    assert!(
+        said.iter()
+            .any(|note| note.key == "experiment.blocks" && note.text.contains("no interval")),
+        "{said:?}"
+    );
+    assert_eq!(notes(2), []);
+}

@@ -2,11 +2,12 @@
 
 use super::layout;
 use clap::ValueEnum;
+use indicatif::MultiProgress;
 use servelab_schema::foreign::plain;
 use std::{
     env,
     io::{self, IsTerminal, Write, stderr},
-    sync::OnceLock,
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 /// How logs are written.
@@ -64,18 +65,39 @@ pub(crate) fn progress_is_drawn() -> bool {
     progress_is_wanted() && Voice::get().format == LogFormat::Text && stderr().is_terminal()
 }
 
-/// The text in lines that fit standard error, each with its end.
-fn lines(text: &str) -> String {
-    layout::wrap(&plain(text), layout::width_of(&io::stderr()), 0)
+/// The lines that change now, which stand below all that is said.
+static BELOW: Mutex<Option<MultiProgress>> = Mutex::new(None);
+
+fn below() -> MutexGuard<'static, Option<MultiProgress>> {
+    BELOW.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The same for who draws lines that change below it, and ends the last line itself.
-pub(crate) fn lines_above(text: &str) -> String {
-    lines(text).trim_end_matches('\n').to_owned()
+/// From now on these lines change below what is said; none where no more are drawn.
+pub(crate) fn draws(lines: Option<MultiProgress>) {
+    *below() = lines;
+}
+
+/// Standard error for who says something: lines that change make room.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Above;
+
+impl Write for Above {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        let write = || stderr().lock().write_all(text).map(|()| text.len());
+        match &*below() {
+            Some(lines) => lines.suspend(write),
+            None => write(),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        stderr().lock().flush()
+    }
 }
 
 fn line(text: &str) {
-    let _ = stderr().lock().write_all(lines(text).as_bytes());
+    let text = layout::wrap(&plain(text), layout::width_of(&io::stderr()), 0);
+    let _ = Above.write_all(text.as_bytes());
 }
 
 /// Says something that is good to know.

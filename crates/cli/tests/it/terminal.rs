@@ -1,7 +1,8 @@
 //! What people see on a real terminal of 80 columns: lines that change, and above them lines that stay and fit.
 
-use crate::support::Project;
+use crate::support::{Project, until};
 use rustix::{
+    process::{Pid, Signal, kill_process},
     pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
     termios::{Winsize, tcsetwinsize},
 };
@@ -10,13 +11,19 @@ use std::{
     fs::{self, File, OpenOptions},
     io::Read,
     os::unix::ffi::OsStrExt,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
+    thread,
 };
 
 const COLUMNS: u16 = 80;
 
 /// Runs it with standard error on a terminal: what was written there, escape sequences and all.
-fn on_terminal(mut command: Command) -> String {
+fn on_terminal(command: Command) -> String {
+    meanwhile(command, |_| {})
+}
+
+/// The same, and does something while it runs.
+fn meanwhile(mut command: Command, act: impl FnOnce(&mut Child)) -> String {
     let controller = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&controller).unwrap();
     unlockpt(&controller).unwrap();
@@ -43,15 +50,19 @@ fn on_terminal(mut command: Command) -> String {
         .unwrap();
     // Its copy of the terminal would keep the reader waiting.
     drop(command);
-    let mut said = Vec::new();
-    let mut piece = [0; 4096];
     let mut controller = File::from(controller);
-    // The end of the last writer is an error here.
-    while let Ok(n @ 1..) = controller.read(&mut piece) {
-        said.extend_from_slice(&piece[..n]);
-    }
+    let reader = thread::spawn(move || {
+        let mut said = Vec::new();
+        let mut piece = [0; 4096];
+        // The end of the last writer is an error here.
+        while let Ok(n @ 1..) = controller.read(&mut piece) {
+            said.extend_from_slice(&piece[..n]);
+        }
+        String::from_utf8(said).unwrap()
+    });
+    act(&mut child);
     child.wait().unwrap();
-    String::from_utf8(said).unwrap()
+    reader.join().unwrap()
 }
 
 /// The lines of the terminal, one after the other as they were written: what moves the cursor ends one, and so does the last
@@ -101,6 +112,34 @@ fn what_stands_above_the_progress_fits_and_splits_no_word() {
         );
     }
     assert!(lines.iter().any(|line| line.contains("trial 1 of ")), "drawn:\n{said}");
+}
+
+#[test]
+fn what_is_said_meanwhile_stands_above_the_progress() {
+    let project = Project::new(1, 60);
+    let arm = "[load]\nconcurrency = 2\n[[variant]]\nid = \"C1\"\nrole = \"baseline\"\nhypothesis = \"x\"\n";
+    project.matrix("long", &[], "blocks = 1", arm);
+    let words = ["run", "matrix/long.toml", "--run-id", "r1", "--time-scale", "1", "-v"];
+    let said = meanwhile(project.command(&words), |child| {
+        let traces = project.path("runs/r1/trials/b01-01-C1-c2-t1/traces.jsonl");
+        until("the first trace", || fs::metadata(&traces).ok().filter(|m| m.len() > 0));
+        kill_process(Pid::from_child(child), Signal::INT).unwrap();
+    });
+    for words in ["SIGINT (Ctrl-C): ending the trial", "b01-01-C1-c2-t1 was aborted"] {
+        let (before, _) = said.split_once(words).unwrap();
+        // The lines that change were taken away, and the cursor is where the first of them began.
+        assert!(
+            before.ends_with("\u{1b}[1A"),
+            "{words:?} after {:?}",
+            before.chars().rev().take(90).collect::<String>()
+        );
+    }
+    let (before, _) = said.split_once("its engine is ready").unwrap();
+    let line = before.rsplit("\u{1b}[1A").next().unwrap();
+    assert!(
+        !line.contains("trial 1 of 1"),
+        "a log line after the lines that change: {line:?}"
+    );
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::{
     output,
     progress::{EVERY, left_of, live_words},
 };
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use servelab_bench::{ResultSet, Watch, find_max::Probe};
 use servelab_load::{Control, Live, LiveSnapshot, Stop, clock::monotonic};
 use servelab_schema::{WallInstant, WallNanos};
@@ -163,7 +163,9 @@ impl Line {
 }
 
 fn draw(told: &Told, ended: &AtomicBool) {
-    let bar = ProgressBar::new(0);
+    let bars = MultiProgress::new();
+    let bar = bars.add(ProgressBar::new(0));
+    output::draws(Some(bars));
     // A wrong template would only make the line plain.
     if let Ok(style) = ProgressStyle::with_template("{prefix}\n  {wide_msg}") {
         bar.set_style(style);
@@ -174,6 +176,7 @@ fn draw(told: &Told, ended: &AtomicBool) {
         std::thread::park_timeout(FRAME);
     }
     bar.finish_and_clear();
+    output::draws(None);
 }
 
 fn tell(told: &Told, ended: &AtomicBool) {
