@@ -1,6 +1,9 @@
 //! What people see on a real terminal of 80 columns: lines that change, and above them lines that stay and fit.
 
-use crate::support::{Project, until};
+use crate::{
+    bench_server::{Act, Server, answer},
+    support::{Project, until},
+};
 use rustix::{
     process::{Pid, Signal, kill_process},
     pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
@@ -12,6 +15,7 @@ use std::{
     io::Read,
     os::unix::ffi::OsStrExt,
     process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
     thread,
 };
 
@@ -19,11 +23,18 @@ const COLUMNS: u16 = 80;
 
 /// Runs it with standard error on a terminal: what was written there, escape sequences and all.
 fn on_terminal(command: Command) -> String {
-    meanwhile(command, |_| {})
+    meanwhile(command, |_, _| {})
+}
+
+/// What was written so far.
+type Said = Arc<Mutex<Vec<u8>>>;
+
+fn text(said: &Said) -> String {
+    String::from_utf8_lossy(&said.lock().unwrap()).into_owned()
 }
 
 /// The same, and does something while it runs.
-fn meanwhile(mut command: Command, act: impl FnOnce(&mut Child)) -> String {
+fn meanwhile(mut command: Command, act: impl FnOnce(&Child, &Said)) -> String {
     let controller = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&controller).unwrap();
     unlockpt(&controller).unwrap();
@@ -51,18 +62,19 @@ fn meanwhile(mut command: Command, act: impl FnOnce(&mut Child)) -> String {
     // Its copy of the terminal would keep the reader waiting.
     drop(command);
     let mut controller = File::from(controller);
+    let said = Said::default();
+    let heard = Arc::clone(&said);
     let reader = thread::spawn(move || {
-        let mut said = Vec::new();
         let mut piece = [0; 4096];
         // The end of the last writer is an error here.
         while let Ok(n @ 1..) = controller.read(&mut piece) {
-            said.extend_from_slice(&piece[..n]);
+            heard.lock().unwrap().extend_from_slice(&piece[..n]);
         }
-        String::from_utf8(said).unwrap()
     });
-    act(&mut child);
+    act(&child, &said);
     child.wait().unwrap();
-    reader.join().unwrap()
+    reader.join().unwrap();
+    text(&said)
 }
 
 /// The lines of the terminal, one after the other as they were written: what moves the cursor ends one, and so does the last
@@ -120,7 +132,7 @@ fn what_is_said_meanwhile_stands_above_the_progress() {
     let arm = "[load]\nconcurrency = 2\n[[variant]]\nid = \"C1\"\nrole = \"baseline\"\nhypothesis = \"x\"\n";
     project.matrix("long", &[], "blocks = 1", arm);
     let words = ["run", "matrix/long.toml", "--run-id", "r1", "--time-scale", "1", "-v"];
-    let said = meanwhile(project.command(&words), |child| {
+    let said = meanwhile(project.command(&words), |child, _| {
         let traces = project.path("runs/r1/trials/b01-01-C1-c2-t1/traces.jsonl");
         until("the first trace", || fs::metadata(&traces).ok().filter(|m| m.len() > 0));
         kill_process(Pid::from_child(child), Signal::INT).unwrap();
@@ -143,11 +155,29 @@ fn what_is_said_meanwhile_stands_above_the_progress() {
 }
 
 #[test]
+fn a_sweep_says_which_of_its_loads_runs() {
+    let project = Project::new(1, 1);
+    // Its second load stands still until it is interrupted.
+    let server = Server::start(|n, _| if n < 2 { answer() } else { Act::Silence(0) });
+    let sweep = ["--requests", "2", "--warmup", "0", "--sweep", "concurrency=1,2,4"];
+    let command = project.command(&[&["bench", "--url", server.url.as_str()][..], &sweep].concat());
+    let said = meanwhile(command, |child, said| {
+        until("the second load", || {
+            text(said)
+                .contains("load 2 of 3: closed loop, concurrency 2")
+                .then_some(())
+        });
+        kill_process(Pid::from_child(child), Signal::INT).unwrap();
+    });
+    assert!(!said.contains("load 3 of 3"), "{said}");
+}
+
+#[test]
 fn colours_are_for_terminals_that_want_them() {
     const COLOUR: &str = "\u{1b}[3";
     let log = |no_color: Option<&str>| {
         let project = Project::new(1, 1);
-        let server = crate::bench_server::Server::start(|_, _| crate::bench_server::answer());
+        let server = Server::start(|_, _| answer());
         // Quiet: nothing is drawn, and what is drawn moves the cursor in the same way.
         let mut command = project.command(&["bench", "--url", &server.url, "--requests", "2", "-q"]);
         command.env("SERVELAB_LOG", "info").env_remove("NO_COLOR");
