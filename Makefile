@@ -15,7 +15,7 @@ DATASETS := $(wildcard datasets/*.toml datasets/*/*) $(wildcard prompts/*.j2)
 
 .PHONY: help bench-evaluate bench-instrument build demo dataset matrix report test lint deny formats clean torture torture-compare \
 	torture-find-max torture-starvation engine-vllm-cpu model-smollm2 test-vllm torture-vllm test-servers test-servers-all side-by-side \
-	check-gpu
+	tour check-gpu
 
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -73,6 +73,9 @@ test-servers-all: ## the same, and the servers that PyPI has without a compiler 
 
 side-by-side: $(BIN) ## the same 80 requests by servelab bench, vllm bench serve and GuideLLM (minutes; a calm machine)
 	SERVELAB=$(BIN) deploy/side-by-side/run.sh
+
+tour: $(BIN) $(PROMPTS) ## docs/TOUR.md: what each command says, recorded (ten minutes; a calm machine)
+	SERVELAB=$(BIN) deploy/tour/record.sh
 
 check-gpu: $(BIN) ## telemetry and pipeline on this machine's NVIDIA GPU (minutes; deploy/gpu-check/README.md)
 	SERVELAB=$(BIN) deploy/gpu-check/run.sh

@@ -140,7 +140,7 @@ pub(super) fn identities(sides: &[Side]) {
     }
     for side in sides {
         for note in &side.notes {
-            output::answer(&format!("{}: {}\n", side.name, plain(note)));
+            output::answer(&output::paragraph(&format!("{}: {}", side.name, plain(note)), 3));
         }
     }
     if sides.iter().any(|s| !s.notes.is_empty()) {
