@@ -99,7 +99,7 @@ lint: ## format and lints
 torture-starvation: ## a client that is frozen, throttled or crowded out, many times over (root, an idle machine, minutes)
 	$(CARGO) test --release --locked --package servelab-cli --features torture --test it starvation::torture -- --nocapture --test-threads=1
 
-torture-compare: ## five comparisons of two simulated servers each, equal and 10 % apart (minutes)
+torture-compare: ## five comparisons of two null servers each, equal and 10 % apart (minutes; a calm machine)
 	$(CARGO) test --release --locked --package servelab-cli --features torture --test it compare::torture -- --nocapture --test-threads=1
 
 torture-find-max: ## planted highest loads, each searched 100 times in virtual time (a minute once it is built)

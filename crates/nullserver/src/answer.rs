@@ -129,6 +129,24 @@ impl Answer {
         }
     }
 
+    /// The answer of that shape in one piece, written when its last chunk would be.
+    #[must_use]
+    pub(crate) fn whole(shape: Shape) -> Self {
+        let Shape {
+            chunks, prompt_tokens, ..
+        } = shape;
+        let total = u64::from(chunks) + u64::from(prompt_tokens);
+        let body = format!(
+            r#"{{"object":"chat.completion","model":"null","choices":[{{"index":0,"message":{{"role":"assistant","content":"{}"}},"finish_reason":"length"}}],"usage":{{"prompt_tokens":{prompt_tokens},"total_tokens":{total},"completion_tokens":{chunks}}}}}"#,
+            " word".repeat(usize::try_from(chunks).unwrap_or(0))
+        );
+        let mut answer = Self::plain("200 OK", "application/json", &body);
+        let gaps = u64::from(chunks.saturating_sub(1));
+        let after_ns = nanos(shape.ttft).saturating_add(nanos(shape.itl).saturating_mul(gaps));
+        answer.pieces.iter_mut().for_each(|piece| piece.after_ns = after_ns);
+        answer
+    }
+
     /// A short answer, written at once.
     #[must_use]
     pub(crate) fn plain(status: &str, content_type: &str, body: &str) -> Self {

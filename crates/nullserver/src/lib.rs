@@ -8,7 +8,8 @@
 //! event loop, `stamps` the memory of what was read and written when, `clock` the only place that reads a clock. The door
 //! is [`Options`] and [`run`]; whoever starts it does so as a process of its own and talks to it over HTTP.
 //!
-//! Formats: `GET /health` says that it is there. `GET /stats` is one JSON object: `requests`, `writes`, `connections`,
+//! Formats: a request without `"stream":true` gets the same answer in one piece. `GET /health` says that it is there; `/version` and
+//! `/v1/models` what it is, and that nothing is computed. `GET /stats` is one JSON object: `requests`, `writes`, `connections`,
 //! `most_connections`, `cpu_ns` of the process, `monotonic_ns`, so that whoever measures sees when the server is the limit.
 //! `GET /stamps` is one line a request and forgets them: its `x-request-id` (`-` where it gave none), when it was read, when
 //! each write began, in ns of `CLOCK_MONOTONIC`, 0 for a write that was not made.

@@ -69,6 +69,12 @@ pub(crate) fn read(bytes: &[u8]) -> Read<'_> {
     })
 }
 
+/// True where the body asks for a stream, as those of the load generator are written.
+#[must_use]
+pub(crate) fn wants_stream(body: &[u8]) -> bool {
+    memmem::find(body, b"\"stream\":true").is_some()
+}
+
 /// The number after `"max_tokens":` or `"max_completion_tokens":`; none where the body has neither.
 #[must_use]
 pub(crate) fn max_tokens(body: &[u8]) -> Option<u32> {
@@ -107,6 +113,7 @@ mod tests {
 
     #[test]
     fn tokens_are_found_without_parsing() {
+        assert!(wants_stream(br#"{"stream":true}"#) && !wants_stream(br#"{"stream":false}"#) && !wants_stream(b"{}"));
         let check = |body: &str, expected| assert_eq!(max_tokens(body.as_bytes()), expected, "{body}");
         check(r#"{"max_tokens":64}"#, Some(64));
         check(r#"{"max_completion_tokens": 7,"x":1}"#, Some(7));

@@ -33,6 +33,13 @@ const READ_BYTES: usize = 64 << 10;
 /// How often a quiet server looks whether it was told to stop, in ns.
 const LOOK_NS: u64 = 200_000_000;
 
+/// Most chunks of an answer.
+const MOST_CHUNKS: u32 = 100_000;
+
+/// What it says of itself: it computes nothing, so whoever takes it for an engine says SIMULATED.
+const VERSION: &str = r#"{"version":"servelab-null","engine_kind":"simulated"}"#;
+const MODELS: &str = r#"{"object":"list","data":[{"id":"null","object":"model"}],"engine_kind":"simulated"}"#;
+
 /// An answer under way.
 #[derive(Debug)]
 struct Answering {
@@ -325,13 +332,19 @@ impl Server {
         let answer = match (request.post, request.path) {
             (true, "/v1/chat/completions") => {
                 self.requests = self.requests.wrapping_add(1);
-                let answer = self.stream_for(request.body);
+                let answer = if request::wants_stream(request.body) {
+                    self.stream_for(request.body)
+                } else {
+                    Rc::new(Answer::whole(self.options.shape(self.chunks_for(request.body))))
+                };
                 row = self
                     .options
                     .stamps
                     .then(|| self.stamps.begin(request.id, read_ns, answer.pieces.len()));
                 answer
             }
+            (false, "/version") => Rc::new(Answer::plain("200 OK", "application/json", VERSION)),
+            (false, "/v1/models") => Rc::new(Answer::plain("200 OK", "application/json", MODELS)),
             (false, "/health") => Rc::new(Answer::plain("200 OK", "text/plain", "")),
             (false, "/stats") => Rc::new(Answer::plain("200 OK", "application/json", &self.stats())),
             (false, "/stamps") => {
@@ -359,23 +372,20 @@ impl Server {
         });
     }
 
+    /// How many chunks the answer to this body has.
+    fn chunks_for(&self, body: &[u8]) -> u32 {
+        let asked = request::max_tokens(body).filter(|n| self.options.chunks_from_request && *n > 0);
+        asked.map_or(self.options.chunks, |n| n.min(MOST_CHUNKS))
+    }
+
     fn stream_for(&mut self, body: &[u8]) -> Rc<Answer> {
-        let asked = if self.options.chunks_from_request {
-            request::max_tokens(body)
-        } else {
-            None
-        };
-        match asked {
-            Some(chunks) if chunks > 0 && chunks != self.options.chunks => {
-                let shape = self.options.shape(chunks.min(100_000));
-                Rc::clone(
-                    self.by_chunks
-                        .entry(chunks)
-                        .or_insert_with(|| Rc::new(Answer::stream(shape))),
-                )
-            }
-            _ => Rc::clone(&self.answer),
+        let chunks = self.chunks_for(body);
+        if chunks == self.options.chunks {
+            return Rc::clone(&self.answer);
         }
+        let shape = self.options.shape(chunks);
+        let made = self.by_chunks.entry(chunks);
+        Rc::clone(made.or_insert_with(|| Rc::new(Answer::stream(shape))))
     }
 
     fn stats(&self) -> String {

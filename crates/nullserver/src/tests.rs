@@ -78,6 +78,9 @@ impl Running {
     }
 }
 
+/// The body of a request for a stream.
+const STREAM: &str = "{\"stream\":true}";
+
 fn post(id: &str, body: &str) -> String {
     let length = body.len();
     format!("POST /v1/chat/completions HTTP/1.1\r\nx-request-id: {id}\r\ncontent-length: {length}\r\n\r\n{body}")
@@ -100,7 +103,7 @@ fn a_connection_carries_many_streams() {
         let server = start(options(4, writes));
         let mut socket = server.connect();
         for n in 0..3 {
-            socket.write_all(post(&format!("r{n}"), "{}").as_bytes()).unwrap();
+            socket.write_all(post(&format!("r{n}"), STREAM).as_bytes()).unwrap();
             let text = stream(&mut socket);
             assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{text}");
             assert_eq!(text.matches("\"content\":\" word\"").count(), 4);
@@ -120,7 +123,7 @@ fn stamps_are_in_order_and_keep_the_schedule() {
         ..options(3, Writes::Each)
     });
     let mut socket = server.connect();
-    socket.write_all(post("one", "{}").as_bytes()).unwrap();
+    socket.write_all(post("one", STREAM).as_bytes()).unwrap();
     stream(&mut socket);
     let text = server.get("/stamps");
     let mut words = text.split_whitespace();
@@ -146,12 +149,12 @@ fn requests_in_pieces_and_requests_at_once() {
     });
     let mut socket = server.connect();
     socket.set_nodelay(true).unwrap();
-    let request = post("slow", "{\"max_tokens\":5}");
+    let request = post("slow", "{\"stream\":true,\"max_tokens\":5}");
     for byte in request.as_bytes() {
         socket.write_all(&[*byte]).unwrap();
     }
     assert_eq!(stream(&mut socket).matches("\"content\":\" word\"").count(), 5);
-    let two = post("a", "{\"max_tokens\":1}") + &post("b", "{}");
+    let two = post("a", "{\"stream\":true,\"max_tokens\":1}") + &post("b", STREAM);
     socket.write_all(two.as_bytes()).unwrap();
     assert_eq!(stream(&mut socket).matches("\"content\":\" word\"").count(), 1);
     assert_eq!(stream(&mut socket).matches("\"content\":\" word\"").count(), 2);
@@ -165,9 +168,9 @@ fn a_reader_that_lags_gets_every_byte() {
     // Far more than a socket's buffers hold, and the reader begins only when the server has nothing more to do.
     let server = start(options(60_000, Writes::Coalesced));
     let mut socket = server.connect();
-    socket.write_all(post("big", "{}").as_bytes()).unwrap();
+    socket.write_all(post("big", STREAM).as_bytes()).unwrap();
     let mut others = server.connect();
-    others.write_all(post("big2", "{}").as_bytes()).unwrap();
+    others.write_all(post("big2", STREAM).as_bytes()).unwrap();
     for socket in [&mut others, &mut socket] {
         let mut text = Vec::new();
         let mut block = vec![0; 65_536];
@@ -192,9 +195,39 @@ fn what_is_no_request_ends_the_connection_only() {
     // The slots of closed connections are used again.
     for _ in 0..50 {
         let mut socket = server.connect();
-        socket.write_all(post("x", "{}").as_bytes()).unwrap();
+        socket.write_all(post("x", STREAM).as_bytes()).unwrap();
         stream(&mut socket);
     }
     let stats: serde_json::Value = serde_json::from_str(&server.get("/stats")).unwrap();
     assert_eq!(stats["requests"], 50);
+}
+
+/// Whoever asks for no stream gets the same answer in one piece, and no earlier.
+#[test]
+fn an_answer_in_one_piece_has_the_same_length_and_time() {
+    let server = start(Options {
+        chunks_from_request: true,
+        ttft: Duration::from_millis(20),
+        itl: Duration::from_millis(2),
+        ..options(16, Writes::Each)
+    });
+    let mut socket = server.connect();
+    socket.write_all(post("w", "{\"max_tokens\":6}").as_bytes()).unwrap();
+    let (mut text, mut block) = (String::new(), [0; 4096]);
+    while !text.ends_with('}') {
+        let n = socket.read(&mut block).unwrap();
+        assert!(n > 0, "{text}");
+        text.push_str(std::str::from_utf8(&block[..n]).unwrap());
+    }
+    let body: serde_json::Value = serde_json::from_str(text.split_once("\r\n\r\n").unwrap().1).unwrap();
+    assert_eq!(body["usage"]["completion_tokens"], 6);
+    assert_eq!(body["choices"][0]["message"]["content"], " word".repeat(6));
+    let stamps = server.get("/stamps");
+    let row: Vec<u64> = stamps.split_whitespace().skip(1).map(|n| n.parse().unwrap()).collect();
+    assert!(row[1] - row[0] >= 30_000_000, "20 ms and five times 2 ms: {stamps}");
+    let models = server.get("/v1/models");
+    assert!(
+        models.contains("\"id\":\"null\"") && models.contains("simulated"),
+        "{models}"
+    );
 }

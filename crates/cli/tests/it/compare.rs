@@ -398,31 +398,67 @@ fn what_cannot_be_compared_is_said_before_anything_is_sent() {
 #[cfg(feature = "torture")]
 mod torture {
     use super::*;
+    use std::{
+        io::{BufRead, BufReader},
+        process::Child,
+    };
+
+    /// A server that computes nothing and keeps to its times, until it is dropped.
+    struct Null {
+        child: Child,
+        url: String,
+    }
+
+    impl Null {
+        /// A first token after 20 ms and each further one 2 ms later, times this.
+        fn start(project: &Project, factor: f64) -> Self {
+            let us = |us: f64| format!("{:.0}", us * factor);
+            let words = [
+                "null",
+                "--chunks-from-request",
+                "--no-stamps",
+                "--ttft-us",
+                &us(20_000.0),
+                "--itl-us",
+                &us(2000.0),
+            ];
+            let mut child = project.command(&words).stdout(Stdio::piped()).spawn().unwrap();
+            let mut first = String::new();
+            BufReader::new(child.stdout.take().unwrap())
+                .read_line(&mut first)
+                .unwrap();
+            let url = first.trim().to_owned();
+            assert!(url.starts_with("http://127.0.0.1:"), "{first}");
+            Self { child, url }
+        }
+    }
+
+    impl Drop for Null {
+        fn drop(&mut self) {
+            self.child.kill().unwrap();
+            self.child.wait().unwrap();
+        }
+    }
 
     /// Verdict and exit code of each of five comparisons with this planted slowdown.
     #[expect(clippy::print_stderr, reason = "whoever runs this wants to see each of them")]
     fn five(slowdown: f64) -> Vec<(String, i32)> {
         let project = Project::new(1, 3);
-        let (a, b) = (Sim::slowed(&project, 1.0), Sim::slowed(&project, slowdown));
-        let words = [
-            "--blocks",
-            "8",
-            "--requests",
-            "40",
-            "--concurrency",
-            "4",
-            "--output-tokens",
-            "64",
-        ];
+        let (a, b) = (Null::start(&project, 1.0), Null::start(&project, slowdown));
+        let words = "--blocks 8 --concurrency 4 --output-tokens 64 --requests 60";
+        let words: Vec<&str> = words.split(' ').collect();
         let one = |_| {
-            let (code, answer) = compare(&project, &a, &b, &words);
+            let (code, answer) = answered(&mut command(&project, [&a.url, &b.url], &words));
             let found = &answer["comparisons"][0];
             let verdict = found["verdict"]
                 .as_str()
                 .map_or_else(|| found["verdict"].to_string(), str::to_owned);
             let effect = &found["estimate"]["effect_percent"];
             let interval = &found["estimate"]["interval_percent"];
-            eprintln!("slowdown {slowdown}: {verdict} ({effect} %, {interval}), exit {code}");
+            eprintln!(
+                "slowdown {slowdown}: {verdict} ({effect} %, {interval}), {} blocks, exit {code}",
+                found["k"]
+            );
             (verdict, code)
         };
         (0..5).map(one).collect()
@@ -434,6 +470,6 @@ mod torture {
         let told_apart = |(verdict, _): &&(String, i32)| verdict == "better" || verdict.contains("worse");
         assert_eq!(equal.iter().filter(told_apart).count(), 0, "{equal:?}");
         let slower = five(1.1);
-        assert!(slower.iter().filter(|(_, code)| *code == 7).count() >= 4, "{slower:?}");
+        assert_eq!(slower.iter().filter(|(_, code)| *code == 7).count(), 5, "{slower:?}");
     }
 }
