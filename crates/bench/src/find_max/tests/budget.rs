@@ -56,6 +56,23 @@ fn a_short_time_is_no_limit_of_the_server() {
     }
 }
 
+/// A load under which nothing is late wants requests and nothing else: it may take most of the time.
+#[test]
+fn a_clean_load_may_take_the_time_that_there_is() {
+    let took = |budget: u32| {
+        let budget_s = f64::from(budget) * 5.0;
+        let short = Rules {
+            budget_s,
+            ..rules(Searched::Rate, Probability::P95, 8.0)
+        };
+        let found = search(&mut Waves(0.9), &short, |_| ()).unwrap();
+        let first = found.probes.first().filter(|p| p.decision == Decision::Meets);
+        first.map_or(0.0, |p| p.elapsed_s / budget_s)
+    };
+    let most = (1..60).map(took).fold(0.0, f64::max);
+    assert!(most > 0.6, "{most} of the time");
+}
+
 /// Known answers of a limited time: what is called the highest is near the truth, and what is called "at least" is not above it.
 #[test]
 fn a_limited_time_makes_no_false_claim() {
