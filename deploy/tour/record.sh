@@ -45,11 +45,11 @@ for every step. SIMULATED stands wherever no GPU gave a number.
 TEXT
   said servelab bench --url http://127.0.0.1:8000 --requests 200 --concurrency 8 --input-tokens 200..400 --output-tokens 32
   printf '## Several loads, and the knee\n\n'
-  said servelab bench --url http://127.0.0.1:8000 --sweep concurrency=1,2,4,8,16,32 --output-tokens 32 -q
+  said servelab bench --url http://127.0.0.1:8000 --sweep concurrency=1,2,4,8,16,32 --requests 64 --output-tokens 32 -q
   printf '## The highest load that meets objectives\n\n'
-  said servelab bench --url http://127.0.0.1:8000 --find-max concurrency --slo ttft=60ms,tpot=50ms --output-tokens 16 --max-minutes 4
+  said servelab bench --url http://127.0.0.1:8000 --find-max concurrency --slo ttft=60ms,tpot=50ms --output-tokens 16 --max-minutes 2
   printf '## Two servers, one verdict\n\n'
-  said servelab compare --url http://127.0.0.1:8000 --url http://127.0.0.1:8001 --blocks 8 --output-tokens 32 -q
+  said servelab compare --url http://127.0.0.1:8000 --url http://127.0.0.1:8001 --blocks 8 --requests 120 --output-tokens 32 -q
   printf '## A matrix, from its file to the page\n\n'
   said servelab run matrix/demo.toml -q
   printf '## What has been run\n\n'

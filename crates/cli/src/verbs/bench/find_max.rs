@@ -130,10 +130,19 @@ fn headline(search: &FindMax) -> String {
     };
     match (search.verdict, search.meets) {
         (Verdict::Highest, Some(found)) => format!("Highest {what} that meets the objectives: {}", named(found.at)),
-        (_, Some(found)) => format!(
-            "Highest {what} that meets the objectives: at least {}. No load above it was shown not to meet them.",
-            named(found.at)
-        ),
+        (_, Some(found)) => {
+            let above = match search.fails {
+                Some(fails) => format!(
+                    "; {} does not meet them, and what lies between was not settled",
+                    named(fails.at)
+                ),
+                None => ". No load above it was shown not to meet them.".to_owned(),
+            };
+            format!(
+                "Highest {what} that meets the objectives: at least {}{above}",
+                named(found.at)
+            )
+        }
         (_, None) => format!("No {what} was shown to meet the objectives."),
     }
 }
@@ -293,6 +302,11 @@ mod tests {
             "Highest concurrency that meets the objectives: at least concurrency 11. No load above it was shown not to meet them."
         );
         assert!(why(&cut).contains("--max-minutes"));
+        assert_eq!(
+            headline(&found(Verdict::AtLeast, Some(15.0), Stopped::Budget)),
+            "Highest concurrency that meets the objectives: at least concurrency 11; concurrency 15 does not meet them, and what \
+             lies between was not settled"
+        );
         let whole = found(Verdict::Highest, Some(12.0), Stopped::Resolution);
         assert_eq!(
             headline(&whole),

@@ -252,6 +252,11 @@ fn primary(findings: &Findings) -> impl Iterator<Item = &Comparison> {
     findings.study.comparisons.iter().filter(|c| c.primary && c.own_control)
 }
 
+/// To a tenth, and never -0.
+fn rounded(percent: f64) -> f64 {
+    (percent * 10.0).round() / 10.0 + 0.0
+}
+
 fn aa(a: &AaResult) -> String {
     let word = match a.outcome {
         AaOutcome::Agrees => "the first server is not told apart from itself",
@@ -262,8 +267,13 @@ fn aa(a: &AaResult) -> String {
         Some(e) => {
             let interval = e
                 .interval_percent
-                .map(|i| format!(" ({:+.1} to {:+.1} %)", i.low, i.high));
-            format!("{:+.1} %{}: {word}", e.effect_percent, interval.unwrap_or_default())
+                .map(|i| format!(" ({:+.1} to {:+.1} %)", rounded(i.low), rounded(i.high)));
+            // No minus before what is nothing.
+            format!(
+                "{:+.1} %{}: {word}",
+                rounded(e.effect_percent),
+                interval.unwrap_or_default()
+            )
         }
         None => word.to_owned(),
     }
