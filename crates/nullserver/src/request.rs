@@ -69,19 +69,22 @@ pub(crate) fn read(bytes: &[u8]) -> Read<'_> {
     })
 }
 
-/// True where the body asks for a stream, as those of the load generator are written.
+/// True where the body asks for a stream.
 #[must_use]
 pub(crate) fn wants_stream(body: &[u8]) -> bool {
-    memmem::find(body, b"\"stream\":true").is_some()
+    after(body, b"\"stream\":").is_some_and(|rest| rest.starts_with(b"true"))
+}
+
+/// What follows the last of these keys, without blanks before it: other clients write some.
+fn after<'b>(body: &'b [u8], key: &[u8]) -> Option<&'b [u8]> {
+    let at = memmem::rfind(body, key)?;
+    Some(body.get(at + key.len()..)?.trim_ascii_start())
 }
 
 /// The number after `"max_tokens":` or `"max_completion_tokens":`; none where the body has neither.
 #[must_use]
 pub(crate) fn max_tokens(body: &[u8]) -> Option<u32> {
-    let after = |key: &[u8]| memmem::rfind(body, key).and_then(|at| body.get(at + key.len()..));
-    let rest = after(b"\"max_tokens\":")
-        .or_else(|| after(b"\"max_completion_tokens\":"))?
-        .trim_ascii_start();
+    let rest = after(body, b"\"max_tokens\":").or_else(|| after(body, b"\"max_completion_tokens\":"))?;
     let digits = rest.iter().take_while(|b| b.is_ascii_digit()).count();
     std::str::from_utf8(rest.get(..digits)?).ok()?.parse().ok()
 }
@@ -113,7 +116,8 @@ mod tests {
 
     #[test]
     fn tokens_are_found_without_parsing() {
-        assert!(wants_stream(br#"{"stream":true}"#) && !wants_stream(br#"{"stream":false}"#) && !wants_stream(b"{}"));
+        assert!(wants_stream(br#"{"stream":true}"#) && wants_stream(br#"{"stream": true}"#));
+        assert!(!wants_stream(br#"{"stream":false}"#) && !wants_stream(b"{}"));
         let check = |body: &str, expected| assert_eq!(max_tokens(body.as_bytes()), expected, "{body}");
         check(r#"{"max_tokens":64}"#, Some(64));
         check(r#"{"max_completion_tokens": 7,"x":1}"#, Some(7));
