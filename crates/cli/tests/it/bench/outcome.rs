@@ -163,7 +163,11 @@ fn a_load_whose_first_requests_all_fail_is_ended_and_says_what_helps() {
         (&"gave-up".into(), &20.into())
     );
     let failed = requests["failed"].as_u64().unwrap();
-    assert!((20..30).contains(&failed), "not all 400 were sent: {requests}");
+    // How many more leave before the load hears of it is the scheduler's.
+    assert!(
+        (20..200).contains(&failed) && requests["never_sent"].as_u64().unwrap() > 200,
+        "most of 400 were not sent: {requests}"
+    );
     assert_eq!(requests["completed"], 0);
 
     let said = run(&server.url, &words).exits(6).out;
