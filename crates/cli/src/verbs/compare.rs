@@ -63,22 +63,22 @@ pub(crate) struct Compare {
     #[arg(long, value_name = "NAME")]
     api_key_env: Vec<String>,
     /// Blocks: in each every server gets the load once, and the first one twice.
-    #[arg(long, value_name = "N", default_value = "20")]
+    #[arg(long, value_parser = values::count, value_name = "N", default_value = "20")]
     blocks: NonZeroU32,
     /// No block begins that would end later than this; with fewer than 6 blocks the verdict is only a hint.
     #[arg(long, value_name = "MINUTES", default_value = "20", value_parser = minutes)]
     max_minutes: WallNanos,
     /// Closed loop: requests in flight. 8 where no load is given.
-    #[arg(long, value_name = "N", conflicts_with = "rate")]
+    #[arg(long, value_parser = values::count, value_name = "N", conflicts_with = "rate")]
     concurrency: Option<NonZeroU32>,
     /// Open loop: mean arrivals per second (Poisson).
     #[arg(long, value_name = "R", value_parser = values::rate)]
     rate: Option<Rate>,
     /// Measured requests of each trial; by default enough for about 8 seconds, going by one request to each server.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_parser = values::count, value_name = "N")]
     requests: Option<NonZeroU32>,
     /// A trial that holds the load for less does not count; 4 seconds, or 1 where --requests is given.
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_parser = values::count, value_name = "SECONDS")]
     min_duration: Option<NonZeroU32>,
     #[command(flatten)]
     prompts: PromptArgs,
@@ -89,7 +89,7 @@ pub(crate) struct Compare {
     #[arg(long, value_name = "RATIO", value_parser = margin)]
     delta: Option<Margin>,
     /// Seed of prompts, order and arrivals; by default a new one, so that no server knows the prompts of an earlier comparison.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_parser = values::seed, value_name = "N")]
     seed: Option<u64>,
     /// Do not measure the load generator first; the run then says nothing of its precision.
     #[arg(long)]
@@ -103,14 +103,7 @@ pub(crate) struct Compare {
 }
 
 fn minutes(text: &str) -> Result<WallNanos, String> {
-    let minutes: f64 = text
-        .parse()
-        .map_err(|_| "give a number of minutes, such as 20 or 0.5".to_owned())?;
-    if !(minutes.is_finite() && minutes > 0.0 && minutes <= 10_080.0) {
-        return Err("give minutes above 0 and up to a week".to_owned());
-    }
-    let ns = Duration::from_secs_f64(minutes * 60.0).as_nanos();
-    Ok(WallNanos(u64::try_from(ns).unwrap_or(u64::MAX)))
+    values::minutes(text).map(WallNanos::given)
 }
 
 fn metric(text: &str) -> Result<MetricName, String> {

@@ -348,6 +348,14 @@ fn what_cannot_be_compared_is_said_before_anything_is_sent() {
             "give 30 or more",
         ),
         (
+            vec!["--url", &base, "--url", &gone, "--blocks", "0"],
+            "give a whole number from 1",
+        ),
+        (
+            vec!["--url", &base, "--url", &gone, "--max-minutes", "0"],
+            "minutes above 0",
+        ),
+        (
             vec![
                 "--url",
                 &base,

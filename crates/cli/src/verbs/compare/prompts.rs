@@ -11,6 +11,7 @@ use servelab_bench::{
     fresh::{Fresh, FreshText, reference},
     text::{Lengths, Lexicon, Maker, TextError},
     tokens::TokenRange,
+    values,
 };
 use servelab_evidence::sha256_file;
 use servelab_load::clock::utc_now;
@@ -36,7 +37,7 @@ pub(super) struct PromptArgs {
     #[arg(long, value_name = "N", default_value = "128")]
     pub(super) output_tokens: TokenRange,
     /// The first N tokens of all prompts are the same.
-    #[arg(long, value_name = "N", requires = "input_tokens")]
+    #[arg(long, value_parser = values::count, value_name = "N", requires = "input_tokens")]
     shared_prefix: Option<NonZeroU32>,
     /// Count with this tokenizer, once for all servers or once for each: a folder, or a model in the local Hugging Face cache.
     /// By default the servers count.

@@ -1,7 +1,7 @@
 //! The servers of a comparison: what is asked of each before anything is planned.
 
 use super::spread;
-use crate::exit::Failure;
+use crate::{exit::Failure, output, verbs::run};
 use anyhow::anyhow;
 use servelab_bench::{Bench, Looked, values::BaseUrl};
 use servelab_matrix::MOST_SERVERS;
@@ -69,15 +69,16 @@ pub(super) fn servers<'a>(
 ) -> Result<Vec<Server<'a>>, Failure> {
     let mut servers = Vec::new();
     for bench in benches {
+        if let Some(note) = bench.url.note() {
+            output::note(&note);
+        }
         let looked = bench.look()?;
         let asked = ServerAsked {
             base: bench.url.to_string(),
             model: looked.model().to_owned(),
             api_key_env: bench.api_key_env.clone(),
         };
-        let seen = runtime
-            .block_on(look(&asked, stop))
-            .map_err(super::super::run::failure)?;
+        let seen = runtime.block_on(look(&asked, stop)).map_err(run::failure)?;
         servers.push(Server {
             url: &bench.url,
             asked,
@@ -101,17 +102,18 @@ pub(super) fn common(servers: &[Server<'_>]) -> Capabilities {
     each.fold(Capabilities::FULL, Capabilities::common)
 }
 
-/// Two that the same processes of this machine serve; none of them shows when it began, or both show the same.
+/// Two that the same processes of this machine serve; both show that they began at the same time, else neither shows a time.
 pub(super) fn one_process<'s, 'a>(servers: &'s [Server<'a>]) -> Option<(&'s Server<'a>, &'s Server<'a>)> {
-    let mut pairs = servers.iter().enumerate().flat_map(|(i, a)| {
+    let pairs = servers.iter().enumerate().flat_map(|(i, a)| {
         let rest = servers.iter().skip(i + 1);
         rest.map(move |b| (a, b))
     });
-    pairs.find(|(a, b)| {
+    let alike = pairs.filter(|(a, b)| {
         let (a, b) = (&a.seen.shown, &b.seen.shown);
         let begun = |s: Option<f64>| s.map(f64::to_bits);
         !a.processes.is_disjoint(&b.processes) && begun(a.page_start_s) == begun(b.page_start_s)
-    })
+    });
+    alike.max_by_key(|(a, _)| a.seen.shown.page_start_s.is_some())
 }
 
 /// Refuses what is one server under two addresses, and simulated ones beside real ones.
