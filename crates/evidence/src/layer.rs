@@ -52,6 +52,26 @@ pub trait FileLayer: Send + Sync + fmt::Debug {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         fs::rename(from, to)
     }
+    /// Takes a file away; fine where there is none.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        match fs::remove_file(path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            done => done,
+        }
+    }
+    /// Takes an empty directory away; fine where there is none.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        match fs::remove_dir(path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            done => done,
+        }
+    }
     /// Cuts a file to its first bytes, and waits until that is on the disk.
     ///
     /// # Errors

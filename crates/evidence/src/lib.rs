@@ -13,8 +13,11 @@
 mod error;
 mod hold;
 mod layer;
+mod packed;
+mod resume;
 pub mod salvage;
 mod sealed;
+mod sessions;
 mod take;
 mod walk;
 mod writer;
@@ -22,10 +25,12 @@ mod writer;
 pub use error::EvidenceError;
 pub use hold::is_held;
 pub use layer::{Disk, FileLayer, RunFile, SharedDisk};
+pub use packed::Packing;
+pub use resume::{Beginning, EarlierTake, Resumable};
 pub use sealed::SealedRun;
 pub use take::{Rows, TakeFiles};
 pub use walk::{sha256_file, sha256_file_while};
-pub use writer::{JsonlWriter, RunWriter, TrialWriter};
+pub use writer::{JsonlWriter, RunWriter, Seal, TrialWriter};
 
 /// Names of the files of a run directory.
 pub mod names {
@@ -41,6 +46,14 @@ pub mod names {
     pub const FINGERPRINT: &str = "run_manifest.sha256";
     /// What happened while the run went on.
     pub const EVENTS: &str = "events.jsonl";
+    /// Folder of what belongs to the sessions of a run that went on.
+    pub const SESSIONS: &str = "sessions";
+    /// That a run went on.
+    pub const SESSION: &str = "session.json";
+    /// Folder of a session with the seal before it.
+    pub const EARLIER: &str = "earlier";
+    /// Name of a manifest that is about to go to [`EARLIER`].
+    pub(crate) const UNSEALED: &str = "run_manifest.json.earlier";
     /// Ending of a document until it is whole.
     pub(crate) const UNFINISHED: &str = ".tmp";
     /// Ending of what was cut off, set aside by [`salvage`](crate::salvage).

@@ -2,6 +2,8 @@
 
 use crate::{
     EvidenceError, TakeFiles, names,
+    packed::packed_name,
+    sessions::plan_path,
     walk::{document, files, parse, read, sha256_file},
 };
 use servelab_schema::{
@@ -72,6 +74,13 @@ impl SealedRun {
 
     fn check_files(&self) -> Result<(), EvidenceError> {
         let mut listed: BTreeMap<&str, _> = self.manifest.files.iter().map(|f| (f.path.as_str(), f)).collect();
+        // Either would do for the rows of the other: which of them a reader took would be a matter of chance.
+        let twice = listed
+            .keys()
+            .find(|path| listed.contains_key(packed_name(path).as_str()));
+        if let Some(path) = twice {
+            return Err(EvidenceError::Unlisted(self.dir.join(path)));
+        }
         for (relative, path) in files(&self.dir)? {
             if relative == names::MANIFEST || relative == names::FINGERPRINT {
                 continue;
@@ -118,12 +127,12 @@ impl SealedRun {
         self.manifest.trials.iter()
     }
 
-    /// The plan that was executed.
+    /// The plan that was executed, with the blocks that were added to it.
     ///
     /// # Errors
     /// [`EvidenceError`] where it cannot be read.
     pub fn plan(&self) -> Result<Plan, EvidenceError> {
-        document(&self.dir.join(names::PLAN))
+        document(&plan_path(&self.dir, &self.manifest.sessions))
     }
 
     /// The machine that executed it.

@@ -1,10 +1,15 @@
 //! Reading the files of one take, whether its run is sealed or still open. Rows come one at a time: a take may hold more of
 //! them than memory.
 
-use crate::{EvidenceError, names, walk::document};
+use crate::{
+    EvidenceError, names,
+    packed::{decoder, with_ending},
+    walk::{document, parse_at},
+};
 use serde::de::DeserializeOwned;
-use servelab_schema::{EngineRecord, TelemetrySample, Trace, TrialRecord};
+use servelab_schema::{EngineRecord, Format, TelemetrySample, Trace, TrialRecord};
 use std::{
+    fmt,
     fs::File,
     io::{BufRead, BufReader, ErrorKind},
     marker::PhantomData,
@@ -63,34 +68,57 @@ impl TakeFiles {
     }
 }
 
-/// Rows of a JSONL file, one after the other.
-#[derive(Debug)]
+/// Rows of a JSONL file, compressed or not, one after the other.
 pub struct Rows<T> {
     path: PathBuf,
-    file: Option<BufReader<File>>,
+    file: Option<Box<dyn BufRead + Send>>,
     line: String,
     number: u64,
     row: PhantomData<fn() -> T>,
 }
 
+impl<T> fmt::Debug for Rows<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rows")
+            .field("path", &self.path)
+            .field("number", &self.number)
+            .finish_non_exhaustive()
+    }
+}
+
+/// None where there is no such file.
+fn open(path: &Path) -> Result<Option<File>, EvidenceError> {
+    match File::open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(EvidenceError::io("open", path)(e)),
+    }
+}
+
 impl<T> Rows<T> {
-    fn open(path: PathBuf) -> Result<Self, EvidenceError> {
-        let file = match File::open(&path) {
-            Ok(file) => Some(BufReader::with_capacity(1 << 16, file)),
-            Err(e) if e.kind() == ErrorKind::NotFound => None,
-            Err(e) => return Err(EvidenceError::io("open", &path)(e)),
-        };
-        Ok(Self {
+    /// The rows of this file, or of what it was compressed to. Where both are there, the seal was cut off and the plain one is whole.
+    pub(crate) fn open(path: PathBuf) -> Result<Self, EvidenceError> {
+        const BUFFER: usize = 1 << 16;
+        let rows = |path, file| Self {
             path,
             file,
             line: String::new(),
             number: 0,
             row: PhantomData,
-        })
+        };
+        if let Some(file) = open(&path)? {
+            return Ok(rows(path, Some(Box::new(BufReader::with_capacity(BUFFER, file)))));
+        }
+        let path = with_ending(&path);
+        let Some(file) = open(&path)? else {
+            return Ok(rows(path, None));
+        };
+        let decoder = decoder(file).map_err(EvidenceError::io("decompress", &path))?;
+        Ok(rows(path, Some(Box::new(BufReader::with_capacity(BUFFER, decoder)))))
     }
 }
 
-impl<T: DeserializeOwned> Iterator for Rows<T> {
+impl<T: DeserializeOwned + Format> Iterator for Rows<T> {
     type Item = Result<T, EvidenceError>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -99,9 +127,8 @@ impl<T: DeserializeOwned> Iterator for Rows<T> {
         self.number += 1;
         match file.read_line(&mut self.line) {
             Ok(0) => None,
-            Ok(_) => Some(serde_json::from_str(&self.line).map_err(|e| EvidenceError::Format {
-                path: format!("{}:{}", self.path.display(), self.number),
-                message: e.to_string(),
+            Ok(_) => Some(parse_at(&self.line, || {
+                format!("{}:{}", self.path.display(), self.number)
             })),
             Err(e) => {
                 // What follows a line that cannot be read is not known to begin a row.

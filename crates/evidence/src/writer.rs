@@ -5,18 +5,24 @@ use crate::{
     hold::Hold,
     layer::create_new,
     names,
+    packed::{self, Packing, is_to_be_packed, pack, packed_name, with_ending},
+    sessions::{OpenRun, current_session, session_dir},
     walk::{files, seal_entry},
 };
+use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use serde::Serialize;
 use servelab_schema::{
-    ClockAnchor, EngineRecord, EnvironmentRecord, Plan, RunEnd, RunEvent, RunId, RunManifest, Sha256Hex,
-    TelemetrySample, Trace, TrialId, TrialRecord, TrialSummary, V, canonical_json, findings::Findings,
+    ClockAnchor, EngineRecord, EnvironmentRecord, Plan, RunEnd, RunEvent, RunId, RunManifest, SealedFile,
+    SessionRecord, Sha256Hex, TelemetrySample, Trace, TrialId, TrialRecord, TrialSummary, Versions, canonical_json,
+    findings::Findings,
 };
 use sha2::{Digest, Sha256};
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     io::ErrorKind,
     marker::PhantomData,
+    num::NonZeroU32,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -37,11 +43,21 @@ pub struct RunWriter {
     dir: PathBuf,
     pub(crate) layer: Arc<dyn FileLayer>,
     pub(crate) ledger: Ledger,
+    /// As it is to be sealed; its sessions end with the one that writes now.
     manifest: RunManifest,
     _hold: Hold,
 }
 
-fn document<T: Serialize>(value: &T, path: &Path) -> Result<String, EvidenceError> {
+/// What a seal made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seal {
+    /// SHA-256 of the manifest.
+    pub fingerprint: Sha256Hex,
+    /// What compressing the rows saved.
+    pub packing: Packing,
+}
+
+pub(crate) fn document<T: Serialize>(value: &T, path: &Path) -> Result<String, EvidenceError> {
     canonical_json(value).map_err(|e| EvidenceError::Format {
         path: path.display().to_string(),
         message: e.to_string(),
@@ -49,14 +65,14 @@ fn document<T: Serialize>(value: &T, path: &Path) -> Result<String, EvidenceErro
 }
 
 /// The name that a document has until it is whole.
-fn unfinished(path: &Path) -> PathBuf {
+pub(crate) fn unfinished(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_os_string();
     name.push(names::UNFINISHED);
     path.with_file_name(name)
 }
 
 /// Writes a document that is there whole or not at all.
-fn write_file(layer: &dyn FileLayer, ledger: &Ledger, path: &Path, text: &str) -> Result<(), EvidenceError> {
+pub(crate) fn write_file(layer: &dyn FileLayer, ledger: &Ledger, path: &Path, text: &str) -> Result<(), EvidenceError> {
     if path.exists() {
         return Err(EvidenceError::io("create", path)(ErrorKind::AlreadyExists.into()));
     }
@@ -79,6 +95,10 @@ pub(crate) fn replace_file(
     layer
         .rename(&temporary, path)
         .map_err(EvidenceError::io("rename to", path))?;
+    // Until then a power cut could take the new name away again.
+    if let Some(folder) = path.parent() {
+        layer.sync(folder).map_err(EvidenceError::io("sync", folder))?;
+    }
     note(ledger, path, bytes.len(), Sha256::digest(bytes).into());
     Ok(())
 }
@@ -93,21 +113,23 @@ fn note(ledger: &Ledger, path: &Path, bytes: usize, digest: [u8; 32]) {
     ledger.lock().unwrap_or_else(PoisonError::into_inner).push(written);
 }
 
-/// The manifest of a run that holds nothing yet.
-fn unsealed(run_id: &RunId, plan: &Plan, plan_text: &str, environment: &EnvironmentRecord) -> RunManifest {
+/// The manifest of a run that is not sealed yet.
+fn unsealed(run_id: &RunId, run: &OpenRun) -> RunManifest {
+    let OpenRun { plan, environment, .. } = run;
     RunManifest {
-        v: V,
+        v: Versions::LATEST,
         run_id: run_id.clone(),
         name: plan.name.clone(),
         engine_kind: plan.engine_kind,
         time_scale: plan.engine.time_scale().get(),
         method_version: plan.method_version,
         servelab_version: environment.servelab_version.clone(),
-        plan_sha256: Sha256Hex::from_bytes(Sha256::digest(plan_text).into()),
+        plan_sha256: Sha256Hex::from_bytes(Sha256::digest(&run.plan_text).into()),
         prompts_sha256: plan.prompts.sha256.clone(),
         started: environment.started.clone(),
         finished: environment.started.clone(),
         end: RunEnd::Complete,
+        sessions: run.sessions.clone(),
         trials: Vec::new(),
         files: Vec::new(),
     }
@@ -144,6 +166,7 @@ impl RunWriter {
         environment: &EnvironmentRecord,
     ) -> Result<Self, EvidenceError> {
         let dir = runs_dir.join(run_id.as_str());
+        let new_folder = !runs_dir.exists();
         layer
             .create_dirs(runs_dir)
             .map_err(EvidenceError::no_folder(runs_dir))?;
@@ -163,40 +186,56 @@ impl RunWriter {
         let environment_path = dir.join(names::ENVIRONMENT);
         let environment_text = document(environment, &environment_path)?;
         write_file(&*layer, &ledger, &environment_path, &environment_text)?;
-        for folder in [&dir, &runs_dir.to_path_buf()] {
+        let above = runs_dir.parent().filter(|above| new_folder && above.is_dir());
+        for folder in [Some(&*dir), Some(runs_dir), above].into_iter().flatten() {
             layer.sync(folder).map_err(EvidenceError::io("sync", folder))?;
         }
-        Ok(Self {
-            manifest: unsealed(run_id, plan, &plan_text, environment),
+        let run = OpenRun {
+            plan: plan.clone(),
+            plan_text,
+            environment: environment.clone(),
+            sessions: Vec::new(),
+        };
+        Ok(Self::over(layer, ledger, dir, hold, (run_id, &run)))
+    }
+
+    /// A run directory that is there already.
+    pub(crate) fn over(
+        layer: Arc<dyn FileLayer>,
+        ledger: Ledger,
+        dir: PathBuf,
+        hold: Hold,
+        (run_id, run): (&RunId, &OpenRun),
+    ) -> Self {
+        Self {
+            manifest: unsealed(run_id, run),
             dir,
             layer,
             ledger,
             _hold: hold,
-        })
-    }
-
-    /// A run directory that was left open, to be closed.
-    pub(crate) fn reopen(
-        layer: Arc<dyn FileLayer>,
-        dir: PathBuf,
-        hold: Hold,
-        (run_id, plan, plan_text, environment): (&RunId, &Plan, &str, &EnvironmentRecord),
-    ) -> Self {
-        Self {
-            manifest: unsealed(run_id, plan, plan_text, environment),
-            dir,
-            layer,
-            ledger: Ledger::default(),
-            _hold: hold,
         }
     }
 
-    /// The run's `events.jsonl`.
+    /// The same in a session that begins now.
+    pub(crate) fn in_session(mut self, session: SessionRecord) -> Self {
+        self.manifest.plan_sha256 = session.plan_sha256.clone();
+        self.manifest.sessions.push(session);
+        self
+    }
+
+    /// The session of the run that writes, from 1.
+    #[must_use]
+    pub fn session(&self) -> NonZeroU32 {
+        current_session(&self.manifest.sessions)
+    }
+
+    /// The session's `events.jsonl`.
     ///
     /// # Errors
     /// [`EvidenceError::Io`], also where it is there already.
     pub fn events(&self) -> Result<JsonlWriter<RunEvent>, EvidenceError> {
-        jsonl(&self.layer, &self.ledger, self.dir.join(names::EVENTS))
+        let folder = session_dir(&self.dir, self.session());
+        jsonl(&self.layer, &self.ledger, folder.join(names::EVENTS))
     }
 
     /// The run directory.
@@ -232,31 +271,20 @@ impl RunWriter {
         TakeFiles::new(self.dir.join(names::TRIALS).join(id.as_str()))
     }
 
-    /// Writes `findings.json`, reads everything back, compares it with what was written, and writes the manifest last. Returns
-    /// the fingerprint.
+    /// Writes `findings.json`, reads everything back, compares it with what was written, compresses the rows, and writes the
+    /// manifest last.
     ///
     /// # Errors
     /// [`EvidenceError::LostWrite`] where the disk returns something else; [`EvidenceError::Io`] otherwise. The directory
     /// then stays unsealed and nothing in it is lost.
-    pub fn seal(mut self, finished: ClockAnchor, findings: &Findings) -> Result<Sha256Hex, EvidenceError> {
+    pub fn seal(mut self, finished: ClockAnchor, findings: &Findings) -> Result<Seal, EvidenceError> {
         // A seal that failed may have left findings behind: of the same takes, but perhaps of another end.
         let path = self.dir.join(names::FINDINGS);
         replace_file(&*self.layer, &self.ledger, &path, document(findings, &path)?.as_bytes())?;
-        let mut sealed = Vec::new();
-        for (relative, path) in files(&self.dir)? {
-            sealed.push(seal_entry(relative, &path)?);
-        }
-        for written in self.ledger.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            let relative = written.path.strip_prefix(&self.dir).unwrap_or(&written.path);
-            let back = sealed.iter().find(|f| Path::new(&f.path) == relative);
-            if back.is_none_or(|f| f.sha256 != written.sha256) {
-                return Err(EvidenceError::LostWrite {
-                    path: written.path.clone(),
-                    written: written.bytes,
-                    found: back.map_or(0, |f| f.bytes.0),
-                });
-            }
-        }
+        let sealed = sealed_files(&*self.layer, &self.dir)?;
+        self.check_written(&sealed)?;
+        self.drop_plain(&sealed)?;
+        let packing = Packing::of(&sealed);
         self.manifest.files = sealed;
         self.manifest.end = findings.run.end.clone();
         self.manifest.trials = findings
@@ -276,14 +304,73 @@ impl RunWriter {
         write_file(&*self.layer, &unlisted, &self.dir.join(names::FINGERPRINT), &line)?;
         write_file(&*self.layer, &unlisted, &path, &text)?;
         let above = self.dir.parent().map(Path::to_path_buf);
-        for folder in [Some(self.dir.join(names::TRIALS)), Some(self.dir.clone()), above]
-            .into_iter()
-            .flatten()
-        {
+        for folder in [Some(self.dir.join(names::TRIALS)), above].into_iter().flatten() {
             self.layer.sync(&folder).map_err(EvidenceError::io("sync", &folder))?;
         }
-        Ok(fingerprint)
+        Ok(Seal { fingerprint, packing })
     }
+
+    /// Holds what came back against what was handed to the disk.
+    fn check_written(&self, sealed: &[SealedFile]) -> Result<(), EvidenceError> {
+        let by_path: BTreeMap<&str, &SealedFile> = sealed.iter().map(|f| (f.path.as_str(), f)).collect();
+        for written in self.ledger.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            let relative = written.path.strip_prefix(&self.dir).unwrap_or(&written.path);
+            let relative = relative.to_string_lossy();
+            let plain = by_path.get(&*relative).map(|f| (f.bytes, &f.sha256));
+            let packed = || Some(by_path.get(&*packed_name(&relative))?.unpacked.as_ref()?);
+            let back = plain.or_else(|| packed().map(|held| (held.bytes, &held.sha256)));
+            if back.is_none_or(|(_, sha256)| sha256 != &written.sha256) {
+                return Err(EvidenceError::LostWrite {
+                    path: written.path.clone(),
+                    written: written.bytes,
+                    found: back.map_or(0, |(bytes, _)| bytes.0),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes away what is compressed, once its compressed form cannot get lost.
+    fn drop_plain(&self, sealed: &[SealedFile]) -> Result<(), EvidenceError> {
+        let plain = sealed.iter().filter(|f| f.unpacked.is_some());
+        let plain = plain.filter_map(|f| Some(self.dir.join(f.path.strip_suffix(packed::ENDING)?)));
+        let plain: Vec<PathBuf> = plain.filter(|path| path.exists()).collect();
+        let folders: BTreeSet<&Path> = plain.iter().filter_map(|path| path.parent()).collect();
+        let sync = |folder: &Path| self.layer.sync(folder).map_err(EvidenceError::io("sync", folder));
+        folders.iter().copied().try_for_each(sync)?;
+        for path in &plain {
+            self.layer.remove(path).map_err(EvidenceError::io("remove", path))?;
+        }
+        folders.into_iter().try_for_each(sync)
+    }
+}
+
+/// Every file of a directory as its manifest is to list it, rows compressed. Where there is no room for that, they stay as they are.
+fn sealed_files(layer: &dyn FileLayer, dir: &Path) -> Result<Vec<SealedFile>, EvidenceError> {
+    let found = files(dir)?;
+    let plain: BTreeSet<String> = found.iter().map(|(relative, _)| packed_name(relative)).collect();
+    // What a seal that was cut off had compressed is compressed again.
+    let found: Vec<_> = found
+        .into_iter()
+        .filter(|(relative, _)| !plain.contains(relative))
+        .collect();
+    let sealed = found.into_par_iter().map(|(relative, path)| {
+        if !is_to_be_packed(&relative) {
+            return seal_entry(relative, &path);
+        }
+        match pack(layer, &relative, &path) {
+            Err(error) if error.is_disk_full() => {
+                layer
+                    .remove(&with_ending(&path))
+                    .map_err(EvidenceError::io("remove", &path))?;
+                seal_entry(relative, &path)
+            }
+            done => done,
+        }
+    });
+    let mut sealed: Vec<SealedFile> = sealed.collect::<Result<_, _>>()?;
+    sealed.sort();
+    Ok(sealed)
 }
 
 /// The directory of one take.

@@ -44,7 +44,7 @@ fn write(layer: Arc<dyn FileLayer>, runs: &Path) -> Result<Sha256Hex, EvidenceEr
     telemetry.finish()?;
     trial.engine(&examples::engine_record())?;
     trial.finish(&examples::trial_record())?;
-    run.seal(end(), &examples::findings())
+    Ok(run.seal(end(), &examples::findings())?.fingerprint)
 }
 
 #[test]

@@ -315,6 +315,7 @@ pub(crate) fn record(variant: &str, block: u32) -> TrialRecord {
         variant: vid(variant),
         load: load_id(),
         take: 1,
+        session: NonZeroU32::MIN,
         engine_kind: EngineKind::Simulated,
         time_scale: nz(20),
         started_utc: "2026-01-01T00:00:00Z".into(),

@@ -13,7 +13,7 @@ use crate::{
     takes::Take,
     trial::{Trial, execute_trial},
 };
-use servelab_evidence::{Disk, FileLayer, RunWriter};
+use servelab_evidence::{Disk, FileLayer, Packing, RunWriter, Seal};
 use servelab_findings::evaluate;
 use servelab_load::clock::{WallAnchor, monotonic, utc_now};
 use servelab_provider::{PlaceFacts, VisibleGpus};
@@ -82,6 +82,8 @@ pub struct RunOutcome {
     pub dir: PathBuf,
     /// SHA-256 of its manifest.
     pub fingerprint: Sha256Hex,
+    /// What compressing its rows saved.
+    pub packing: Packing,
     /// How it ended.
     pub end: RunEnd,
     /// The error that ended it early, where it was one.
@@ -241,8 +243,8 @@ fn seal(
     let closed = options.events.close();
     let findings = evaluate(plan, environment, (&run_id, &end), trials);
     let sealed = sealable.and(closed).and_then(|()| run.seal(finished, &findings));
-    let fingerprint = match sealed {
-        Ok(fingerprint) => fingerprint,
+    let Seal { fingerprint, packing } = match sealed {
+        Ok(seal) => seal,
         Err(source) => {
             return Err(RunError::Unsealed {
                 run: run_id,
@@ -256,6 +258,7 @@ fn seal(
         run_id,
         dir,
         fingerprint,
+        packing,
         end,
         error,
         findings,

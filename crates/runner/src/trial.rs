@@ -34,6 +34,7 @@ use servelab_schema::{
 };
 use std::{
     collections::BTreeMap,
+    num::NonZeroU32,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -250,7 +251,7 @@ pub(crate) async fn execute_trial(
         }
     };
     stop.engine_is(None);
-    let record = conclude(trial, started_utc, load.as_ref(), stop.why());
+    let record = conclude(trial, (started_utc, run.session()), load.as_ref(), stop.why());
     writer.engine(&access.clean_record(engine_record(trial, engine)))?;
     writer.finish(&record)?;
     Ok(record.id)
@@ -482,7 +483,7 @@ fn engine_record(trial: &Trial<'_>, facts: EngineFacts) -> EngineRecord {
 /// What happened, as `trial.json` keeps it.
 fn conclude(
     trial: &Trial<'_>,
-    started_utc: String,
+    (started_utc, session): (String, NonZeroU32),
     load: Option<&LoadResult>,
     asked_to_stop: Option<&StopReason>,
 ) -> TrialRecord {
@@ -503,6 +504,7 @@ fn conclude(
         variant: trial.planned.variant.clone(),
         load: trial.planned.load.clone(),
         take: trial.take,
+        session,
         engine_kind: plan.engine_kind,
         time_scale: plan.engine.time_scale().get(),
         started_utc,

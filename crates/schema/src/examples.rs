@@ -15,9 +15,10 @@ use crate::{
     Limits, Load, LoadId, METHOD_VERSION, Margin, Message, MetricName, ModelFacts, NamedLoad, Nanos, OnRepeatedFailure,
     Origin, Outcome, OutputPolicy, PlainPrompt, Plan, PlannedBlock, PlannedTrial, PlannedVariant, Profile, Prompt,
     PromptId, PromptManifest, PromptRef, PromptSetId, PromptSetRef, PromptSource, Provider, Ratio, Reason, RequestId,
-    Role, RunEnd, RunId, RunManifest, SealedFile, Sha256Hex, Slo, SourceFile, SourceRecord, Starvation, Stop, Task,
-    TelemetrySample, ThrottleReason, Timeouts, TokenCounts, Trace, TrialCounts, TrialId, TrialInstant, TrialRecord,
-    TrialSummary, TtftKind, V, VariantId, VariantRole, WallNanos, WarmUp, WeightFile, Window,
+    Role, RunEnd, RunId, RunManifest, SealedFile, SessionRecord, Sha256Hex, Slo, SourceFile, SourceRecord, Starvation,
+    Stop, Task, TelemetrySample, ThrottleReason, Timeouts, TokenCounts, Trace, TrialCounts, TrialId, TrialInstant,
+    TrialRecord, TrialSummary, TtftKind, Unpacked, V, VariantId, VariantRole, Versions, WallNanos, WarmUp, WeightFile,
+    Window, Wish,
 };
 use std::{collections::BTreeMap, num::NonZeroU32};
 
@@ -560,6 +561,7 @@ pub fn trial_record() -> TrialRecord {
         variant: VariantId::new("C3").expect(OK),
         load: LoadId::new("c8").expect(OK),
         take: 1,
+        session: NonZeroU32::MIN,
         engine_kind: EngineKind::Simulated,
         time_scale: n(20),
         started_utc: "2026-11-22T10:00:01Z".into(),
@@ -619,7 +621,7 @@ pub fn trial_record() -> TrialRecord {
 pub fn manifest() -> RunManifest {
     let record = trial_record();
     RunManifest {
-        v: V,
+        v: Versions::LATEST,
         run_id: RunId::new("example-20261122-100000").expect(OK),
         name: "example".into(),
         engine_kind: EngineKind::Simulated,
@@ -631,14 +633,45 @@ pub fn manifest() -> RunManifest {
         started: anchor(0),
         finished: anchor(59),
         end: RunEnd::Complete,
+        sessions: vec![session()],
+        files: vec![
+            SealedFile {
+                path: "plan.json".into(),
+                bytes: Bytes(4096),
+                sha256: digest(9),
+                unpacked: None,
+            },
+            SealedFile {
+                path: format!("trials/{}/traces.jsonl.zst", record.id),
+                bytes: Bytes(2048),
+                sha256: digest(10),
+                unpacked: Some(Unpacked {
+                    bytes: Bytes(16_384),
+                    sha256: digest(11),
+                }),
+            },
+        ],
         trials: vec![TrialSummary {
             id: record.id,
             validity: crate::Validity::Valid,
         }],
-        files: vec![SealedFile {
-            path: "plan.json".into(),
-            bytes: Bytes(4096),
-            sha256: digest(9),
-        }],
+    }
+}
+
+/// `sessions/2/session.json`.
+#[must_use]
+pub fn session() -> SessionRecord {
+    SessionRecord {
+        v: V,
+        session: n(2),
+        earlier: Some(digest(8)),
+        wish: Wish {
+            skip: vec!["C4".into()],
+            ..Wish::default()
+        },
+        plan_sha256: digest(9),
+        before_ns: WallNanos::from_secs(40),
+        earlier_ended_utc: "2026-11-22T10:00:40Z".into(),
+        started: anchor(1860),
     }
 }

@@ -78,6 +78,12 @@ pub fn markdown() -> String {
     );
     section(
         &mut out,
+        &examples::session(),
+        "sessions/*/session.json",
+        "one document each time that a run went on",
+    );
+    section(
+        &mut out,
         &examples::manifest(),
         "run_manifest.json",
         "one document a run, written last",

@@ -53,7 +53,7 @@ pub use failure::{Failure, Reason};
 pub use gate_figure::{FigureName, FigureUnit, GateFigure};
 pub use ids::{IdError, LoadId, PromptId, PromptSetId, RequestId, RunId, Sha256Hex, TrialId, VariantId};
 pub use load::{Arrivals, Load, Rate, Shape};
-pub use manifest::{RunEnd, RunManifest, SealedFile, TrialSummary};
+pub use manifest::{RunEnd, RunManifest, SealedFile, SessionRecord, TrialSummary, Unpacked, Wish};
 pub use plan::{
     Asked, BlockOrder, CacheAtStart, EngineKind, EngineSpec, Limits, NamedLoad, OnRepeatedFailure, OtherServer, Plan,
     PlannedBlock, PlannedTrial, Profile, PromptRef, PromptSetRef, Provider, SourceFile,
@@ -74,7 +74,7 @@ pub use trial::{
 pub use units::{Bytes, Nanos, ParseDurationError, Ratio, RatioError, TrialInstant};
 pub use value::{normal_value, same_value};
 pub use variant::{ArgValue, Expectation, FieldValue, Origin, PlannedVariant, VariantRole};
-pub use version::V;
+pub use version::{Format, Unreadable, V, Versions, readable, unreadable};
 
 /// Version of the measuring method. Whatever can move a number raises it; runs of two versions are NotComparable.
 pub const METHOD_VERSION: u32 = 3;

@@ -336,6 +336,14 @@ pub enum TrialEnd {
     },
 }
 
+const fn first_session() -> NonZeroU32 {
+    NonZeroU32::MIN
+}
+
+fn is_first_session(session: &NonZeroU32) -> bool {
+    *session == NonZeroU32::MIN
+}
+
 /// One take of a trial.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -354,6 +362,9 @@ pub struct TrialRecord {
     pub load: LoadId,
     /// Take, from 1.
     pub take: u32,
+    /// Session of the run in which it was taken, from 1; absent = 1. See `sessions` of run_manifest.json.
+    #[serde(default = "first_session", skip_serializing_if = "is_first_session")]
+    pub session: NonZeroU32,
     /// Where the numbers come from.
     pub engine_kind: EngineKind,
     /// Engine seconds per wall second.

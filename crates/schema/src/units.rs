@@ -157,6 +157,20 @@ impl fmt::Display for Nanos {
 #[serde(transparent)]
 pub struct Bytes(pub u64);
 
+/// For people, in decimal units: `512 B`, `12.3 MB`.
+impl fmt::Display for Bytes {
+    #[expect(clippy::as_conversions, reason = "three digits of it are shown")]
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = [(1e9, "GB"), (1e6, "MB"), (1e3, "kB")];
+        let bytes = self.0 as f64;
+        // What would be shown as 1000.0 of a unit is 1.0 of the next.
+        match units.into_iter().find(|(size, _)| bytes >= size * 0.99995) {
+            Some((size, unit)) if bytes >= 1000.0 => f.pad(&format!("{:.1} {unit}", bytes / size)),
+            _ => f.pad(&format!("{} B", self.0)),
+        }
+    }
+}
+
 /// A finite, non-negative number without unit, such as 0.03 for 3 %.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "f64", into = "f64")]
@@ -212,6 +226,14 @@ mod tests {
 
     fn check(text: &str, expected: Option<u64>) {
         assert_eq!(text.parse::<Nanos>().ok().map(|n| n.0), expected, "{text}");
+    }
+
+    #[test]
+    fn sizes_are_said_in_the_unit_that_fits() {
+        let said = |bytes: u64| Bytes(bytes).to_string();
+        assert_eq!([said(0), said(999), said(1000)], ["0 B", "999 B", "1.0 kB"]);
+        assert_eq!([said(999_949), said(999_950)], ["999.9 kB", "1.0 MB"]);
+        assert_eq!([said(12_340_000), said(2_500_000_000)], ["12.3 MB", "2.5 GB"]);
     }
 
     #[test]

@@ -2,7 +2,9 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 use serde::{Serialize, de::DeserializeOwned};
-use servelab_schema::{Completion, Plan, Prompt, TokenBudget, Trace, canonical_json, examples, formats};
+use servelab_schema::{
+    Completion, Format, Plan, Prompt, TokenBudget, Trace, Unreadable, canonical_json, examples, formats, unreadable,
+};
 use std::{fmt::Debug, num::NonZeroU32};
 
 fn round_trip<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: &T) {
@@ -23,6 +25,42 @@ fn round_trip_of<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: &T,
     );
 }
 
+/// What is written is the last version that is read; a later one is refused by its number, and its keys are not blamed.
+fn is_the_latest<T: Serialize + DeserializeOwned + Format>(value: &T) {
+    let mut json = serde_json::to_value(value).unwrap();
+    assert_eq!(json["v"], *T::READS.end());
+    let later = *T::READS.end() + 1;
+    json["v"] = later.into();
+    json["a_key_of_later"] = true.into();
+    let text = canonical_json(&json).unwrap();
+    assert!(serde_json::from_str::<T>(&text).is_err());
+    assert_eq!(
+        unreadable::<T>(&text),
+        Some(Unreadable::Newer {
+            found: later,
+            reads: T::READS
+        })
+    );
+    for read in T::READS {
+        json["v"] = read.into();
+        assert_eq!(unreadable::<T>(&json.to_string()), None);
+    }
+}
+
+#[test]
+fn every_format_knows_which_versions_it_reads() {
+    is_the_latest(&examples::plan());
+    is_the_latest(&examples::environment());
+    is_the_latest(&examples::engine_record());
+    is_the_latest(&examples::trial_record());
+    is_the_latest(&examples::trace());
+    is_the_latest(&examples::telemetry());
+    is_the_latest(&examples::event());
+    is_the_latest(&examples::session());
+    is_the_latest(&examples::manifest());
+    is_the_latest(&examples::findings());
+}
+
 #[test]
 fn every_document() {
     round_trip(&examples::prompt());
@@ -36,7 +74,8 @@ fn every_document() {
     round_trip(&examples::telemetry());
     round_trip_of(&examples::trial_record(), 2);
     round_trip(&examples::findings());
-    round_trip(&examples::manifest());
+    round_trip_of(&examples::manifest(), 2);
+    round_trip(&examples::session());
 }
 
 fn refused<T: Serialize + DeserializeOwned + Debug>(value: &T, from: &str, to: &str, message: &str) {

@@ -13,7 +13,7 @@ use servelab_evidence::{
     salvage::{Closing, close},
 };
 use servelab_runner::evaluate_takes;
-use servelab_schema::{EnvironmentRecord, Plan, RunEnd, RunId, findings::Findings};
+use servelab_schema::{Bytes, EnvironmentRecord, Plan, RunEnd, RunId, findings::Findings};
 use std::{env, path::PathBuf, sync::Arc};
 
 /// As what such a run is sealed.
@@ -38,6 +38,8 @@ struct Answer {
     run_id: String,
     dir: String,
     fingerprint: String,
+    rows_bytes: Bytes,
+    rows_packed_bytes: Bytes,
     end: RunEnd,
     finished: usize,
     cut_off: Vec<String>,
@@ -78,6 +80,8 @@ impl Seal {
             run_id: self.run.to_string(),
             dir: closed.dir.display().to_string(),
             fingerprint: closed.fingerprint.to_string(),
+            rows_bytes: closed.packing.plain,
+            rows_packed_bytes: closed.packing.packed,
             end: closed.end,
             finished: closed.finished,
             cut_off: closed.cut_off.iter().map(ToString::to_string).collect(),
@@ -94,7 +98,7 @@ impl Seal {
                 names.join(", ")
             }
         };
-        output::answer(&output::facts([
+        let mut facts = vec![
             ("run", answer.run_id),
             ("directory", answer.dir),
             ("fingerprint", answer.fingerprint),
@@ -102,7 +106,9 @@ impl Seal {
             ("cut off", list(&answer.cut_off)),
             ("set aside", list(&answer.torn)),
             ("end", format!("aborted: {WHY}")),
-        ]));
+        ];
+        facts.extend(closed.packing.words().map(|words| ("compressed", words)));
+        output::answer(&output::facts(facts));
         Ok(Exit::Ok)
     }
 }

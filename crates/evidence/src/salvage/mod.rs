@@ -8,13 +8,17 @@ mod plan;
 mod record;
 
 use crate::{
-    EvidenceError, FileLayer, RunWriter, TakeFiles, TrialWriter,
+    EvidenceError, FileLayer, Packing, RunWriter, Seal, TakeFiles, TrialWriter,
     hold::Hold,
     names,
-    walk::{files, parse, read},
+    resume::undo,
+    sessions::OpenRun,
+    take::Rows,
+    walk::files,
     writer::{Ledger, replace_file},
 };
-use plan::{Extent, FoundTake, Step, steps, takes};
+pub(crate) use plan::Found;
+use plan::{Extent, Step, steps, takes};
 use servelab_schema::{
     ClockAnchor, EnvironmentRecord, Plan, PlannedBlock, PlannedTrial, RunEnd, RunId, Sha256Hex, Trace, TrialCounts,
     TrialId, WallNanos, findings::Findings,
@@ -22,7 +26,7 @@ use servelab_schema::{
 use std::{
     collections::BTreeMap,
     fs::{self, File},
-    io::{BufRead, BufReader, Read, Seek, SeekFrom},
+    io::{Read, Seek, SeekFrom},
     path::{Path, PathBuf},
     sync::Arc,
     time::SystemTime,
@@ -36,6 +40,8 @@ pub struct Closed {
     pub dir: PathBuf,
     /// SHA-256 of its manifest.
     pub fingerprint: Sha256Hex,
+    /// What compressing its rows saved.
+    pub packing: Packing,
     /// How it is sealed.
     pub end: RunEnd,
     /// Takes that had run to their end.
@@ -89,60 +95,69 @@ pub fn close(
     why: &str,
     others: &impl Closing,
 ) -> Result<Closed, EvidenceError> {
-    let dir = runs_dir.join(run_id.as_str());
-    let no_run = |path: &Path, why: &str| EvidenceError::NotARun {
-        path: path.to_path_buf(),
-        why: why.to_owned(),
-    };
-    // A link could lead out of the folder.
-    let is_dir = fs::symlink_metadata(&dir).is_ok_and(|m| m.is_dir());
-    if !is_dir {
-        return Err(no_run(
-            &dir,
-            "there is no run directory of that name; --runs names another folder of runs",
-        ));
-    }
+    let dir = run_dir(runs_dir, run_id)?;
     if dir.join(names::MANIFEST).exists() {
         return Err(EvidenceError::Sealed(dir));
     }
     let hold = Hold::take(&dir)?;
-    let (plan_path, environment_path) = (dir.join(names::PLAN), dir.join(names::ENVIRONMENT));
-    if !plan_path.exists() || !environment_path.exists() {
-        let why = "no plan.json and environment.json are in it: nothing was measured, the folder can be deleted";
-        return Err(no_run(&dir, why));
+    undo(&*layer, &dir)?;
+    if dir.join(names::MANIFEST).exists() {
+        return Err(EvidenceError::Sealed(dir));
     }
-    let plan_text = read(&plan_path)?;
-    let plan: Plan = parse(&plan_text, &plan_path)?;
-    let environment: EnvironmentRecord = parse(&read(&environment_path)?, &environment_path)?;
+    let open = OpenRun::read(&dir)?;
     let last_write = last_write(&dir)?;
-    let run = RunWriter::reopen(layer, dir.clone(), hold, (run_id, &plan, &plan_text, &environment));
+    let run = RunWriter::over(layer, Ledger::default(), dir.clone(), hold, (run_id, &open));
+    let (plan, environment) = (&open.plan, &open.environment);
     let torn = run.mend("")?;
-    let folders = folders(&dir.join(names::TRIALS))?;
-    let takes = takes(&plan, &folders).map_err(|stranger| {
-        let path = dir.join(names::TRIALS).join(stranger);
-        no_run(&path, "is no take of this run's plan; move it away, and seal again")
-    })?;
+    let takes = found_takes(&dir, plan)?;
     let (mut finished, mut cut_off) = (0_usize, Vec::new());
     for take in &takes {
         let path = run.begun_trial(&take.id).dir().join(names::TRIAL);
         if path.exists() {
             finished += 1;
         } else {
-            run.record_cut_off(&plan, take, why, &|text| others.redact(&plan, text))?;
+            run.record_cut_off(plan, take, why, &|text| others.redact(plan, text))?;
             cut_off.push(take.id.clone());
         }
     }
     let end = RunEnd::Aborted { why: why.to_owned() };
     let files: Vec<TakeFiles> = takes.iter().map(|take| run.take(&take.id)).collect();
-    let findings = others.evaluate(&plan, &environment, (run_id, &end), &files)?;
-    let fingerprint = run.seal(anchor(&environment, last_write), &findings)?;
+    let findings = others.evaluate(plan, environment, (run_id, &end), &files)?;
+    let Seal { fingerprint, packing } = run.seal(anchor(open.started(), last_write), &findings)?;
     Ok(Closed {
         dir,
         fingerprint,
+        packing,
         end,
         finished,
         cut_off,
         torn,
+    })
+}
+
+fn no_run(path: &Path, why: &str) -> EvidenceError {
+    EvidenceError::NotARun {
+        path: path.to_path_buf(),
+        why: why.to_owned(),
+    }
+}
+
+/// The directory of a run.
+pub(crate) fn run_dir(runs_dir: &Path, run_id: &RunId) -> Result<PathBuf, EvidenceError> {
+    let dir = runs_dir.join(run_id.as_str());
+    // A link could lead out of the folder.
+    let is_dir = fs::symlink_metadata(&dir).is_ok_and(|m| m.is_dir());
+    let why = "there is no run directory of that name; --runs names another folder of runs";
+    is_dir.then_some(()).ok_or_else(|| no_run(&dir, why))?;
+    Ok(dir)
+}
+
+/// The takes of a run's folder, in the order they were executed.
+pub(crate) fn found_takes<'p>(dir: &Path, plan: &'p Plan) -> Result<Vec<Found<'p>>, EvidenceError> {
+    let trials = dir.join(names::TRIALS);
+    takes(plan, &folders(&trials)?).map_err(|stranger| {
+        let why = "is no take of this run's plan; move it away, and try again";
+        no_run(&trials.join(stranger), why)
     })
 }
 
@@ -173,14 +188,14 @@ impl RunWriter {
         self.mend(&format!("{}/{id}/", names::TRIALS))?;
         // It may have been whole when the error came.
         if !files.dir().join(names::TRIAL).exists() {
-            let found = FoundTake { id, block, trial, take };
+            let found = Found { id, block, trial, take };
             self.record_cut_off(plan, &found, why, redact)?;
         }
         Ok(Some(files))
     }
 
     /// Takes the steps that the files below this prefix need. Returns where the torn bytes are.
-    fn mend(&self, prefix: &str) -> Result<Vec<String>, EvidenceError> {
+    pub(crate) fn mend(&self, prefix: &str) -> Result<Vec<String>, EvidenceError> {
         let mut found = BTreeMap::new();
         for (relative, path) in files(self.dir())? {
             if relative.starts_with(prefix) {
@@ -211,10 +226,10 @@ impl RunWriter {
         }
     }
 
-    fn record_cut_off(
+    pub(crate) fn record_cut_off(
         &self,
         plan: &Plan,
-        take: &FoundTake<'_>,
+        take: &Found<'_>,
         why: &str,
         redact: &dyn Fn(&str) -> String,
     ) -> Result<(), EvidenceError> {
@@ -226,7 +241,13 @@ impl RunWriter {
         if !dir.join(names::ENGINE).exists() {
             writer.engine(&record::engine(plan, take, why))?;
         }
-        let record = record::trial(plan, take, why, begun(&writer)?, counts(&dir.join(names::TRACES))?);
+        let record = record::trial(
+            plan,
+            take,
+            why,
+            (begun(&writer)?, self.session()),
+            counts(&dir.join(names::TRACES))?,
+        );
         writer.finish(&record)
     }
 }
@@ -245,9 +266,10 @@ fn utc(at: SystemTime) -> String {
     text.unwrap_or_else(|_| "1970-01-01T00:00:00Z".to_owned())
 }
 
-/// The clocks when a run wrote for the last time: its monotonic clock went with it, so that no drift can be seen.
-fn anchor(environment: &EnvironmentRecord, last_write: SystemTime) -> ClockAnchor {
-    let started = OffsetDateTime::parse(&environment.started.utc, &Rfc3339);
+/// The clocks when a session wrote for the last time: its monotonic clock went with it, so that no drift can be seen. Where the wall
+/// clock was set back meanwhile, nobody knows how long it took, and it is 0.
+pub(crate) fn anchor(started: &ClockAnchor, last_write: SystemTime) -> ClockAnchor {
+    let started = OffsetDateTime::parse(&started.utc, &Rfc3339);
     let ran = started.ok().map(|started| OffsetDateTime::from(last_write) - started);
     let ran_ns = ran.and_then(|ran| u64::try_from(ran.whole_nanoseconds()).ok());
     ClockAnchor {
@@ -256,7 +278,7 @@ fn anchor(environment: &EnvironmentRecord, last_write: SystemTime) -> ClockAncho
     }
 }
 
-fn last_write(dir: &Path) -> Result<SystemTime, EvidenceError> {
+pub(crate) fn last_write(dir: &Path) -> Result<SystemTime, EvidenceError> {
     let mut last = SystemTime::UNIX_EPOCH;
     for (_, path) in files(dir)? {
         let written = fs::metadata(&path).and_then(|m| m.modified());
@@ -312,13 +334,8 @@ fn tail(path: &Path, whole: u64) -> Result<Vec<u8>, EvidenceError> {
 /// How many rows of a take's traces ended how.
 fn counts(path: &Path) -> Result<TrialCounts, EvidenceError> {
     let mut counts = TrialCounts::default();
-    if !path.exists() {
-        return Ok(counts);
-    }
-    let rows = BufReader::new(File::open(path).map_err(EvidenceError::io("open", path))?);
-    for line in rows.lines() {
-        let line = line.map_err(EvidenceError::io("read", path))?;
-        record::count(&mut counts, &parse::<Trace>(&line, path)?);
+    for row in Rows::<Trace>::open(path.to_path_buf())? {
+        record::count(&mut counts, &row?);
     }
     Ok(counts)
 }

@@ -1,6 +1,6 @@
 //! What has to be done before a directory that was left open can be sealed. Pure: names and lengths in, steps out.
 
-use crate::names;
+use crate::{names, packed::ENDING};
 use servelab_schema::{Plan, PlannedBlock, PlannedTrial, TrialId};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -53,8 +53,10 @@ pub(super) fn steps(files: &BTreeMap<String, Extent>) -> Vec<Step> {
         taken.insert(found.clone());
         found
     };
-    // A fingerprint without its manifest is one of nothing.
-    let is_unfinished = |name: &str| name.ends_with(names::UNFINISHED) || name == names::FINGERPRINT;
+    // A fingerprint without its manifest is one of nothing. What was half compressed is still there whole, and is compressed again.
+    let half_packed = format!("{ENDING}{}", names::UNFINISHED);
+    let is_unfinished =
+        |name: &str| (name.ends_with(names::UNFINISHED) && !name.ends_with(&half_packed)) || name == names::FINGERPRINT;
     let mut steps = Vec::new();
     // First what was never finished: its names are needed again.
     for name in files.keys().filter(|name| is_unfinished(name)) {
@@ -75,19 +77,19 @@ pub(super) fn steps(files: &BTreeMap<String, Extent>) -> Vec<Step> {
 
 /// A take whose folder is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct FoundTake<'p> {
-    pub(super) id: TrialId,
-    pub(super) block: &'p PlannedBlock,
-    pub(super) trial: &'p PlannedTrial,
+pub(crate) struct Found<'p> {
+    pub(crate) id: TrialId,
+    pub(crate) block: &'p PlannedBlock,
+    pub(crate) trial: &'p PlannedTrial,
     /// From 1.
-    pub(super) take: u32,
+    pub(crate) take: u32,
 }
 
 /// The takes of these folders, in the order they were executed: what was taken again came at the end of its block.
 ///
 /// # Errors
 /// The first folder that is no take of the plan.
-pub(super) fn takes<'p>(plan: &'p Plan, folders: &[String]) -> Result<Vec<FoundTake<'p>>, String> {
+pub(super) fn takes<'p>(plan: &'p Plan, folders: &[String]) -> Result<Vec<Found<'p>>, String> {
     let mut known = BTreeMap::new();
     for block in &plan.blocks {
         for trial in &block.trials {
@@ -104,7 +106,7 @@ pub(super) fn takes<'p>(plan: &'p Plan, folders: &[String]) -> Result<Vec<FoundT
         let take = take.parse().ok().filter(|take| *take > 0)?;
         // Of the ways to write a number only ours is a name of ours.
         let id = trial.take_id(block.block, take).ok()?;
-        (id.as_str() == folder).then_some(FoundTake { id, block, trial, take })
+        (id.as_str() == folder).then_some(Found { id, block, trial, take })
     };
     let mut all = Vec::new();
     for folder in folders {

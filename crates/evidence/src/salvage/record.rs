@@ -1,8 +1,8 @@
 //! What is written of a take that was cut off: what its folder shows, and nothing else.
 
-use super::plan::FoundTake;
+use super::plan::Found;
 use servelab_schema::{CacheState, EngineRecord, Outcome, Plan, Trace, TrialCounts, TrialEnd, TrialRecord, V};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, num::NonZeroU32};
 
 /// Adds one row to the counts.
 pub(super) fn count(counts: &mut TrialCounts, trace: &Trace) {
@@ -19,9 +19,9 @@ pub(super) fn count(counts: &mut TrialCounts, trace: &Trace) {
 /// `trial.json` of a take that did not run to its end. The counts are those of the whole rows.
 pub(super) fn trial(
     plan: &Plan,
-    take: &FoundTake<'_>,
+    take: &Found<'_>,
     why: &str,
-    started_utc: String,
+    (started_utc, session): (String, NonZeroU32),
     counts: TrialCounts,
 ) -> TrialRecord {
     TrialRecord {
@@ -32,6 +32,7 @@ pub(super) fn trial(
         variant: take.trial.variant.clone(),
         load: take.trial.load.clone(),
         take: take.take,
+        session,
         engine_kind: plan.engine_kind,
         time_scale: plan.engine.time_scale().get(),
         started_utc,
@@ -48,7 +49,7 @@ pub(super) fn trial(
 }
 
 /// `engine.json` of such a take, where there is none.
-pub(super) fn engine(plan: &Plan, take: &FoundTake<'_>, why: &str) -> EngineRecord {
+pub(super) fn engine(plan: &Plan, take: &Found<'_>, why: &str) -> EngineRecord {
     let variant = plan.variant(&take.trial.variant);
     let flags = variant.map(|v| v.flags.iter().map(|(name, field)| (name.clone(), field.value.clone())));
     EngineRecord {

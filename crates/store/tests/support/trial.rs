@@ -393,6 +393,7 @@ fn record(
         variant: planned.variant.clone(),
         load: planned.load.clone(),
         take: 1,
+        session: std::num::NonZeroU32::MIN,
         engine_kind: plan.engine_kind,
         time_scale: plan.engine.time_scale().get(),
         started_utc: format!("2026-11-21T10:{:02}:{:02}Z", block.block, planned.order),

@@ -8,7 +8,7 @@ use crate::{
 };
 use serde::Serialize;
 use servelab_runner::RunOutcome;
-use servelab_schema::{EngineKind, LoadId, Plan, RunEnd, RunId, Sha256Hex, VariantId, findings::Findings};
+use servelab_schema::{Bytes, EngineKind, LoadId, Plan, RunEnd, RunId, Sha256Hex, VariantId, findings::Findings};
 use std::path::{Path, PathBuf};
 
 /// Where the report is written, as `servelab report` does.
@@ -42,6 +42,10 @@ struct Answer<'r> {
     run_id: &'r RunId,
     dir: String,
     fingerprint: &'r Sha256Hex,
+    /// Traces and telemetry.
+    rows_bytes: Bytes,
+    /// What they take on the disk.
+    rows_packed_bytes: Bytes,
     end: &'r RunEnd,
     retakes: usize,
     lost: usize,
@@ -79,6 +83,8 @@ pub(super) fn print(format: Format, plan: &Plan, outcome: &RunOutcome, page: Opt
             run_id: &outcome.run_id,
             dir: outcome.dir.display().to_string(),
             fingerprint: &outcome.fingerprint,
+            rows_bytes: outcome.packing.plain,
+            rows_packed_bytes: outcome.packing.packed,
             end: &outcome.end,
             retakes: findings.retakes(),
             lost: findings.lost_to_the_instrument(),
@@ -123,6 +129,7 @@ fn facts(plan: &Plan, outcome: &RunOutcome) -> Vec<(&'static str, String)> {
         ),
         ("end", end),
     ];
+    rows.extend(outcome.packing.words().map(|words| ("compressed", words)));
     let (retakes, lost) = (findings.retakes(), findings.lost_to_the_instrument());
     if retakes > 0 || lost > 0 {
         let lost = match lost {
