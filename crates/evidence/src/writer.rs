@@ -317,7 +317,7 @@ impl RunWriter {
             let relative = written.path.strip_prefix(&self.dir).unwrap_or(&written.path);
             let relative = relative.to_string_lossy();
             let plain = by_path.get(&*relative).map(|f| (f.bytes, &f.sha256));
-            let packed = || Some(by_path.get(&*packed_name(&relative))?.unpacked.as_ref()?);
+            let packed = || by_path.get(&*packed_name(&relative))?.unpacked.as_ref();
             let back = plain.or_else(|| packed().map(|held| (held.bytes, &held.sha256)));
             if back.is_none_or(|(_, sha256)| sha256 != &written.sha256) {
                 return Err(EvidenceError::LostWrite {

@@ -1,6 +1,6 @@
 //! What makes going on with a run pointless.
 
-use crate::{LockError, StopReason};
+use crate::{LockError, StopReason, selection::NamesNothing};
 use servelab_engine::EngineError;
 use servelab_evidence::EvidenceError;
 use servelab_load::LoadError;
@@ -34,6 +34,26 @@ pub enum RunError {
     /// It was told to stop before it had a directory.
     #[error("{0} before the first trial: nothing was measured, nothing is kept")]
     Stopped(StopReason),
+    /// What a run began with is not what is here now.
+    #[error(
+        "run {run} cannot go on, since it is not the same any more:\n  {}\nPut that back, or run it anew under another name", 
+        what.join("\n  ")
+    )]
+    Changed {
+        /// The run.
+        run: RunId,
+        /// Each thing that changed, with what it was and is.
+        what: Vec<String>,
+    },
+    /// A limit of the plan leaves nothing for another session.
+    #[error(
+        "{0} by the run's earlier sessions: give the matrix with a larger one, such as `servelab run MATRIX.toml --resume RUN \
+         --max-duration 2h`"
+    )]
+    UsedUp(StopReason),
+    /// A word of `--only` or `--skip` is wrong.
+    #[error(transparent)]
+    Selection(#[from] NamesNothing),
     /// Another run measures here.
     #[error(transparent)]
     Lock(#[from] LockError),

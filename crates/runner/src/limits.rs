@@ -6,7 +6,7 @@ use servelab_schema::{EngineKind, Plan, WallNanos};
 /// The limit that a run reaches first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Budget {
-    /// Wall time since the run's start.
+    /// Wall time since the session's start.
     pub(crate) after: WallNanos,
     /// Which limit that is.
     pub(crate) why: StopReason,
@@ -32,6 +32,14 @@ impl Budget {
             },
         });
         time.into_iter().chain(money).min_by_key(|budget| budget.after)
+    }
+
+    /// What is left of it after some of it was used.
+    pub(crate) fn less(self, used: WallNanos) -> Self {
+        Self {
+            after: WallNanos(self.after.0.saturating_sub(used.0)),
+            ..self
+        }
     }
 }
 

@@ -1,28 +1,32 @@
-//! A whole run: what has to be there before its first take, the loop, and one seal at the end, however the loop ended.
+//! A whole run, or one more session of it: what has to be there before its first take, the loop, and one seal at the end, however the
+//! loop ended.
 
 use crate::{
-    EventLog, MachineLock, Progress, RunError, StopFlag,
+    EventLog, MachineLock, Progress, Resumption, RunError, Selection, StopFlag,
     bring_up::EngineAccess,
     environment,
+    evaluation::reduce,
     events::{Logged, TARGET},
     gpus::Gpus,
     limits::Budget,
     lock::{HeldGpus, usable},
     requests::Requests,
-    take_all::{Looped, Takes, take_all},
+    resume::machine_changes,
+    take_all::{Before, Looped, Takes, Work, take_all},
     takes::Take,
     trial::{Trial, execute_trial},
 };
-use servelab_evidence::{Disk, FileLayer, Packing, RunWriter, Seal};
-use servelab_findings::evaluate;
+use servelab_evidence::{Beginning, Disk, FileLayer, Packing, RunWriter, Seal};
+use servelab_findings::{Prompts, evaluate};
 use servelab_load::clock::{WallAnchor, monotonic, utc_now};
 use servelab_provider::{PlaceFacts, VisibleGpus};
 use servelab_schema::{
     ClockAnchor, EnvironmentRecord, GpuFacts, InstrumentCertificate, Plan, RunEnd, RunId, Sha256Hex, TrialId,
-    WallInstant, findings::Findings,
+    VariantId, WallInstant, WallNanos, Wish, findings::Findings,
 };
 use servelab_telemetry::CloudBases;
 use std::{
+    collections::BTreeMap,
     env,
     path::{Path, PathBuf},
     sync::Arc,
@@ -86,6 +90,8 @@ pub struct RunOutcome {
     pub packing: Packing,
     /// How it ended.
     pub end: RunEnd,
+    /// True where everything was done that was asked for, even if that is not the whole plan.
+    pub as_asked: bool,
     /// The error that ended it early, where it was one.
     pub error: Option<RunError>,
     /// Everything it says.
@@ -105,6 +111,8 @@ struct Engines<'a> {
     requests: &'a Requests,
     access: &'a EngineAccess,
     gpus: Option<&'a Gpus>,
+    /// The engine version that each variant had in earlier sessions of the run.
+    versions: BTreeMap<VariantId, String>,
     stop: &'a StopFlag,
     progress: &'a dyn Progress,
 }
@@ -112,7 +120,8 @@ struct Engines<'a> {
 impl Takes for Engines<'_> {
     async fn execute(&self, take: Take<'_>, run: &RunWriter) -> Result<TrialId, RunError> {
         let (plan, requests, access) = (self.plan, self.requests, self.access);
-        let trial = Trial::new(plan, take, requests, access, self.gpus)?;
+        let version = self.versions.get(&take.trial.variant).map(String::as_str);
+        let trial = Trial::new(plan, take, requests, access, (self.gpus, version))?;
         execute_trial(&trial, run, self.stop, self.progress).await
     }
 
@@ -161,72 +170,208 @@ fn hold_gpus(
     Ok(Some(machine.gpus(&usable(facts, visible.as_deref()), dir)?))
 }
 
-/// Executes a plan and seals the run, however it ended: by its last trial, by a wish or a limit, or by an error, which the
-/// outcome then holds.
-///
-/// # Errors
-/// [`RunError`] where nothing could be begun, and [`RunError::Unsealed`] where what was measured could not be sealed.
-pub async fn execute(
-    plan: &Plan,
-    options: &RunOptions,
+/// What is there before the first take.
+struct Ready {
+    requests: Requests,
+    access: EngineAccess,
+    gpus: Result<Gpus, String>,
+    /// Held as long as the run goes on.
+    _held: Option<HeldGpus>,
+    budget: Option<Budget>,
+    environment: EnvironmentRecord,
+}
+
+/// Gets ready what the takes of a plan need, and looks at the machine. Nothing is written.
+async fn prepare(
+    (plan, options): (&Plan, &RunOptions),
+    dir: &Path,
+    (before, started): (WallNanos, WallInstant),
     stop: &StopFlag,
-    progress: &dyn Progress,
-) -> Result<RunOutcome, RunError> {
-    let started = monotonic();
+) -> Result<Ready, RunError> {
     let utc = utc_now();
     let stopped = |error: RunError| stop.why().map_or(error, |why| RunError::Stopped(why.clone()));
     let requests = Requests::load(&options.project, plan)?;
     let access = EngineAccess::check(plan, options, stop).await.map_err(stopped)?;
-    let run_id = match &options.run_id {
-        Some(id) => id.clone(),
-        None => default_run_id(&plan.name, &utc)?,
-    };
     let place = access.place();
     let gpus = environment::gpus(plan, &place, options).await;
-    let held = hold_gpus(&place, options, gpus.as_ref().ok(), &options.runs.join(run_id.as_str()))?;
-    let budget = Budget::of(plan);
+    let held = hold_gpus(&place, options, gpus.as_ref().ok(), dir)?;
+    let budget = Budget::of(plan).map(|budget| budget.less(before));
+    if let Some(budget) = budget.as_ref().filter(|budget| budget.after == WallNanos(0)) {
+        return Err(RunError::UsedUp(budget.why.clone()));
+    }
     let machine = held.as_ref().map(|held| held.hold.clone());
     let environment = environment::capture(plan, &place, options, gpus.as_ref(), machine, utc, stop);
     let environment = within(budget.as_ref(), started, stop, environment).await;
     if let Some(why) = stop.why() {
         return Err(RunError::Stopped(why.clone()));
     }
-    let run = RunWriter::create(Arc::clone(&options.layer), &options.runs, &run_id, plan, &environment)?;
+    Ok(Ready {
+        requests,
+        access,
+        gpus,
+        _held: held,
+        budget,
+        environment,
+    })
+}
+
+/// Executes a plan, or what somebody wants of it, and seals the run, however it ended: by its last trial, by a wish or a limit, or by
+/// an error, which the outcome then holds.
+///
+/// # Errors
+/// [`RunError`] where nothing could be begun, and [`RunError::Unsealed`] where what was measured could not be sealed.
+pub async fn execute(
+    plan: &Plan,
+    wish: &Wish,
+    options: &RunOptions,
+    stop: &StopFlag,
+    progress: &dyn Progress,
+) -> Result<RunOutcome, RunError> {
+    let started = monotonic();
+    let selection = Selection::of(wish, plan)?;
+    let run_id = match &options.run_id {
+        Some(id) => id.clone(),
+        None => default_run_id(&plan.name, &utc_now())?,
+    };
+    let dir = options.runs.join(run_id.as_str());
+    let ready = prepare((plan, options), &dir, (WallNanos(0), started), stop).await?;
+    let run = RunWriter::create(
+        Arc::clone(&options.layer),
+        &options.runs,
+        &run_id,
+        plan,
+        &ready.environment,
+    )?;
     stop.run_is(&run_id);
-    options.events.open(run.events()?, started, access.secrets.clone());
-    tracing::info!(target: TARGET, run = run_id.as_str(), trials = plan.trial_count(), "the run begins");
-    if let Some(machine) = &environment.machine {
+    let environment = ready.environment.clone();
+    let work = Work {
+        plan,
+        environment: &environment,
+        selection: &selection,
+        started,
+    };
+    go(
+        work,
+        Before::default(),
+        (run, run_id),
+        (&ready, options),
+        stop,
+        progress,
+    )
+    .await
+}
+
+/// Executes what is left of a run, and seals it again.
+///
+/// # Errors
+/// As [`execute`]; [`RunError::Changed`] where the machine is another one than the run began on.
+pub async fn resume(
+    resumption: Resumption,
+    options: &RunOptions,
+    stop: &StopFlag,
+    progress: &dyn Progress,
+) -> Result<RunOutcome, RunError> {
+    let started = monotonic();
+    let Resumption {
+        run,
+        run_id,
+        plan,
+        plan_is_new,
+        wish,
+        selection,
+        mut before,
+        ..
+    } = resumption;
+    let ready = prepare((&plan, options), run.dir(), (before.elapsed, started), stop).await?;
+    // Gates hold every take against one certificate, and one machine.
+    let environment = run.environment().clone();
+    let what = machine_changes(&environment, &ready.environment);
+    if !what.is_empty() {
+        return Err(RunError::Changed { run: run_id, what });
+    }
+    let killed: Vec<TrialId> = run
+        .takes()
+        .iter()
+        .filter(|t| t.files.is_none())
+        .map(|t| t.id.clone())
+        .collect();
+    let beginning = Beginning {
+        wish: &wish,
+        plan: plan_is_new.then_some(&plan),
+        environment: &ready.environment,
+        why: "the runner was killed; the run was resumed",
+    };
+    let run = run.begin(&beginning, &|text| ready.access.secrets.redact(text))?;
+    stop.run_is(&run_id);
+    let prompts = Prompts::of(&plan);
+    for id in killed {
+        before
+            .trials
+            .push(reduce(&plan, &prompts, &environment, &run.take(&id))?);
+    }
+    let work = Work {
+        plan: &plan,
+        environment: &environment,
+        selection: &selection,
+        started,
+    };
+    go(work, before, (run, run_id), (&ready, options), stop, progress).await
+}
+
+/// From the first take of a session to its seal.
+async fn go(
+    work: Work<'_>,
+    before: Before,
+    (run, run_id): (RunWriter, RunId),
+    (ready, options): (&Ready, &RunOptions),
+    stop: &StopFlag,
+    progress: &dyn Progress,
+) -> Result<RunOutcome, RunError> {
+    let Work { plan, started, .. } = work;
+    options
+        .events
+        .open(run.events()?, started, ready.access.secrets.clone());
+    let (trials, taken, session) = (plan.trial_count(), before.taken.len(), run.session());
+    tracing::info!(target: TARGET, run = run_id.as_str(), trials, taken, session, "the run begins");
+    if let Some(machine) = &ready.environment.machine {
         tracing::info!(target: TARGET, ?machine, "the machine is held");
     }
     let dir = run.dir().to_path_buf();
     let progress = Logged(progress);
     let engines = Engines {
         plan,
-        requests: &requests,
-        access: &access,
-        gpus: gpus.as_ref().ok(),
+        requests: &ready.requests,
+        access: &ready.access,
+        gpus: ready.gpus.as_ref().ok(),
+        versions: before.versions(),
         stop,
         progress: &progress,
     };
-    let looped = take_all(plan, &environment, &run, &engines, (started, stop), &progress);
-    let looped = within(budget.as_ref(), started, stop, looped).await;
+    let looped = take_all(work, before, &run, &engines, stop, &progress);
+    let looped = within(ready.budget.as_ref(), started, stop, looped).await;
     // None runs now, whatever ended the loop: its process group may be another's soon.
     stop.engine_is(None);
-    seal((plan, &environment), run, looped, options, (run_id, dir), started)
+    seal(work, run, looped, options, (run_id, dir))
 }
 
 /// Seals what the loop left.
 fn seal(
-    (plan, environment): (&Plan, &EnvironmentRecord),
+    work: Work<'_>,
     run: RunWriter,
     looped: Looped,
     options: &RunOptions,
     (run_id, dir): (RunId, PathBuf),
-    started: WallInstant,
 ) -> Result<RunOutcome, RunError> {
+    let Work {
+        plan,
+        environment,
+        started,
+        ..
+    } = work;
     let Looped {
         trials,
         end,
+        as_asked,
         error,
         sealable,
     } = looped;
@@ -260,6 +405,7 @@ fn seal(
         fingerprint,
         packing,
         end,
+        as_asked,
         error,
         findings,
     })
@@ -268,7 +414,6 @@ fn seal(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use servelab_schema::WallNanos;
 
     #[tokio::test]
     async fn a_budget_that_is_used_up_asks_the_work_to_end() {

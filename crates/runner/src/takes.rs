@@ -1,10 +1,15 @@
-//! Which take comes next. Pure: a plan and the takes so far in, the next one out.
+//! Which take comes next, and what is left of a run. Pure: a plan, the takes so far and what was asked for in, what is outstanding out.
 //!
 //! Blocks come in order, and in a block its trials in theirs. A trial that the instrument made Invalid is taken again when
-//! every trial of its block had its turn, as often as the plan says.
+//! every trial of its block had its turn, as often as the plan says. A take that was cut off never took place: its trial is
+//! taken anew, under the next number.
 
+use crate::Selection;
 use servelab_schema::{Plan, PlannedBlock, PlannedTrial, WallNanos};
-use std::{collections::BTreeSet, num::NonZeroU64};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZeroU64,
+};
 
 /// One take of a planned trial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,53 +20,110 @@ pub(crate) struct Take<'p> {
     pub(crate) take: u32,
 }
 
+/// How a take ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// By itself: Valid, or Invalid by the engine, the setting or the plan.
+    Counts,
+    /// By itself, but the instrument made it Invalid, and nothing else did.
+    LostToTheInstrument,
+    /// It was cut off from outside.
+    CutOff,
+}
+
 /// A take that has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Taken {
     pub(crate) block: u32,
     pub(crate) order: u32,
-    /// True where the instrument made it Invalid, and nothing else did.
-    pub(crate) lost: bool,
+    /// From 1.
+    pub(crate) take: u32,
+    pub(crate) ended: Ended,
+    /// True where an earlier session of the run took it.
+    pub(crate) earlier: bool,
 }
 
 /// What became of one planned trial so far.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 struct SoFar {
-    takes: u32,
+    /// The highest number of a take.
+    last: u32,
+    /// Takes that were not cut off.
+    ended: u32,
+    /// Those of this session.
+    ended_now: u32,
+    /// True where the instrument lost each of them.
     lost: bool,
 }
 
-fn so_far(block: u32, trial: &PlannedTrial, taken: &[Taken]) -> SoFar {
-    let of_it = taken.iter().filter(|t| (t.block, t.order) == (block, trial.order));
-    let start = SoFar { takes: 0, lost: false };
-    of_it.fold(start, |before, t| SoFar {
-        takes: before.takes + 1,
-        lost: t.lost,
-    })
-}
+/// What became of every trial that was taken, by block and order.
+struct History(BTreeMap<(u32, u32), SoFar>);
 
-impl SoFar {
-    fn is_due_again(self, plan: &Plan) -> bool {
-        self.lost && self.takes <= plan.retakes
+impl History {
+    fn of(taken: &[Taken]) -> Self {
+        let mut all: BTreeMap<(u32, u32), SoFar> = BTreeMap::new();
+        for take in taken {
+            let so_far = all.entry((take.block, take.order)).or_default();
+            so_far.last = so_far.last.max(take.take);
+            if take.ended != Ended::CutOff {
+                let lost = take.ended == Ended::LostToTheInstrument;
+                so_far.lost = lost && (so_far.ended == 0 || so_far.lost);
+                so_far.ended += 1;
+                so_far.ended_now += u32::from(!take.earlier);
+            }
+        }
+        Self(all)
+    }
+
+    fn of_trial(&self, block: &PlannedBlock, trial: &PlannedTrial) -> SoFar {
+        self.0.get(&(block.block, trial.order)).copied().unwrap_or_default()
     }
 }
 
-/// The take that comes next; none where the run is complete, or the next would begin a block and none `may_begin`.
-pub(crate) fn next_take<'p>(plan: &'p Plan, taken: &[Taken], may_begin: bool) -> Option<Take<'p>> {
-    let begun = |block: &PlannedBlock| taken.iter().any(|t| t.block == block.block);
-    plan.blocks
-        .iter()
-        .filter(|block| may_begin || begun(block))
-        .find_map(|block| {
-            let due = block.trials.iter().filter_map(|trial| {
-                let so_far = so_far(block.block, trial, taken);
-                (so_far.takes == 0 || so_far.is_due_again(plan)).then_some((so_far.takes, trial))
-            });
-            // The first of the least taken: a second round begins when the first is over.
-            let (takes, trial) = due.min_by_key(|(takes, _)| *takes)?;
-            let take = takes + 1;
-            Some(Take { block, trial, take })
-        })
+impl SoFar {
+    /// True where the trial is to be taken, for the first time or again.
+    fn is_due(self, plan: &Plan, selection: &Selection) -> bool {
+        let retry = selection.retry_invalid && self.ended_now == 0;
+        self.ended == 0 || (self.lost && (self.ended <= plan.retakes || retry))
+    }
+}
+
+/// What is left of a run, in the order in which it would be executed if none of it is lost again: first, in each block, the trials that
+/// were taken least often.
+pub(crate) fn outstanding<'p>(plan: &'p Plan, taken: &[Taken], selection: &Selection) -> Vec<Take<'p>> {
+    let history = History::of(taken);
+    let mut left = Vec::new();
+    for block in &plan.blocks {
+        let mut due: Vec<(u32, Take<'p>)> = Vec::new();
+        for trial in block.trials.iter().filter(|trial| selection.names(block, trial)) {
+            let so_far = history.of_trial(block, trial);
+            if so_far.is_due(plan, selection) {
+                let take = so_far.last + 1;
+                due.push((so_far.ended, Take { block, trial, take }));
+            }
+        }
+        // A second round begins when the first is over.
+        due.sort_by_key(|(ended, _)| *ended);
+        left.extend(due.into_iter().map(|(_, take)| take));
+    }
+    left
+}
+
+/// The take that comes next; none where nothing is left, or the next would begin a block and none `may_begin`.
+pub(crate) fn next_take<'p>(
+    plan: &'p Plan,
+    taken: &[Taken],
+    selection: &Selection,
+    may_begin: bool,
+) -> Option<Take<'p>> {
+    let begun = |take: &Take<'_>| taken.iter().any(|t| t.block == take.block.block);
+    let mut left = outstanding(plan, taken, selection).into_iter();
+    left.find(|take| may_begin || begun(take))
+}
+
+/// How many takes the run will have, as far as is known now.
+pub(crate) fn takes_in_all(plan: &Plan, taken: &[Taken], selection: &Selection) -> usize {
+    taken.len().saturating_add(outstanding(plan, taken, selection).len())
 }
 
 /// Whether one more block fits into the time that a plan has for blocks, going by the blocks before it: the first always does.
@@ -77,17 +139,6 @@ pub(crate) fn block_fits(plan: &Plan, taken: &[Taken], elapsed: WallNanos) -> bo
     elapsed.0.saturating_add(each) <= within.0
 }
 
-/// How many takes the run will have, as far as is known now.
-pub(crate) fn takes_in_all(plan: &Plan, taken: &[Taken]) -> usize {
-    let trials = plan.blocks.iter().flat_map(|b| b.trials.iter().map(move |t| (b, t)));
-    let of = trials.map(|(block, trial)| {
-        let so_far = so_far(block.block, trial, taken);
-        let more = u32::from(so_far.is_due_again(plan));
-        usize::try_from(so_far.takes.max(1).saturating_add(more)).unwrap_or(usize::MAX)
-    });
-    of.fold(0, usize::saturating_add)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,21 +151,42 @@ mod tests {
         plan
     }
 
-    const fn taken(block: u32, order: u32, lost: bool) -> Taken {
-        Taken { block, order, lost }
+    fn taken((block, order, take): (u32, u32, u32), ended: Ended) -> Taken {
+        Taken {
+            block,
+            order,
+            take,
+            ended,
+            earlier: false,
+        }
+    }
+
+    fn ends(lost: bool) -> Ended {
+        if lost {
+            Ended::LostToTheInstrument
+        } else {
+            Ended::Counts
+        }
+    }
+
+    fn key(take: &Take<'_>) -> (u32, u32, u32) {
+        (take.block.block, take.trial.order, take.take)
     }
 
     /// The whole order of a run in which these takes (block, order, take) are lost.
     fn order(retakes: u32, lost: &[(u32, u32, u32)]) -> Vec<(u32, u32, u32)> {
-        let plan = plan(retakes);
+        let (plan, all) = (plan(retakes), Selection::default());
         let (mut done, mut order) = (Vec::new(), Vec::new());
-        while let Some(take) = next_take(&plan, &done, true) {
-            let key = (take.block.block, take.trial.order, take.take);
-            assert!(order.len() < takes_in_all(&plan, &done), "the total is never behind");
+        while let Some(take) = next_take(&plan, &done, &all, true) {
+            let key = key(&take);
+            assert!(
+                order.len() < takes_in_all(&plan, &done, &all),
+                "the total is never behind"
+            );
             order.push(key);
-            done.push(taken(key.0, key.1, lost.contains(&key)));
+            done.push(taken(key, ends(lost.contains(&key))));
         }
-        assert_eq!(order.len(), takes_in_all(&plan, &done));
+        assert_eq!(order.len(), takes_in_all(&plan, &done, &all));
         order
     }
 
@@ -144,16 +216,18 @@ mod tests {
     #[test]
     fn no_block_begins_that_would_end_too_late_and_one_that_was_begun_ends() {
         let mut plan = plan(0);
-        let done = [taken(1, 1, false), taken(1, 2, false)];
+        let all = Selection::default();
+        let fine = |block, order| taken((block, order, 1), Ended::Counts);
+        let done = [fine(1, 1), fine(1, 2)];
         let next =
-            |done: &[Taken], may_begin| next_take(&plan, done, may_begin).map(|t| (t.block.block, t.trial.order));
+            |done: &[Taken], may_begin| next_take(&plan, done, &all, may_begin).map(|t| (t.block.block, t.trial.order));
         assert_eq!(next(&done, false), Some((1, 3)));
-        let whole = [&done[..], &[taken(1, 3, false)]].concat();
+        let whole = [&done[..], &[fine(1, 3)]].concat();
         assert_eq!((next(&whole, false), next(&whole, true)), (None, Some((2, 1))));
         plan.limits.blocks_within_ns = Some(WallNanos::from_secs(100));
         let fits = |done: &[Taken], seconds| block_fits(&plan, done, WallNanos::from_secs(seconds));
         assert!(fits(&[], 1000) && fits(&whole, 50) && !fits(&whole, 51));
-        let two = [&whole[..], &[taken(2, 1, false)]].concat();
+        let two = [&whole[..], &[fine(2, 1)]].concat();
         assert!(fits(&two, 66) && !fits(&two, 68));
     }
 

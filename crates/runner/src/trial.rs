@@ -30,7 +30,8 @@ use servelab_provider::{BroughtUp, Ended, Failed, Identity, Ready, Salvage};
 use servelab_random::split;
 use servelab_schema::{
     CacheAtStart, CacheState, Capabilities, Check, EffectiveField, EngineMetrics, EngineRecord, Load, Nanos, Plan,
-    PlannedBlock, PlannedTrial, PlannedVariant, ServerShown, Trace, TrialCounts, TrialEnd, TrialId, TrialRecord, V,
+    PlannedBlock, PlannedTrial, PlannedVariant, RunId, ServerShown, Trace, TrialCounts, TrialEnd, TrialId, TrialRecord,
+    V,
 };
 use std::{
     collections::BTreeMap,
@@ -57,6 +58,8 @@ pub(crate) struct Trial<'a> {
     requests: &'a Requests,
     access: &'a EngineAccess,
     gpus: Option<&'a Gpus>,
+    /// The engine version that the variant had in earlier sessions of the run.
+    version: Option<&'a str>,
 }
 
 impl<'a> Trial<'a> {
@@ -65,7 +68,7 @@ impl<'a> Trial<'a> {
         Take { block, trial, take }: Take<'a>,
         requests: &'a Requests,
         access: &'a EngineAccess,
-        gpus: Option<&'a Gpus>,
+        (gpus, version): (Option<&'a Gpus>, Option<&'a str>),
     ) -> Result<Self, RunError> {
         let PlannedTrial { variant, load, .. } = trial;
         let id = trial
@@ -85,6 +88,19 @@ impl<'a> Trial<'a> {
             requests,
             access,
             gpus,
+            version,
+        })
+    }
+
+    /// Refuses an engine that is another one than the run began with.
+    fn check_version(&self, now: Option<&str>, run: &str) -> Result<(), RunError> {
+        let Some(was) = self.version.filter(|was| now != Some(was)) else {
+            return Ok(());
+        };
+        let (variant, now) = (&self.variant.id, now.unwrap_or("unknown"));
+        Err(RunError::Changed {
+            run: RunId::new(run).map_err(|e| RunError::Plan(e.to_string()))?,
+            what: vec![format!("engine version of {variant}: {was} when it began, {now} now")],
         })
     }
 
@@ -242,7 +258,7 @@ pub(crate) async fn execute_trial(
                 negotiated: trial.negotiated(&engine).await?,
                 startup,
             };
-            let (facts, load) = measure(trial, &writer, engine, begun, stop, progress).await?;
+            let (facts, load) = measure(trial, (&writer, run_name(run)), engine, begun, stop, progress).await?;
             (facts, Some(load))
         }
         Err(failed) => {
@@ -296,7 +312,7 @@ struct Begun {
 /// From the first to the last request, and the engine's end.
 async fn measure(
     trial: &Trial<'_>,
-    writer: &TrialWriter,
+    (writer, run): (&TrialWriter, &str),
     mut engine: Ready,
     Begun {
         argv,
@@ -309,6 +325,12 @@ async fn measure(
 ) -> Result<(EngineFacts, LoadResult), RunError> {
     let plan = trial.plan;
     let version = engine.client().version().await;
+    if let Err(changed) = trial.check_version(version.as_deref(), run) {
+        let stopped = engine.stop(plan.timeouts.stop_grace_ns.into()).await;
+        trial.access.clean_log(writer)?;
+        stopped?;
+        return Err(changed);
+    }
     let served_model = engine.client().served_model().await;
     let secrets = &trial.access.secrets;
     // Redacted before anything is read off it: reading may cut a secret into parts that nobody knows again.

@@ -8,6 +8,7 @@ mod bearer;
 mod canonical;
 mod capabilities;
 mod catalogue;
+mod changes;
 mod dialect;
 mod engine_metrics;
 mod engine_record;
@@ -39,6 +40,7 @@ pub use bearer::{KeyInTheClear, takes_key};
 pub use canonical::{CanonicalError, canonical_json};
 pub use capabilities::{Capabilities, ConnectionUse, Member, StreamEnd, StreamOptions, TokenLimit, UsageReport};
 pub use catalogue::{FlagCatalogue, FlagKind, FlagSpec};
+pub use changes::changes;
 pub use dialect::Dialect;
 pub use engine_metrics::{EngineMetrics, HistogramRise, SpeculationRise};
 pub use engine_record::{

@@ -64,7 +64,7 @@ pub struct Wish {
     /// No trial that one of these words names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub skip: Vec<String>,
-    /// Trials that neither the engine nor the setting made Invalid are taken once more, however often they were.
+    /// Trials that the instrument lost every take of are taken once more, however often they were.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub retry_invalid: bool,
     /// Blocks that were added to the plan.

@@ -1,6 +1,6 @@
 //! `plan.json`: everything that a run will do, with nothing left to a default.
 
-use crate::{Bucket, Bytes, Capabilities, Dialect, WallNanos};
+use crate::{Bucket, Bytes, Capabilities, Dialect, WallNanos, changes};
 use crate::{
     Gates, IdError, Load, LoadId, Margin, MetricName, Nanos, OutputPolicy, PlainPrompt, PlannedVariant, Prompt,
     PromptId, PromptSetId, Ratio, Sha256Hex, Slo, Task, TimeScale, Timeouts, TrialId, V, VariantId, WarmUp,
@@ -519,6 +519,22 @@ impl Plan {
     #[must_use]
     pub fn load(&self, id: &LoadId) -> Option<&Load> {
         self.loads.iter().find(|l| &l.id == id).map(|l| &l.load)
+    }
+
+    /// What keeps this plan from being an earlier one that goes on, each with what it was and is; empty where it is one. Blocks may be
+    /// added, and limits change; what follows from those, and the files it was written in, may differ.
+    #[must_use]
+    pub fn continues(&self, earlier: &Self) -> Vec<String> {
+        let mut same = self.clone();
+        same.limits = earlier.limits;
+        same.sources.clone_from(&earlier.sources);
+        same.predicted_wall_ns = earlier.predicted_wall_ns;
+        same.predicted_cost_micro_usd = earlier.predicted_cost_micro_usd;
+        same.prompt_share_ratio = earlier.prompt_share_ratio;
+        if earlier.blocks.len() <= same.blocks.len() {
+            same.blocks.truncate(earlier.blocks.len());
+        }
+        changes(earlier, &same)
     }
 
     /// Number of trials in all blocks.

@@ -28,7 +28,7 @@ use servelab_bench::{
 use servelab_load::clock::utc_now;
 use servelab_matrix::Compared;
 use servelab_runner::{EventLog, MachineLock, RunOptions, RunOutcome, StopFlag, execute, lock_folder};
-use servelab_schema::{Arrivals, Load, Margin, MetricName, OtherServer, Plan, Rate, RunEnd, WallNanos};
+use servelab_schema::{Arrivals, Load, Margin, MetricName, OtherServer, Plan, Rate, RunEnd, WallNanos, Wish};
 use servers::Server;
 use std::{num::NonZeroU32, path::Path, sync::Arc, time::Duration};
 
@@ -184,7 +184,7 @@ impl Compare {
         };
         let told = Told::new(plan.trial_count(), plan.engine_kind);
         begun.set();
-        let outcome = runtime.block_on(execute(&plan, &options, &stop, &told));
+        let outcome = runtime.block_on(execute(&plan, &Wish::default(), &options, &stop, &told));
         told.finish();
         let outcome = outcome.map_err(run::failure)?;
         let page = page(project, &outcome)?;

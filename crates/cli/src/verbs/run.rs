@@ -1,7 +1,9 @@
 //! `servelab run`: execute a matrix, and say what came of it.
 
 mod said;
+mod which;
 
+use self::which::{What, Which};
 use super::{
     plan::Matrix,
     signals::{self, Begun},
@@ -16,7 +18,7 @@ use anyhow::{Context, anyhow};
 use clap::Args;
 use servelab_bench::instrument::{Under, certify};
 use servelab_evidence::{Disk, SharedDisk};
-use servelab_runner::{EventLog, MachineLock, RunError, RunOptions, StopFlag, execute, lock_folder};
+use servelab_runner::{EventLog, MachineLock, RunError, RunOptions, StopFlag, lock_folder};
 use servelab_schema::{InstrumentCertificate, Plan, RunEnd, RunId};
 use std::{
     io::{self, BufRead, IsTerminal},
@@ -28,9 +30,11 @@ use std::{
 #[derive(Debug, Args)]
 pub(crate) struct Run {
     #[command(flatten)]
-    matrix: Matrix,
+    matrix: Option<Matrix>,
+    #[command(flatten)]
+    which: Which,
     /// Name of the run; by default the matrix's name and the time.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", conflicts_with = "resume")]
     run_id: Option<RunId>,
     /// Folder of the run directories; by default runs/ of the project.
     #[arg(long, value_name = "DIR")]
@@ -57,36 +61,20 @@ pub(crate) struct Run {
 
 impl Run {
     pub(crate) fn execute(self, project: &Project, events: EventLog) -> Result<Exit, Failure> {
-        let resolved = self.matrix.resolve(project)?;
-        super::plan::notes(&resolved);
-        let plan = resolved.plan;
-        if let Some(question) = servelab_matrix::needs_confirmation(&plan)
-            && !self.confirm
-            && !confirmed(&question)
-        {
-            let error = anyhow!("{question}; not confirmed, nothing was run: answer yes, or give --confirm");
-            return Err(Failure::environment(error));
+        let given = self.matrix.as_ref().map(|matrix| matrix.resolve(project)).transpose()?;
+        if let Some(resolved) = &given {
+            super::plan::notes(resolved);
         }
-        let runs = self.runs.unwrap_or_else(|| project.runs());
+        let given = given.map(|resolved| resolved.plan);
         let root = project
             .root()
             .canonicalize()
             .context("--project")
             .map_err(Failure::environment)?;
         let program = Project::servelab()?;
-        let (stop, begun) = (StopFlag::default(), Begun::default());
-        signals::obey(&stop, &begun).map_err(Failure::environment)?;
-        // Before the instrument is measured: what it is certified for is true of a machine without other runs.
-        let machine = MachineLock::take(&lock_folder(), self.share_machine).map_err(Failure::environment)?;
-        let instrument = if self.no_calibrate {
-            None
-        } else {
-            Some(calibrated(&program, &plan, &root)?)
-        };
-        let options = RunOptions {
-            run_id: self.run_id,
-            instrument,
-            machine: Some(Arc::new(machine)),
+        let runs = self.runs.clone().unwrap_or_else(|| project.runs());
+        let mut options = RunOptions {
+            run_id: self.run_id.clone(),
             events,
             layer: if self.share {
                 Arc::new(SharedDisk)
@@ -95,13 +83,38 @@ impl Run {
             },
             ..RunOptions::new(root, runs, program)
         };
+        let Some(what) = self.which.what(given, &mut options)? else {
+            return Ok(Exit::Ok);
+        };
+        if let Some(question) = servelab_matrix::needs_confirmation(what.plan())
+            && !self.confirm
+            && !confirmed(&question)
+        {
+            let error = anyhow!("{question}; not confirmed, nothing was run: answer yes, or give --confirm");
+            return Err(Failure::environment(error));
+        }
+        self.measure(project, what, options)
+    }
+
+    /// Executes it, reports it, and says what came of it.
+    fn measure(&self, project: &Project, what: What, mut options: RunOptions) -> Result<Exit, Failure> {
+        let (stop, begun) = (StopFlag::default(), Begun::default());
+        signals::obey(&stop, &begun).map_err(Failure::environment)?;
+        // Before the instrument is measured: what it is certified for is true of a machine without other runs.
+        let machine = MachineLock::take(&lock_folder(), self.share_machine).map_err(Failure::environment)?;
+        options.machine = Some(Arc::new(machine));
+        // A run that goes on has the certificate that it began with.
+        if matches!(what, What::Anew { .. }) && !self.no_calibrate {
+            options.instrument = Some(calibrated(&options.servelab, what.plan(), &options.project)?);
+        }
+        let plan = what.plan().clone();
         let told = Told::new(plan.trial_count(), plan.engine_kind);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime
             .context("cannot start an event loop")
             .map_err(Failure::environment)?;
         begun.set();
-        let outcome = runtime.block_on(execute(&plan, &options, &stop, &told));
+        let outcome = runtime.block_on(what.execute(&options, &stop, &told));
         told.finish();
         let outcome = outcome.map_err(failure)?;
         let page = (!self.no_report).then(|| said::report(project, &outcome)).flatten();
@@ -109,9 +122,9 @@ impl Run {
         let measured = outcome.findings.cells_without_valid_trial().next().is_none();
         match (outcome.error, outcome.end) {
             (Some(error), _) => Err(failure(error)),
-            (None, RunEnd::Aborted { .. }) => Ok(Exit::Aborted),
-            (None, RunEnd::Complete) if !measured => Ok(Exit::Invalid),
-            (None, RunEnd::Complete) => Ok(Exit::Ok),
+            (None, RunEnd::Aborted { .. }) if !outcome.as_asked => Ok(Exit::Aborted),
+            (None, _) if !measured => Ok(Exit::Invalid),
+            (None, _) => Ok(Exit::Ok),
         }
     }
 }
@@ -119,7 +132,10 @@ impl Run {
 /// The exit code that an error causes.
 pub(super) fn failure(error: RunError) -> Failure {
     match error {
-        RunError::Prompts { .. } | RunError::Plan(_) => Failure::configuration(error),
+        RunError::Prompts { .. } | RunError::Plan(_) | RunError::Changed { .. } | RunError::UsedUp(_) => {
+            Failure::configuration(error)
+        }
+        RunError::Selection(_) => Failure::usage(error),
         RunError::Stopped(_) => Failure::aborted(error),
         RunError::Evidence(_)
         | RunError::Engine(_)

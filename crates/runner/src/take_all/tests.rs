@@ -221,15 +221,13 @@ async fn play(blocks: usize, acts: &[(&'static str, Act)]) -> Played {
         begun: RefCell::default(),
     };
     let environment = environment();
-    let mut looped = take_all(
-        script.plan,
-        &environment,
-        &run,
-        &script,
-        (monotonic(), &stop),
-        &NoProgress,
-    )
-    .await;
+    let work = Work {
+        plan: script.plan,
+        environment: &environment,
+        selection: &Selection::default(),
+        started: monotonic(),
+    };
+    let mut looped = take_all(work, Before::default(), &run, &script, &stop, &NoProgress).await;
     let begun = script.begun.take();
     let anchor = ClockAnchor {
         utc: "2026-11-22T10:01:00Z".into(),
