@@ -8,7 +8,7 @@
 //! units, unknown keys) → `wire` (sections) → `variants` (one factor each, by `factors`; flags held against the engine's own
 //! catalogue by `flags` and `lint`; another checkpoint by `models`; what an attached server can serve by `attached`),
 //! `prompts`, `order`, `predict` → `resolve` (the plan), which `contradictions` looks over as a whole. `servers` makes the plan of
-//! servers that are up already, without a file. `explain` and `notes` say what came of it.
+//! servers that are up already, without a file. `further` makes plans of a plan, without its matrix. `explain` and `notes` say what came of it.
 //!
 //! Formats: a matrix is TOML; the manual of every key is `defaults.toml`, which is embedded and read like any other layer.
 //! The plan's type is in `schema`. Factors are in `factors.toml`; flag catalogues are embedded from `matrix/engines/`, and a
@@ -25,6 +25,7 @@ mod error;
 mod explain;
 mod factors;
 mod flags;
+mod further;
 mod layers;
 mod lint;
 mod merge;
@@ -45,6 +46,7 @@ mod wire;
 
 pub use error::{MatrixError, MatrixErrors, Place, Problem};
 pub use explain::{CellRow, Explanation, FlagRow, explain, needs_confirmation};
+pub use further::{Duel, FurtherError, duel, more_blocks};
 pub use notes::Note;
 pub use resolve::{Resolved, Setting, resolve_with_origins};
 pub use servers::{Compared, FreshPrompts, MOST_SERVERS, servers, servers_output};

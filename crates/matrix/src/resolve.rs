@@ -8,7 +8,7 @@ use crate::{
     layers,
     merge::{self, Document},
     notes::{Note, Notes},
-    order::{BlockInputs, plan_blocks},
+    order::{BlockInputs, BlockRules, plan_blocks},
     predict,
     prompts::{self, Fit, PromptSet},
     reader::{At, Reading, Seen, suggestion},
@@ -151,22 +151,11 @@ pub(crate) fn plan(
         ..
     } = wire;
     let (engine, experiment, loads) = (engine?, experiment?, loads?);
-    let cells = variants
-        .iter()
-        .flat_map(|v| loads.iter().map(|l| (v.id.clone(), l.id.clone())))
-        .collect();
     let inputs = BlockInputs {
-        seed: experiment.seed,
         blocks: experiment.blocks,
         requests_per_block: experiment.requests_per_block.as_ref(),
-        order: experiment.order,
         set: &measured,
-        cells,
-        copies: variants
-            .iter()
-            .filter(|v| v.role == VariantRole::Aa)
-            .map(|v| v.id.clone())
-            .collect(),
+        rules: &BlockRules::new(experiment.seed, experiment.order, &variants, &loads),
     };
     let (blocks, prompt_share_ratio) = plan_blocks(&inputs, errors)?;
     let mut provider = engine.provider;

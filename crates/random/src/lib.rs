@@ -7,7 +7,7 @@
 //! | part | algorithm | used for |
 //! | --- | --- | --- |
 //! | [`split`] | SHA-256 of seed and name, first 53 bits | the seeds that a plan holds, cache salts |
-//! | [`shuffle`] | Fisher–Yates by `ChaCha12` | the order of a plan's trials and prompts |
+//! | [`shuffle`], undone by [`unshuffled`] | Fisher–Yates by `ChaCha12` | the order of a plan's trials and prompts |
 //! | [`ChaChaStream`] | `ChaCha8`, keyed by SHA-256 of seed and name | arrivals, the built-in prompts of `bench` |
 //! | [`HashStream`] | SHA-256 in counter mode, keyed likewise | packed prompt sets |
 //! | [`SplitMix64`] | `SplitMix64` | resampling, and data in tests |
@@ -31,6 +31,6 @@ mod split_mix;
 
 pub use chacha::{ChaChaStream, UnitGamma};
 pub use hash_stream::HashStream;
-pub use order::shuffle;
+pub use order::{shuffle, unshuffled};
 pub use seed::split;
 pub use split_mix::SplitMix64;

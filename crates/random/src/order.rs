@@ -14,6 +14,16 @@ pub fn shuffle<T>(items: &mut [T], seed: u64) {
     }
 }
 
+/// The order that [`shuffle`] was given with that seed.
+#[must_use]
+pub fn unshuffled<T: Clone>(items: &[T], seed: u64) -> Vec<T> {
+    let mut places: Vec<usize> = (0..items.len()).collect();
+    shuffle(&mut places, seed);
+    let mut back: Vec<(usize, &T)> = places.into_iter().zip(items).collect();
+    back.sort_by_key(|(place, _)| *place);
+    back.into_iter().map(|(_, item)| item.clone()).collect()
+}
+
 /// A number below `bound`, each equally likely: draws that would favour small numbers are thrown away.
 fn below(rng: &mut impl Rng, bound: u64) -> u64 {
     let unfair = u64::MAX - u64::MAX % bound;

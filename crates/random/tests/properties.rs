@@ -1,7 +1,7 @@
 //! What every stream promises whatever its numbers are.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
-use servelab_random::{ChaChaStream, HashStream, SplitMix64, UnitGamma, hash, shuffle, split};
+use servelab_random::{ChaChaStream, HashStream, SplitMix64, UnitGamma, hash, shuffle, split, unshuffled};
 
 /// Each of `n` places is drawn about `draws / n` times: within 6 standard deviations.
 fn check_uniform(n: usize, draws: u32, mut draw: impl FnMut() -> usize) {
@@ -120,4 +120,14 @@ fn moments() {
         i += 1;
         hash::unit(i)
     });
+}
+
+#[test]
+fn what_was_shuffled_can_be_put_back() {
+    for length in 0..40_u64 {
+        let before: Vec<u64> = (0..length).collect();
+        let mut items = before.clone();
+        shuffle(&mut items, length * 7);
+        assert_eq!(unshuffled(&items, length * 7), before);
+    }
 }
