@@ -1,6 +1,6 @@
 //! `servelab calibrate`: what the load generator itself can do on this machine.
 
-use super::plan::Matrix;
+use super::plan::{Changes, Matrix};
 use crate::{
     exit::{Exit, Failure},
     output::{self, Format},
@@ -46,7 +46,7 @@ impl Calibrate {
     pub(crate) fn execute(self, project: &Project) -> Result<Exit, Failure> {
         let under = match &self.plan {
             Some(path) => {
-                let plan = Matrix::of(path.clone()).resolve(project)?.plan;
+                let plan = Matrix::new(path.clone(), Changes::default()).resolve(project)?.plan;
                 Under::plan(&plan, project.root()).map_err(Failure::configuration)?
             }
             None => self.under()?,

@@ -18,6 +18,13 @@ pub(crate) struct Matrix {
     /// The matrix file.
     #[arg(value_name = "MATRIX.toml")]
     file: PathBuf,
+    #[command(flatten)]
+    changes: Changes,
+}
+
+/// What the command line changes of a matrix.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Args)]
+pub(crate) struct Changes {
     /// Resolve flags for this engine version, such as 0.32.0.
     #[arg(long, value_name = "VERSION")]
     engine_version: Option<String>,
@@ -39,28 +46,21 @@ pub(crate) struct Matrix {
 }
 
 impl Matrix {
-    /// A matrix file with nothing changed.
-    pub(crate) const fn of(file: PathBuf) -> Self {
-        Self {
-            file,
-            engine_version: None,
-            max_cost: None,
-            max_duration: None,
-            time_scale: None,
-            blocks: None,
-            requests: None,
-        }
+    /// A matrix file, and what is changed of it.
+    pub(crate) const fn new(file: PathBuf, changes: Changes) -> Self {
+        Self { file, changes }
     }
 
     /// The resolved matrix.
     pub(crate) fn resolve(&self, project: &Project) -> Result<Resolved, Failure> {
+        let changes = self.changes.clone();
         let overrides = Overrides {
-            engine_version: self.engine_version.clone(),
-            max_cost: self.max_cost.clone(),
-            max_duration: self.max_duration.clone(),
-            time_scale: self.time_scale,
-            blocks: self.blocks,
-            requests_per_block: self.requests,
+            engine_version: changes.engine_version,
+            max_cost: changes.max_cost,
+            max_duration: changes.max_duration,
+            time_scale: changes.time_scale,
+            blocks: changes.blocks,
+            requests_per_block: changes.requests,
         };
         resolve_with_origins(project.root(), &self.file, &overrides).map_err(|errors: MatrixErrors| {
             let error = anyhow::anyhow!("the matrix cannot be run as it stands\n{errors}");

@@ -5,7 +5,7 @@ mod which;
 
 use self::which::{What, Which};
 use super::{
-    plan::Matrix,
+    plan::{Changes, Matrix},
     signals::{self, Begun},
 };
 use crate::{
@@ -29,8 +29,11 @@ use std::{
 /// Arguments of `servelab run`.
 #[derive(Debug, Args)]
 pub(crate) struct Run {
+    /// The matrix file.
+    #[arg(value_name = "MATRIX.toml", required_unless_present = "resume")]
+    matrix: Option<PathBuf>,
     #[command(flatten)]
-    matrix: Option<Matrix>,
+    changes: Changes,
     #[command(flatten)]
     which: Which,
     /// Name of the run; by default the matrix's name and the time.
@@ -61,7 +64,12 @@ pub(crate) struct Run {
 
 impl Run {
     pub(crate) fn execute(self, project: &Project, events: EventLog) -> Result<Exit, Failure> {
-        let given = self.matrix.as_ref().map(|matrix| matrix.resolve(project)).transpose()?;
+        if self.matrix.is_none() && self.changes != Changes::default() {
+            let what = "what changes a matrix needs one: give it beside --resume, as it was when the run began";
+            return Err(Failure::usage(anyhow!("{what}")));
+        }
+        let given = self.matrix.clone().map(|file| Matrix::new(file, self.changes.clone()));
+        let given = given.map(|matrix| matrix.resolve(project)).transpose()?;
         if let Some(resolved) = &given {
             super::plan::notes(resolved);
         }

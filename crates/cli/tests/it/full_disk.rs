@@ -3,7 +3,7 @@
 use crate::{small_disk::SmallDisk, support::Project};
 use servelab_evidence::SealedRun;
 use servelab_runner::{NoProgress, RunError, RunOptions, StopFlag, execute};
-use servelab_schema::{RunId, Trace};
+use servelab_schema::{RunId, Trace, Wish};
 use std::{
     fs,
     path::Path,
@@ -41,7 +41,13 @@ fn run_with(bytes: usize) -> (Project, Result<servelab_runner::RunOutcome, RunEr
         .enable_all()
         .build()
         .unwrap();
-    let result = runtime.block_on(execute(&plan, &options, &StopFlag::default(), &NoProgress));
+    let result = runtime.block_on(execute(
+        &plan,
+        &Wish::default(),
+        &options,
+        &StopFlag::default(),
+        &NoProgress,
+    ));
     (project, result)
 }
 

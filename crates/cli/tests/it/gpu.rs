@@ -8,7 +8,7 @@ use servelab_findings::{Prompts, Reducer, evaluate};
 use servelab_runner::{NoProgress, RunOptions, StopFlag, execute};
 use servelab_schema::{
     Bytes, CloudProvider, EngineKind, GpuFacts, Plan, Provider, RequestId, RunEnd, RunId, TelemetrySample,
-    ThrottleReason, Trace, TrialInstant, TrialRecord, Window, examples, findings::TrialGpus,
+    ThrottleReason, Trace, TrialInstant, TrialRecord, Window, Wish, examples, findings::TrialGpus,
 };
 use servelab_telemetry::{CloudBases, GpuProbe};
 use std::{
@@ -162,7 +162,13 @@ fn run_with(project: &Project, plan: &Plan, id: &str, nvml: PathBuf, base: Strin
         .enable_all()
         .build()
         .unwrap();
-    let outcome = runtime.block_on(execute(plan, &options, &StopFlag::default(), &NoProgress));
+    let outcome = runtime.block_on(execute(
+        plan,
+        &Wish::default(),
+        &options,
+        &StopFlag::default(),
+        &NoProgress,
+    ));
     assert_eq!(outcome.unwrap().findings.brief.valid, 1);
 }
 

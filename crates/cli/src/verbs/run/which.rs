@@ -50,11 +50,8 @@ impl Which {
             more_blocks: 0,
         };
         let Some(name) = &self.resume else {
-            let plan = given.ok_or_else(|| {
-                Failure::usage(anyhow!(
-                    "what is to be run? Give a matrix, such as `servelab run matrix/demo.toml`, or `--resume RUN` to go on with a run"
-                ))
-            })?;
+            let plan = given
+                .ok_or_else(|| Failure::usage(anyhow!("give a matrix, such as `servelab run matrix/demo.toml`")))?;
             let plan = Box::new(plan);
             return Ok(Some(What::Anew { plan, wish }));
         };
@@ -62,7 +59,7 @@ impl Which {
         let open = |given, wish| Resumption::open(options, &run_id, given, wish).map_err(failure);
         let mut found = open(given, wish.clone())?;
         if let Some(n) = self.more_blocks {
-            let longer = more_blocks(found.plan(), n);
+            let longer = more_blocks(found.plan(), n).map_err(Failure::configuration)?;
             drop(found);
             found = open(Some(longer), wish)?;
         }
