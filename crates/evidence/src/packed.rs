@@ -93,7 +93,11 @@ impl<W: Write> Write for Hashing<W> {
 pub(crate) fn pack(layer: &dyn FileLayer, relative: &str, path: &Path) -> Result<SealedFile, EvidenceError> {
     let to = with_ending(path);
     let temporary = unfinished(&to);
-    let _ = layer.remove(&temporary);
+    if temporary.exists() {
+        layer
+            .remove(&temporary)
+            .map_err(EvidenceError::io("remove", &temporary))?;
+    }
     let file = layer
         .create_new(&temporary)
         .map_err(EvidenceError::io("create", &temporary))?;

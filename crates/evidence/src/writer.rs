@@ -142,6 +142,7 @@ fn jsonl<T: Serialize>(
 ) -> Result<JsonlWriter<T>, EvidenceError> {
     let file = layer.create_new(&path).map_err(EvidenceError::io("create", &path))?;
     Ok(JsonlWriter {
+        layer: Arc::clone(layer),
         file,
         path,
         ledger: Arc::clone(ledger),
@@ -348,11 +349,15 @@ impl RunWriter {
 /// Every file of a directory as its manifest is to list it, rows compressed. Where there is no room for that, they stay as they are.
 fn sealed_files(layer: &dyn FileLayer, dir: &Path) -> Result<Vec<SealedFile>, EvidenceError> {
     let found = files(dir)?;
-    let plain: BTreeSet<String> = found.iter().map(|(relative, _)| packed_name(relative)).collect();
-    // What a seal that was cut off had compressed is compressed again.
+    // What a seal that was cut off had compressed, wholly or half, is compressed again.
+    let plain = found.iter().filter(|(relative, _)| is_to_be_packed(relative));
+    let packed = plain.map(|(relative, _)| packed_name(relative));
+    let again: BTreeSet<String> = packed
+        .flat_map(|name| [format!("{name}{}", names::UNFINISHED), name])
+        .collect();
     let found: Vec<_> = found
         .into_iter()
-        .filter(|(relative, _)| !plain.contains(relative))
+        .filter(|(relative, _)| !again.contains(relative))
         .collect();
     let sealed = found.into_par_iter().map(|(relative, path)| {
         if !is_to_be_packed(&relative) {
@@ -360,9 +365,10 @@ fn sealed_files(layer: &dyn FileLayer, dir: &Path) -> Result<Vec<SealedFile>, Ev
         }
         match pack(layer, &relative, &path) {
             Err(error) if error.is_disk_full() => {
-                layer
-                    .remove(&with_ending(&path))
-                    .map_err(EvidenceError::io("remove", &path))?;
+                let packed = with_ending(&path);
+                for half in [unfinished(&packed), packed] {
+                    layer.remove(&half).map_err(EvidenceError::io("remove", &half))?;
+                }
                 seal_entry(relative, &path)
             }
             done => done,
@@ -479,6 +485,7 @@ impl TrialWriter {
 /// Rows of one JSONL file. A row is with the operating system when [`append`](Self::append) returns, so that killing
 /// servelab loses none.
 pub struct JsonlWriter<T> {
+    layer: Arc<dyn FileLayer>,
     file: Box<dyn RunFile>,
     path: PathBuf,
     ledger: Ledger,
@@ -524,6 +531,9 @@ impl<T: Serialize> JsonlWriter<T> {
     /// [`EvidenceError::Io`].
     pub fn finish(mut self) -> Result<(), EvidenceError> {
         self.file.sync().map_err(EvidenceError::io("sync", &self.path))?;
+        if let Some(folder) = self.path.parent() {
+            self.layer.sync(folder).map_err(EvidenceError::io("sync", folder))?;
+        }
         note(&self.ledger, &self.path, self.bytes, self.hasher.finalize().into());
         Ok(())
     }

@@ -6,6 +6,7 @@ mod small_disk;
 
 use servelab_evidence::{Disk, EvidenceError, FileLayer, RunWriter, SealedRun, names};
 use servelab_schema::{ClockAnchor, RunId, Sha256Hex, WallNanos, examples};
+use sha2::{Digest, Sha256};
 use small_disk::SmallDisk;
 use std::{
     fs,
@@ -70,6 +71,53 @@ fn what_is_written_comes_back() {
     assert_eq!(run.manifest().end, examples::findings().run.end);
     assert!(run.manifest().files.iter().any(|f| f.path == names::FINDINGS));
     assert_eq!(run.manifest().files.len(), 7);
+}
+
+#[test]
+fn rows_are_compressed_at_the_seal_and_the_manifest_has_both_hashes() {
+    let runs = tempfile::tempdir().unwrap();
+    let run = create(Arc::new(Disk), runs.path()).unwrap();
+    let trial = run.trial(&examples::trial_id()).unwrap();
+    let mut traces = trial.traces().unwrap();
+    (0..500).for_each(|_| traces.append(&examples::trace()).unwrap());
+    traces.finish().unwrap();
+    trial.telemetry().unwrap().finish().unwrap();
+    trial.engine(&examples::engine_record()).unwrap();
+    let dir = trial.dir().to_path_buf();
+    trial.finish(&examples::trial_record()).unwrap();
+    let plain = fs::read(dir.join(names::TRACES)).unwrap();
+    let seal = run.seal(end(), &examples::findings()).unwrap();
+    assert!(!dir.join(names::TRACES).exists() && !dir.join(names::TELEMETRY).exists());
+    let run = SealedRun::open(&runs.path().join("r1")).unwrap();
+    let traces = run
+        .manifest()
+        .files
+        .iter()
+        .find(|f| f.path.ends_with("traces.jsonl.zst"))
+        .unwrap();
+    let held = traces.unpacked.as_ref().unwrap();
+    assert_eq!(held.bytes.0, u64::try_from(plain.len()).unwrap());
+    assert_eq!(held.sha256, Sha256Hex::from_bytes(Sha256::digest(&plain).into()));
+    assert!(traces.bytes.0 * 20 < held.bytes.0, "{traces:?}");
+    assert_eq!(seal.packing.plain, held.bytes, "there was no telemetry");
+    assert!(seal.packing.words().unwrap().contains("of traces and telemetry take"));
+    let rows: Vec<_> = run
+        .take(&examples::trial_id())
+        .traces()
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    assert_eq!(rows.len(), 500);
+}
+
+#[test]
+fn the_same_rows_twice_are_refused() {
+    let runs = tempfile::tempdir().unwrap();
+    write(Arc::new(Disk), runs.path()).unwrap();
+    let dir = runs.path().join("r1/trials").join(examples::trial_id().as_str());
+    fs::write(dir.join(names::TRACES), b"").unwrap();
+    let error = SealedRun::open(&runs.path().join("r1")).unwrap_err();
+    assert!(matches!(error, EvidenceError::Unlisted(_)), "{error}");
 }
 
 #[test]

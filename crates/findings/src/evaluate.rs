@@ -21,7 +21,10 @@ use servelab_schema::{
         CheckCount, Findings, Note, ObservedTreatment, OverBlocks, RunIdentity, TrialFindings, VariantFindings,
     },
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZeroU32,
+};
 
 /// Everything that a run says. Pure: the same plan, environment and trials, in any order, give the same findings.
 #[must_use]
@@ -44,6 +47,7 @@ pub fn evaluate(
     let mut study = study(plan, end, &cells);
     drop(cells);
     study.notes.extend(stale_connections(&trials));
+    study.notes.extend(went_on(&takes));
     let arms = quality(plan, &quality_trials(&takes));
     let cells: Vec<_> = arms
         .into_iter()
@@ -92,6 +96,21 @@ fn stale_connections(trials: &[Trial]) -> Option<Note> {
     let of: u32 = trials.iter().map(|t| t.record.counts.planned).sum();
     let many = u64::from(requests) * 100 > u64::from(of);
     many.then_some(Note::StaleConnections { requests, of })
+}
+
+/// Said where the run was resumed. A block whose arms that stand were taken in several sessions is named.
+fn went_on(takes: &[Take<'_>]) -> Option<Note> {
+    let mut of_block: BTreeMap<u32, BTreeSet<NonZeroU32>> = BTreeMap::new();
+    for take in takes.iter().filter(|t| t.stands) {
+        let record = &take.trial.record;
+        of_block.entry(record.block).or_default().insert(record.session);
+    }
+    let sessions = takes.iter().map(|t| t.trial.record.session).max()?.get();
+    let blocks = of_block.into_iter().filter(|(_, sessions)| sessions.len() > 1);
+    (sessions > 1).then(|| Note::WentOn {
+        sessions,
+        blocks: blocks.map(|(block, _)| block).collect(),
+    })
 }
 
 fn execution(t: &Trial) -> (u32, u32, u32, &str) {

@@ -157,6 +157,18 @@ pub(crate) fn note(plan: &Plan, note: &Note) -> String {
              answer; each is timed from its second send.",
             number::count(*of, "request")
         ),
+        Note::WentOn { sessions, blocks } => {
+            let apart = match &blocks[..] {
+                [] => "No block lies on both sides of a gap.".to_owned(),
+                [one] => format!("Block {one} has takes of several sessions: what differs in time differs there by the gap too."),
+                many => {
+                    let many: Vec<String> = many.iter().map(ToString::to_string).collect();
+                    let many = many.join(", ");
+                    format!("Blocks {many} have takes of several sessions: what differs in time differs there by the gap too.")
+                }
+            };
+            format!("The run was resumed: it has {sessions} sessions. {apart}")
+        }
         Note::TakenAgain { takes } => format!(
             "{} of trials that were taken again; the first one that the instrument did not lose counts.",
             number::count(*takes, "other take")

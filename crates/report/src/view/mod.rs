@@ -10,6 +10,7 @@ mod instrument;
 mod methods;
 mod quality;
 mod served;
+mod sessions;
 mod setup;
 mod timeline;
 mod treatments;
@@ -117,6 +118,8 @@ pub(crate) struct RunView {
     outside: Option<Table>,
     validity_summary: String,
     invalid: Table,
+    /// None where the run went through in one piece.
+    sessions: Option<Table>,
     trials: Table,
     timeline_note: String,
     timelines: Vec<timeline::Group>,
@@ -239,6 +242,7 @@ pub(crate) fn run(run: &RunData, doc: &RunDoc) -> Result<RunView, ReportError> {
         outside: engine::outside(&cx),
         validity_summary: trials::validity_summary(&cx),
         invalid: trials::invalid(&cx),
+        sessions: sessions::sessions(&cx),
         trials: trials::trials(&cx),
         timeline_note: timeline::NOTE.to_owned(),
         timelines: timeline::groups(&cx),

@@ -215,8 +215,11 @@ fn share_cell(ratio: Option<servelab_schema::Ratio>) -> Cell {
 
 /// Every trial.
 pub(crate) fn trials(cx: &Context<'_>) -> Table {
+    // Of a run in one piece everybody knows its session.
+    let went_on = !cx.run.manifest.sessions.is_empty();
     let rows = cx.run.findings.trials.iter().zip(&cx.run.takes).map(|(t, take)| {
         let (record, engine) = (&take.record, &take.engine);
+        let session = went_on.then(|| Cell::count(record.session.get()));
         let (icon, word, tone) = label::validity(&t.validity);
         let i = record.instrument.as_ref();
         let name = Cell::name(t.id.to_string()).anchor(strip_anchor(cx, t));
@@ -227,53 +230,55 @@ pub(crate) fn trials(cx: &Context<'_>) -> Table {
             )
         };
         let hits = engine.metrics.as_ref().and_then(|m| m.prefix_cache_hit_ratio);
+        let name = if t.stands {
+            name
+        } else {
+            name.below("another take stands for this cell")
+        };
+        let rest = vec![
+            Cell::count(t.block),
+            Cell::count(t.order),
+            Cell::text(t.variant.to_string()),
+            Cell::text(t.load.to_string()),
+            Cell::text(word).icon(icon).tone(tone),
+            Cell::count(t.counts.completed),
+            Cell::count(t.counts.failures()),
+            seconds(record.held.map(servelab_schema::Window::length)),
+            seconds(engine.startup_ns),
+            ms_cell(i.map(|i| i.schedule_lag_p99_ns)),
+            ms_cell(i.map(|i| i.event_loop_lag_p99_ns)),
+            share_cell(i.map(|i| i.client_thread_cpu_ratio)),
+            share_cell(hits),
+            Cell::text(failed_gates(t)),
+        ];
         Row {
             key: String::new(),
             dim: !t.stands,
-            cells: vec![
-                if t.stands {
-                    name
-                } else {
-                    name.below("another take stands for this cell")
-                },
-                Cell::count(t.block),
-                Cell::count(t.order),
-                Cell::text(t.variant.to_string()),
-                Cell::text(t.load.to_string()),
-                Cell::text(word).icon(icon).tone(tone),
-                Cell::count(t.counts.completed),
-                Cell::count(t.counts.failures()),
-                seconds(record.held.map(servelab_schema::Window::length)),
-                seconds(engine.startup_ns),
-                ms_cell(i.map(|i| i.schedule_lag_p99_ns)),
-                ms_cell(i.map(|i| i.event_loop_lag_p99_ns)),
-                share_cell(i.map(|i| i.client_thread_cpu_ratio)),
-                share_cell(hits),
-                Cell::text(failed_gates(t)),
-            ],
+            cells: [name].into_iter().chain(session).chain(rest).collect(),
         }
     });
+    let session = went_on.then(|| Column::number("Session", ""));
+    let rest = vec![
+        Column::number("Block", ""),
+        Column::number("Order", "in its block"),
+        Column::text("Variant"),
+        Column::text("Load"),
+        Column::text("Validity"),
+        Column::number("Completed", "requests"),
+        Column::number("Failed", "requests"),
+        Column::number("Held window", "s"),
+        Column::number("Start-up", "s"),
+        Column::number("Schedule lag p99", "ms").hint("sent − scheduled"),
+        Column::number("Event-loop lag p99", "ms"),
+        Column::number("Client CPU", "% of a core").hint("busiest client thread"),
+        Column::number("Prefix-cache hits", "% of prompt tokens"),
+        Column::text("Failed gates"),
+    ];
     Table {
         id: format!("{}-trials", cx.anchor),
         title: "Every trial".to_owned(),
         note: "times are engine time; lags are the client's own errors, multiplied by the time scale".to_owned(),
-        columns: vec![
-            Column::text("Trial"),
-            Column::number("Block", ""),
-            Column::number("Order", "in its block"),
-            Column::text("Variant"),
-            Column::text("Load"),
-            Column::text("Validity"),
-            Column::number("Completed", "requests"),
-            Column::number("Failed", "requests"),
-            Column::number("Held window", "s"),
-            Column::number("Start-up", "s"),
-            Column::number("Schedule lag p99", "ms").hint("sent − scheduled"),
-            Column::number("Event-loop lag p99", "ms"),
-            Column::number("Client CPU", "% of a core").hint("busiest client thread"),
-            Column::number("Prefix-cache hits", "% of prompt tokens"),
-            Column::text("Failed gates"),
-        ],
+        columns: [Column::text("Trial")].into_iter().chain(session).chain(rest).collect(),
         rows: rows.collect(),
     }
 }

@@ -448,6 +448,13 @@ pub enum Note {
         /// Blocks of the first look.
         first_look: u32,
     },
+    /// The run was resumed.
+    WentOn {
+        /// How many sessions it has.
+        sessions: u32,
+        /// Blocks with takes of several sessions: the arms of these are apart in time by the gap, too.
+        blocks: Vec<u32>,
+    },
     /// Trials of which there is more than one take.
     TakenAgain {
         /// How many takes do not count for that.
