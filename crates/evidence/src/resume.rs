@@ -127,6 +127,12 @@ impl Resumable {
         &self.takes
     }
 
+    /// True where it is sealed; false where it was cut off before.
+    #[must_use]
+    pub const fn is_sealed(&self) -> bool {
+        self.sealed.is_some()
+    }
+
     /// Wall time that it took so far, without the gaps between its sessions.
     #[must_use]
     pub const fn before(&self) -> WallNanos {

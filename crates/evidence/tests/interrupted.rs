@@ -254,47 +254,52 @@ fn any_operation_may_fail_while_a_sealed_run_is_resumed() {
     assert!(untouched > 0 && went_on > 0, "{untouched} {went_on}");
 }
 
+/// Cuts the power after each operation that `work` takes on what `begin` made.
+fn cut_everywhere(
+    what: &str,
+    begin: impl Fn(&Path),
+    work: impl Fn(Arc<dyn FileLayer>, &Path) -> Result<(), EvidenceError>,
+) {
+    let all = {
+        let runs = tempfile::tempdir().unwrap();
+        begin(runs.path());
+        let disk = PowerCutDisk::new(runs.path(), usize::MAX);
+        work(Arc::new(disk.clone()), runs.path()).unwrap();
+        disk.operations()
+    };
+    let mut sealed = 0;
+    for n in 0..=all {
+        let runs = tempfile::tempdir().unwrap();
+        begin(runs.path());
+        let disk = PowerCutDisk::new(runs.path(), n);
+        let done = work(Arc::new(disk.clone()), runs.path());
+        assert_eq!(done.is_ok(), n == all, "{what}, {n} of {all}");
+        for after in [After::Forgetful, After::Hasty] {
+            let left = tempfile::tempdir().unwrap();
+            disk.leave(runs.path(), left.path(), after);
+            let what = format!("{what}, cut after {n} of {all}, {after:?}");
+            let dir = left.path().join("r1");
+            if dir.join(names::MANIFEST).exists() {
+                sealed += 1;
+                SealedRun::open(&dir).unwrap_or_else(|error| panic!("{what}: {error}"));
+            } else if dir.join(names::TRIALS).exists() {
+                // Rows that were not forced to the disk may be gone; what is there is closed.
+                check(left.path(), &[], &what);
+            }
+            assert!(
+                n < all || dir.join(names::MANIFEST).exists(),
+                "{what}: what is done stays"
+            );
+        }
+    }
+    assert!(sealed > 1, "{what}: {sealed}");
+}
+
 #[test]
 fn a_power_cut_after_any_operation_leaves_a_whole_run_or_one_that_can_be_closed() {
-    let check_all =
-        |what: &str, begin: &dyn Fn(&Path), work: &dyn Fn(Arc<dyn FileLayer>, &Path) -> Result<(), EvidenceError>| {
-            let all = {
-                let runs = tempfile::tempdir().unwrap();
-                begin(runs.path());
-                let disk = PowerCutDisk::new(runs.path(), usize::MAX);
-                work(Arc::new(disk.clone()), runs.path()).unwrap();
-                disk.operations()
-            };
-            let mut sealed = 0;
-            for n in 0..=all {
-                let runs = tempfile::tempdir().unwrap();
-                begin(runs.path());
-                let disk = PowerCutDisk::new(runs.path(), n);
-                let done = work(Arc::new(disk.clone()), runs.path());
-                assert_eq!(done.is_ok(), n == all, "{what}, {n} of {all}");
-                for after in [After::Forgetful, After::Hasty] {
-                    let left = tempfile::tempdir().unwrap();
-                    disk.leave(runs.path(), left.path(), after);
-                    let what = format!("{what}, cut after {n} of {all}, {after:?}");
-                    let dir = left.path().join("r1");
-                    if dir.join(names::MANIFEST).exists() {
-                        sealed += 1;
-                        SealedRun::open(&dir).unwrap_or_else(|error| panic!("{what}: {error}"));
-                    } else if dir.join(names::TRIALS).exists() {
-                        // Rows that were not forced to the disk may be gone; what is there is closed.
-                        check(left.path(), &[], &what);
-                    }
-                    assert!(
-                        n < all || dir.join(names::MANIFEST).exists(),
-                        "{what}: what is done stays"
-                    );
-                }
-            }
-            assert!(sealed > 1, "{what}: {sealed}");
-        };
-    check_all("written", &|_| (), &|disk, runs| write(disk, runs, &mut Vec::new()));
+    cut_everywhere("written", |_| (), |disk, runs| write(disk, runs, &mut Vec::new()));
     let begun = |runs: &Path| write(calm(), runs, &mut Vec::new()).unwrap();
-    check_all("resumed", &begun, &|disk, runs| go_on(disk, runs, &mut Vec::new()));
+    cut_everywhere("resumed", begun, |disk, runs| go_on(disk, runs, &mut Vec::new()));
 }
 
 #[test]

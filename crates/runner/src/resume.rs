@@ -85,6 +85,12 @@ impl Resumption {
         self.left
     }
 
+    /// True where nothing is to be done: nothing is left, and the run is sealed.
+    #[must_use]
+    pub const fn is_done(&self) -> bool {
+        self.left == 0 && self.run.is_sealed()
+    }
+
     /// Takes that are there already.
     #[must_use]
     pub fn taken(&self) -> usize {
@@ -93,7 +99,7 @@ impl Resumption {
 }
 
 /// The takes of a run as they stand, and how each ended.
-fn before(plan: &Plan, run: &Resumable) -> Result<Before, RunError> {
+pub(crate) fn before(plan: &Plan, run: &Resumable) -> Result<Before, RunError> {
     let (prompts, environment) = (Prompts::of(plan), run.environment());
     let ended = run.takes().iter().filter_map(|take| take.files.as_ref());
     let trials = ended.map(|files| reduce(plan, &prompts, environment, files));

@@ -28,6 +28,7 @@ mod makefile;
 mod output;
 mod preflight;
 mod quality;
+mod resume;
 mod secrets;
 mod sglang;
 #[path = "../../../evidence/tests/support/small_disk.rs"]

@@ -24,6 +24,8 @@ enum Act {
     Leaks,
     /// Its engine never serves, for this cause.
     NeverStarts(&'static str),
+    /// `kill -9` of the runner, after one request.
+    Killed,
 }
 
 struct Script<'a> {
@@ -32,6 +34,20 @@ struct Script<'a> {
     /// By name of the take; what is not here goes well.
     acts: BTreeMap<&'static str, Act>,
     begun: RefCell<Vec<String>>,
+    /// Told where the runner is killed.
+    killed: tokio::sync::Notify,
+}
+
+impl<'a> Script<'a> {
+    fn new(plan: &'a Plan, stop: &'a StopFlag, acts: &[(&'static str, Act)]) -> Self {
+        Self {
+            plan,
+            stop,
+            acts: acts.iter().copied().collect(),
+            begun: RefCell::default(),
+            killed: tokio::sync::Notify::new(),
+        }
+    }
 }
 
 /// Time to first token of a variant, and the time of each of its three other tokens.
@@ -127,6 +143,10 @@ impl Takes for Script<'_> {
         }
         let mut traces = writer.traces()?;
         traces.append(&trace(take, fails))?;
+        if matches!(act, Some(Act::Killed)) {
+            self.killed.notify_one();
+            std::future::pending::<()>().await;
+        }
         if matches!(act, Some(Act::Leaks)) {
             return Err(ProviderError::Leak { group: 7 }.into());
         }
@@ -142,6 +162,7 @@ impl Takes for Script<'_> {
             order: take.trial.order,
             variant: take.trial.variant.clone(),
             take: take.take,
+            session: run.session(),
             held: Some(window),
             span: Some(window),
             counts: TrialCounts {
@@ -194,6 +215,8 @@ fn never_starts(take: Take<'_>, id: &TrialId, act: Option<Act>, writer: TrialWri
     Ok(id.clone())
 }
 
+mod resumed;
+
 /// The sealed run of a script, what the loop said of it, and the takes in the order they were begun.
 struct Played {
     run: SealedRun,
@@ -214,12 +237,7 @@ async fn play(blocks: usize, acts: &[(&'static str, Act)]) -> Played {
     plan.blocks.truncate(blocks);
     let run = run_writer(dir.path(), &plan);
     let stop = StopFlag::default();
-    let script = Script {
-        plan: &plan,
-        stop: &stop,
-        acts: acts.iter().copied().collect(),
-        begun: RefCell::default(),
-    };
+    let script = Script::new(&plan, &stop, acts);
     let environment = environment();
     let work = Work {
         plan: script.plan,

@@ -64,7 +64,7 @@ impl Which {
             found = open(Some(longer), wish)?;
         }
         let (taken, left) = (found.taken(), found.left());
-        if left == 0 {
+        if found.is_done() {
             output::note(&format!(
                 "nothing of run {run_id} is left to be taken: {taken} takes are there. --more-blocks N adds blocks, --retry-invalid \
                  takes again what the instrument lost"
