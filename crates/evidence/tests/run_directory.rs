@@ -1,11 +1,15 @@
 //! A run directory keeps what was written, seals only what came back, and opens only what was sealed.
-#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test may fail by panicking"
+)]
 
 #[path = "support/small_disk.rs"]
 mod small_disk;
 
 use servelab_evidence::{Disk, EvidenceError, FileLayer, RunWriter, SealedRun, names};
-use servelab_schema::{ClockAnchor, RunId, Sha256Hex, WallNanos, examples};
+use servelab_schema::{ClockAnchor, RunId, Sha256Hex, WallNanos, canonical_json, examples};
 use sha2::{Digest, Sha256};
 use small_disk::SmallDisk;
 use std::{
@@ -290,4 +294,73 @@ fn a_lost_write_is_noticed_at_the_seal() {
             "{left} of {all}: {error}"
         );
     }
+}
+
+/// Makes of a run of today what servelab wrote when manifests had version 1: plain rows, and no word of compression.
+fn as_version_1(dir: &Path) {
+    let path = dir.join(names::MANIFEST);
+    let mut manifest: serde_json::Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    manifest["v"] = 1.into();
+    for file in manifest["files"].as_array_mut().unwrap() {
+        let Some(held) = file.as_object_mut().unwrap().remove("unpacked") else {
+            continue;
+        };
+        let packed = file["path"].as_str().unwrap().to_owned();
+        let plain = packed.strip_suffix(".zst").unwrap();
+        let rows = zstd::stream::decode_all(fs::File::open(dir.join(&packed)).unwrap()).unwrap();
+        fs::write(dir.join(plain), rows).unwrap();
+        fs::remove_file(dir.join(&packed)).unwrap();
+        file["path"] = plain.into();
+        file["bytes"] = held["bytes"].clone();
+        file["sha256"] = held["sha256"].clone();
+    }
+    manifest["files"]
+        .as_array_mut()
+        .unwrap()
+        .sort_by_key(|f| f["path"].as_str().unwrap().to_owned());
+    seal_again(dir, &manifest);
+}
+
+/// Writes the manifest and a fingerprint that fits it.
+fn seal_again(dir: &Path, manifest: &serde_json::Value) {
+    let text = canonical_json(manifest).unwrap();
+    let fingerprint = Sha256Hex::from_bytes(Sha256::digest(&text).into());
+    fs::write(dir.join(names::MANIFEST), &text).unwrap();
+    fs::write(
+        dir.join(names::FINGERPRINT),
+        format!("{fingerprint}  {}\n", names::MANIFEST),
+    )
+    .unwrap();
+}
+
+#[test]
+fn a_run_of_the_first_version_is_still_read_and_one_of_a_later_version_is_said_to_be_later() {
+    let runs = tempfile::tempdir().unwrap();
+    write(Arc::new(Disk), runs.path()).unwrap();
+    let dir = runs.path().join("r1");
+    let rows = |run: &SealedRun| -> Vec<_> {
+        let take = run.take(&examples::trial_id());
+        take.traces().unwrap().map(Result::unwrap).collect()
+    };
+    let today = SealedRun::open(&dir).unwrap();
+    let expected = rows(&today);
+    as_version_1(&dir);
+    let first = SealedRun::open(&dir).unwrap();
+    assert_eq!(first.manifest().v.get(), 1);
+    assert!(first.manifest().sessions.is_empty());
+    assert!(first.manifest().files.iter().all(|f| f.unpacked.is_none()));
+    assert_eq!(rows(&first), expected);
+    assert_ne!(first.fingerprint(), today.fingerprint());
+    // A later one has keys that nobody knows yet, and its number is what is said of it.
+    let mut manifest: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(dir.join(names::MANIFEST)).unwrap()).unwrap();
+    manifest["v"] = 3.into();
+    manifest["a_key_of_later"] = 1.into();
+    seal_again(&dir, &manifest);
+    let error = SealedRun::open(&dir).unwrap_err().to_string();
+    assert!(
+        error.contains("format version 3, but this servelab reads version 1 to 2"),
+        "{error}"
+    );
+    assert!(!error.contains("a_key_of_later"), "{error}");
 }

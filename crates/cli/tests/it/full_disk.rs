@@ -1,7 +1,11 @@
 //! A disk that fills up in the middle of a run: a clear end, nothing written lost, nothing left running.
 
-use crate::{small_disk::SmallDisk, support::Project};
-use servelab_evidence::SealedRun;
+use crate::{
+    failing::{EIO, ENOSPC, EROFS, Failing, FailingDisk},
+    small_disk::SmallDisk,
+    support::Project,
+};
+use servelab_evidence::{FileLayer, SealedRun};
 use servelab_runner::{NoProgress, RunError, RunOptions, StopFlag, execute};
 use servelab_schema::{RunId, Trace, Wish};
 use std::{
@@ -24,17 +28,20 @@ fn engines(project: &Project) -> usize {
 
 /// Runs the plan with so many bytes of disk.
 fn run_with(bytes: usize) -> (Project, Result<servelab_runner::RunOutcome, RunError>) {
-    let project = Project::new(1, 24);
+    let left = Arc::new(AtomicUsize::new(bytes));
+    run_on(Arc::new(SmallDisk { left, lose: false }), 24)
+}
+
+/// Runs the plan with so many prompts on that disk.
+fn run_on(layer: Arc<dyn FileLayer>, prompts: u32) -> (Project, Result<servelab_runner::RunOutcome, RunError>) {
+    let project = Project::new(1, prompts);
     project.matrix("disk", &[], "blocks = 1", ARMS);
     let root = project.path("");
     let overrides = servelab_matrix::Overrides::default();
     let plan = servelab_matrix::resolve(&root, Path::new("matrix/disk.toml"), &overrides).unwrap();
     let options = RunOptions {
         run_id: Some(RunId::new("r1").unwrap()),
-        layer: Arc::new(SmallDisk {
-            left: Arc::new(AtomicUsize::new(bytes)),
-            lose: false,
-        }),
+        layer,
         ..RunOptions::new(root, project.path("runs"), env!("CARGO_BIN_EXE_servelab").into())
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -79,4 +86,59 @@ fn a_full_disk_ends_the_run_and_keeps_what_was_written() {
     // Now there is space again.
     project.servelab(&["seal", "r1"]).exits(0);
     project.servelab(&["ingest", "r1"]).exits(0);
+}
+
+/// Holds a run of which one operation of the disk failed: whole, or to be sealed or resumed; no engine left.
+fn survives(failing: Failing) {
+    let (project, result) = run_on(Arc::new(FailingDisk::new(failing)), 4);
+    assert_eq!(engines(&project), 0, "{failing:?}: the engine must not outlive its run");
+    let dir = project.path("runs/r1");
+    if let Ok(outcome) = &result {
+        assert_eq!(
+            SealedRun::open(&dir).unwrap().fingerprint(),
+            &outcome.fingerprint,
+            "{failing:?}"
+        );
+    } else if dir.join("environment.json").exists() {
+        // Whatever it was, the disk is well again: what is left is taken, and all of it is sealed.
+        project.servelab(&["run", "--resume", "r1"]).exits(0);
+        let run = project.run("r1");
+        assert_eq!(run.findings().unwrap().brief.valid, 1, "{failing:?}");
+    }
+}
+
+/// The operations that such a run takes.
+fn operations() -> usize {
+    let disk = FailingDisk::new(Failing::Nothing);
+    run_on(Arc::new(disk.clone()), 4).1.unwrap();
+    disk.operations()
+}
+
+#[test]
+fn a_run_survives_operations_of_the_disk_that_fail() {
+    let all = operations();
+    assert!(all > 40, "{all}");
+    for (n, number) in (3..all).step_by(all / 6).zip([ENOSPC, EIO, EROFS].into_iter().cycle()) {
+        survives(Failing::Once(n, number));
+    }
+}
+
+/// `make torture-disk`.
+#[cfg(feature = "torture")]
+mod torture {
+    use super::*;
+
+    #[test]
+    fn a_run_survives_the_failure_of_any_operation_of_the_disk() {
+        let all = operations();
+        for n in 0..all {
+            for number in [ENOSPC, EIO, EROFS] {
+                survives(Failing::Once(n, number));
+            }
+            survives(Failing::From(n));
+        }
+        println!(
+            "{all} operations, each failed with ENOSPC, EIO and EROFS, and was the last that went well: no run was lost"
+        );
+    }
 }

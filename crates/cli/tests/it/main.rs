@@ -20,9 +20,12 @@ mod end_to_end;
 mod endings;
 mod engines;
 mod exit_codes;
+#[path = "../../../evidence/tests/support/failing.rs"]
+mod failing;
 mod full_disk;
 mod gpu;
 mod instrument;
+mod killed_verbs;
 mod leaks;
 mod makefile;
 mod output;

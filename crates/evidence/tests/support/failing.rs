@@ -10,13 +10,20 @@ use std::{
     },
 };
 
+/// No space left on the device.
+pub(crate) const ENOSPC: i32 = 28;
+/// The device is broken.
+pub(crate) const EIO: i32 = 5;
+/// The file system is read-only.
+pub(crate) const EROFS: i32 = 30;
+
 /// What fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Failing {
     /// Nothing: operations are counted.
     Nothing,
-    /// The n-th operation, from 0, with this error; those after it go well.
-    Once(usize, io::ErrorKind),
+    /// The n-th operation, from 0, with this error number; those after it go well.
+    Once(usize, i32),
     /// The n-th operation and all after it: as if servelab had been killed there.
     From(usize),
 }
@@ -44,7 +51,7 @@ impl FailingDisk {
     fn count(&self) -> io::Result<()> {
         let n = self.done.fetch_add(1, Ordering::SeqCst);
         match self.failing {
-            Failing::Once(at, kind) if n == at => Err(kind.into()),
+            Failing::Once(at, number) if n == at => Err(io::Error::from_raw_os_error(number)),
             Failing::From(at) if n >= at => Err(io::ErrorKind::BrokenPipe.into()),
             _ => Ok(()),
         }
