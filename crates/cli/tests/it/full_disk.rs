@@ -129,6 +129,7 @@ mod torture {
     use super::*;
 
     #[test]
+    #[expect(clippy::print_stderr, reason = "whoever runs this wants to see it")]
     fn a_run_survives_the_failure_of_any_operation_of_the_disk() {
         let all = operations();
         for n in 0..all {
@@ -137,7 +138,7 @@ mod torture {
             }
             survives(Failing::From(n));
         }
-        println!(
+        eprintln!(
             "{all} operations, each failed with ENOSPC, EIO and EROFS, and was the last that went well: no run was lost"
         );
     }

@@ -166,10 +166,11 @@ fn seal_is_killed() {
 #[cfg(feature = "torture")]
 mod torture {
     #[test]
+    #[expect(clippy::print_stderr, reason = "whoever runs this wants to see it")]
     fn ingest_report_and_seal_are_killed_at_many_moments() {
         const KILLS: u64 = 100;
         super::ingest_and_report(KILLS);
         super::seal(KILLS);
-        println!("{KILLS} kills each of ingest, report and seal: each then did its work, with the same content");
+        eprintln!("{KILLS} kills each of ingest, report and seal: each then did its work, with the same content");
     }
 }

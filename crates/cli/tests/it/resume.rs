@@ -288,6 +288,7 @@ mod torture {
     const KILLS: u32 = 200;
 
     #[test]
+    #[expect(clippy::print_stderr, reason = "whoever runs this wants to see it")]
     fn killed_at_two_hundred_points() {
         let (run, whole, _project) = undisturbed();
         let calm = (run, whole);
@@ -317,14 +318,16 @@ mod torture {
             sum.cut += kill.cut;
             sum.later += kill.later;
         }
-        println!("| killed | runs | rows there, all kept | takes that had ended, kept | cut off, kept | taken after |");
+        eprintln!(
+            "| killed | runs | rows there, all kept | takes that had ended, kept | cut off, kept | taken after |"
+        );
         for (name, (count, kill)) in &table {
-            println!(
+            eprintln!(
                 "| {name} | {count} | {} | {} | {} | {} |",
                 kill.rows, kill.ended, kill.cut, kill.later
             );
         }
-        println!("{points} of {KILLS} were killed before they had ended; no row lost, none doubled");
+        eprintln!("{points} of {KILLS} were killed before they had ended; no row lost, none doubled");
         assert!(points >= KILLS * 9 / 10, "{points}");
     }
 }
