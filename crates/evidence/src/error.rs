@@ -31,8 +31,8 @@ pub enum EvidenceError {
     Exists(PathBuf),
     /// No manifest.
     #[error(
-        "{0}: unfinished run (no run_manifest.json): it goes on, or was cut off before it could be sealed; `servelab seal` \
-         closes what was cut off"
+        "{0}: unfinished run (no run_manifest.json): it goes on, or was cut off before it could be sealed; `servelab run --resume` \
+         goes on with what was cut off, `servelab seal` closes it"
     )]
     Unfinished(PathBuf),
     /// A manifest is there already.

@@ -78,7 +78,9 @@ pub(crate) fn obey(stop: &StopFlag, begun: &Begun) -> io::Result<()> {
     let second = move |why: StopReason| {
         kill.kill_engine();
         let left = match kill.run() {
-            Some(run) => format!("the run is left unsealed; `servelab seal {run}` closes it"),
+            Some(run) => format!(
+                "the run is left unsealed; `servelab run --resume {run}` goes on with it, `servelab seal {run}` closes it"
+            ),
             None => "nothing was measured".to_owned(),
         };
         output::warn(&format!("{why} again: {left}"));

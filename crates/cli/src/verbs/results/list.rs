@@ -111,7 +111,10 @@ fn open(dir: &Path) -> Listed {
     let (state, headline) = if is_held(dir) {
         (State::Running, "it goes on".to_owned())
     } else {
-        let seal = format!("it was cut off; `servelab seal {}` closes it", name_of(dir));
+        let seal = format!(
+            "it was cut off; `servelab run --resume {0}` goes on with it, `servelab seal {0}` closes it",
+            name_of(dir)
+        );
         (State::NotSealed, seal)
     };
     unknown(dir, state, headline)

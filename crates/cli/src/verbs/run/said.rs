@@ -148,11 +148,15 @@ fn facts(plan: &Plan, outcome: &RunOutcome) -> Vec<(&'static str, String)> {
 /// Where to read on, and the command that goes on from here.
 fn next(outcome: &RunOutcome, page: Option<String>) -> Vec<(&'static str, String)> {
     let run = &outcome.run_id;
-    match page {
+    let mut rows = match page {
         Some(page) => vec![
             ("page", format!("{page} (open it in a browser)")),
             ("next", format!("servelab results show {run}")),
         ],
         None => vec![("next", format!("servelab report {}", outcome.dir.display()))],
+    };
+    if matches!(outcome.end, RunEnd::Aborted { .. }) {
+        rows.push(("go on", format!("servelab run --resume {}", outcome.dir.display())));
     }
+    rows
 }
