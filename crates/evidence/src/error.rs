@@ -57,6 +57,17 @@ pub enum EvidenceError {
         /// What is wrong with it.
         message: String,
     },
+    /// The last row of a file has no end.
+    #[error(
+        "{}:{line}: the row is cut off; of a run that goes on it will be whole, and `servelab seal` or `servelab run --resume` sets \
+         aside what a killed one left", path.display()
+    )]
+    TornRow {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: u64,
+    },
     /// A file is not what the manifest says.
     #[error("{path}: changed since the run was sealed: the manifest says {expected}, the file has {found}")]
     Changed {

@@ -127,6 +127,11 @@ impl<T: DeserializeOwned + Format> Iterator for Rows<T> {
         self.number += 1;
         match file.read_line(&mut self.line) {
             Ok(0) => None,
+            // A line without an end is half a row, whatever it parses to.
+            Ok(_) if !self.line.ends_with('\n') => Some(Err(EvidenceError::TornRow {
+                path: self.path.clone(),
+                line: self.number,
+            })),
             Ok(_) => Some(parse_at(&self.line, || {
                 format!("{}:{}", self.path.display(), self.number)
             })),

@@ -140,6 +140,11 @@ fn a_row_that_does_not_read_names_its_line_and_hides_no_other() {
     assert_eq!(first.unwrap(), examples::trace());
     assert!(bad.unwrap_err().to_string().contains("traces.jsonl:2"));
     assert_eq!(last.unwrap(), examples::failed_trace());
+    // Half a row is one though it parses: `12` of `123`.
+    let whole = serde_json::to_string(&examples::trace()).unwrap();
+    std::io::Write::write_all(&mut file, whole.as_bytes()).unwrap();
+    let torn = run.take(&examples::trial_id()).traces().unwrap().last().unwrap();
+    assert!(matches!(torn, Err(EvidenceError::TornRow { line: 4, .. })), "{torn:?}");
     // An engine that never started leaves no such file.
     assert_eq!(run.take(&examples::trial_id()).telemetry().unwrap().count(), 0);
 }

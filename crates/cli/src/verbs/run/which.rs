@@ -11,24 +11,23 @@ use std::{num::NonZeroU32, path::Path};
 
 /// The options that choose takes.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Which takes")]
 pub(super) struct Which {
     /// Go on with a run that was killed, stopped or left takes out: what ended stays, what was cut off is taken anew. Without a
     /// matrix its own plan is executed; with one it must be the same but for more blocks and other limits.
-    #[arg(long, value_name = "RUN")]
+    #[arg(long, help_heading = "Which takes", value_name = "RUN")]
     resume: Option<String>,
     /// Only these: variants, loads, blocks as b03, or beginnings of a trial's name; separated by commas.
-    #[arg(long, value_name = "WORD", value_delimiter = ',')]
+    #[arg(long, help_heading = "Which takes", value_name = "WORD", value_delimiter = ',')]
     only: Vec<String>,
     /// All but these; words as for --only.
-    #[arg(long, value_name = "WORD", value_delimiter = ',')]
+    #[arg(long, help_heading = "Which takes", value_name = "WORD", value_delimiter = ',')]
     skip: Vec<String>,
     /// Take trials once more that the instrument lost every take of. What the engine or its setting made Invalid is an outcome, and
     /// stays.
-    #[arg(long, requires = "resume")]
+    #[arg(long, help_heading = "Which takes", requires = "resume")]
     retry_invalid: bool,
     /// Add so many blocks to the run.
-    #[arg(long, value_name = "N", requires = "resume")]
+    #[arg(long, help_heading = "Which takes", value_name = "N", requires = "resume")]
     more_blocks: Option<NonZeroU32>,
 }
 
