@@ -25,8 +25,8 @@ pub(crate) fn sessions(cx: &Context<'_>) -> Option<Table> {
             cells: vec![
                 Cell::count(number.get()),
                 gap,
-                Cell::text(began),
-                Cell::text(ended),
+                Cell::text(to_the_second(began)),
+                Cell::text(to_the_second(ended)),
                 Cell::count(u32::try_from(takes.len()).unwrap_or(u32::MAX)),
                 Cell::long(which),
                 Cell::text(why),
@@ -55,7 +55,7 @@ pub(crate) fn sessions(cx: &Context<'_>) -> Option<Table> {
         note: "the run was resumed; in the gap before a session nothing was measured. Wall clock, UTC".to_owned(),
         columns: vec![
             Column::number("Session", ""),
-            Column::number("Gap before", "min"),
+            Column::number("Gap before", "wall time"),
             Column::text("Began"),
             Column::text("Ended"),
             Column::number("Takes", ""),
@@ -64,6 +64,11 @@ pub(crate) fn sessions(cx: &Context<'_>) -> Option<Table> {
         ],
         rows,
     })
+}
+
+/// `2026-11-22 10:15:00` of `2026-11-22T10:15:00.123Z`.
+fn to_the_second(utc: &str) -> String {
+    utc.chars().take(19).collect::<String>().replace('T', " ")
 }
 
 /// How long nothing was measured before a session.
