@@ -39,7 +39,7 @@ pub use trial::{
     Descriptive, FailureWords, GroupMetrics, KindSeen, MetricValue, Timeline, TrialFindings, TrialMetrics,
 };
 
-use crate::{EngineKind, LoadId, MetricName, RunEnd, RunId, V, VariantId};
+use crate::{EngineKind, LoadId, MetricName, RunEnd, RunId, V, Validity, VariantId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -133,10 +133,18 @@ impl Findings {
         cell.quality.against.iter().find(|change| &change.control == control)
     }
 
-    /// Takes that came after the first one of their trial.
+    /// Takes that repeat one that had run to its end. A take that was cut off is not repeated, its trial is taken anew.
     #[must_use]
     pub fn retakes(&self) -> usize {
-        self.trials.iter().filter(|t| t.take > 1).count()
+        let mut ended: BTreeMap<(u32, &VariantId, &LoadId), usize> = BTreeMap::new();
+        for t in self
+            .trials
+            .iter()
+            .filter(|t| !matches!(t.validity, Validity::Aborted { .. }))
+        {
+            *ended.entry((t.block, &t.variant, &t.load)).or_default() += 1;
+        }
+        ended.into_values().map(|takes| takes.saturating_sub(1)).sum()
     }
 
     /// Trials of which the instrument lost every take.

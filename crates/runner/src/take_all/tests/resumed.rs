@@ -130,6 +130,7 @@ async fn a_run_that_was_killed_at_any_take_says_what_the_undisturbed_one_says() 
         let differs = changes(&said(&undisturbed), &said(&resumed));
         assert!(differs.is_empty(), "{killed}: {differs:?}");
         assert_eq!(resumed.brief.valid, undisturbed.brief.valid);
+        assert_eq!(resumed.retakes(), 1, "{killed}: what was cut off is not repeated");
         assert!(
             resumed
                 .study
