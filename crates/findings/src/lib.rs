@@ -1,7 +1,7 @@
 //! A plan and its trials in, [`Findings`](servelab_schema::findings::Findings) out: the only room where treatment and
 //! validity are settled, metrics made, arms compared and headlines chosen.
 //!
-//! Parts, in the order of the data: [`Reducer`] makes a small [`Trial`] of each trial's traces; [`judge`] settles
+//! Parts, in the order of the data: [`reduce()`] makes a small [`Trial`] of each trial's traces; [`judge`] settles
 //! `treatment` (with `servers`) and `validity` over all of them; `metrics`, `groups`, `gpu`, `triangulation` and `timeline` describe one
 //! trial, `cells` one variant under one load (`pooled`, `quality`, `engine_counts`); [`compare`] gives the verdicts; `headline`
 //! chooses what is said first; [`evaluate()`] is all of it; [`rows`] lays findings out flat for SQL and CSV;
@@ -52,6 +52,6 @@ pub use gates::{AskedRate, GateFacts, Work, evaluate_limits};
 pub use metrics::{Medians, medians, meets, trial_metrics};
 pub use pooled::of_one_load;
 pub use quality::answer_found;
-pub use reduce::{Prompts, Reducer, Trial};
+pub use reduce::{Prompts, Reducer, Trial, reduce};
 pub use rows::{Row, RowInterval, Scope, rows, verdict_word};
 pub use validity::{Judged, judge};

@@ -11,8 +11,8 @@ use crate::{
     triangulation::ClientView,
 };
 use servelab_schema::{
-    Bucket, Completion, EngineRecord, GpuFacts, Nanos, Outcome, Plan, PromptId, Reason, Slo, Task, TelemetrySample,
-    Trace, TrialRecord,
+    Bucket, Completion, EngineRecord, EnvironmentRecord, GpuFacts, Nanos, Outcome, Plan, PromptId, Reason, Slo, Task,
+    TelemetrySample, Trace, TrialRecord,
     findings::{FailureWords, GroupMetrics, NoTriangle, TimeOutside, Timeline, TrialGpus, TrialMetrics},
 };
 use std::collections::{BTreeMap, HashMap};
@@ -193,6 +193,27 @@ impl<'p> Reducer<'p> {
             engine: self.engine,
         }
     }
+}
+
+/// One take, read row by row: what its figures are made of. The one way from rows to a [`Trial`], wherever they lie; each
+/// trace comes with its [`Prompts::answer_found`], or with what was kept of it.
+///
+/// # Errors
+/// The first row that did not read: telemetry first, then traces in their order.
+pub fn reduce<E>(
+    prompts: &Prompts<'_>,
+    (plan, environment): (&Plan, &EnvironmentRecord),
+    (record, engine): (TrialRecord, EngineRecord),
+    telemetry: impl IntoIterator<Item = Result<TelemetrySample, E>>,
+    traces: impl IntoIterator<Item = Result<(Trace, Option<bool>), E>>,
+) -> Result<Trial, E> {
+    let telemetry = telemetry.into_iter().collect::<Result<Vec<_>, E>>()?;
+    let mut reducer = Reducer::new(prompts, plan.slo, &environment.gpus, record, engine, telemetry);
+    for row in traces {
+        let (trace, answer_found) = row?;
+        reducer.add(&trace, answer_found);
+    }
+    Ok(reducer.finish())
 }
 
 fn most_frequent(words: BTreeMap<(Reason, Option<u16>, String), u32>) -> Vec<FailureWords> {

@@ -2,7 +2,7 @@
 //! looked at again.
 
 use servelab_evidence::{EvidenceError, TakeFiles};
-use servelab_findings::{Prompts, Reducer, Trial, evaluate};
+use servelab_findings::{self as findings, Prompts, Trial, evaluate};
 use servelab_schema::{EnvironmentRecord, Plan, RunEnd, RunId, findings::Findings};
 use std::{
     num::NonZeroUsize,
@@ -19,14 +19,13 @@ pub(crate) fn reduce(
     environment: &EnvironmentRecord,
     take: &TakeFiles,
 ) -> Result<Trial, EvidenceError> {
-    let telemetry = take.telemetry()?.collect::<Result<Vec<_>, _>>()?;
-    let (record, engine) = (take.record()?, take.engine()?);
-    let mut reducer = Reducer::new(prompts, plan.slo, &environment.gpus, record, engine, telemetry);
-    for trace in take.traces()? {
-        let trace = trace?;
-        reducer.add(&trace, prompts.answer_found(&trace));
-    }
-    Ok(reducer.finish())
+    let traces = take.traces()?.map(|row| {
+        let trace = row?;
+        let answer_found = prompts.answer_found(&trace);
+        Ok((trace, answer_found))
+    });
+    let records = (take.record()?, take.engine()?);
+    findings::reduce(prompts, (plan, environment), records, take.telemetry()?, traces)
 }
 
 /// Everything that a run says, from the files of its takes.

@@ -6,10 +6,10 @@ use crate::{
     sql_value::{from_json, from_word, to_maybe_ns, to_ns},
 };
 use rusqlite::{OptionalExtension, Row};
-use servelab_findings::{Prompts, Reducer, evaluate};
+use servelab_findings::{self as findings, Prompts, Trial, evaluate};
 use servelab_schema::{
     Completion, EngineKind, EngineRecord, EnvironmentRecord, Failure, Outcome, Plan, RunId, RunManifest, Sha256Hex,
-    TelemetrySample, TokenCounts, TokenSource, Trace, TrialRecord, V,
+    TokenCounts, TokenSource, Trace, TrialRecord, V,
     findings::{Brief, Findings},
 };
 use std::{num::NonZeroU32, path::PathBuf};
@@ -171,56 +171,37 @@ impl Store {
         let prompts = Prompts::of(&run.plan);
         let mut trials = Vec::new();
         for (key, take) in self.takes(id)? {
-            let telemetry = self.telemetry(key)?;
-            let gpus = &run.environment.gpus;
-            let mut reducer = Reducer::new(
-                &prompts,
-                run.plan.slo,
-                gpus,
-                take.record.clone(),
-                take.engine,
-                telemetry,
-            );
-            self.requests(id, key, &take.record, |trace, answer| reducer.add(&trace, answer))?;
-            trials.push(reducer.finish());
+            trials.push(self.reduce(&run, &prompts, (key, take))?);
         }
         let identity = (&run.manifest.run_id, &run.manifest.end);
         Ok(evaluate(&run.plan, &run.environment, identity, trials))
     }
 
-    fn telemetry(&self, trial: i64) -> Result<Vec<TelemetrySample>, StoreError> {
-        let mut query = self
-            .conn
-            .prepare_cached("SELECT sample_json FROM telemetry WHERE trial = ?1 ORDER BY position")
-            .map_err(StoreError::sql(DOING))?;
-        let rows = query
-            .query_map([trial], |row| row.get::<_, String>(0))
-            .map_err(StoreError::sql(DOING))?;
-        rows.map(|text| from_json("telemetry.sample_json", &text.map_err(StoreError::sql(DOING))?))
-            .collect()
-    }
-
-    /// The attempts of one take in the order they ended, without their texts, each with whether its known answer was found.
-    fn requests(
-        &self,
-        run: &RunId,
-        key: i64,
-        record: &TrialRecord,
-        mut each: impl FnMut(Trace, Option<bool>),
-    ) -> Result<(), StoreError> {
-        let mut query = self
-            .conn
-            .prepare_cached("SELECT * FROM request WHERE trial = ?1 ORDER BY position")
-            .map_err(StoreError::sql(DOING))?;
-        let mut rows = query.query([key]).map_err(StoreError::sql(DOING))?;
-        while let Some(row) = rows.next().map_err(StoreError::sql(DOING))? {
+    /// One take, from its stored rows: the attempts in the order they ended, without their texts, each with whether its known
+    /// answer was found.
+    fn reduce(&self, run: &RunData, prompts: &Prompts<'_>, (key, take): (i64, TakeRow)) -> Result<Trial, StoreError> {
+        let prepare = |sql| self.conn.prepare_cached(sql).map_err(StoreError::sql(DOING));
+        let mut samples = prepare("SELECT sample_json FROM telemetry WHERE trial = ?1 ORDER BY position")?;
+        let samples = samples
+            .query_map([key], |row| row.get::<_, String>(0))
+            .map_err(StoreError::sql(DOING))?
+            .map(|text| from_json("telemetry.sample_json", &text.map_err(StoreError::sql(DOING))?));
+        let record = take.record.clone();
+        let id = &run.manifest.run_id;
+        let request = |row: &Row<'_>| {
             let columns = Columns {
                 row,
-                name: || format!("a request of {}", trial_name(run, &record.id)),
+                name: || format!("a request of {}", trial_name(id, &record.id)),
             };
-            each(columns.trace(record)?, columns.get("answer_found")?);
-        }
-        Ok(())
+            Ok::<_, StoreError>((columns.trace(&record)?, columns.get("answer_found")?))
+        };
+        let mut requests = prepare("SELECT * FROM request WHERE trial = ?1 ORDER BY position")?;
+        let requests = requests
+            .query_map([key], |row| Ok(request(row)))
+            .map_err(StoreError::sql(DOING))?
+            .map(|row| row.map_err(StoreError::sql(DOING))?);
+        let of = (&run.plan, &run.environment);
+        findings::reduce(prompts, of, (take.record, take.engine), samples, requests)
     }
 }
 
