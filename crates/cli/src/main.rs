@@ -175,6 +175,10 @@ enum Verb {
     Report(verbs::report::Report),
     /// Close a run directory that `kill -9`, a power cut or a full disk left open, so that it can be ingested.
     Seal(verbs::seal::Seal),
+    /// Check runs: every hash, every row, and every number derived again from the traces.
+    Verify(verbs::verify::Verify),
+    /// Sign a run: whoever has your public key can tell that it is as you sealed it.
+    Sign(verbs::sign::Sign),
     /// What has been run.
     #[command(subcommand)]
     Results(verbs::results::Results),
@@ -220,6 +224,8 @@ fn dispatch(cli: Cli, events: EventLog) -> Result<Exit, Failure> {
         Verb::Seal(verb) => verb.execute(&project),
         Verb::Ingest(verb) => verb.execute(&project),
         Verb::Report(verb) => verb.execute(&project),
+        Verb::Sign(verb) => verb.execute(&project),
+        Verb::Verify(verb) => verb.execute(&project),
         Verb::Results(verb) => verb.execute(&project),
         Verb::Bench(verb) => verb.execute(&project),
         Verb::Compare(verb) => verb.execute(&project, events),

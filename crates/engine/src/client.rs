@@ -6,7 +6,7 @@ use crate::{
     redact::Secrets,
 };
 use serde_json::{Value, json};
-use servelab_schema::{Dialect, Message};
+use servelab_schema::{Dialect, Message, SIGNING_KEY_VARIABLE};
 use std::{fmt, num::NonZeroU32, time::Duration};
 
 /// Longest page that is read, bytes: an engine's pages have some hundred thousand.
@@ -63,10 +63,10 @@ impl ApiKey {
     /// The key in the environment variable `name`.
     ///
     /// # Errors
-    /// [`EngineError::NoKey`] where the variable is not set, or holds no text.
+    /// [`EngineError::NoKey`] where the variable is not set, or holds no text, or is the one of the key that runs are signed with.
     pub fn from_env(name: &str) -> Result<Self, EngineError> {
         match std::env::var(name) {
-            Ok(value) if !value.trim().is_empty() => Ok(Self(value.trim().to_owned())),
+            Ok(value) if name != SIGNING_KEY_VARIABLE && !value.trim().is_empty() => Ok(Self(value.trim().to_owned())),
             _ => Err(EngineError::NoKey { name: name.to_owned() }),
         }
     }

@@ -10,9 +10,12 @@
 //! Traps: a file that a child process writes to cannot be compared at the seal. Whoever rewrites every file *and* the manifest is
 //! found only by a fingerprint that is kept elsewhere: the report prints it for that reason.
 
+mod beside;
 mod error;
 mod hold;
 mod layer;
+mod look;
+mod once;
 mod packed;
 mod resume;
 pub mod salvage;
@@ -22,9 +25,12 @@ mod take;
 mod walk;
 mod writer;
 
+pub use beside::write_whole;
 pub use error::EvidenceError;
 pub use hold::is_held;
 pub use layer::{Disk, FileLayer, RunFile, SharedDisk};
+pub use look::{Listing, Lying, Odd};
+pub use once::{Digested, Once, ReadOnce};
 pub use packed::Packing;
 pub use resume::{Beginning, EarlierTake, Resumable};
 pub use sealed::SealedRun;

@@ -69,6 +69,7 @@ impl ChildEngine {
             source,
         };
         let mut program = std::process::Command::new(command.executable().map_err(launch)?);
+        program.env_remove(servelab_schema::SIGNING_KEY_VARIABLE);
         if let Some(dir) = &command.dir {
             program.current_dir(dir);
         }

@@ -93,6 +93,16 @@ pub fn build(store: &Store, runs: &[RunId], out_dir: &Path) -> Result<ReportFile
     Ok(files)
 }
 
+/// What `summary.json` says of a run: an entry of its `runs`.
+///
+/// # Errors
+/// [`ReportError::Json`], which is our own bug.
+pub fn summary_entry(run: &RunData) -> Result<serde_json::Value, ReportError> {
+    // Through text: that is what a reader of the file has.
+    let text = serde_json::to_string(&summary::run(run))?;
+    Ok(serde_json::from_str(&text)?)
+}
+
 fn write(dir: &Path, name: &str, text: &str) -> Result<PathBuf, ReportError> {
     let path = dir.join(name);
     fs::write(&path, text).map_err(|source| ReportError::Write {

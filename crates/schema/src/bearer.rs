@@ -2,6 +2,10 @@
 
 use std::net::IpAddr;
 
+/// The environment variable that may hold the private key that runs are signed with. It is for servelab alone: no engine is given it,
+/// and it is no API key.
+pub const SIGNING_KEY_VARIABLE: &str = "SERVELAB_SIGNING_KEY";
+
 /// A key would go over the network in the clear.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(

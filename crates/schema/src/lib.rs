@@ -36,7 +36,7 @@ mod value;
 mod variant;
 mod version;
 
-pub use bearer::{KeyInTheClear, takes_key};
+pub use bearer::{KeyInTheClear, SIGNING_KEY_VARIABLE, takes_key};
 pub use canonical::{CanonicalError, canonical_json};
 pub use capabilities::{Capabilities, ConnectionUse, Member, StreamEnd, StreamOptions, TokenLimit, UsageReport};
 pub use catalogue::{FlagCatalogue, FlagKind, FlagSpec};

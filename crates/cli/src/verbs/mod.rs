@@ -16,5 +16,7 @@ pub(crate) mod report;
 pub(crate) mod results;
 pub(crate) mod run;
 pub(crate) mod seal;
+pub(crate) mod sign;
 pub(crate) mod signals;
 pub(crate) mod sim;
+pub(crate) mod verify;

@@ -20,6 +20,7 @@ use servelab_bench::instrument::{Under, certify};
 use servelab_evidence::{Disk, SharedDisk};
 use servelab_runner::{EventLog, MachineLock, RunError, RunOptions, StopFlag, lock_folder};
 use servelab_schema::{InstrumentCertificate, Plan, RunEnd, RunId};
+use servelab_verify::sign::SigningKey;
 use std::{
     io::{self, BufRead, IsTerminal},
     path::{Path, PathBuf},
@@ -57,6 +58,9 @@ pub(crate) struct Run {
     /// Let others read the run's files as your umask says; without it only you may, since they hold prompts and answers.
     #[arg(long)]
     share: bool,
+    /// Sign the run once it is sealed: a private key's file (ed25519, PEM), or `env` for SERVELAB_SIGNING_KEY; see `servelab sign`.
+    #[arg(long, value_name = "KEY")]
+    sign: Option<PathBuf>,
     /// How the answer is printed.
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
@@ -74,6 +78,12 @@ impl Run {
             super::plan::notes(resolved);
         }
         let given = given.map(|resolved| resolved.plan);
+        // A key that is no use must show before anything is measured.
+        let key = self
+            .sign
+            .as_deref()
+            .map(|path| super::sign::key(Some(path)))
+            .transpose()?;
         let root = project
             .root()
             .canonicalize()
@@ -101,11 +111,17 @@ impl Run {
             let error = anyhow!("{question}; not confirmed, nothing was run: answer yes, or give --confirm");
             return Err(Failure::environment(error));
         }
-        self.measure(project, what, options)
+        self.measure(project, what, options, key.as_ref())
     }
 
     /// Executes it, reports it, and says what came of it.
-    fn measure(&self, project: &Project, what: What, mut options: RunOptions) -> Result<Exit, Failure> {
+    fn measure(
+        &self,
+        project: &Project,
+        what: What,
+        mut options: RunOptions,
+        key: Option<&SigningKey>,
+    ) -> Result<Exit, Failure> {
         let (stop, begun) = (StopFlag::default(), Begun::default());
         signals::obey(&stop, &begun).map_err(Failure::environment)?;
         // Before the instrument is measured: what it is certified for is true of a machine without other runs.
@@ -125,11 +141,13 @@ impl Run {
         let outcome = runtime.block_on(what.execute(&options, &stop, &told));
         told.finish();
         let outcome = outcome.map_err(failure)?;
+        let signed = key.map_or(Ok(()), |key| super::sign::sealed(&outcome.dir, &outcome.run_id, key));
         let page = (!self.no_report).then(|| said::report(project, &outcome)).flatten();
         said::print(self.format, &plan, &outcome, page.as_deref()).map_err(Failure::environment)?;
         let measured = outcome.findings.cells_without_valid_trial().next().is_none();
         match (outcome.error, outcome.end) {
             (Some(error), _) => Err(failure(error)),
+            (None, _) if signed.is_err() => signed.map(|()| Exit::Environment),
             (None, RunEnd::Aborted { .. }) if !outcome.as_asked => Ok(Exit::Aborted),
             (None, _) if !measured => Ok(Exit::Invalid),
             (None, _) => Ok(Exit::Ok),

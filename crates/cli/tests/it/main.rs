@@ -42,4 +42,5 @@ mod support;
 mod terminal;
 mod tls;
 mod treatments;
+mod verify;
 mod voice;

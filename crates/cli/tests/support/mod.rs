@@ -225,7 +225,11 @@ requests = 2
 
     /// The sealed run of that name.
     pub(crate) fn run(&self, id: &str) -> SealedRun {
-        SealedRun::open(&self.path("runs").join(id)).unwrap()
+        let dir = self.path("runs").join(id);
+        // Whatever a test did to make it: what was sealed follows from its traces, and keeps every rule.
+        let report = servelab_verify::verify(&dir, &servelab_verify::Asked::default()).report;
+        assert!(report.is_good(), "{report:#?}");
+        SealedRun::open(&dir).unwrap()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Has an installed engine print its version and its help.
 
 use super::CatalogueError;
-use servelab_schema::Dialect;
+use servelab_schema::{Dialect, SIGNING_KEY_VARIABLE};
 use std::{
     path::{Path, PathBuf},
     process::Stdio,
@@ -85,6 +85,7 @@ async fn run(program: &Path, args: &[&str], deadline: Duration) -> Result<String
         .args(args)
         // Argparse breaks lines at the width of the terminal; at a fixed one the help is the same everywhere.
         .env("COLUMNS", "80")
+        .env_remove(SIGNING_KEY_VARIABLE)
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output();

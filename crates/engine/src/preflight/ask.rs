@@ -4,7 +4,7 @@ use super::{Answer, Answers, PreflightError, judge};
 use crate::{dialect::with_model, redact::Secrets};
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde::Deserialize;
-use servelab_schema::{Dialect, Plan, PlannedVariant, Preflight};
+use servelab_schema::{Dialect, Plan, PlannedVariant, Preflight, SIGNING_KEY_VARIABLE};
 use std::{collections::BTreeMap, path::Path, process::Stdio, time::Duration};
 use tokio::{io::AsyncWriteExt, process::Command};
 
@@ -95,6 +95,7 @@ async fn ask(python: &Path, words: &[Vec<String>], deadline: Duration) -> Result
         .args(["-c", SCRIPT])
         .env("VLLM_NO_USAGE_STATS", "1")
         .env("DO_NOT_TRACK", "1")
+        .env_remove(SIGNING_KEY_VARIABLE)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
