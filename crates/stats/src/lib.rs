@@ -24,6 +24,7 @@ pub mod sequential;
 pub mod sign_flip;
 pub mod special;
 pub mod tost;
+pub mod welch;
 
 pub use autocorrelation::{Autocorrelation, Placed, autocorrelated_t};
 pub use bootstrap::{Interval, block_bootstrap_quantiles};
@@ -44,5 +45,6 @@ pub use sequential::{Look, looks};
 pub use sign_flip::sign_flip_p;
 pub use special::{normal_cdf, normal_quantile, t_quantile, t_two_sided_p, t_upper_tail};
 pub use tost::tost_p;
+pub use welch::{WelchT, starts_to_detect, welch_t};
 
 use servelab_random::SplitMix64;

@@ -54,9 +54,16 @@ pub(crate) struct Spread {
     pub(crate) df: f64,
 }
 
+/// What a t statistic says of a mean, or of a difference.
+pub(crate) struct Inferred {
+    /// Two-sided p of "it is 0".
+    pub(crate) p: f64,
+    pub(crate) low: f64,
+    pub(crate) high: f64,
+}
+
 /// The test and its interval, both from the same statistic.
-pub(crate) fn with_spread(k: u32, mean: f64, spread: Spread, confidence: Probability) -> Option<PairedT> {
-    let Spread { sd, standard_error, df } = spread;
+pub(crate) fn inferred(mean: f64, standard_error: f64, df: f64, confidence: Probability) -> Option<Inferred> {
     let p = if mean.abs() > 0.0 {
         t_two_sided_p(mean / standard_error, df)
     } else {
@@ -64,6 +71,17 @@ pub(crate) fn with_spread(k: u32, mean: f64, spread: Spread, confidence: Probabi
     };
     let upper = Probability::new(confidence.get().midpoint(1.0)).ok()?;
     let half = t_quantile(upper, df) * standard_error;
+    Some(Inferred {
+        p,
+        low: mean - half,
+        high: mean + half,
+    })
+}
+
+/// The t statistics of a mean of that spread.
+pub(crate) fn with_spread(k: u32, mean: f64, spread: Spread, confidence: Probability) -> Option<PairedT> {
+    let Spread { sd, standard_error, df } = spread;
+    let Inferred { p, low, high } = inferred(mean, standard_error, df, confidence)?;
     Some(PairedT {
         k,
         mean,
@@ -71,8 +89,8 @@ pub(crate) fn with_spread(k: u32, mean: f64, spread: Spread, confidence: Probabi
         standard_error,
         df,
         p,
-        low: mean - half,
-        high: mean + half,
+        low,
+        high,
     })
 }
 

@@ -19,6 +19,11 @@ pub fn blocks_to_detect(sd: f64, effect: f64, alpha: Probability, power: Probabi
     if !(sd.is_finite() && sd >= 0.0 && effect > 0.0 && enough(MAX_BLOCKS)) {
         return None;
     }
+    Some(smallest(enough))
+}
+
+/// The smallest k in 2..=[`MAX_BLOCKS`] that is enough, where more is always enough and the most is.
+pub(crate) fn smallest(enough: impl Fn(u32) -> bool) -> u32 {
     let mut low = 1_u32;
     let mut high = MAX_BLOCKS;
     while high.saturating_sub(low) > 1 {
@@ -29,7 +34,7 @@ pub fn blocks_to_detect(sd: f64, effect: f64, alpha: Probability, power: Probabi
             low = middle;
         }
     }
-    Some(high)
+    high
 }
 
 #[cfg(test)]

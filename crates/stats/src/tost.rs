@@ -6,15 +6,19 @@ use crate::{PairedT, special::t_upper_tail};
 /// the mean is shown to lie inside, which is the same as the 1 − 2α interval lying inside.
 #[must_use]
 pub fn tost_p(t: &PairedT, low: f64, high: f64) -> f64 {
-    one_sided(t.mean - low, t).max(one_sided(high - t.mean, t))
+    outside_p(t.mean, t.standard_error, t.df, (low, high))
 }
 
-fn one_sided(distance: f64, t: &PairedT) -> f64 {
-    if t.standard_error > 0.0 {
-        t_upper_tail(distance / t.standard_error, t.df)
-    } else {
-        f64::from(u8::from(distance <= 0.0))
-    }
+/// The same of any estimate with its standard error.
+pub(crate) fn outside_p(estimate: f64, standard_error: f64, df: f64, (low, high): (f64, f64)) -> f64 {
+    let one_sided = |distance: f64| {
+        if standard_error > 0.0 {
+            t_upper_tail(distance / standard_error, df)
+        } else {
+            f64::from(u8::from(distance <= 0.0))
+        }
+    };
+    one_sided(estimate - low).max(one_sided(high - estimate))
 }
 
 #[cfg(test)]
