@@ -89,19 +89,6 @@ fn number(n: usize) -> u64 {
     u64::try_from(n).unwrap_or(u64::MAX)
 }
 
-/// What a plan says of a prompt that was made.
-#[must_use]
-pub fn reference(prompt: &PlainPrompt) -> PromptRef {
-    PromptRef {
-        id: prompt.id.clone(),
-        task: None,
-        bucket: None,
-        prompt_tokens: prompt.prompt_tokens,
-        max_new_tokens: prompt.max_new_tokens,
-        answer: None,
-    }
-}
-
 /// Makes them.
 ///
 /// # Errors
@@ -135,7 +122,7 @@ pub fn fresh(asked: &FreshAsked<'_>) -> Result<Fresh, FreshError> {
             for (task, n) in (0..).zip(1..=asked.per_trial) {
                 rows.push(make(format!("b{block:02}-{kind}{n:04}"), task)?);
             }
-            sets.insert(block, rows.iter().map(reference).collect());
+            sets.insert(block, rows.iter().cloned().map(PromptRef::from).collect());
             made.measured.append(&mut rows);
         }
     }

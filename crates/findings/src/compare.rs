@@ -7,11 +7,11 @@
 
 mod aa;
 mod draft;
-mod family;
 mod tail;
 
 pub use aa::SUSPECT_P;
 
+use crate::family::Family;
 use crate::pairing::Cells;
 use crate::verdict::{Question, Tested};
 use crate::{
@@ -20,7 +20,6 @@ use crate::{
     validity::Judged,
 };
 use draft::{Draft, drafts};
-use family::Family;
 use servelab_schema::findings::{
     AaOutcome, AaResult, Claim, Comparison, Hindrance, KindSeen, Note, Study, Verdict, Withheld, WorseBy,
 };

@@ -5,7 +5,7 @@
 //! `treatment` (with `servers`) and `validity` over all of them; `metrics`, `groups`, `gpu`, `triangulation` and `timeline` describe one
 //! trial, `cells` one variant under one load (`pooled`, `quality`, `engine_counts`); [`compare`] gives the verdicts; `headline`
 //! chooses what is said first; [`evaluate()`] is all of it; [`rows`] lays findings out flat for SQL and CSV;
-//! [`advice`] says what helps where a gate failed.
+//! [`advice`] says what helps where a gate failed. [`two_runs()`] compares two runs that have no blocks in common.
 //!
 //! Everything here is a function of its arguments: no file, no clock, no process. Integers of the files become floating
 //! point here and units move into the names of the fields: `_s` seconds of engine time, `_per_s`, `_percent`, `_ratio`. What
@@ -21,6 +21,7 @@ mod confounded;
 mod convert;
 mod engine_counts;
 mod evaluate;
+mod family;
 mod fields;
 pub mod gates;
 mod gpu;
@@ -42,6 +43,7 @@ mod timeline;
 mod tokens_in_window;
 mod treatment;
 mod triangulation;
+mod two_runs;
 mod validity;
 pub mod verdict;
 
@@ -54,4 +56,5 @@ pub use pooled::of_one_load;
 pub use quality::answer_found;
 pub use reduce::{Prompts, Reducer, Trial, reduce};
 pub use rows::{Row, RowInterval, Scope, rows, verdict_word};
+pub use two_runs::{Question, Side, cells_without_value, measured, questions, two_runs};
 pub use validity::{Judged, judge};

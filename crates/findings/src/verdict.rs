@@ -40,24 +40,29 @@ pub(crate) fn t_test(logs: &[f64], lag1: Option<f64>, confidence: Probability) -
 }
 
 /// Probability with which the named number of blocks shows the effect.
-const POWER: f64 = 0.8;
+pub(crate) const POWER: f64 = 0.8;
 
 impl Question {
-    fn matters(&self, mean_log_ratio: f64) -> bool {
+    /// True for an effect of at least δ.
+    pub(crate) fn matters(&self, mean_log_ratio: f64) -> bool {
         mean_log_ratio.exp_m1().abs() >= self.delta
     }
 
     /// What the numbers say; none where they do not decide.
     pub(crate) fn claim(&self, tested: &Tested) -> Option<Claim> {
-        let mean = tested.t.mean;
-        if tested.p <= self.alpha.get() && self.matters(mean) {
+        self.said(tested.t.mean, tested.p, tested.p_tost)
+    }
+
+    /// The same of a mean log ratio with its adjusted p values.
+    pub(crate) fn said(&self, mean: f64, p: f64, p_tost: f64) -> Option<Claim> {
+        if p <= self.alpha.get() && self.matters(mean) {
             return Some(if (mean > 0.0) == self.metric.higher_is_better() {
                 Claim::Better
             } else {
                 Claim::Worse
             });
         }
-        (tested.p_tost <= self.alpha.get()).then_some(Claim::Equivalent)
+        (p_tost <= self.alpha.get()).then_some(Claim::Equivalent)
     }
 
     /// How many blocks lost to the engine bear on a claim: what the variant lost on Better, what its control lost on Worse,

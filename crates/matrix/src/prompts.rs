@@ -242,27 +242,7 @@ fn parse(path: &str, bytes: &[u8], fit: &Fit<'_>) -> Option<Vec<(u32, PromptRef)
                 faults.push((line, prompt.id.to_string(), text));
             }
         }
-        let Prompt {
-            id,
-            task,
-            bucket,
-            block,
-            prompt_tokens,
-            max_new_tokens,
-            answer,
-            ..
-        } = prompt;
-        prompts.push((
-            block,
-            PromptRef {
-                id,
-                task: Some(task),
-                bucket: Some(bucket),
-                prompt_tokens: Some(prompt_tokens),
-                max_new_tokens,
-                answer,
-            },
-        ));
+        prompts.push((prompt.block, PromptRef::from(prompt)));
     }
     for (line, id, text) in faults.iter().take(FAULTS_SHOWN) {
         fit.errors

@@ -103,6 +103,9 @@ id!(
     /// A run: the name of its folder under `runs/`.
     RunId, "run id");
 id!(
+    /// A pinned run: the name of its file under `runs/pinned/`.
+    PinName, "name of a pin");
+id!(
     /// A take of a trial: the name of its folder, such as `b03-01-C7-c8-t1`.
     TrialId, "trial id");
 id!(

@@ -23,6 +23,7 @@ mod gate_figure;
 mod ids;
 mod load;
 mod manifest;
+mod pin;
 mod plan;
 mod policy;
 mod preflight;
@@ -53,9 +54,10 @@ pub use environment::{
 pub use event::{EventLevel, RunEvent};
 pub use failure::{Failure, Reason};
 pub use gate_figure::{FigureName, FigureUnit, GateFigure};
-pub use ids::{IdError, LoadId, PromptId, PromptSetId, RequestId, RunId, Sha256Hex, TrialId, VariantId};
+pub use ids::{IdError, LoadId, PinName, PromptId, PromptSetId, RequestId, RunId, Sha256Hex, TrialId, VariantId};
 pub use load::{Arrivals, Load, Rate, Shape};
 pub use manifest::{RunEnd, RunManifest, SealedFile, SessionRecord, TrialSummary, Unpacked, Wish};
+pub use pin::{Machine, MachineGpu, Pin, PinnedArrivals, PinnedInput, PinnedInputKind};
 pub use plan::{
     Asked, BlockOrder, CacheAtStart, EngineKind, EngineSpec, Limits, NamedLoad, OnRepeatedFailure, OtherServer, Plan,
     PlannedBlock, PlannedTrial, Profile, PromptRef, PromptSetRef, Provider, SourceFile,

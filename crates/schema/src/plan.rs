@@ -308,6 +308,32 @@ pub struct PromptRef {
     pub answer: Option<String>,
 }
 
+impl From<Prompt> for PromptRef {
+    fn from(prompt: Prompt) -> Self {
+        Self {
+            id: prompt.id,
+            task: Some(prompt.task),
+            bucket: Some(prompt.bucket),
+            prompt_tokens: Some(prompt.prompt_tokens),
+            max_new_tokens: prompt.max_new_tokens,
+            answer: prompt.answer,
+        }
+    }
+}
+
+impl From<PlainPrompt> for PromptRef {
+    fn from(prompt: PlainPrompt) -> Self {
+        Self {
+            id: prompt.id,
+            task: None,
+            bucket: None,
+            prompt_tokens: prompt.prompt_tokens,
+            max_new_tokens: prompt.max_new_tokens,
+            answer: None,
+        }
+    }
+}
+
 /// A prompt file, pinned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -339,6 +365,18 @@ impl PromptSetRef {
             serde_json::from_str::<Prompt>(line).map(PlainPrompt::from)
         } else {
             serde_json::from_str(line)
+        }
+    }
+
+    /// What the plan says of a row of its file.
+    ///
+    /// # Errors
+    /// Where the line is no such row.
+    pub fn reference(&self, line: &str) -> Result<PromptRef, serde_json::Error> {
+        if self.tokenizer_sha256.is_some() {
+            serde_json::from_str::<Prompt>(line).map(PromptRef::from)
+        } else {
+            serde_json::from_str::<PlainPrompt>(line).map(PromptRef::from)
         }
     }
 }

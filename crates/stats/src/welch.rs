@@ -79,7 +79,7 @@ impl WelchT {
 
 /// Smallest n ≥ 2 of the new sample at which a true difference of size `effect` is found by a two-sided test at level `alpha`
 /// with probability `power`, where both samples have the standard deviation `sd` and the old one `old_n` values (the usual
-/// approximation of the noncentral t, on the fewest degrees of freedom that there can be). None where no n does: the old sample
+/// approximation of the noncentral t). None where no n does: the old sample
 /// alone is too uncertain.
 #[must_use]
 pub fn starts_to_detect(sd: f64, effect: f64, old_n: u32, (alpha, power): (Probability, Probability)) -> Option<u32> {
@@ -87,9 +87,10 @@ pub fn starts_to_detect(sd: f64, effect: f64, old_n: u32, (alpha, power): (Proba
     let old = f64::from(old_n);
     let enough = |n: u32| {
         let n = f64::from(n);
-        let df = n.min(old) - 1.0;
+        let (old_share, new_share) = (n / (n + old), old / (n + old));
+        let df = 1.0 / (old_share * old_share / (old - 1.0) + new_share * new_share / (n - 1.0));
         let standard_error = sd * (1.0 / old + 1.0 / n).sqrt();
-        df > 0.0 && effect.abs() >= standard_error * (t_quantile(level, df) + t_quantile(power, df))
+        old_n > 1 && effect.abs() >= standard_error * (t_quantile(level, df) + t_quantile(power, df))
     };
     let sane = sd.is_finite() && sd >= 0.0 && effect.abs() > 0.0;
     (sane && enough(MAX_BLOCKS)).then(|| smallest(enough))

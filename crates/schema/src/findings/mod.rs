@@ -1,7 +1,8 @@
 //! `findings.json`: everything a run says, decided once.
 //!
 //! Parts: [`TrialFindings`] one take, settled over the whole run; [`VariantFindings`] what became of a setting; [`CellFindings`]
-//! one variant under one load; [`Comparison`] a variant against a control; [`Headline`] and [`Brief`] what is said first.
+//! one variant under one load; [`Comparison`] a variant against a control; [`Change`] a cell of one run against that of
+//! another; [`Headline`] and [`Brief`] what is said first.
 //!
 //! Format: canonical JSON, one document a run, written at the seal and listed in the manifest. Made by
 //! `servelab_findings::evaluate` and by nothing else; exit code, SQL, CSV, JSON, terminal and page render it.
@@ -10,6 +11,7 @@
 //! is there as a description, and says so.
 
 mod cell;
+mod change;
 mod comparison;
 mod engine;
 mod headline;
@@ -21,6 +23,10 @@ mod trial;
 pub use cell::{
     CellFindings, Described, DescribedMetric, DescribedStatistic, Distribution, GpuFindings, LatencyKind,
     OutsideFindings, PooledGroup, PooledQuantile,
+};
+pub use change::{
+    BlockValues, Change, ChangeEstimate, ChangeLosses, ChangeOf, ChangeSide, ChangeVerdict, Common, Measured,
+    MeasuredCell, MeasuredEffect, Unlike,
 };
 pub use comparison::{
     AaOutcome, AaResult, Autocorrelation, BlockEffect, Claim, Comparison, ControlArm, Estimate, EstimatedBy, Hindrance,
