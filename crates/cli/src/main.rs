@@ -179,6 +179,10 @@ enum Verb {
     Verify(verbs::verify::Verify),
     /// Sign a run: whoever has your public key can tell that it is as you sealed it.
     Sign(verbs::sign::Sign),
+    /// Keep of a sealed run what it takes to run it again: runs/pinned/NAME.json, small enough to be committed.
+    Pin(verbs::pin::Pin),
+    /// Run a pinned run again and compare: exit code 0 the same or better, 7 worse, 8 no evidence.
+    Rerun(verbs::rerun::Rerun),
     /// What has been run.
     #[command(subcommand)]
     Results(verbs::results::Results),
@@ -226,6 +230,8 @@ fn dispatch(cli: Cli, events: EventLog) -> Result<Exit, Failure> {
         Verb::Report(verb) => verb.execute(&project),
         Verb::Sign(verb) => verb.execute(&project),
         Verb::Verify(verb) => verb.execute(&project),
+        Verb::Pin(verb) => verb.execute(&project),
+        Verb::Rerun(verb) => verb.execute(&project, events),
         Verb::Results(verb) => verb.execute(&project),
         Verb::Bench(verb) => verb.execute(&project),
         Verb::Compare(verb) => verb.execute(&project, events),

@@ -42,6 +42,12 @@ pub struct Filled {
     pub horizon: Nanos,
 }
 
+/// The schedule of the measured requests of an open loop under a seed, without a ramp.
+#[must_use]
+pub fn measured(arrivals: Arrivals, rate: Rate, seed: u64) -> Schedule {
+    Schedule::new(arrivals, rate, seed, "measured")
+}
+
 impl Schedule {
     /// The schedule of `arrivals` at `rate` that `seed` and `name` determine.
     #[must_use]

@@ -5,8 +5,10 @@
 )]
 
 mod findings;
+mod pin;
 
 pub use findings::findings;
+pub use pin::pin;
 
 use crate::{
     ArgValue, BlockOrder, Bucket, Bytes, Chunk, ClockAnchor, ClockReading, CloudFacts, CloudProvider, Completion,

@@ -88,6 +88,12 @@ pub fn markdown() -> String {
         "run_manifest.json",
         "one document a run, written last",
     );
+    section(
+        &mut out,
+        &examples::pin(),
+        "runs/pinned/*.json",
+        "one document a pinned run",
+    );
     out
 }
 

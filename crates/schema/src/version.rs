@@ -169,6 +169,7 @@ formats! {
     crate::SessionRecord: 1..=1,
     crate::RunManifest: 1..=2,
     crate::findings::Findings: 1..=1,
+    crate::Pin: 1..=1,
 }
 
 #[cfg(test)]

@@ -182,7 +182,7 @@ pub(super) fn calibrated(program: &Path, plan: &Plan, project: &Path) -> Result<
 }
 
 /// Asks on the terminal; without one nobody can say yes.
-fn confirmed(question: &str) -> bool {
+pub(super) fn confirmed(question: &str) -> bool {
     if !io::stdin().is_terminal() {
         return false;
     }

@@ -6,6 +6,7 @@
     reason = "a test may fail by panicking"
 )]
 
+mod action;
 mod bench;
 mod bench_server;
 mod catalogue;
@@ -29,6 +30,7 @@ mod killed_verbs;
 mod leaks;
 mod makefile;
 mod output;
+mod pin;
 mod preflight;
 mod quality;
 mod resume;

@@ -1,7 +1,7 @@
 //! How the measured requests of a load leave, and when that ends.
 
 use crate::{
-    arrivals::Schedule,
+    arrivals,
     request::PreparedRequest,
     spec::{LoadError, LoadSpec},
 };
@@ -83,7 +83,7 @@ impl LoadProfile {
     fn is_empty(&self, spec: &LoadSpec) -> bool {
         match (spec.load, self.extent) {
             (Load::Open { rate_per_s, arrivals }, Extent::For(length)) => {
-                let schedule = Schedule::new(arrivals, rate_per_s, spec.seed, "measured").ramped(self.ramp);
+                let schedule = arrivals::measured(arrivals, rate_per_s, spec.seed).ramped(self.ramp);
                 schedule.count_in(length) == 0
             }
             _ => false,

@@ -10,7 +10,7 @@ use super::{
     state::{Job, LoadState},
 };
 use crate::{
-    arrivals::Schedule,
+    arrivals::{self, Schedule},
     bench::{Extent, LoadProfile, Pace},
     connection::Connection,
     timer::Pacer,
@@ -42,7 +42,7 @@ fn measured_offsets(
     seed: u64,
     n: usize,
 ) -> (Vec<Nanos>, Option<Nanos>) {
-    let schedule = Schedule::new(arrivals, rate, seed, "measured").ramped(profile.ramp);
+    let schedule = arrivals::measured(arrivals, rate, seed).ramped(profile.ramp);
     let filled = match (&profile.pace, profile.extent) {
         (Pace::Offsets(at), Extent::Once) => return (at.clone(), None),
         (Pace::Offsets(at), Extent::For(length)) => {

@@ -8,7 +8,7 @@ use serde::Serialize;
 use servelab_bench::{
     Bench, BenchError,
     counting::{CountedBy, cache},
-    fresh::{Fresh, FreshText, reference},
+    fresh::{Fresh, FreshText},
     text::{Lengths, Lexicon, Maker, TextError},
     tokens::TokenRange,
     values,
@@ -16,7 +16,7 @@ use servelab_bench::{
 use servelab_evidence::sha256_file;
 use servelab_load::clock::utc_now;
 use servelab_matrix::FreshPrompts;
-use servelab_schema::{PlainPrompt, PromptSetId, PromptSetRef};
+use servelab_schema::{PlainPrompt, PromptRef, PromptSetId, PromptSetRef};
 use std::{
     fs,
     num::NonZeroU32,
@@ -227,6 +227,6 @@ fn file(root: &Path, name: &str, rows: &[PlainPrompt]) -> anyhow::Result<PromptS
         sha256,
         tokenizer_sha256: None,
         chat_template_sha256: None,
-        prompts: rows.iter().map(reference).collect(),
+        prompts: rows.iter().cloned().map(PromptRef::from).collect(),
     })
 }
