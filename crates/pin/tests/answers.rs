@@ -131,7 +131,7 @@ fn suspects_are_settled_by_fresh_blocks_and_nobody_else_is_asked_twice() {
 #[test]
 fn both_stages_together_rarely_cry_wolf_and_find_fifteen_per_cent() {
     let pairs = 400;
-    let mut worse = |effect: f64| {
+    let worse = |effect: f64| {
         let mut rng = SplitMix64::new(77);
         let said = (0..pairs).map(|_| rerun(&mut rng, (10, 0.049), effect).1.answer);
         said.filter(|a| *a == Overall::Worse).count()
