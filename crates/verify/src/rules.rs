@@ -181,10 +181,12 @@ impl<'a> TakeRules<'a> {
             None => {}
         }
         let expected = self.context.expected_tokens(&t.prompt_id, t.measured, &t.variant);
+        // A server that was up before and takes no message of the system's is sent another text, whose tokens nobody counted.
+        let was_changed = t.expected_prompt_tokens.is_none() && self.context.plan.engine.lives_on();
         match expected {
             None if t.measured => {}
             None => self.row(line, format!("prompt {} is none of the plan's fillers", t.prompt_id)),
-            Some(tokens) if tokens != t.expected_prompt_tokens => {
+            Some(tokens) if tokens != t.expected_prompt_tokens && !was_changed => {
                 let told = |n: Option<std::num::NonZeroU32>| n.map_or_else(|| "none".to_owned(), |n| n.to_string());
                 let what = format!(
                     "expected_prompt_tokens is {}, the plan says {} of {}",
