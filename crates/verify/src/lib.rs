@@ -1,10 +1,9 @@
 //! Run directories in; whether each is complete, unchanged, consistent and signed, with the file and the line of every break.
 //!
-//! Parts: `seal` reads the manifest and its fingerprint; `inventory` holds the folder against its list, purely; `sessions` holds a run that went on against its earlier
-//! seals; `take` reads each file of
-//! a take once (`documents`, `rows`) and holds its rows against `rules`; [`verify`] decides which breaks count, has
-//! [`findings`](servelab_findings) decide every number again, and compares (`agree`, `pointers`, and `elsewhere` with database and summary). [`Report`] is what is said;
-//! [`sign`] makes and checks signatures.
+//! Parts: `seal` reads the manifest and its fingerprint; `inventory` holds the folder against its list, purely; `sessions` holds a run that
+//! went on against its earlier seals; `take` reads each file of a take once (`documents`, `rows`) and holds its rows against `rules`;
+//! [`verify`] decides which breaks count, has [`findings`](servelab_findings) decide every number again, and compares (`agree`, `pointers`,
+//! and `elsewhere` with database and summary). [`Report`] is what is said; [`sign`] makes and checks signatures.
 //!
 //! Whoever rewrites every file and the manifest breaks nothing here: only a fingerprint or a signature from outside finds that.
 //!

@@ -151,8 +151,8 @@ impl Verify {
 }
 
 /// What is always true, and must be said: a run cannot vouch for itself.
-const ONLY_OUTSIDE: &str = "The run says all of this of itself. Whoever rewrites every file and the manifest reaches `consistent` too: only \
-                            a fingerprint or a key that reached you by another way shows that (--fingerprint, --key).";
+const ONLY_OUTSIDE: &str = "The run says all of this of itself. Whoever rewrites every file and the manifest reaches `consistent` too: \
+                            only a fingerprint or a key that reached you by another way shows that (--fingerprint, --key).";
 
 fn said(r: &Report) -> String {
     let name = r.run_id.as_ref().map_or("unknown", |id| id.as_str());
