@@ -2,6 +2,8 @@
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
     reason = "a test may fail by panicking"
 )]
 
@@ -148,7 +150,7 @@ fn killed_anywhere_it_leaves_the_old_pin_or_the_new_one() {
                 .collect();
             assert_eq!(names, ["ci.json"], "step {step}");
         }
-        println!("{kills} kills of `pin`, replacing: {replaces}");
+        eprintln!("{kills} kills of `pin`, replacing: {replaces}");
         assert_eq!(usize::try_from(kills).unwrap(), points.len());
     }
 }
@@ -283,7 +285,7 @@ fn the_pin_of_the_whole_study_is_small() {
     pin.expected.effects.truncate(8 * metrics.len());
     let dir = tempfile::tempdir().unwrap();
     let (_, bytes) = file::write(&SharedDisk, dir.path(), &pin, false).unwrap();
-    println!("the pin of the study has {bytes} bytes");
+    eprintln!("the pin of the study has {bytes} bytes");
     assert!(bytes <= file::MOST_BYTES && bytes > 100_000, "{bytes}");
     // Twice the loads are refused, with the limit.
     pin.expected.cells = [pin.expected.cells.clone(), pin.expected.cells].concat();

@@ -225,6 +225,7 @@ fn a_planted_slowdown_of_fifteen_per_cent_is_worse_and_only_where_it_was_planted
 }
 
 #[cfg(feature = "torture")]
+#[expect(clippy::print_stderr, reason = "the table is what is wanted")]
 mod torture {
     use super::*;
 
@@ -234,7 +235,7 @@ mod torture {
     #[test]
     fn ten_of_ten_are_found_and_none_without_a_cause() {
         let project = pinned();
-        println!(
+        eprintln!(
             "| planted | repetition | answer | SEQS absolute | SEQS relative | C1 absolute |\n| --- | --- | --- | --- | --- | --- |"
         );
         let mut found = [0_usize; 2];
@@ -261,7 +262,7 @@ mod torture {
                     shown("SEQS", "relative"),
                     shown("C1", "absolute"),
                 ];
-                println!(
+                eprintln!(
                     "| {planted} | {n} | {answer} (exit {}) | {} |",
                     said.code,
                     cells.join(" | ")
@@ -269,7 +270,7 @@ mod torture {
                 found[usize::from(planted != "nothing")] += usize::from(said.code == 7);
             }
         }
-        println!(
+        eprintln!(
             "worse: {} of {REPETITIONS} without a cause, {} of {REPETITIONS} planted",
             found[0], found[1]
         );
