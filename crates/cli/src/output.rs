@@ -5,11 +5,13 @@
 
 mod command;
 mod layout;
+mod stream;
 mod voice;
 
 pub(crate) use command::command;
+pub(crate) use stream::Stream;
 pub(crate) use voice::{
-    Above, LogFormat, Voice, draws, error, note, progress_is_drawn, progress_is_wanted, usage, warn,
+    Above, LogFormat, Voice, draws, error, note, progress_is_drawn, progress_is_wanted, prompt, usage, warn,
 };
 
 use clap::ValueEnum;
@@ -48,11 +50,15 @@ pub(crate) fn answer(text: &str) {
 
 /// What to say where an answer, or a part of one, did not get out.
 pub(crate) fn undelivered() -> Option<String> {
-    let error = UNDELIVERED.get()?;
-    Some(format!(
+    UNDELIVERED.get().map(undelivered_words)
+}
+
+/// The same of this error.
+fn undelivered_words(error: &io::Error) -> String {
+    format!(
         "the answer could not be written to standard output: {error}; free some space, or send it elsewhere, and give the command \
          again"
-    ))
+    )
 }
 
 /// Prints a JSON answer with a final newline.

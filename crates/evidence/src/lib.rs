@@ -11,12 +11,14 @@
 //! found only by a fingerprint that is kept elsewhere: the report prints it for that reason.
 
 mod beside;
+mod corrections;
 mod error;
 mod hold;
 mod layer;
 mod look;
 mod once;
 mod packed;
+mod remove;
 mod resume;
 pub mod salvage;
 mod sealed;
@@ -26,12 +28,14 @@ mod walk;
 mod writer;
 
 pub use beside::write_whole;
+pub use corrections::{FOLDER as CORRECTIONS, correct, corrections};
 pub use error::EvidenceError;
 pub use hold::is_held;
 pub use layer::{Disk, FileLayer, RunFile, SharedDisk};
 pub use look::{Listing, Lying, Odd};
 pub use once::{Digested, Once, ReadOnce};
 pub use packed::Packing;
+pub use remove::{half_removed, remove};
 pub use resume::{Beginning, EarlierTake, Resumable};
 pub use sealed::SealedRun;
 pub use take::{Rows, TakeFiles};

@@ -12,15 +12,15 @@ pub use pin::pin;
 
 use crate::{
     ArgValue, BlockOrder, Bucket, Bytes, Chunk, ClockAnchor, ClockReading, CloudFacts, CloudProvider, Completion,
-    Dialect, EngineKind, EngineMetrics, EngineRecord, EngineSpec, EnvironmentRecord, Expectation, Failure, FieldValue,
-    FinishReason, Gates, GpuFacts, GpuSample, HistogramRise, HostFacts, HostSample, Instrument, InstrumentCertificate,
-    Limits, Load, LoadId, METHOD_VERSION, Margin, Message, MetricName, ModelFacts, NamedLoad, Nanos, OnRepeatedFailure,
-    Origin, Outcome, OutputPolicy, PlainPrompt, Plan, PlannedBlock, PlannedTrial, PlannedVariant, Profile, Prompt,
-    PromptId, PromptManifest, PromptRef, PromptSetId, PromptSetRef, PromptSource, Provider, Ratio, Reason, RequestId,
-    Role, RunEnd, RunId, RunManifest, SealedFile, SessionRecord, Sha256Hex, Slo, SourceFile, SourceRecord, Starvation,
-    Stop, Task, TelemetrySample, ThrottleReason, Timeouts, TokenCounts, Trace, TrialCounts, TrialId, TrialInstant,
-    TrialRecord, TrialSummary, TtftKind, Unpacked, V, VariantId, VariantRole, Versions, WallNanos, WarmUp, WeightFile,
-    Window, Wish,
+    Correction, Dialect, EngineKind, EngineMetrics, EngineRecord, EngineSpec, EnvironmentRecord, Expectation, Failure,
+    FieldValue, FinishReason, Gates, GpuFacts, GpuSample, HistogramRise, HostFacts, HostSample, Instrument,
+    InstrumentCertificate, Limits, Load, LoadId, METHOD_VERSION, Margin, Message, MetricName, ModelFacts, NamedLoad,
+    Nanos, OnRepeatedFailure, Origin, Outcome, OutputPolicy, PlainPrompt, Plan, PlannedBlock, PlannedTrial,
+    PlannedVariant, Profile, Prompt, PromptId, PromptManifest, PromptRef, PromptSetId, PromptSetRef, PromptSource,
+    Provider, Ratio, Reason, RequestId, Role, RunEnd, RunId, RunManifest, RunRef, SealedFile, SessionRecord, Sha256Hex,
+    Slo, SourceFile, SourceRecord, Starvation, Stop, Superseded, Task, TelemetrySample, ThrottleReason, Timeouts,
+    TokenCounts, Trace, TrialCounts, TrialId, TrialInstant, TrialRecord, TrialSummary, TtftKind, Unpacked, V,
+    VariantId, VariantRole, Versions, WallNanos, WarmUp, WeightFile, Window, Wish,
 };
 use std::{collections::BTreeMap, num::NonZeroU32};
 
@@ -675,5 +675,29 @@ pub fn session() -> SessionRecord {
         before_ns: WallNanos::from_secs(40),
         earlier_ended_utc: "2026-11-22T10:00:40Z".into(),
         started: anchor(1860),
+    }
+}
+
+/// `runs/corrections/N.json`.
+#[must_use]
+pub fn correction() -> Correction {
+    Correction {
+        v: V,
+        number: n(1),
+        run: RunRef {
+            run_id: manifest().run_id,
+            fingerprint: digest(5),
+        },
+        superseded: Superseded::Cell {
+            variant: VariantId::new("C7").expect(OK),
+            load: LoadId::new("c16").expect(OK),
+        },
+        by: Some(RunRef {
+            run_id: RunId::new("example-20261123-090000").expect(OK),
+            fingerprint: digest(6),
+        }),
+        reason: "the draft model of C7 was that of another tokenizer".into(),
+        who: "ada".into(),
+        utc: "2026-11-23T11:00:00Z".into(),
     }
 }

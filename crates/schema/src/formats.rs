@@ -94,6 +94,12 @@ pub fn markdown() -> String {
         "runs/pinned/*.json",
         "one document a pinned run",
     );
+    section(
+        &mut out,
+        &examples::correction(),
+        "runs/corrections/N.json",
+        "one document a correction: evidence is superseded, never changed",
+    );
     out
 }
 

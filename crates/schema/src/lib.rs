@@ -9,6 +9,7 @@ mod canonical;
 mod capabilities;
 mod catalogue;
 mod changes;
+mod correction;
 mod dialect;
 mod engine_metrics;
 mod engine_record;
@@ -42,6 +43,7 @@ pub use canonical::{CanonicalError, canonical_json};
 pub use capabilities::{Capabilities, ConnectionUse, Member, StreamEnd, StreamOptions, TokenLimit, UsageReport};
 pub use catalogue::{FlagCatalogue, FlagKind, FlagSpec};
 pub use changes::changes;
+pub use correction::{Correction, RunRef, Superseded};
 pub use dialect::Dialect;
 pub use engine_metrics::{EngineMetrics, HistogramRise, SpeculationRise};
 pub use engine_record::{

@@ -168,6 +168,7 @@ formats! {
     crate::RunEvent: 1..=1,
     crate::SessionRecord: 1..=1,
     crate::RunManifest: 1..=2,
+    crate::Correction: 1..=1,
     crate::findings::Findings: 1..=1,
     crate::Pin: 1..=1,
 }

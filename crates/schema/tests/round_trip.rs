@@ -76,6 +76,7 @@ fn every_document() {
     round_trip(&examples::findings());
     round_trip_of(&examples::manifest(), 2);
     round_trip(&examples::session());
+    round_trip(&examples::correction());
 }
 
 fn refused<T: Serialize + DeserializeOwned + Debug>(value: &T, from: &str, to: &str, message: &str) {

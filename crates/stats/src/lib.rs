@@ -7,6 +7,7 @@
 pub mod autocorrelation;
 pub mod bootstrap;
 pub mod certify;
+pub mod change_point;
 pub mod correlation;
 pub mod ecdf;
 pub mod fisher;
@@ -29,6 +30,7 @@ pub mod welch;
 pub use autocorrelation::{Autocorrelation, Placed, autocorrelated_t};
 pub use bootstrap::{Interval, block_bootstrap_quantiles};
 pub use certify::{Certification, Quantile, certify, smallest_certifying_n};
+pub use change_point::{ChangePoint, change_points};
 pub use correlation::correlation_time;
 pub use ecdf::Ecdf;
 pub use fisher::fisher_more_p;

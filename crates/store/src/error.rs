@@ -94,6 +94,33 @@ pub enum StoreError {
         /// Its value.
         value: u64,
     },
+    /// What came back is not what was written.
+    #[error(
+        "run `{run}`: {written} rows were written into the database, {found} came back, or other ones; nothing of it was kept. The disk \
+         or its file system loses data: check it, and ingest the run again"
+    )]
+    ReadBack {
+        /// The run.
+        run: RunId,
+        /// Rows that were written.
+        written: u64,
+        /// Rows that came back.
+        found: u64,
+    },
+    /// There is a file where a copy was to be made.
+    #[error("{}: there is such a file already, and nothing is written over; name another one", path.display())]
+    There {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A copy of the database could not be made.
+    #[error("{}: the copy cannot be made: {source}; check the folder and the space in it", path.display())]
+    Copy {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
     /// The run directory does not read.
     #[error(transparent)]
     Evidence(#[from] servelab_evidence::EvidenceError),

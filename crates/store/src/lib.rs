@@ -11,16 +11,29 @@
 //! never become the only place of a fact. Per-token data never becomes rows: the chunks of a request are one blob. This
 //! room judges nothing: what a run says comes with it as findings.json, and `finding` has its metrics and tests one number a row.
 
+mod backup;
+mod check;
 mod chunks;
+mod corrections;
+mod digest;
 mod error;
+mod flat;
+mod history;
 mod ingest;
 mod migrations;
+mod owned;
+mod query;
 mod read;
 mod sql_value;
 
+pub use check::{Check, Checked, Trouble};
 pub use chunks::{ChunkBlobError, decode_chunks, encode_chunks};
+pub use corrections::{About, Corrections};
 pub use error::StoreError;
+pub use flat::{TakeOf, Timeline, trace_cells, trace_columns};
+pub use history::{Series, SeriesKey};
 pub use ingest::Ingested;
+pub use query::{Found, LeftOut, Question};
 pub use read::{RunData, RunSummary, TakeRow};
 
 use rusqlite::Connection;

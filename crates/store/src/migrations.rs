@@ -14,6 +14,7 @@ const STEPS: &[&str] = &[
     include_str!("sql/003_findings.sql"),
     include_str!("sql/004_token_source.sql"),
     include_str!("sql/005_made_prompts.sql"),
+    include_str!("sql/006_evidence_stays.sql"),
 ];
 
 /// Refuses a file that another program made, before anything in it is changed.

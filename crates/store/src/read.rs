@@ -2,7 +2,6 @@
 
 use crate::{
     Store, StoreError, decode_chunks,
-    ingest::trial_name,
     sql_value::{from_json, from_word, to_maybe_ns, to_ns},
 };
 use rusqlite::{OptionalExtension, Row};
@@ -191,7 +190,7 @@ impl Store {
         let request = |row: &Row<'_>| {
             let columns = Columns {
                 row,
-                name: || format!("a request of {}", trial_name(id, &record.id)),
+                name: || format!("a request of trial {} of run {id}", record.id),
             };
             Ok::<_, StoreError>((columns.trace(&record)?, columns.get("answer_found")?))
         };

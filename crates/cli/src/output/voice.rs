@@ -123,6 +123,11 @@ pub(crate) fn warn(text: &str) {
     }
 }
 
+/// Asks something; the answer stands behind it on the line.
+pub(crate) fn prompt(text: &str) {
+    let _ = Above.write_all(plain(text).as_bytes());
+}
+
 /// Says why the program failed.
 pub(crate) fn error(text: &str) {
     match Voice::get().format {

@@ -1,4 +1,4 @@
-//! `servelab ingest`: sealed runs into the database.
+//! `servelab ingest`: sealed runs, and the corrections of them, into the database.
 
 use crate::{
     exit::{Exit, Failure},
@@ -7,7 +7,7 @@ use crate::{
 };
 use anyhow::anyhow;
 use clap::Args;
-use servelab_evidence::SealedRun;
+use servelab_evidence::{SealedRun, corrections};
 use servelab_store::{Ingested, Store};
 use std::path::{Path, PathBuf};
 
@@ -51,11 +51,16 @@ impl Ingest {
                 .map(|name| project.run_dir(name))
                 .collect::<Result<_, _>>()?
         };
-        if dirs.is_empty() {
+        // Before anything else: a database whose corrections are old says what is known to be wrong.
+        let corrections = corrections(&project.runs()).map_err(Failure::environment)?;
+        if dirs.is_empty() && corrections.is_empty() {
             output::note(&nothing(project)?);
             return Ok(Exit::Ok);
         }
         let mut store = project.store()?;
+        if store.set_corrections(&corrections).map_err(Failure::environment)? {
+            output::note(&format!("corrections read in: {}", corrections.len()));
+        }
         let mut refused = 0_usize;
         for dir in dirs {
             // One run that is damaged hinders no other.

@@ -1,6 +1,9 @@
-//! `servelab results list` and `servelab results show`.
+//! `servelab results`: what has been run, what of it no longer counts, what it takes on the disk, and off with it.
 
+mod correct;
+mod du;
 mod list;
+mod remove;
 
 use crate::{
     exit::{Exit, Failure},
@@ -11,7 +14,7 @@ use anyhow::anyhow;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use servelab_report::{HeadlineText, ResultsView};
-use servelab_schema::{EngineKind, RunId, Sha256Hex, findings::Findings};
+use servelab_schema::{Correction, EngineKind, RunId, Sha256Hex, findings::Findings};
 use servelab_store::RunData;
 
 /// The results verbs.
@@ -21,6 +24,12 @@ pub(crate) enum Results {
     List(list::List),
     /// One run: verdicts of every variant.
     Show(Show),
+    /// Say that a run, a take or a cell no longer counts, and why: a file under runs/corrections/.
+    Correct(correct::Correct),
+    /// Remove a run from the disk and from the database. Asks first; refuses what is pinned.
+    Rm(remove::Remove),
+    /// What each run takes on the disk: traces, telemetry, logs, and what compression saves.
+    Du(du::DiskUse),
 }
 
 /// Arguments of `servelab results show`.
@@ -41,6 +50,9 @@ impl Results {
     pub(crate) fn execute(&self, project: &Project) -> Result<Exit, Failure> {
         match self {
             Self::List(args) => args.execute(project)?,
+            Self::Correct(args) => args.execute(project)?,
+            Self::Rm(args) => return args.execute(project),
+            Self::Du(args) => args.execute(project)?,
             Self::Show(args) => {
                 let store = project.existing_store()?.ok_or_else(|| {
                     let run = &args.run;
@@ -50,7 +62,9 @@ impl Results {
                     ))
                 })?;
                 let run = servelab_report::stored_run(&store, &args.run).map_err(Failure::environment)?;
-                show(args, &run).map_err(Failure::environment)?;
+                let corrections = store.corrections().map_err(Failure::environment)?;
+                let corrections: Vec<&Correction> = corrections.of_run(&run.fingerprint).collect();
+                show(args, &run, &corrections).map_err(Failure::environment)?;
             }
         }
         Ok(Exit::Ok)
@@ -63,17 +77,38 @@ struct RunAnswer<'r> {
     engine_kind: EngineKind,
     fingerprint: &'r Sha256Hex,
     findings: &'r Findings,
+    superseded: &'r [&'r Correction],
 }
 
-fn show(args: &Show, run: &RunData) -> anyhow::Result<()> {
+/// What no longer counts of the run, in a sentence.
+fn superseded(correction: &Correction) -> String {
+    let by = correction
+        .by
+        .as_ref()
+        .map(|by| format!(" by `{}`", by.run_id))
+        .unwrap_or_default();
+    format!(
+        "SUPERSEDED: {}{by}. {} (correction {}, {}, {})",
+        correction.superseded, correction.reason, correction.number, correction.who, correction.utc
+    )
+}
+
+fn show(args: &Show, run: &RunData, corrections: &[&Correction]) -> anyhow::Result<()> {
     if args.format == Format::Json {
         return output::json(&RunAnswer {
             engine_kind: run.plan.engine_kind,
             fingerprint: &run.fingerprint,
             findings: &run.findings,
+            superseded: corrections,
         });
     }
     let view = servelab_report::results_show(run);
+    sentences(
+        &corrections
+            .iter()
+            .map(|correction| superseded(correction))
+            .collect::<Vec<_>>(),
+    );
     output::answer(&output::facts(view.facts.iter().map(|(label, value)| (label, value))));
     output::answer("\n");
     headlines(&view.headlines);

@@ -39,10 +39,12 @@ mod sglang;
 #[path = "../../../evidence/tests/support/small_disk.rs"]
 mod small_disk;
 mod starvation;
+mod stored;
 #[path = "../support/mod.rs"]
 mod support;
 mod terminal;
 mod tls;
+mod traces;
 mod treatments;
 mod verify;
 mod voice;

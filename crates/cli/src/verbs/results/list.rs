@@ -9,7 +9,8 @@ use clap::Args;
 use serde::Serialize;
 use servelab_evidence::{is_held, names};
 use servelab_report::ResultsRow;
-use servelab_schema::{EngineKind, Plan, RunEnd, Sha256Hex, findings::Brief};
+use servelab_schema::{EngineKind, Plan, RunEnd, Sha256Hex, Superseded, findings::Brief};
+use servelab_store::Corrections;
 use std::{
     collections::BTreeSet,
     fs,
@@ -66,6 +67,8 @@ struct Listed {
     directory_gone: bool,
     headline: String,
     brief: Option<Brief>,
+    /// What a correction says no longer counts.
+    superseded: Vec<Superseded>,
 }
 
 impl From<ResultsRow> for Listed {
@@ -83,6 +86,7 @@ impl From<ResultsRow> for Listed {
             directory_gone: row.directory_gone,
             headline: row.headline,
             brief: Some(run.brief),
+            superseded: Vec::new(),
         }
     }
 }
@@ -135,15 +139,19 @@ fn unknown(dir: &Path, state: State, headline: String) -> Listed {
         directory_gone: false,
         headline,
         brief: None,
+        superseded: Vec::new(),
         run_id: name_of(dir),
     }
 }
 
 /// Every run, those of the database first.
 fn all(project: &Project) -> Result<Vec<Listed>, Failure> {
-    let rows = match project.existing_store()? {
-        Some(store) => servelab_report::results_list(&store).map_err(Failure::environment)?,
-        None => Vec::new(),
+    let (rows, corrections) = match project.existing_store()? {
+        Some(store) => {
+            let rows = servelab_report::results_list(&store).map_err(Failure::environment)?;
+            (rows, store.corrections().map_err(Failure::environment)?)
+        }
+        None => (Vec::new(), Corrections::default()),
     };
     let known: BTreeSet<PathBuf> = rows.iter().map(|row| row.run.dir.clone()).collect();
     let is_new = |dir: &PathBuf| dir.canonicalize().is_ok_and(|dir| !known.contains(&dir));
@@ -153,7 +161,15 @@ fn all(project: &Project) -> Result<Vec<Listed>, Failure> {
         .filter(is_new)
         .map(|dir| sealed(&dir));
     let open = project.open_runs()?.into_iter().map(|dir| open(&dir));
-    Ok(open.chain(sealed).chain(rows.into_iter().map(Listed::from)).collect())
+    let known = rows.into_iter().map(|row| {
+        let of_run = corrections.of_run(&row.run.fingerprint);
+        let superseded = of_run.map(|correction| correction.superseded.clone()).collect();
+        Listed {
+            superseded,
+            ..Listed::from(row)
+        }
+    });
+    Ok(open.chain(sealed).chain(known).collect())
 }
 
 fn cells(run: &Listed) -> Vec<String> {
@@ -166,10 +182,15 @@ fn cells(run: &Listed) -> Vec<String> {
         _ if run.directory_gone => ", directory gone",
         _ => "",
     };
+    let superseded = match run.superseded.as_slice() {
+        [] => "",
+        all if all.contains(&Superseded::Run) => ", SUPERSEDED",
+        _ => ", partly superseded",
+    };
     vec![
         run.run_id.clone(),
         started,
-        format!("{kind}{}{beside}", run.state.words()),
+        format!("{kind}{}{beside}{superseded}", run.state.words()),
         brief.map_or_else(|| "–".to_owned(), |b| format!("{}/{}", b.valid, b.takes)),
         run.headline.clone(),
     ]
