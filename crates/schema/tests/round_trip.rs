@@ -1,5 +1,9 @@
 //! Every document survives writing and reading, and a wrong one is refused with words that help.
-#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test may fail by panicking"
+)]
 
 use serde::{Serialize, de::DeserializeOwned};
 use servelab_schema::{

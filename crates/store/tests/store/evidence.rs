@@ -322,7 +322,10 @@ fn readers_are_never_in_the_way() {
                     Ok::<(), StoreError>(())
                 })
                 .unwrap();
-            assert!(rows >= 12 && rows.is_multiple_of(12), "{rows} rows are of no whole runs");
+            assert!(
+                rows >= 12 && rows.is_multiple_of(12),
+                "{rows} rows are of no whole runs"
+            );
             reads += 1;
         }
         reads
