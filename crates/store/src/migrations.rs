@@ -20,6 +20,8 @@ const STEPS: &[&str] = &[
 /// Refuses a file that another program made, before anything in it is changed.
 pub(crate) fn check_owner(conn: &Connection, path: &Path) -> Result<(), StoreError> {
     let open = StoreError::opening(path);
+    // Both from one moment: another process may be making the file.
+    let conn = conn.unchecked_transaction().map_err(&open)?;
     let id: i32 = conn
         .pragma_query_value(None, "application_id", |row| row.get(0))
         .map_err(&open)?;
