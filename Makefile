@@ -144,8 +144,10 @@ torture-fuzz: ## libFuzzer on the verifier, ten minutes or FUZZ_SECONDS (needs a
 deny: ## licences and sources of the dependencies (needs cargo-deny)
 	$(CARGO) deny --locked check licenses bans sources
 
-torture: $(PROMPTS) ## what takes longer than a test may: every prompt recounted and rebuilt, the full study, its report
+torture: $(PROMPTS) ## what takes longer than a test may: all counts in full, every prompt recounted, the full study (hours; an idle machine, root)
 	$(CARGO) test --workspace --locked --release --quiet
+	$(MAKE) torture-verify torture-fuzz torture-kill torture-disk torture-resume torture-rerun
+	$(MAKE) torture-compare torture-find-max torture-starvation
 	$(BIN) dataset verify prompts/l4-1800.jsonl --rebuild
 	$(MAKE) matrix report
 

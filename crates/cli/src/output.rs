@@ -9,7 +9,7 @@ mod stream;
 mod voice;
 
 pub(crate) use command::command;
-pub(crate) use stream::Stream;
+pub(crate) use stream::{Stream, outside_runs};
 pub(crate) use voice::{
     Above, LogFormat, Voice, draws, error, note, progress_is_drawn, progress_is_wanted, prompt, usage, warn,
 };

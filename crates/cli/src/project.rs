@@ -3,7 +3,7 @@
 use crate::{exit::Failure, output};
 use anyhow::{Context, anyhow};
 use servelab_evidence::names;
-use servelab_schema::RunEnd;
+use servelab_schema::{RunEnd, RunId};
 use servelab_store::Store;
 use std::{
     fs,
@@ -96,8 +96,11 @@ impl Project {
         let entries = fs::read_dir(&runs).with_context(|| format!("{}", runs.display()));
         let mut found: Vec<PathBuf> = entries
             .map_err(Failure::environment)?
-            .filter_map(|entry| Some(entry.ok()?.path()))
-            .filter(|dir| dir.is_dir())
+            .filter_map(Result::ok)
+            // A link could lead anywhere, and what is half removed bears no run's name.
+            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+            .filter(|entry| entry.file_name().to_str().is_some_and(|name| RunId::new(name).is_ok()))
+            .map(|entry| entry.path())
             .collect();
         found.sort();
         Ok(found)
@@ -120,7 +123,12 @@ impl Project {
         let by_path = PathBuf::from(name);
         let by_name = self.runs().join(name);
         let found = [by_name, by_path].into_iter().find(|dir| dir.is_dir());
-        found.map_or_else(|| Err(self.no_run(name)), Ok)
+        let dir = found.ok_or_else(|| self.no_run(name))?;
+        if dir.is_symlink() {
+            let why = "is a link, which could lead anywhere; give the folder that it leads to";
+            return Err(Failure::environment(anyhow!("{}: {why}", dir.display())));
+        }
+        Ok(dir)
     }
 
     fn no_run(&self, name: &str) -> Failure {

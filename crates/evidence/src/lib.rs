@@ -32,7 +32,7 @@ pub use corrections::{FOLDER as CORRECTIONS, correct, corrections};
 pub use error::EvidenceError;
 pub use hold::is_held;
 pub use layer::{Disk, FileLayer, RunFile, SharedDisk};
-pub use look::{Listing, Lying, Odd};
+pub use look::{Listing, Lying, Odd, open_file};
 pub use once::{Digested, Once, ReadOnce};
 pub use packed::Packing;
 pub use remove::{half_removed, remove};

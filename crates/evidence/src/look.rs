@@ -118,7 +118,7 @@ impl Listing {
 ///
 /// # Errors
 /// What the operating system says; `InvalidInput` where it is no file.
-pub(crate) fn open_file(path: &Path) -> io::Result<File> {
+pub fn open_file(path: &Path) -> io::Result<File> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let flags = i32::try_from(flags.bits()).map_err(|_| io::ErrorKind::Unsupported)?;
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;

@@ -28,10 +28,10 @@ pub fn pin(run: &SealedRun, name: PinName, allowed: &[String]) -> Result<Pin, Pi
     if !empty.is_empty() {
         let cells: Vec<String> = empty.iter().map(|(v, l)| format!("{v} {l}")).collect();
         return Err(refused(format!(
-            "no trial of {} counts; `servelab results show {}` says why: take them again with `run --resume {0} --retry-invalid`, or \
-             leave them out of the matrix",
-            cells.join(", "),
-            manifest.run_id
+            "no trial of {cells} counts; `servelab results show {run}` says why: take them again with `servelab run --resume {run} \
+             --retry-invalid`, or leave them out of the matrix",
+            cells = cells.join(", "),
+            run = manifest.run_id
         )));
     }
     let mut pinned_plan = plan.clone();

@@ -19,6 +19,24 @@ pub fn plain(text: &str) -> Cow<'_, str> {
     }
 }
 
+/// The same in one line: what would break it, or a terminal, is shown as an escape such as `\n`. For names and reasons, which could
+/// else pretend to be a line of ours.
+#[must_use]
+pub fn one_line(text: &str) -> Cow<'_, str> {
+    if !text.contains(char::is_control) && matches!(plain(text), Cow::Borrowed(_)) {
+        return Cow::Borrowed(text);
+    }
+    let mut line = String::new();
+    for c in text.chars() {
+        if c.is_control() {
+            line.extend(c.escape_default());
+        } else {
+            line.push(c);
+        }
+    }
+    Cow::Owned(plain(&line).into_owned())
+}
+
 /// The text as a cell that no spreadsheet takes for a formula: one that begins like a formula gets an apostrophe in front.
 /// Numbers, also negative ones, stay numbers. Quoting is the CSV writer's.
 #[must_use]
@@ -40,6 +58,15 @@ mod tests {
         let words = "died\u{1b}[2J\u{1b}]0;title\u{7}\u{9b}1m\r\n\tend\u{202e}dne";
         assert_eq!(plain(words), "died[2J]0;title1m\n\tenddne");
         assert!(matches!(plain("Überschrift\n\tok"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn a_name_is_no_line_of_its_own() {
+        assert_eq!(
+            one_line("a\n\u{1b}[2J✓ consistent\u{202e}"),
+            "a\\n\\u{1b}[2J✓ consistent"
+        );
+        assert!(matches!(one_line("traces.jsonl"), Cow::Borrowed(_)));
     }
 
     #[test]

@@ -1,9 +1,15 @@
 //! Whether a database is whole, and still says what the runs say.
 
-use crate::{Store, StoreError, digest::RunDigest};
-use rusqlite::{OptionalExtension, params};
+use crate::{
+    Store, StoreError,
+    digest::{RowDigest, RunDigest, Table},
+    ingest::finding_row,
+    migrations::migrate,
+    owned::guards,
+};
+use rusqlite::{Connection, OptionalExtension, params};
 use servelab_evidence::SealedRun;
-use servelab_schema::{RunId, Sha256Hex, canonical_json};
+use servelab_schema::{RunId, Sha256Hex, canonical_json, findings::Findings};
 use sha2::{Digest, Sha256};
 use std::path::PathBuf;
 
@@ -42,6 +48,14 @@ pub enum Trouble {
         /// How many there are.
         found: u64,
     },
+    /// The rows that `query` reads are not those of the findings.
+    #[error("the rows of its findings, which `servelab query` reads, are not those of its findings")]
+    FindingRows,
+    /// What keeps evidence as it is was taken away or changed.
+    #[error(
+        "the triggers that refuse changes are gone or others: {0}; whoever took them away may have changed anything"
+    )]
+    Guards(String),
     /// What the requests say is not what the findings say.
     #[error("decided again from its requests, it says something else than its findings")]
     Findings,
@@ -122,15 +136,46 @@ impl Store {
             .into_iter()
             .filter(|said| said != "ok")
             .map(Trouble::Integrity);
-        Ok(integrity.chain(keys.into_iter().map(Trouble::ForeignKey)).collect())
+        let keys = keys.into_iter().map(Trouble::ForeignKey);
+        Ok(integrity.chain(keys).chain(self.guards_trouble()?).collect())
+    }
+
+    /// Holds the triggers against those of a database that was made just now.
+    fn guards_trouble(&self) -> Result<Option<Trouble>, StoreError> {
+        let mut fresh = Connection::open_in_memory().map_err(StoreError::sql(DOING))?;
+        migrate(&mut fresh, &self.path)?;
+        let expected = guards(&fresh).map_err(StoreError::sql(DOING))?;
+        let found = guards(&self.conn).map_err(StoreError::sql(DOING))?;
+        let differ = expected.iter().filter(|guard| !found.contains(guard));
+        let added = found.iter().filter(|guard| !expected.contains(guard));
+        let names: Vec<&str> = differ.chain(added).map(|(name, _)| name.as_str()).collect();
+        Ok((!names.is_empty()).then(|| Trouble::Guards(names.join(", "))))
+    }
+
+    /// True where the rows that `query` reads are those of these findings.
+    ///
+    /// # Errors
+    /// [`StoreError::Sql`] where they do not read.
+    pub fn has_rows_of(&self, run: &RunId, findings: &Findings) -> Result<bool, StoreError> {
+        let mut written = RowDigest::default();
+        for (position, row) in (0_u32..).zip(servelab_findings::rows(findings)) {
+            written.written(&finding_row(position, &row)?);
+        }
+        Ok(written.is_same(RowDigest::stored(&self.conn, run, Table::Finding)?))
+    }
+
+    fn finding_rows_trouble(&self, run: &RunId) -> Result<Option<Trouble>, StoreError> {
+        let findings = self.load_run(run)?.findings;
+        Ok((!self.has_rows_of(run, &findings)?).then_some(Trouble::FindingRows))
     }
 
     fn run_troubles(&self, run: &RunId, fingerprint: &Sha256Hex, quick: bool) -> Vec<Trouble> {
         let unreadable = |why: StoreError| Some(Trouble::Unreadable(why.to_string()));
         let manifest = self.manifest_trouble(run, fingerprint);
         let rows = self.row_trouble(run);
+        let read = self.finding_rows_trouble(run);
         let findings = if quick { Ok(None) } else { self.findings_trouble(run) };
-        [manifest, rows, findings]
+        [manifest, rows, read, findings]
             .into_iter()
             .filter_map(|found| found.unwrap_or_else(unreadable))
             .collect()

@@ -135,18 +135,28 @@ impl RunDigest {
 
     /// Of the rows that the database has of a run.
     pub(crate) fn stored(conn: &Connection, run: &RunId) -> Result<Self, StoreError> {
-        Self::of(|table| {
-            let doing = "reading the rows of a run back";
-            let mut digest = RowDigest::default();
-            let mut query = conn.prepare(table.read_back()).map_err(StoreError::sql(doing))?;
-            let columns = query.column_count();
-            let mut rows = query.query([run.as_str()]).map_err(StoreError::sql(doing))?;
-            while let Some(row) = rows.next().map_err(StoreError::sql(doing))? {
-                let values = (table.keys()..columns).map(|i| row.get_ref(i).unwrap_or(ValueRef::Null));
-                digest.row(values);
-            }
-            Ok(digest)
-        })
+        Self::of(|table| RowDigest::stored(conn, run, table))
+    }
+}
+
+impl RowDigest {
+    /// Of the rows that the database has of a run in one table.
+    pub(crate) fn stored(conn: &Connection, run: &RunId, table: Table) -> Result<Self, StoreError> {
+        let doing = "reading the rows of a run back";
+        let mut digest = Self::default();
+        let mut query = conn.prepare(table.read_back()).map_err(StoreError::sql(doing))?;
+        let columns = query.column_count();
+        let mut rows = query.query([run.as_str()]).map_err(StoreError::sql(doing))?;
+        while let Some(row) = rows.next().map_err(StoreError::sql(doing))? {
+            let values = (table.keys()..columns).map(|i| row.get_ref(i).unwrap_or(ValueRef::Null));
+            digest.row(values);
+        }
+        Ok(digest)
+    }
+
+    /// True where both are of the same rows.
+    pub(crate) fn is_same(self, other: Self) -> bool {
+        (self.rows, self.hasher.finalize()) == (other.rows, other.hasher.finalize())
     }
 }
 

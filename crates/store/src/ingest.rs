@@ -3,6 +3,8 @@
 mod rows;
 mod takes;
 
+pub(crate) use rows::finding as finding_row;
+
 use crate::{
     Store, StoreError,
     digest::{RowDigest, RunDigest, Written},

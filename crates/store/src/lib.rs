@@ -36,7 +36,7 @@ pub use ingest::Ingested;
 pub use query::{Found, LeftOut, Question};
 pub use read::{RunData, RunSummary, TakeRow};
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 use std::{
     path::{Path, PathBuf},
     time::Duration,
@@ -52,6 +52,26 @@ pub struct Store {
     path: PathBuf,
 }
 
+/// Write-ahead logging: a report can read while a run is being ingested. SQLite does not wait for others by itself where the mode
+/// changes, which only happens while a database is new.
+fn use_wal(conn: &Connection) -> rusqlite::Result<()> {
+    const PAUSE: Duration = Duration::from_millis(50);
+    let mut left = BUSY.as_millis() / PAUSE.as_millis();
+    loop {
+        let mode: String = conn.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
+        if mode == "wal" {
+            return Ok(());
+        }
+        match conn.pragma_update(None, "journal_mode", "WAL") {
+            Err(error) if left > 0 && error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {
+                left -= 1;
+                std::thread::sleep(PAUSE);
+            }
+            done => return done,
+        }
+    }
+}
+
 impl Store {
     /// Opens the database, makes it where there is none, and brings its tables up to date.
     ///
@@ -63,8 +83,7 @@ impl Store {
         let mut conn = Connection::open(path).map_err(&open)?;
         conn.busy_timeout(BUSY).map_err(&open)?;
         migrations::check_owner(&conn, path)?;
-        // WAL: a report can read while a run is being ingested.
-        conn.pragma_update(None, "journal_mode", "WAL").map_err(&open)?;
+        use_wal(&conn).map_err(&open)?;
         conn.pragma_update(None, "synchronous", "NORMAL").map_err(&open)?;
         conn.pragma_update(None, "foreign_keys", true).map_err(&open)?;
         migrations::migrate(&mut conn, path)?;

@@ -29,7 +29,7 @@ pub(crate) fn owned<T>(
 }
 
 /// Name and text of every trigger.
-fn guards(tx: &Transaction<'_>) -> rusqlite::Result<Vec<(String, String)>> {
+pub(crate) fn guards(tx: &Connection) -> rusqlite::Result<Vec<(String, String)>> {
     tx.prepare("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger' ORDER BY name")?
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect()

@@ -96,6 +96,22 @@ pub(crate) fn database(store: &Store, run: &RunData, breaks: &mut Breaks) -> Str
         let what = "what it holds is not what the run says";
         some |= differ(Kind::Database, &file, what, part, (&held, &ours), breaks);
     }
+    match store.has_rows_of(id, &run.findings) {
+        Ok(true) => {}
+        Ok(false) => {
+            some = true;
+            let what = "the rows of its findings, which `servelab query` reads, are not what the run says";
+            breaks.add(
+                Break::inconsistent(Kind::Database, &file, what)
+                    .at("/finding")
+                    .remedy(remedy),
+            );
+        }
+        Err(error) => {
+            some = true;
+            breaks.add(Break::inconsistent(Kind::Database, &file, error.to_string()).remedy(remedy));
+        }
+    }
     match store.evaluate_again(id) {
         Ok(again) => {
             let what = "what follows from its rows is not what follows from the traces";

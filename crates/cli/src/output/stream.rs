@@ -3,6 +3,7 @@
 use crate::{exit::Failure, output};
 use anyhow::{Context, anyhow};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
+use servelab_evidence::names;
 use std::{
     fs::{self, File},
     io::{self, BufWriter, ErrorKind, IsTerminal, Write},
@@ -24,6 +25,29 @@ pub(crate) enum Stream {
     },
 }
 
+/// Refuses a file in a run's folder: a sealed run holds nothing else than it did, and an open one is for its runner alone.
+///
+/// # Errors
+/// Usage, naming the run.
+pub(crate) fn outside_runs(path: &Path) -> Result<(), Failure> {
+    // A plan alone may be anybody's, as `servelab plan --format json` prints it.
+    let is_run = |folder: &&Path| folder.join(names::PLAN).is_file() && folder.join(names::TRIALS).is_dir();
+    // The file itself is not there yet.
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_path_buf());
+    let run = folder.ancestors().find(is_run);
+    run.map_or(Ok(()), |run| {
+        Err(Failure::usage(anyhow!(
+            "{} lies in the run {}, which holds nothing but what was measured; give a path outside it",
+            path.display(),
+            run.display()
+        )))
+    })
+}
+
 impl Stream {
     /// Into a new file where one is named, else to standard output.
     ///
@@ -36,6 +60,7 @@ impl Stream {
         if path.symlink_metadata().is_ok() {
             return Err(there(path));
         }
+        outside_runs(path)?;
         let mut name = path.file_name().unwrap_or_default().to_os_string();
         name.push(format!(".{}.unfinished", std::process::id()));
         let unfinished = path.with_file_name(name);

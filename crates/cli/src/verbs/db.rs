@@ -82,6 +82,7 @@ impl Db {
     pub(crate) fn execute(&self, project: &Project) -> Result<Exit, Failure> {
         match self {
             Self::Backup(args) => {
+                output::outside_runs(&args.file)?;
                 let bytes = store(project)?.backup(&args.file).map_err(|error| match error {
                     StoreError::There { .. } => Failure::usage(error),
                     error => Failure::environment(error),

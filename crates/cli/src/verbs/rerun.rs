@@ -202,14 +202,16 @@ impl Rerun {
         let settled = servelab_pin::settle(&pinned, &changes, &suspects, fresh.as_ref());
         let shown = (now.shown.clone(), again.as_ref().map(|s| s.shown.clone()));
         let report = RerunReport::new(pin, shown.0, shown.1, settled, &changes);
-        self.write(&report).map_err(Failure::environment)?;
+        // The answer took hours: it is said before anything can fail to be written.
         self.print(&report).map_err(Failure::environment)?;
+        self.write(&report).map_err(Failure::environment)?;
         let invalid = now.findings.cells_without_valid_trial().next().is_some();
         Ok(match report.answer {
             Overall::Worse => Exit::Worse,
-            _ if invalid => Exit::Invalid,
-            Overall::NoEvidence if self.fail_on == FailOn::NoEvidence => Exit::NoEvidence,
-            Overall::NoEvidence | Overall::Same | Overall::Better => Exit::Ok,
+            Overall::NoEvidence if self.fail_on == FailOn::Worse => Exit::Ok,
+            Overall::NoEvidence if invalid => Exit::Invalid,
+            Overall::NoEvidence => Exit::NoEvidence,
+            Overall::Same | Overall::Better => Exit::Ok,
         })
     }
 

@@ -14,7 +14,7 @@ use anyhow::anyhow;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use servelab_report::{HeadlineText, ResultsView};
-use servelab_schema::{Correction, EngineKind, RunId, Sha256Hex, findings::Findings};
+use servelab_schema::{Correction, EngineKind, RunId, Sha256Hex, findings::Findings, foreign::one_line};
 use servelab_store::RunData;
 
 /// The results verbs.
@@ -87,10 +87,11 @@ fn superseded(correction: &Correction) -> String {
         .as_ref()
         .map(|by| format!(" by `{}`", by.run_id))
         .unwrap_or_default();
-    format!(
+    let said = format!(
         "SUPERSEDED: {}{by}. {} (correction {}, {}, {})",
         correction.superseded, correction.reason, correction.number, correction.who, correction.utc
-    )
+    );
+    one_line(&said).into_owned()
 }
 
 fn show(args: &Show, run: &RunData, corrections: &[&Correction]) -> anyhow::Result<()> {

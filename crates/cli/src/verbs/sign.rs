@@ -10,7 +10,7 @@ use clap::Args;
 use servelab_evidence::SealedRun;
 use servelab_schema::{RunId, SIGNING_KEY_VARIABLE};
 use servelab_verify::{
-    Asked,
+    Asked, Level,
     sign::{SignError, SigningKey, sign},
     verify,
 };
@@ -54,11 +54,31 @@ pub(crate) fn key(path: Option<&Path>) -> Result<SigningKey, Failure> {
     }
 }
 
+/// Why a run must not be signed; none where every number of it follows from its traces. A signature vouches for what it says.
+fn doubt(dir: &Path) -> Option<String> {
+    let report = verify(dir, &Asked::default()).report;
+    if report.reached.is_some_and(|level| level >= Level::Consistent) {
+        return None;
+    }
+    // What is wrong with an earlier signature is said in better words where it is read.
+    let wrong = report.breaks.iter().find(|b| b.level != Level::Signed);
+    let unknown = report.levels.iter().find(|l| l.level == Level::Consistent);
+    Some(match (wrong, unknown) {
+        (Some(first), _) => format!("it does not verify: {}: {}", first.file, first.what),
+        (None, Some(level)) => format!("it does not verify: {}", level.says),
+        (None, None) => "it does not verify".to_owned(),
+    })
+}
+
 /// Signs a run that was sealed just now. What fails here loses nothing of it.
 pub(crate) fn sealed(dir: &Path, run: &RunId, key: &SigningKey) -> Result<(), Failure> {
-    let signed = SealedRun::open(dir)
-        .map_err(SignError::from)
-        .and_then(|run| sign(&run, key));
+    let signed = match doubt(dir) {
+        Some(why) => Err(why),
+        None => SealedRun::open(dir)
+            .map_err(SignError::from)
+            .and_then(|run| sign(&run, key))
+            .map_err(|why| why.to_string()),
+    };
     match signed {
         Ok(path) => {
             output::note(&format!("signed by key {}: {}", key.public_id(), path.display()));
@@ -74,18 +94,10 @@ impl Sign {
     pub(crate) fn execute(&self, project: &Project) -> Result<Exit, Failure> {
         let key = key(self.key.as_deref())?;
         let dir = project.run_dir(&self.run)?;
-        // A signature vouches for what the run says: nothing is signed that does not follow from its traces.
-        let report = verify(&dir, &Asked::default()).report;
-        // What is wrong with an earlier signature is said below, in better words.
-        let wrong = report.breaks.iter().find(|b| b.level != servelab_verify::Level::Signed);
-        if let Some(first) = wrong {
-            return Err(Failure::environment(anyhow!(
-                "{} is not signed, it does not verify: {}: {}; `servelab verify {}` says all of it",
-                dir.display(),
-                first.file,
-                first.what,
-                self.run
-            )));
+        if let Some(why) = doubt(&dir) {
+            let (dir, run) = (dir.display(), &self.run);
+            let what = anyhow!("{dir} is not signed, {why}; `servelab verify {run}` says all of it");
+            return Err(Failure::environment(what));
         }
         let run = SealedRun::open(&dir).map_err(Failure::environment)?;
         let path = sign(&run, &key).map_err(Failure::environment)?;

@@ -282,6 +282,133 @@ fn what_runs_take_is_said_in_bytes_that_add_up() {
     assert!(table.contains("in 2 runs"), "{table}");
 }
 
+/// Changes rows of findings as somebody would who takes the triggers away first.
+fn forge(project: &Project, put_back: bool) {
+    let conn = rusqlite::Connection::open(project.path("servelab.db")).unwrap();
+    let mut query = conn
+        .prepare("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'")
+        .unwrap();
+    let guards = query.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)));
+    let guards: Vec<_> = guards.unwrap().map(Result::unwrap).collect();
+    drop(query);
+    for (name, _) in &guards {
+        conn.execute_batch(&format!("DROP TRIGGER {name}")).unwrap();
+    }
+    let changed = conn
+        .execute("UPDATE finding SET value = value * 2 WHERE value IS NOT NULL", [])
+        .unwrap();
+    assert!(changed > 0);
+    conn.execute("DELETE FROM run_digest", []).unwrap();
+    for (_, sql) in guards.iter().filter(|_| put_back) {
+        conn.execute_batch(sql).unwrap();
+    }
+}
+
+#[test]
+fn forged_findings_are_found_though_their_digest_is_gone() {
+    for put_back in [true, false] {
+        let project = project(&["a"]);
+        project.servelab(&["db", "check"]).exits(0);
+        project.servelab(&["verify", "a"]).exits(0);
+        forge(&project, put_back);
+        let checked = project.servelab(&["db", "check"]).exits(4);
+        let said = format!("{}{}", checked.out, checked.err);
+        assert!(said.contains("the rows of its findings"), "{said}");
+        assert_eq!(said.contains("triggers"), !put_back, "{said}");
+        let verified = project.servelab(&["verify", "a"]).exits(4);
+        assert!(verified.out.contains("servelab.db at /finding"), "{}", verified.out);
+    }
+}
+
+#[test]
+fn another_seal_in_the_project_s_database_is_said_and_proves_nothing() {
+    let project = project(&["a"]);
+    project
+        .servelab(&["run", "--resume", "a", "--more-blocks", "1"])
+        .exits(0);
+    let said = project.servelab(&["verify", "a"]).exits(0);
+    assert!(said.err.contains("does not hold this seal"), "{}", said.err);
+    let db = project.path("servelab.db");
+    project
+        .servelab(&["verify", "a", "--db", db.to_str().unwrap()])
+        .exits(4);
+}
+
+#[test]
+fn links_and_what_is_half_removed_are_no_runs() {
+    let project = project(&["a"]);
+    symlink(project.path("runs/a"), project.path("runs/linked")).unwrap();
+    fs::rename(project.path("runs/a"), project.path("runs/.removing-a")).unwrap();
+    fs::remove_file(project.path("servelab.db")).unwrap();
+    let said = project.servelab(&["ingest"]).exits(0);
+    assert!(said.out.is_empty(), "{}", said.out);
+    let list = project.servelab(&["results", "list"]).exits(0).out;
+    assert!(!list.contains("removing") && !list.contains("linked"), "{list}");
+    fs::rename(project.path("runs/.removing-a"), project.path("runs/a")).unwrap();
+    for words in [&["ingest", "linked"], &["verify", "linked"], &["traces", "linked"]] {
+        let said = project.servelab(words).exits(4);
+        assert!(said.err.contains("is a link"), "{}", said.err);
+    }
+}
+
+#[test]
+fn what_hides_the_pins_stops_a_removal() {
+    let project = project(&["a"]);
+    fs::write(project.path("runs/pinned"), "no folder").unwrap();
+    let said = project.servelab(&["results", "rm", "a", "--yes"]).exits(4);
+    assert!(
+        said.err.contains("whether the run is pinned cannot be told"),
+        "{}",
+        said.err
+    );
+    fs::remove_file(project.path("runs/pinned")).unwrap();
+    fs::create_dir(project.path("runs/pinned")).unwrap();
+    let pipe = project.path("runs/pinned/x.json");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &pipe,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RWXU,
+        0,
+    )
+    .unwrap();
+    let said = project.servelab(&["results", "rm", "a", "--yes"]).exits(4);
+    assert!(said.err.contains("x.json: the pin does not read"), "{}", said.err);
+    project.run("a");
+}
+
+#[test]
+fn nothing_is_written_into_a_run() {
+    let project = project(&["a"]);
+    let inside = |name: &str| project.path("runs/a").join(name).display().to_string();
+    let check = |words: &[&str]| {
+        let said = project.servelab(words).exits(2);
+        assert!(said.err.contains("lies in the run"), "{words:?}: {}", said.err);
+        project.run("a");
+    };
+    check(&["query", "--format", "csv", "--output", &inside("q.csv")]);
+    check(&["traces", "a", "--format", "csv", "--output", &inside("trials/x.csv")]);
+    check(&["db", "backup", &inside("b.db")]);
+}
+
+#[test]
+fn a_reason_is_one_line() {
+    let project = project(&["a"]);
+    project
+        .servelab(&[
+            "results",
+            "correct",
+            "a",
+            "--reason",
+            "bad\nend complete",
+            "--who",
+            "me",
+        ])
+        .exits(0);
+    let shown = project.servelab(&["results", "show", "a"]).exits(0).out;
+    assert!(shown.contains("bad\\nend complete"), "{shown}");
+}
+
 /// Whoever reads is never refused while others read runs in: real processes, at once.
 #[test]
 fn readers_and_writers_of_other_processes_get_on() {

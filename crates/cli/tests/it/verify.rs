@@ -1,6 +1,6 @@
 //! `servelab verify` from outside: a real run, its database and its report, then what was done to them.
 
-use crate::support::Project;
+use crate::support::{Project, command_output};
 use serde_json::Value;
 use servelab_evidence::names;
 use std::fs;
@@ -64,13 +64,14 @@ fn a_stranger_checks_a_run_its_database_and_its_report() {
     // A copy of the folder alone, somewhere else, under another name.
     let copy = project.path("elsewhere");
     copy_folder(run.dir(), &copy);
-    let said = project.servelab(&[
+    let words_of_copy = [
         "verify",
         copy.to_str().unwrap(),
         "--fingerprint",
         run.fingerprint().as_str(),
-    ]);
-    let said = said.exits(0).out;
+    ];
+    let said = project.command(&words_of_copy).env("COLUMNS", "80").output().unwrap();
+    let said = command_output(&said).exits(0).out;
     assert!(
         said.contains("by the fingerprint that was given") && said.contains("another name"),
         "{said}"

@@ -179,7 +179,7 @@ pub(super) fn telemetry(position: u32, s: &TelemetrySample) -> Result<Row, Store
     ])
 }
 
-pub(super) fn finding(position: u32, row: &servelab_findings::Row) -> Result<Row, StoreError> {
+pub(crate) fn finding(position: u32, row: &servelab_findings::Row) -> Result<Row, StoreError> {
     let n = i64::try_from(row.n).map_err(|_| StoreError::TooLarge {
         what: "n of a finding",
         value: row.n,

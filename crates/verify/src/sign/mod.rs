@@ -14,10 +14,9 @@ use crate::report::{Break, Breaks, Kind, Level};
 use envelope::Envelope;
 use serde::Serialize;
 use serde_json::Value;
-use servelab_evidence::{EvidenceError, SealedRun, write_whole};
+use servelab_evidence::{EvidenceError, SealedRun, SharedDisk, open_file, write_whole};
 use servelab_schema::{EnvironmentRecord, Plan, RunManifest, Sha256Hex};
 use std::{
-    fs::File,
     io::Read,
     path::{Path, PathBuf},
 };
@@ -116,7 +115,7 @@ pub fn sign(run: &SealedRun, key: &SigningKey) -> Result<PathBuf, SignError> {
         return Err(other("it is of another run, or of another seal of this one"));
     }
     envelope.sign(key);
-    write_whole(&path, envelope.text().as_bytes())?;
+    write_whole(&SharedDisk, &path, envelope.text().as_bytes())?;
     Ok(path)
 }
 
@@ -129,7 +128,7 @@ fn is_earlier(payload: &[u8], m: &RunManifest) -> bool {
 
 /// The envelope in a file; none where there is no file.
 fn read(path: &Path) -> Result<Option<Envelope>, String> {
-    let file = match File::open(path) {
+    let file = match open_file(path) {
         Ok(file) => file,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(format!("it cannot be read: {e}")),

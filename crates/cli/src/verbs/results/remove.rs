@@ -8,12 +8,12 @@ use crate::{
 use anyhow::{Context, anyhow};
 use clap::Args;
 use serde::Deserialize;
-use servelab_evidence::{Disk, EvidenceError, SealedRun, corrections, half_removed, remove};
+use servelab_evidence::{Disk, EvidenceError, SealedRun, corrections, half_removed, open_file, remove};
 use servelab_schema::{RunId, Sha256Hex};
 use servelab_store::Corrections;
 use std::{
     fs,
-    io::{self, BufRead, IsTerminal},
+    io::{self, BufRead, BufReader, ErrorKind, IsTerminal},
     path::{Path, PathBuf},
 };
 
@@ -44,15 +44,21 @@ const PINS: &str = "pinned";
 /// The pin that names the run, or its bytes; a pin that does not read may name any run, and is an error.
 fn pin_of(runs: &Path, run: &RunId, fingerprint: Option<&Sha256Hex>) -> Result<Option<PathBuf>, Failure> {
     let folder = runs.join(PINS);
-    let Ok(listed) = fs::read_dir(&folder) else {
-        return Ok(None);
+    let listed = match fs::read_dir(&folder) {
+        Ok(listed) => listed,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+        // Whoever cannot look does not know that the run is not pinned.
+        Err(e) => {
+            let what = anyhow!("{}: {e}; whether the run is pinned cannot be told", folder.display());
+            return Err(Failure::environment(what));
+        }
     };
     for entry in listed {
         let path = entry.context("runs/pinned").map_err(Failure::environment)?.path();
         if path.extension().is_none_or(|ending| ending != "json") {
             continue;
         }
-        let read = || -> anyhow::Result<PinnedRun> { Ok(serde_json::from_str(&fs::read_to_string(&path)?)?) };
+        let read = || -> anyhow::Result<PinnedRun> { Ok(serde_json::from_reader(BufReader::new(open_file(&path)?))?) };
         let pinned = read()
             .with_context(|| format!("{}: the pin does not read, and may be of this run", path.display()))
             .map_err(Failure::environment)?;
