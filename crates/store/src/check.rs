@@ -161,7 +161,7 @@ impl Store {
         for (position, row) in (0_u32..).zip(servelab_findings::rows(findings)) {
             written.written(&finding_row(position, &row)?);
         }
-        Ok(written.is_same(RowDigest::stored(&self.conn, run, Table::Finding)?))
+        Ok(written.is_same(&RowDigest::stored(&self.conn, run, Table::Finding)?))
     }
 
     fn finding_rows_trouble(&self, run: &RunId) -> Result<Option<Trouble>, StoreError> {

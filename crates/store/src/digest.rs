@@ -155,8 +155,9 @@ impl RowDigest {
     }
 
     /// True where both are of the same rows.
-    pub(crate) fn is_same(self, other: Self) -> bool {
-        (self.rows, self.hasher.finalize()) == (other.rows, other.hasher.finalize())
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let digest = |of: &Self| (of.rows, of.hasher.clone().finalize());
+        digest(self) == digest(other)
     }
 }
 
