@@ -11,6 +11,8 @@
 mod failing;
 #[path = "support/power_cut.rs"]
 mod power_cut;
+#[path = "support/told.rs"]
+mod told;
 
 use failing::{EIO, ENOSPC, EROFS, Failing, FailingDisk};
 use power_cut::{After, PowerCutDisk};
@@ -19,10 +21,10 @@ use servelab_evidence::{
     salvage::{Closing, close},
 };
 use servelab_schema::{
-    ClockAnchor, EnvironmentRecord, Plan, RunEnd, RunId, Trace, TrialEnd, TrialId, Validity, WallNanos, Wish, examples,
-    findings::{Findings, RunIdentity, TrialFindings},
+    ClockAnchor, EnvironmentRecord, Plan, RunEnd, RunId, Trace, TrialId, WallNanos, Wish, examples, findings::Findings,
 };
 use std::{fs, path::Path, sync::Arc};
+use told::evaluated;
 
 const WHY: &str = "killed";
 
@@ -54,31 +56,10 @@ impl Closing for Told {
         &self,
         _: &Plan,
         _: &EnvironmentRecord,
-        (run_id, end): (&RunId, &RunEnd),
+        identity: (&RunId, &RunEnd),
         takes: &[TakeFiles],
     ) -> Result<Findings, EvidenceError> {
-        let example = examples::findings();
-        let of = |take: &TakeFiles| {
-            let record = take.record()?;
-            let validity = match record.end {
-                TrialEnd::Interrupted { why } => Validity::Aborted { why },
-                TrialEnd::Finished => Validity::Valid,
-            };
-            Ok(TrialFindings {
-                id: record.id,
-                validity,
-                ..example.trials[0].clone()
-            })
-        };
-        Ok(Findings {
-            trials: takes.iter().map(of).collect::<Result<_, _>>()?,
-            run: RunIdentity {
-                run_id: run_id.clone(),
-                end: end.clone(),
-                ..example.run.clone()
-            },
-            ..example
-        })
+        evaluated(identity, takes)
     }
 }
 

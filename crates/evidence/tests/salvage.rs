@@ -5,13 +5,16 @@
     reason = "a test may fail by panicking"
 )]
 
+#[path = "support/told.rs"]
+mod told;
+
 use servelab_evidence::{
     Disk, EvidenceError, RunWriter, SealedRun, TakeFiles, names,
     salvage::{Closed, Closing, CutOff, close},
 };
 use servelab_schema::{
     ClockAnchor, EnvironmentRecord, Plan, RunEnd, RunId, TrialEnd, TrialId, Validity, WallNanos, examples,
-    findings::{Findings, RunIdentity, TrialFindings},
+    findings::Findings,
 };
 use std::{
     fs::{self, OpenOptions},
@@ -19,37 +22,12 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
+use told::evaluated;
 
 const WHY: &str = "the runner was killed";
 
 fn run_id() -> RunId {
     RunId::new("r1").unwrap()
-}
-
-/// Findings that say of each take only whether it was cut off.
-fn evaluated((run_id, end): (&RunId, &RunEnd), takes: &[TakeFiles]) -> Result<Findings, EvidenceError> {
-    let example = examples::findings();
-    let of = |take: &TakeFiles| {
-        let record = take.record()?;
-        let validity = match record.end {
-            TrialEnd::Interrupted { why } => Validity::Aborted { why },
-            TrialEnd::Finished => Validity::Valid,
-        };
-        Ok(TrialFindings {
-            id: record.id,
-            validity,
-            ..example.trials[0].clone()
-        })
-    };
-    Ok(Findings {
-        trials: takes.iter().map(of).collect::<Result<_, _>>()?,
-        run: RunIdentity {
-            run_id: run_id.clone(),
-            end: end.clone(),
-            ..example.run
-        },
-        ..example
-    })
 }
 
 /// Knows one secret.
